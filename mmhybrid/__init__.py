@@ -1,0 +1,9 @@
+"""Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
+
+from mmhybrid import compat
+
+compat.apply()
+
+from mmhybrid.version import __version__  # noqa: E402
+
+__all__ = ['__version__']

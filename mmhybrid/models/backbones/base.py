@@ -1,0 +1,182 @@
+"""What every mmhybrid backbone has: outputs, freezing, checkpointing, layer depth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.utils.checks import bad_value, check_int, check_list
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Parameters that are frozen together and share a depth.
+
+    Args:
+        stage: 0 for the stem, k for the k-th stage (GLiT: block).
+        names: Prefixes of parameter names.
+    """
+
+    stage: int
+    names: tuple[str, ...]
+
+
+class HybridBackbone(BaseModule):
+    """Base of the backbones.
+
+    A subclass builds its layers, names its output channels and then calls :meth:`finish`. It implements
+    :meth:`layer_groups`.
+
+    Args:
+        num_stages: How many outputs there are to choose from (GLiT: blocks).
+        out_indices: Which outputs to return; negative ones count from the last.
+        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and the first n stages (GLiT: blocks), each with the
+            output norms behind them. Frozen parameters get no gradient, and frozen modules stay in eval mode when the
+            model is set to train.
+        norm_eval: Keep all batch normalisation in eval mode (its statistics fixed) during training.
+        with_cp: Recompute activations in the backward pass instead of keeping them.
+        init_cfg: As in MMEngine.
+    """
+
+    def __init__(
+        self,
+        num_stages: int,
+        out_indices: Sequence[int],
+        frozen_stages: int,
+        norm_eval: bool,
+        with_cp: bool,
+        init_cfg: dict | list[dict] | None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_stages = num_stages
+        self.out_indices = normalise_out_indices(out_indices, num_stages)
+        self.frozen_stages = check_int('frozen_stages', frozen_stages, -1, num_stages)
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self.register_load_state_dict_pre_hook(_adopt_output_norms)
+
+    def finish(self) -> None:
+        """Freeze what is to be frozen; the last step of a subclass's constructor."""
+        for name, parameter in self.named_parameters():
+            if self._is_frozen(name):
+                parameter.requires_grad = False
+
+    def build_output_norms(
+        self, out_norm_cfg: dict | None, final_norm_cfg: dict, out_channels: Sequence[int], ops: Operators = STATIC
+    ) -> None:
+        """Create ``norm`` (after the last stage, as in classification) or ``out_norms`` (one for each output).
+
+        Args:
+            out_norm_cfg: None for the published single norm behind the last stage.
+            final_norm_cfg: The type of that norm.
+            out_channels: Channels of all stages.
+        """
+        if out_norm_cfg is not None:
+            self.out_norms = nn.ModuleDict({str(i): ops.norm(out_norm_cfg, out_channels[i]) for i in self.out_indices})
+        elif self.num_stages - 1 in self.out_indices:
+            self.norm = ops.norm(final_norm_cfg, out_channels[-1])
+
+    def output_norm(self, index: int, x: Tensor) -> Tensor:
+        """The output ``x`` of stage ``index``, normed where a norm belongs to it."""
+        if hasattr(self, 'out_norms'):
+            return self.out_norms[str(index)](x)
+        return self.norm(x) if hasattr(self, 'norm') and index == self.num_stages - 1 else x
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """The stem, then each block in order; what is named by none counts as output."""
+        raise NotImplementedError(f'{type(self).__name__} must name its layers')
+
+    def run_block(self, block: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``block(x)``, recomputed in the backward pass with ``with_cp``."""
+        if self.with_cp and self.training and x.requires_grad:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: Where the backbone is in the model, e.g. ``'backbone.'``.
+
+        Returns:
+            (depth, number of layers): 0 is the stem, 1 the first block, number of layers - 1 the outputs and heads.
+        """
+        groups = self.layer_groups()
+        if param_name.startswith(prefix):
+            name = param_name[len(prefix) :]
+            for depth, group in enumerate(groups):
+                if _belongs(name, group.names):
+                    return depth, len(groups) + 1
+        return len(groups), len(groups) + 1
+
+    def train(self, mode: bool = True) -> 'HybridBackbone':
+        """Set the mode; frozen modules, and with ``norm_eval`` all batch normalisation, stay in eval mode."""
+        super().train(mode)
+        if mode:
+            for name, module in self.named_modules():
+                if self._is_frozen(name) or (self.norm_eval and isinstance(module, _BatchNorm)):
+                    module.train(False)
+        return self
+
+    def _is_frozen(self, name: str) -> bool:
+        if self.frozen_stages < 0 or not name:
+            return False
+        frozen = [prefix for group in self.layer_groups() if group.stage <= self.frozen_stages for prefix in group.names]
+        frozen += [f'out_norms.{stage}' for stage in range(self.frozen_stages)]
+        if self.frozen_stages == self.num_stages:
+            frozen.append('norm')
+        return _belongs(name, frozen)
+
+
+def normalise_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """Sorted, non-negative indices.
+
+    Raises:
+        ValueError: If there are none, one is out of range, or one is named twice.
+    """
+    allowed = f'indices from {-num_stages} to {num_stages - 1}, each once'
+    indices = check_list('out_indices', [out_indices] if isinstance(out_indices, int) else out_indices)
+    for index in indices:
+        if isinstance(index, bool) or not isinstance(index, int) or not -num_stages <= index < num_stages:
+            raise bad_value('out_indices', index, allowed)
+    normalised = tuple(sorted(index % num_stages for index in indices))
+    if not normalised or len(set(normalised)) < len(normalised):
+        raise bad_value('out_indices', out_indices, allowed)
+    return normalised
+
+
+def drop_path_rates(drop_path_rate: float, num_blocks: int) -> list[float]:
+    """Stochastic depth linear over the global depth, from 0 to ``drop_path_rate``."""
+    return [drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
+
+
+def _belongs(name: str, prefixes: Sequence[str]) -> bool:
+    return any(name == prefix or name.startswith(f'{prefix}.') for prefix in prefixes)
+
+
+def _adopt_output_norms(module: HybridBackbone, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+    """Let a classification checkpoint load into a dense predictor and the other way round.
+
+    The norms behind the outputs belong to the task: ``norm`` of a classifier has no place in a backbone with
+    ``out_norms`` (or without the last stage among its outputs), and ``out_norms`` a checkpoint lacks keep their
+    initial values. Any other difference is reported by load_state_dict as usual.
+    """
+    own = {prefix + name: value for name, value in module.state_dict().items() if _belongs(name, ('norm', 'out_norms'))}
+    theirs = {name for name in state_dict if _belongs(name.removeprefix(prefix), ('norm', 'out_norms'))}
+    is_partial = any(name.startswith(prefix) for name in state_dict.keys() - theirs)
+    if not is_partial or theirs == own.keys():
+        return
+    fresh = sorted(own.keys() - theirs)
+    for name in theirs - own.keys():
+        del state_dict[name]
+    for name in fresh:
+        state_dict[name] = own[name]
+    if fresh:
+        MMLogger.get_current_instance().info(f'output norms not in the checkpoint start fresh: {", ".join(fresh)}')

@@ -1,0 +1,312 @@
+"""GLNet: local convolution on pixels and global attention on semantic slots, side by side.
+
+Paper: "Revisiting the Integration of Convolution and Attention for Vision Backbone" (Zhu et al., NeurIPS 2024). Where
+paper and released code differ, this follows the code, since the released weights depend on it: slots are pooled from
+a block's input before its position encoding and norm, and the scale of the cosine is one learned number a block.
+
+A block computes ``x += pos_conv(x)``, ``x += mixer(norm(x))``, ``x += ffn(norm(x))``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmcv.cnn.bricks import DropPath
+from mmengine.model.weight_init import trunc_normal_
+from torch import Tensor, nn
+
+from mmhybrid.models.backbones.arch import resolve_arch
+from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
+from mmhybrid.models.layers.attention import SelfAttention
+from mmhybrid.models.layers.glmix import LocalConv, SlotAttention
+from mmhybrid.models.layers.operators import STATIC, LayerScale, Operators
+from mmhybrid.registry import MODELS
+from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
+
+HEAD_DIM = 32
+NUM_STAGES = 4
+MIXERS = ('glmix', 'mhsa', 'local', 'global')
+
+
+@dataclass(frozen=True)
+class GLNetArch:
+    """A GLNet, stage by stage.
+
+    Args:
+        embed_dims: Channels of the four stages, multiples of 32.
+        depths: Blocks of each stage.
+        ffn_ratios: Hidden width of the FFN over its input's.
+        mixers: For each stage the mixer of each block: ``glmix``, ``mhsa``, ``local`` (glmix without slots) or
+            ``global`` (glmix without convolution).
+        local_kernels: Odd size of the depth-wise convolution of glmix and local blocks.
+        num_slots: Slots of glmix and global blocks, squares.
+        learned_slots: Start from learned slots, not from a pooled map.
+        overlapped_patches: 3x3 convolutions of stride 2 (two in the stem) instead of 4x4 and 2x2 patches.
+        pos_encoding: A residual depth-wise 3x3 convolution in front of each mixer.
+        conv_ffn: A residual depth-wise 3x3 convolution in the FFN.
+        layer_scale: Initial value of the layer scales, None for none.
+    """
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    ffn_ratios: tuple[float, ...]
+    mixers: tuple[tuple[str, ...], ...]
+    local_kernels: tuple[int, ...]
+    num_slots: tuple[int, ...]
+    learned_slots: bool
+    overlapped_patches: bool
+    pos_encoding: bool
+    conv_ffn: bool
+    layer_scale: float | None
+
+    @classmethod
+    def parse(cls, arch: str | Mapping[str, Any]) -> 'GLNetArch':
+        """Validate a preset's name or a dict; see :data:`PRESETS` for the keys.
+
+        ``mixers`` may name one mixer a stage for all its blocks; ``local_kernels`` (5), ``num_slots`` (64) and the
+        flags (off) are optional.
+
+        Raises:
+            ValueError: Naming the field, the value and what is allowed.
+        """
+        raw = resolve_arch('GLNet', arch, PRESETS)
+        flags = ('learned_slots', 'overlapped_patches', 'pos_encoding', 'conv_ffn')
+        check_keys(
+            'GLNet arch',
+            raw,
+            ('embed_dims', 'depths', 'ffn_ratios', 'mixers'),
+            ('local_kernels', 'num_slots', 'layer_scale', *flags),
+        )
+
+        def stages(field: str, default: int = 0) -> list[Any]:
+            return check_list(f'arch.{field}', raw.get(field, [default] * NUM_STAGES), NUM_STAGES)
+
+        embed_dims = tuple(check_int('arch.embed_dims', value, HEAD_DIM) for value in stages('embed_dims'))
+        for width in embed_dims:
+            if width % HEAD_DIM:
+                raise bad_value('arch.embed_dims', width, f'a multiple of {HEAD_DIM}')
+        kernels = tuple(check_int('arch.local_kernels', value, 1) for value in stages('local_kernels', 5))
+        for kernel in kernels:
+            if kernel % 2 == 0:
+                raise bad_value('arch.local_kernels', kernel, 'an odd number')
+        slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots', 64))
+        for count in slots:
+            if round(count**0.5) ** 2 != count:
+                raise bad_value('arch.num_slots', count, 'a square number')
+        depths = tuple(check_int('arch.depths', value, 1) for value in stages('depths'))
+        scale = raw.get('layer_scale')
+        return cls(
+            embed_dims=embed_dims,
+            depths=depths,
+            ffn_ratios=tuple(check_float('arch.ffn_ratios', v, 0, above=True) for v in stages('ffn_ratios')),
+            mixers=tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True)),
+            local_kernels=kernels,
+            num_slots=slots,
+            layer_scale=None if scale is None else check_float('arch.layer_scale', scale, 0, above=True),
+            **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in flags},
+        )
+
+
+def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
+    if isinstance(mixers, str):
+        mixers = [mixers] * depth
+    return tuple(check_choice('arch.mixers', mixer, MIXERS) for mixer in check_list('arch.mixers', mixers, depth))
+
+
+class GLMix(nn.Module):
+    """Global and local branch added (figure 4), or one of them alone (table 6)."""
+
+    def __init__(self, local: LocalConv | None, slots: SlotAttention | None) -> None:
+        super().__init__()
+        self.local = local
+        self.slots = slots
+
+    def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
+        """Normed map and the block's input, both (B, C, H, W) -> (B, C, H, W)."""
+        if self.slots is None:
+            return self.local(x)
+        out = self.slots(x, self.slots.initial_slots(block_input))
+        return out if self.local is None else out + self.local(x)
+
+
+class MHSA(SelfAttention):
+    """Full attention over all pixels."""
+
+    def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
+        """Normed map (B, C, H, W) -> (B, C, H, W); the block's input is not used."""
+        return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+
+
+class FFN(nn.Module):
+    """Point-wise convolution, optional residual depth-wise convolution, GELU, point-wise convolution."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int, conv: bool, ops: Operators) -> None:
+        super().__init__()
+        self.conv1 = ops.conv2d(embed_dims, hidden_dims, 1)
+        self.dwconv = ops.depthwise_conv2d(hidden_dims, 3) if conv else None
+        self.act = nn.GELU()
+        self.conv2 = ops.conv2d(hidden_dims, embed_dims, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        x = self.conv1(x)
+        if self.dwconv is not None:
+            x = x + self.dwconv(x)
+        return self.conv2(self.act(x))
+
+
+class GLNetBlock(nn.Module):
+    """One block of a stage; ``stage`` and ``index`` select its choices from ``arch``."""
+
+    def __init__(self, arch: GLNetArch, stage: int, index: int, drop_path: float, ops: Operators = STATIC) -> None:
+        super().__init__()
+        width, mixer = arch.embed_dims[stage], arch.mixers[stage][index]
+        self.pos_conv = ops.depthwise_conv2d(width, 3) if arch.pos_encoding else None
+        self.norm1 = ops.layer_norm2d(width)
+        self.mixer: nn.Module
+        if mixer == 'mhsa':
+            self.mixer = MHSA(width, width // HEAD_DIM, HEAD_DIM, ops)
+        else:
+            self.mixer = GLMix(
+                local=None if mixer == 'global' else LocalConv(width, arch.local_kernels[stage], ops),
+                slots=None
+                if mixer == 'local'
+                else SlotAttention(width, arch.num_slots[stage], HEAD_DIM, arch.learned_slots, ops),
+            )
+        self.norm2 = ops.layer_norm2d(width)
+        self.ffn = FFN(width, int(arch.ffn_ratios[stage] * width), arch.conv_ffn, ops)
+        scale = arch.layer_scale
+        self.scale1 = nn.Identity() if scale is None else LayerScale(width, scale)
+        self.scale2 = nn.Identity() if scale is None else LayerScale(width, scale)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        block_input = x
+        if self.pos_conv is not None:
+            x = x + self.pos_conv(x)
+        x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), block_input)))
+        return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))
+
+
+@MODELS.register_module()
+class GLNet(HybridBackbone):
+    """GLNet backbone: four stages at strides 4, 8, 16 and 32.
+
+    Args:
+        arch: A name of :data:`PRESETS`, or a dict as :meth:`GLNetArch.parse` takes it.
+        in_channels: Channels of the input.
+        out_indices: Stages to return, from 0 to 3.
+        drop_path_rate: Stochastic depth of the last block, growing linearly over all blocks.
+        norm_cfg: Norm of the stem, of the down-sampling and behind the last stage.
+        out_norm_cfg: A norm for each output, for dense prediction; None for the classifier's single one.
+        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = '4g',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (3,),
+        drop_path_rate: float = 0.0,
+        norm_cfg: Mapping[str, Any] | None = None,
+        out_norm_cfg: Mapping[str, Any] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        ops: Operators = STATIC,
+    ) -> None:
+        super().__init__(NUM_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        self.arch = GLNetArch.parse(arch)
+        norm_cfg = dict(norm_cfg or {'type': 'BN'})
+        widths = self.arch.embed_dims
+        make_downsampler = _overlapped_downsampler if self.arch.overlapped_patches else _patch_downsampler
+        rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(self.arch.depths)))
+        self.downsamplers = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        for stage, (in_width, width) in enumerate(zip((in_channels, *widths), widths, strict=False)):
+            self.downsamplers.append(make_downsampler(stage, in_width, width, norm_cfg, ops))
+            depth = self.arch.depths[stage]
+            self.stages.append(
+                nn.ModuleList(GLNetBlock(self.arch, stage, i, next(rates), ops) for i in range(depth))
+            )
+        self.build_output_norms(out_norm_cfg, norm_cfg, widths, ops)
+        self.finish()
+
+    def init_weights(self) -> None:
+        """Truncated normal (0.02) for linear and convolution weights as released, unless ``init_cfg`` says else."""
+        if self.init_cfg is None:
+            self.apply(_init_weights)
+        super().init_weights()
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """The stem, then all blocks; a stage's down-sampling goes with its first block."""
+        groups = [LayerGroup(0, ('downsamplers.0',))]
+        for stage, blocks in enumerate(self.stages):
+            for index in range(len(blocks)):
+                with_down = (f'downsamplers.{stage}',) if stage and index == 0 else ()
+                groups.append(LayerGroup(stage + 1, (*with_down, f'stages.{stage}.{index}')))
+        return groups
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, in_channels, H, W), H and W >= 32 -> maps of the stages in ``out_indices``."""
+        outs = []
+        for stage, (downsample, blocks) in enumerate(zip(self.downsamplers, self.stages, strict=True)):
+            x = downsample(x)
+            for block in blocks:
+                x = self.run_block(block, x)
+            if stage in self.out_indices:
+                outs.append(self.output_norm(stage, x))
+        return tuple(outs)
+
+
+def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict, ops: Operators) -> nn.Sequential:
+    """Swin's layout: the stem projects and norms, the later ones norm and project."""
+    if stage == 0:
+        return nn.Sequential(ops.conv2d(in_width, width, 4, stride=4, padding=0), ops.norm(norm_cfg, width))
+    return nn.Sequential(ops.norm(norm_cfg, in_width), ops.conv2d(in_width, width, 2, stride=2, padding=0))
+
+
+def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict, ops: Operators) -> nn.Sequential:
+    """3x3 convolutions of stride 2, each followed by a norm; two of them in the stem."""
+    if stage == 0:
+        return nn.Sequential(
+            ops.conv2d(in_width, width // 2, 3, stride=2),
+            ops.norm(norm_cfg, width // 2),
+            nn.GELU(),
+            ops.conv2d(width // 2, width, 3, stride=2),
+            ops.norm(norm_cfg, width),
+        )
+    return nn.Sequential(ops.conv2d(in_width, width, 3, stride=2), ops.norm(norm_cfg, width))
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+_HYBRID_STAGE_3 = ['glmix', 'mhsa'] * 9
+_STL = {
+    'embed_dims': [96, 192, 384, 768],
+    'depths': [2, 2, 6, 2],
+    'ffn_ratios': [4, 4, 4, 4],
+    'mixers': ['glmix', 'glmix', 'glmix', 'mhsa'],
+}
+_ADVANCED = {
+    'depths': [4, 4, 18, 4],
+    'ffn_ratios': [3, 3, 3, 3],
+    'mixers': ['glmix', 'glmix', _HYBRID_STAGE_3, 'mhsa'],
+    'overlapped_patches': True,
+    'pos_encoding': True,
+    'conv_ffn': True,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    'stl': _STL,
+    'stl-paramslot': {**_STL, 'learned_slots': True},
+    '4g': {**_ADVANCED, 'embed_dims': [64, 128, 256, 512]},
+    '9g': {**_ADVANCED, 'embed_dims': [96, 192, 384, 768]},
+    '16g': {**_ADVANCED, 'embed_dims': [128, 256, 512, 1024], 'layer_scale': 1e-4},
+}

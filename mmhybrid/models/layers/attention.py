@@ -1,0 +1,26 @@
+"""Multi-head self-attention over a sequence of tokens."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mmhybrid.models.layers.operators import STATIC, Operators
+
+
+class SelfAttention(nn.Module):
+    """Softmax attention with one fused query-key-value projection.
+
+    ``embed_dims`` channels go in and out; the heads are ``head_dim`` wide, whatever the embedding width. The number of
+    heads is read from the projection's output, so that an elastic projection may produce fewer.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, head_dim: int, ops: Operators = STATIC) -> None:
+        super().__init__()
+        self.qkv = ops.linear(embed_dims, (3, num_heads, head_dim))
+        self.proj = ops.linear((num_heads, head_dim), embed_dims)
+        self.num_heads = num_heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., L, C) -> (..., L, C); any number of leading axes."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-3, -2)
+        x = F.scaled_dot_product_attention(*qkv.unbind(0))
+        return self.proj(x.transpose(-3, -2).flatten(-2))

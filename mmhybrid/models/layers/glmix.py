@@ -1,0 +1,67 @@
+"""The local and the global branch of GLNet's token mixers (GLNet, section 3 and figure 4)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mmhybrid.models.layers.attention import SelfAttention
+from mmhybrid.models.layers.operators import STATIC, Operators
+
+
+class LocalConv(nn.Module):
+    """The local branch: point-wise, depth-wise, point-wise convolution."""
+
+    def __init__(self, embed_dims: int, kernel_size: int, ops: Operators = STATIC) -> None:
+        super().__init__()
+        self.conv1 = ops.conv2d(embed_dims, embed_dims, 1)
+        self.dwconv = ops.depthwise_conv2d(embed_dims, kernel_size)
+        self.conv2 = ops.conv2d(embed_dims, embed_dims, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return self.conv2(self.dwconv(self.conv1(x)))
+
+
+class SlotAttention(nn.Module):
+    """The global branch: cluster the pixels softly into slots, attend among the slots, dispatch them to the pixels.
+
+    ``num_slots`` is a square: slots start as an average pool of the map to sqrt(num_slots) a side, or, with
+    ``learned_slots``, as parameters (equations 1 to 4 of the paper). The number does not depend on the size of the
+    map, so the cost is linear in the pixels.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_slots: int,
+        head_dim: int = 32,
+        learned_slots: bool = False,
+        ops: Operators = STATIC,
+    ) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(embed_dims**-0.5))
+        self.attention = SelfAttention(embed_dims, embed_dims // head_dim, head_dim, ops)
+        self.grid_size = round(num_slots**0.5)
+        self.init_slots = nn.Parameter(torch.randn(1, num_slots, embed_dims) * 0.02) if learned_slots else None
+
+    def initial_slots(self, block_input: Tensor) -> Tensor:
+        """Slots to start from, (B or 1, M, C), for the block's input (B, C, H, W)."""
+        if self.init_slots is not None:
+            return self.init_slots
+        return F.adaptive_avg_pool2d(block_input, self.grid_size).flatten(2).transpose(1, 2)
+
+    def logits(self, slots: Tensor, x: Tensor) -> Tensor:
+        """Scaled cosine similarity of slots (B, M, C) and pixels (B, C, L), equation 2: (B, M, L).
+
+        The norms are taken in float32: in float16 the squares of a wide map overflow, and the epsilon vanishes.
+        """
+        slots = F.normalize(slots.float(), dim=-1) * self.scale
+        inverse_norm = x.float().square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
+        return (slots.to(x.dtype) @ x) * inverse_norm.to(x.dtype)
+
+    def forward(self, x: Tensor, slots: Tensor) -> Tensor:
+        """Normed map (B, C, H, W) and initial slots (B, M, C) -> global features (B, C, H, W)."""
+        pixels = x.flatten(2)
+        logits = self.logits(slots, pixels)
+        slots = self.attention(logits.softmax(-1) @ pixels.transpose(1, 2))
+        return (slots.transpose(1, 2) @ logits.softmax(1)).view_as(x)

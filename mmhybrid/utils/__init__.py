@@ -1,0 +1,1 @@
+"""Small torch-free helpers that every room may use."""

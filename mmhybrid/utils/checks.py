@@ -1,0 +1,59 @@
+"""One clear sentence for a wrong value: the field, the value, what is allowed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+
+def bad_value(field: str, value: object, allowed: str) -> ValueError:
+    """The error every check raises."""
+    return ValueError(f'{field}: got {value!r}, allowed: {allowed}')
+
+
+def check_keys(field: str, mapping: object, required: Collection[str], optional: Collection[str] = ()) -> None:
+    """Raise ValueError unless ``mapping`` has all the required keys and none beyond the optional ones."""
+    if not isinstance(mapping, Mapping):
+        raise bad_value(field, mapping, f'a dict with the keys {sorted(required)}')
+    missing = sorted(set(required) - set(mapping))
+    surplus = sorted(set(map(str, mapping)) - set(required) - set(optional))
+    if missing or surplus:
+        problem = ' and '.join(
+            f'{kind} {", ".join(keys)}' for kind, keys in (('missing', missing), ('surplus', surplus)) if keys
+        )
+        raise ValueError(f'{field}: {problem}; required: {sorted(required)}, optional: {sorted(optional)}')
+
+
+def check_int(field: str, value: object, low: int, high: int | None = None) -> int:
+    """``value`` as an int within [low, high]; bools and floats are refused."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        raise bad_value(field, value, f'an int >= {low}' if high is None else f'an int from {low} to {high}')
+    return value
+
+
+def check_float(field: str, value: object, low: float, high: float | None = None, above: bool = False) -> float:
+    """``value`` as a float within [low, high], or (low, high] with ``above``."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and value == value and (value > low if above else value >= low) and (high is None or value <= high):  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    bound = f'a number {">" if above else ">="} {low}' + ('' if high is None else f' and <= {high}')
+    raise bad_value(field, value, bound)
+
+
+def check_bool(field: str, value: object) -> bool:
+    """``value`` if it is True or False."""
+    if not isinstance(value, bool):
+        raise bad_value(field, value, 'True or False')
+    return value
+
+
+def check_choice(field: str, value: Any, allowed: Collection[Any]) -> Any:
+    """``value`` if it is one of ``allowed``."""
+    if not any(type(value) is type(option) and value == option for option in allowed):
+        raise bad_value(field, value, f'one of {list(allowed)}')
+    return value
+
+
+def check_list(field: str, value: object, length: int | None = None) -> list[Any]:
+    """``value`` as a list, of ``length`` elements where given; strings are refused."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or (length is not None and len(value) != length):
+        raise bad_value(field, value, 'a list' if length is None else f'a list of {length} values')
+    return list(value)
