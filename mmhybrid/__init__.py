@@ -4,6 +4,7 @@ from mmhybrid import compat
 
 compat.apply()
 
+from mmhybrid import registry  # noqa: E402
 from mmhybrid.version import __version__  # noqa: E402
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'registry']

@@ -1,0 +1,26 @@
+"""Mask R-CNN 1x with AutoViT-S on COCO, batch 16.
+
+Command: ``bash tools/dist_train.sh configs/autovit/mask-rcnn_autovit_s_1x_coco.py 8
+--cfg-options load_from=CHECKPOINT``
+Source: AutoViT, section on downstream tasks.
+Published: 37.6 box AP, 35.3 mask AP.
+"""
+
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    'mmdet::_base_/datasets/coco_instance.py',
+    '../_base_/schedules/coco_adamw_1x.py',
+    '../_base_/runtime/det.py',
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmhybrid.AutoViT',
+        arch='s',
+        out_indices=(0, 1, 2, 3),
+        mbpool=False,
+        drop_path_rate=0.1,
+    ),
+    neck=dict(in_channels=[48, 96, 128, 192]),
+)

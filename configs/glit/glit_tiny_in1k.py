@@ -1,0 +1,13 @@
+"""GLiT-Tiny on ImageNet-1k, the DeiT recipe at batch 1024.
+
+Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_in1k.py 8``
+Source: GLiT, Table 3.
+Published: 76.3 % top-1, 7.2 M parameters, 1.4 G FLOPs.
+"""
+
+_base_ = [
+    '../_base_/models/glit_cls.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/imagenet_adamw_300e.py',
+    '../_base_/runtime/cls.py',
+]

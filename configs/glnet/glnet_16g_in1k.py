@@ -1,0 +1,10 @@
+"""GLNet-16G on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/glnet_16g_in1k.py 16``
+Source: GLNet, Table 3 and Table 8.
+Published: 85.0 % top-1 with EMA weights, 106 M parameters, 16.7 G FLOPs.
+"""
+
+_base_ = ['./glnet_4g_in1k.py']
+
+model = dict(backbone=dict(arch='16g', drop_path_rate=0.4), head=dict(in_channels=1024))

@@ -1,0 +1,10 @@
+"""GLNet-9G on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/glnet_9g_in1k.py 16``
+Source: GLNet, Table 3 and Table 8.
+Published: 84.5 % top-1, 61 M parameters, 9.7 G FLOPs.
+"""
+
+_base_ = ['./glnet_4g_in1k.py']
+
+model = dict(backbone=dict(arch='9g', drop_path_rate=0.3), head=dict(in_channels=768))

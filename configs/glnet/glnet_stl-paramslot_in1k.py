@@ -1,0 +1,10 @@
+"""GLNet-STL with learned slots on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/glnet_stl-paramslot_in1k.py 16``
+Source: GLNet, Table 6 and Table 8.
+Published: 82.1 % top-1, 30.5 M parameters.
+"""
+
+_base_ = ['./glnet_4g_in1k.py']
+
+model = dict(backbone=dict(arch='stl-paramslot', drop_path_rate=0.1), head=dict(in_channels=768))

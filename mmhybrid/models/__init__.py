@@ -1,0 +1,5 @@
+"""Models: backbones, their supernets, necks and heads. Importing this package registers them."""
+
+from mmhybrid.models import backbones, necks
+
+__all__ = ['backbones', 'necks']

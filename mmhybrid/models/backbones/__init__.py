@@ -1,0 +1,7 @@
+"""The backbone families."""
+
+from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.models.backbones.glit import GLiT
+from mmhybrid.models.backbones.glnet import GLNet
+
+__all__ = ['AutoViT', 'GLNet', 'GLiT']

@@ -1,0 +1,382 @@
+"""AutoViT: a lightweight network of inverted residuals and transformer blocks on unfolded patches.
+
+Paper: "AutoViT: Achieving Real-Time Vision Transformers on Mobile via Latency-aware Coarse-to-Fine Search". No code
+was released, and the paper gives widths, heads and ratios only. What it leaves open is settled here after MobileViT:
+the presets are a reconstruction within 6 % of the published sizes. "Depth [5]" in table 5 counts the blocks.
+
+stem - MBConv-1 - MBConv-2 - MBConv-3 - Transformer-1 to -3, -4 or -5 (each behind one MBConv) - MBPool
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmcv.cnn.bricks import DropPath, build_activation_layer
+from mmengine.model.weight_init import trunc_normal_
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mmhybrid.models.backbones.arch import resolve_arch
+from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
+from mmhybrid.models.layers.attention import SelfAttention
+from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.registry import MODELS
+from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int, check_keys, check_list
+
+HEAD_DIM = 16
+NUM_CONV_STAGES = 3
+TRANSFORMER_STRIDES = (1, 2, 2, 1, 1)
+POOL_RATIO = 6
+
+
+def channels_of(embed_dims: int) -> int:
+    """Channels outside a transformer block of hidden width ``embed_dims``: the multiple of 16 nearest to d / sqrt(2)."""
+    return max(16 * round(embed_dims / math.sqrt(2) / 16), 16)
+
+
+@dataclass(frozen=True)
+class AutoViTArch:
+    """An AutoViT, stage by stage.
+
+    Args:
+        stem_width: Channels of the stem.
+        conv_widths: Channels of the three MBConv stages.
+        conv_depths: Layers of each.
+        conv_kernels: Odd depth-wise kernel of each.
+        embed_dims: Hidden width d of each of the 3 to 5 transformer stages.
+        depths: Transformer layers of each.
+        num_heads: Heads of each, 16 channels wide whatever d.
+        mlp_ratios: Hidden width of the MLP over d.
+        transformer_only: The ablation of table 7: one strided convolution in place of each MBConv stage, point-wise
+            convolutions in place of the blocks' 3x3 ones.
+    """
+
+    stem_width: int
+    conv_widths: tuple[int, ...]
+    conv_depths: tuple[int, ...]
+    conv_kernels: tuple[int, ...]
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+    transformer_only: bool
+
+    @classmethod
+    def parse(cls, arch: str | Mapping[str, Any]) -> 'AutoViTArch':
+        """Validate a preset's name or a dict; see :data:`PRESETS` for the keys.
+
+        ``conv_kernels`` (3) and ``transformer_only`` (False) are optional. With ``transformer_only`` there is nothing
+        for ``conv_depths`` and ``conv_kernels`` to say.
+
+        Raises:
+            ValueError: Naming the field, the value and what is allowed.
+        """
+        raw = resolve_arch('AutoViT', arch, PRESETS)
+        transformer_only = isinstance(raw, Mapping) and check_bool(
+            'arch.transformer_only', raw.get('transformer_only', False)
+        )
+        required = ('stem_width', 'conv_widths', 'embed_dims', 'depths', 'num_heads', 'mlp_ratios')
+        if transformer_only:
+            check_keys('AutoViT arch', raw, required, ('transformer_only',))
+            raw = {**raw, 'conv_depths': [1] * NUM_CONV_STAGES}
+        else:
+            check_keys('AutoViT arch', raw, (*required, 'conv_depths'), ('conv_kernels', 'transformer_only'))
+        num_stages = len(check_list('arch.embed_dims', raw['embed_dims']))
+        if not 3 <= num_stages <= len(TRANSFORMER_STRIDES):
+            raise bad_value('arch.embed_dims', raw['embed_dims'], '3, 4 or 5 transformer stages')
+
+        def ints(field: str, length: int, low: int = 1) -> tuple[int, ...]:
+            return tuple(check_int(f'arch.{field}', v, low) for v in check_list(f'arch.{field}', raw[field], length))
+
+        raw = {'conv_kernels': [3] * NUM_CONV_STAGES, **raw}
+        kernels = ints('conv_kernels', NUM_CONV_STAGES)
+        for kernel in kernels:
+            if kernel % 2 == 0:
+                raise bad_value('arch.conv_kernels', kernel, 'an odd number')
+        ratios = check_list('arch.mlp_ratios', raw['mlp_ratios'], num_stages)
+        return cls(
+            stem_width=check_int('arch.stem_width', raw['stem_width'], 1),
+            conv_widths=ints('conv_widths', NUM_CONV_STAGES),
+            conv_depths=ints('conv_depths', NUM_CONV_STAGES),
+            conv_kernels=kernels,
+            embed_dims=ints('embed_dims', num_stages),
+            depths=ints('depths', num_stages),
+            num_heads=ints('num_heads', num_stages),
+            mlp_ratios=tuple(check_float('arch.mlp_ratios', ratio, 0, above=True) for ratio in ratios),
+            transformer_only=transformer_only,
+        )
+
+
+@dataclass(frozen=True)
+class LayerBundle:
+    """The operators together with the norm and the activation that a config chose."""
+
+    ops: Operators
+    norm_cfg: dict[str, Any]
+    act_cfg: dict[str, Any]
+
+    def conv(self, in_width: int | tuple[int, ...], width: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
+        """Convolution without bias, norm, activation."""
+        conv = self.ops.conv2d(in_width, width, kernel_size, stride, bias=False)
+        return nn.Sequential(conv, self.ops.norm(self.norm_cfg, width), self.act())
+
+    def act(self) -> nn.Module:
+        """A new activation layer."""
+        return build_activation_layer(self.act_cfg)
+
+
+class MBConv(nn.Module):
+    """Inverted residual at expansion 1: depth-wise convolution, norm, activation, point-wise convolution, norm."""
+
+    def __init__(self, in_width: int, width: int, kernel_size: int, stride: int, layers: LayerBundle) -> None:
+        super().__init__()
+        self.dwconv = layers.ops.depthwise_conv2d(in_width, kernel_size, stride, bias=False)
+        self.norm1 = layers.ops.norm(layers.norm_cfg, in_width)
+        self.act = layers.act()
+        self.conv = layers.ops.conv2d(in_width, width, 1, bias=False)
+        self.norm2 = layers.ops.norm(layers.norm_cfg, width)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width, H / stride, W / stride); residual where the shape stays."""
+        out = self.norm2(self.conv(self.act(self.norm1(self.dwconv(x)))))
+        return x + out if self.stride == 1 and x.shape[1] == out.shape[1] else out
+
+
+class MLP(nn.Module):
+    """Linear, activation, linear."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int, layers: LayerBundle) -> None:
+        super().__init__()
+        self.fc1 = layers.ops.linear(embed_dims, hidden_dims)
+        self.act = layers.act()
+        self.fc2 = layers.ops.linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d) -> (..., d)."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class TransformerLayer(nn.Module):
+    """Pre-norm attention and MLP."""
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, mlp_ratio: float, drop_path: float, layers: LayerBundle
+    ) -> None:
+        super().__init__()
+        self.norm1 = layers.ops.layer_norm(embed_dims)
+        self.attention = SelfAttention(embed_dims, num_heads, HEAD_DIM, layers.ops)
+        self.norm2 = layers.ops.layer_norm(embed_dims)
+        self.mlp = MLP(embed_dims, int(mlp_ratio * embed_dims), layers)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, positions, patches, d), attending over the patches of each position -> the same shape."""
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class TransformerStage(nn.Module):
+    """One MBConv, then local convolution, transformer layers on the unfolded map, and fusion with the input."""
+
+    def __init__(
+        self, arch: AutoViTArch, stage: int, in_width: int, drop_paths: Sequence[float], layers: LayerBundle
+    ) -> None:
+        super().__init__()
+        ops, hidden = layers.ops, arch.embed_dims[stage]
+        width, stride = channels_of(hidden), TRANSFORMER_STRIDES[stage]
+        kernel_size = 1 if arch.transformer_only else 3
+        self.down = (
+            layers.conv(in_width, width, 3, stride)
+            if arch.transformer_only
+            else MBConv(in_width, width, 3, stride, layers)
+        )
+        self.local = layers.conv(width, width, kernel_size)
+        self.proj_in = ops.conv2d(width, hidden, 1, bias=False)
+        self.layers = nn.ModuleList(
+            TransformerLayer(hidden, arch.num_heads[stage], arch.mlp_ratios[stage], rate, layers)
+            for rate in drop_paths
+        )
+        self.norm = ops.layer_norm(hidden)
+        self.proj_out = layers.conv(hidden, width, 1)
+        self.fuse = layers.conv((2, width), width, kernel_size)
+
+    def forward(self, x: Tensor, run_block: Any) -> Tensor:
+        """(B, C, H, W) -> (B, width, H / stride, W / stride); ``run_block`` may checkpoint the layers."""
+        x = run_block(self.down, x)
+        hidden = self.proj_in(self.local(x))
+        size = (hidden.shape[-2], hidden.shape[-1])
+        even = tuple(side + side % 2 for side in size)
+        tokens = unfold_patches(_resize(hidden, even))
+        for layer in self.layers:
+            tokens = run_block(layer, tokens)
+        hidden = _resize(fold_patches(self.norm(tokens), even), size)
+        return self.fuse(torch.cat((x, self.proj_out(hidden)), dim=1))
+
+
+def unfold_patches(x: Tensor) -> Tensor:
+    """Map (B, d, H, W), even sides -> (B, 4, H * W / 4, d): the 2x2 pixel positions, the patches of each."""
+    x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+    return x.permute(0, 3, 5, 2, 4, 1).flatten(3, 4).flatten(1, 2)
+
+
+def fold_patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """Inverse of :func:`unfold_patches` for a map of ``size``."""
+    x = tokens.unflatten(1, (2, 2)).unflatten(3, (size[0] // 2, size[1] // 2))
+    return x.permute(0, 5, 3, 1, 4, 2).flatten(4, 5).flatten(2, 3)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, as MobileViT resizes odd maps; padding would leak into the attention."""
+    if (x.shape[-2], x.shape[-1]) == size:
+        return x
+    return F.interpolate(x, size, mode='bilinear', align_corners=False)
+
+
+@MODELS.register_module()
+class AutoViT(HybridBackbone):
+    """AutoViT backbone: maps at strides 4, 8, 16 and 32.
+
+    The outputs 0 to 3 are MBConv-2, Transformer-1, Transformer-2 and the last transformer stage. For freezing, a
+    stage is what leads from one output to the next.
+
+    Args:
+        arch: A name of :data:`PRESETS`, or a dict as :meth:`AutoViTArch.parse` takes it.
+        in_channels: Channels of the input.
+        out_indices: Outputs to return, from 0 to 3.
+        mbpool: Expand the last output sixfold as the classifier takes it (MBPool); dense prediction wants False.
+        drop_path_rate: Stochastic depth of the last transformer layer, growing linearly over all of them.
+        norm_cfg: Norm behind the convolutions.
+        act_cfg: Activation everywhere.
+        out_norm_cfg: A norm for each output, for dense prediction; None for none.
+        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 's',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (3,),
+        mbpool: bool = True,
+        drop_path_rate: float = 0.0,
+        norm_cfg: Mapping[str, Any] | None = None,
+        act_cfg: Mapping[str, Any] | None = None,
+        out_norm_cfg: Mapping[str, Any] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        ops: Operators = STATIC,
+    ) -> None:
+        super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        self.arch = arch = AutoViTArch.parse(arch)
+        layers = LayerBundle(ops, dict(norm_cfg or {'type': 'BN'}), dict(act_cfg or {'type': 'SiLU'}))
+        self.stem = layers.conv(in_channels, arch.stem_width, 3, stride=2)
+
+        self.conv_stages = nn.ModuleList()
+        width = arch.stem_width
+        for stage, out_width in enumerate(arch.conv_widths):
+            self.conv_stages.append(_conv_stage(arch, stage, width, layers))
+            width = out_width
+
+        self.transformer_stages = nn.ModuleList()
+        rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(arch.depths)))
+        for stage, depth in enumerate(arch.depths):
+            stage_rates = [next(rates) for _ in range(depth)]
+            self.transformer_stages.append(TransformerStage(arch, stage, width, stage_rates, layers))
+            width = channels_of(arch.embed_dims[stage])
+
+        with_pool = mbpool and 3 in self.out_indices
+        self.mbpool = layers.conv(width, POOL_RATIO * width, 1) if with_pool else None
+        if out_norm_cfg is not None:
+            widths = [arch.conv_widths[1], *(channels_of(d) for d in arch.embed_dims[:2])]
+            self.build_output_norms(out_norm_cfg, {}, [*widths, POOL_RATIO * width if with_pool else width], ops)
+        self.finish()
+
+    def init_weights(self) -> None:
+        """Truncated normal (0.02) for linear weights, Kaiming for convolutions, unless ``init_cfg`` says else."""
+        if self.init_cfg is None:
+            self.apply(_init_weights)
+        super().init_weights()
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """The stem, the MBConv layers, and the transformer layers; what surrounds the latter goes with their ends."""
+        groups = [LayerGroup(0, ('stem',))]
+        for stage, blocks in enumerate(self.conv_stages):
+            frozen_with = 1 if stage < 2 else 2
+            groups += [LayerGroup(frozen_with, (f'conv_stages.{stage}.{i}',)) for i in range(len(blocks))]
+        for stage, block in enumerate(self.transformer_stages):
+            prefix, frozen_with = f'transformer_stages.{stage}', min(stage + 2, 4)
+            before = tuple(f'{prefix}.{name}' for name in ('down', 'local', 'proj_in'))
+            after = tuple(f'{prefix}.{name}' for name in ('norm', 'proj_out', 'fuse'))
+            groups.append(LayerGroup(frozen_with, before))
+            groups += [LayerGroup(frozen_with, (f'{prefix}.layers.{i}',)) for i in range(len(block.layers))]
+            groups[-1] = LayerGroup(frozen_with, groups[-1].names + after)
+        return groups
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, in_channels, H, W), H and W >= 32 -> maps of the outputs in ``out_indices``."""
+        x = self.stem(x)
+        maps = []
+        for blocks in self.conv_stages:
+            for block in blocks:
+                x = self.run_block(block, x)
+            maps.append(x)
+        for stage in self.transformer_stages:
+            x = stage(x, self.run_block)
+            maps.append(x)
+        # MBConv-2, Transformer-1, Transformer-2, the last transformer stage
+        last = x if self.mbpool is None else self.mbpool(x)
+        outputs = (maps[1], maps[3], maps[4], last)
+        return tuple(self.output_norm(index, outputs[index]) for index in self.out_indices)
+
+
+def _conv_stage(arch: AutoViTArch, stage: int, in_width: int, layers: LayerBundle) -> nn.ModuleList:
+    width, stride = arch.conv_widths[stage], 1 if stage == 0 else 2
+    if arch.transformer_only:
+        return nn.ModuleList([layers.conv(in_width, width, 3, stride)])
+    kernel_size = arch.conv_kernels[stage]
+    blocks = [MBConv(in_width, width, kernel_size, stride, layers)]
+    blocks += [MBConv(width, width, kernel_size, 1, layers) for _ in range(arch.conv_depths[stage] - 1)]
+    return nn.ModuleList(blocks)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out')
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    'xxs': {
+        'stem_width': 24,
+        'conv_widths': [24, 32, 48],
+        'conv_depths': [1, 2, 2],
+        'embed_dims': [48, 64, 80, 96, 112],
+        'depths': [3, 3, 3, 3, 3],
+        'num_heads': [3, 3, 3, 4, 2],
+        'mlp_ratios': [2, 1.5, 2, 2, 2],
+    },
+    'xs': {
+        'stem_width': 24,
+        'conv_widths': [32, 48, 64],
+        'conv_depths': [1, 2, 2],
+        'embed_dims': [96, 120, 144, 168],
+        'depths': [2, 2, 2, 2],
+        'num_heads': [4, 6, 4, 4],
+        'mlp_ratios': [1.5, 2, 2, 2],
+    },
+    's': {
+        'stem_width': 24,
+        'conv_widths': [32, 48, 64],
+        'conv_depths': [1, 2, 2],
+        'embed_dims': [128, 176, 224, 272],
+        'depths': [2, 2, 2, 2],
+        'num_heads': [9, 8, 8, 9],
+        'mlp_ratios': [1.5, 2, 2, 1.5],
+    },
+}

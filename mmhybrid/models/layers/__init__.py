@@ -1,0 +1,1 @@
+"""The operators and layers that the backbones are built from."""

@@ -1,0 +1,5 @@
+"""Necks."""
+
+from mmhybrid.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
+
+__all__ = ['SimpleFeaturePyramid']

@@ -1,0 +1,183 @@
+"""Read the tensors of a released checkpoint without running anything it names.
+
+Released files also hold an optimizer, an epoch and ``args`` (argparse.Namespace, omegaconf DictConfig), which
+``torch.load(weights_only=True)`` refuses and plain unpickling would import and run. Here a pickle reaches only the
+names of ``_ALLOWED``; every other one is :class:`Inert`. Our own checkpoints are loaded with ``weights_only=True``.
+"""
+
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmhybrid.utils.checks import bad_value
+
+STATE_DICT_KEYS = ('model', 'model_ema', 'state_dict')
+_ZIP_MAGIC = b'PK\x03\x04'
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]:
+    """The state dict of a checkpoint file, in torch's zip or legacy format, on the CPU.
+
+    Args:
+        path: The file.
+        key: Where the state dict is in the file; None for the first of ``model``, ``model_ema`` and ``state_dict``, or
+            the file itself where it is a state dict.
+
+    Returns:
+        Names, without a leading ``module.``, to tensors.
+
+    Raises:
+        ValueError: If the file is not a checkpoint or holds no state dict there.
+        OSError: If it cannot be opened.
+    """
+    with Path(path).open('rb') as file:
+        is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+        file.seek(0)
+        try:
+            content, read_storage = _open_zip(file) if is_zip else _open_legacy(file)
+        except Exception as error:  # a damaged pickle may raise nearly anything
+            raise ValueError(f'{path} is not a torch checkpoint: {error!r}') from error
+        state = _select(content, key)
+        try:
+            return {name.removeprefix('module.'): tensor.load(read_storage) for name, tensor in state.items()}
+        except Exception as error:  # and so may tensors that do not fit their storage
+            raise ValueError(f'{path} holds a damaged tensor: {error!r}') from error
+
+
+def _select(content: object, key: str | None) -> Mapping[str, 'StoredTensor']:
+    if not isinstance(content, Mapping):
+        raise ValueError('checkpoint: expected a dict of tensors, found a single object')
+    if key is not None and key not in content:
+        raise bad_value('key', key, f'one of {sorted(map(str, content))[:10]}')
+    keys = [name for name in STATE_DICT_KEYS if name in content] if key is None else [key]
+    state = content[keys[0]] if keys else content
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f'checkpoint: {keys[0] if keys else "the file"} holds no dict of tensors')
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, StoredTensor):
+            raise ValueError(f'checkpoint: the entry {name!r} is not a tensor')
+    return state
+
+
+class Storage(NamedTuple):
+    """A flat array of the file; ``offset`` in elements."""
+
+    dtype: torch.dtype
+    key: str
+    offset: int
+
+
+def _ignore(*_: object) -> None: ...
+
+
+class Inert:
+    """Stands for whatever a pickle names beyond the allow-list: any construction, call and state, and no effect."""
+
+    def __new__(cls, *_: object, **__: object) -> Any:
+        return object.__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __call__(self, *_: object) -> 'Inert':
+        return Inert()
+
+    __setstate__ = __setitem__ = append = extend = add = staticmethod(_ignore)
+
+
+class StoredDict(dict):
+    """An OrderedDict without attributes."""
+
+    __setstate__ = staticmethod(_ignore)
+
+
+class StoredTensor(Inert):
+    """A tensor that is read when it is asked for, so that an optimizer's are not."""
+
+    def __init__(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> None:
+        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
+
+    def load(self, read_storage: Callable[[str], bytes]) -> Tensor:
+        """The tensor; ``read_storage`` returns the bytes of a storage."""
+        data, dtype = bytearray(read_storage(self.storage.key)), self.storage.dtype
+        flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        view = flat.as_strided(self.size, self.stride, self.storage.offset + self.offset)
+        return view.clone(memory_format=torch.contiguous_format)
+
+
+class StoredParameter(Inert):
+    """A parameter is its tensor."""
+
+    def __new__(cls, tensor: StoredTensor, *_: object) -> Any:
+        return tensor
+
+
+_STORAGES = {
+    'DoubleStorage': torch.float64,
+    'FloatStorage': torch.float32,
+    'HalfStorage': torch.float16,
+    'BFloat16Storage': torch.bfloat16,
+    'LongStorage': torch.int64,
+    'IntStorage': torch.int32,
+    'ShortStorage': torch.int16,
+    'CharStorage': torch.int8,
+    'ByteStorage': torch.uint8,
+    'BoolStorage': torch.bool,
+}
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ('collections', 'OrderedDict'): StoredDict,
+    ('torch._utils', '_rebuild_tensor'): StoredTensor,
+    ('torch._utils', '_rebuild_tensor_v2'): StoredTensor,
+    ('torch._utils', '_rebuild_parameter'): StoredParameter,
+    **{('torch', name): dtype for name, dtype in _STORAGES.items()},
+}
+
+
+class _Reader(pickle.Unpickler):
+    """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, encoding='latin1')
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _ALLOWED.get((module, name), Inert)
+
+    def persistent_load(self, saved_id: Any) -> Any:
+        if not isinstance(saved_id, tuple) or saved_id[0] != 'storage':
+            return Inert()
+        dtype, key, _device, _numel, *view = saved_id[1:]
+        storage = Storage(dtype, key, view[0][1] if view and view[0] else 0)
+        self.storages[key] = storage
+        return storage
+
+
+def _open_zip(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
+    """Content, and how to read a storage, of torch's format since 1.6: a zip of a pickle and the storages."""
+    archive = zipfile.ZipFile(file)
+    root = next(name for name in archive.namelist() if name.endswith('/data.pkl')).removesuffix('data.pkl')
+    if f'{root}byteorder' in archive.namelist() and archive.read(f'{root}byteorder') != b'little':
+        raise ValueError('big-endian data')
+    with archive.open(f'{root}data.pkl') as stream:
+        content = _Reader(stream).load()
+    return content, lambda key: archive.read(f'{root}data/{key}')
+
+
+def _open_legacy(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
+    """The same for the format before: magic number, version, system, content, storage keys, storages."""
+    magic, _version, _system = (_Reader(file).load() for _ in range(3))
+    if magic != _LEGACY_MAGIC:
+        raise ValueError('no magic number of torch')
+    reader = _Reader(file)
+    content = reader.load()
+    storages = {}
+    for key in _Reader(file).load():
+        (numel,) = struct.unpack('<q', file.read(8))
+        storages[key] = file.read(numel * reader.storages[key].dtype.itemsize)
+    return content, storages.__getitem__
