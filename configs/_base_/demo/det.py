@@ -2,7 +2,7 @@
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', 'mmdet::_base_/datasets/coco_instance.py']
 
 default_scope = 'mmdet'
-classes = ('disc', 'square', 'triangle', 'star', 'ring', 'cross', 'crescent', 'bar')
+classes = ('bar', 'crescent', 'cross', 'disc', 'ring', 'square', 'star', 'triangle')
 model = dict(
     neck=dict(out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),

@@ -2,7 +2,7 @@
 _base_ = ['mmseg::_base_/models/upernet_r50.py', 'mmseg::_base_/datasets/ade20k.py']
 
 default_scope = 'mmseg'
-classes = ('ground', 'disc', 'square', 'triangle', 'star', 'ring', 'cross', 'crescent', 'bar')
+classes = ('ground', 'bar', 'crescent', 'cross', 'disc', 'ring', 'square', 'star', 'triangle')
 palette = [[64, 64, 64]] + [[(37 * i) % 256, (91 * i) % 256, (151 * i) % 256] for i in range(1, 9)]
 norm_cfg = dict(type='BN', requires_grad=True)
 crop_size = (128, 128)

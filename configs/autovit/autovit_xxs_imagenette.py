@@ -1,0 +1,19 @@
+"""AutoViT-XXS on Imagenette, 30 epochs from scratch at 160 px.
+
+Command: ``python tools/train.py configs/autovit/autovit_xxs_imagenette.py``
+Source: ours, a quick check on real photographs; see docs/results.md for what it reaches.
+Published: none.
+"""
+
+_base_ = [
+    '../_base_/models/autovit_cls.py',
+    '../_base_/datasets/imagenette_160.py',
+    '../_base_/schedules/imagenette_adamw_30e.py',
+    '../_base_/runtime/cls.py',
+]
+
+model = dict(
+    backbone=dict(arch='xxs', drop_path_rate=0.05),
+    head=dict(num_classes=10, in_channels=480),
+    train_cfg=dict(_delete_=True, augments=dict(type='Mixup', alpha=0.2)),
+)
