@@ -1,0 +1,10 @@
+"""Search spaces: which architectures there are. Only ``registered``, which no other module imports, needs torch."""
+
+from mmhybrid.space.arch import Arch, Value
+from mmhybrid.space.autovit import AutoViTSpace
+from mmhybrid.space.base import SearchSpace
+from mmhybrid.space.choice import Choice, Fact, Rule
+from mmhybrid.space.glit import GLiTSpace
+from mmhybrid.space.glnet import GLNetSpace
+
+__all__ = ['Arch', 'AutoViTSpace', 'Choice', 'Fact', 'GLNetSpace', 'GLiTSpace', 'Rule', 'SearchSpace', 'Value']

@@ -1,0 +1,199 @@
+"""The spaces of AutoViT (table 1): one for each of three sizes, and their union."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any
+
+from mmhybrid.space.arch import Arch, Value
+from mmhybrid.space.base import Restriction, SearchSpace
+from mmhybrid.space.choice import Choice, Fact, Rule, ascending, positive, whole
+from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
+
+NUM_CONV_STAGES = 3
+# Fields with values of their own for each stage, and how many stages.
+PER_STAGE = {'conv_widths': NUM_CONV_STAGES, 'conv_depths': NUM_CONV_STAGES, 'widths': None}
+
+
+@dataclass(frozen=True)
+class AutoViTTable:
+    """The values of a space, one tuple a stage where stages differ.
+
+    Args:
+        stem_widths: Channels of the stem ("Conv").
+        conv_widths: Of each of the three MBConv stages.
+        conv_depths: Layers of each.
+        widths: Hidden width d of the transformer stages, as many as there are at most.
+        num_stages: Transformer stages, from 3 to 5.
+        num_heads: Of any transformer stage, as the following.
+        depths: Transformer layers.
+        mlp_ratios: MLP over d.
+        conv_kernels: Depth-wise kernel of any MBConv stage.
+        resolutions: Pixels a side of the input.
+    """
+
+    stem_widths: tuple[int, ...]
+    conv_widths: tuple[tuple[int, ...], ...]
+    conv_depths: tuple[tuple[int, ...], ...]
+    widths: tuple[tuple[int, ...], ...]
+    num_stages: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    depths: tuple[int, ...] = (2, 3, 4, 5)
+    mlp_ratios: tuple[float, ...] = (1.5, 2)
+    conv_kernels: tuple[int, ...] = (3, 5)
+    resolutions: tuple[int, ...] = (192, 224, 256)
+
+    @classmethod
+    def parse(cls, table: object) -> 'AutoViTTable':
+        """A name of :data:`TABLES`, or a dict with the fields above.
+
+        Raises:
+            ValueError: Naming the field, the value and what is allowed.
+        """
+        if isinstance(table, str) and table in TABLES:
+            return TABLES[table]
+        if not isinstance(table, Mapping):
+            raise bad_value('table', table, f'one of {sorted(TABLES)}, or a dict')
+        required = [field.name for field in fields(cls) if field.default is MISSING]
+        optional = [field.name for field in fields(cls) if field.default is not MISSING]
+        check_keys('table', table, required, optional)
+
+        def read(name: str) -> Any:
+            check = positive if name == 'mlp_ratios' else whole
+            if name not in PER_STAGE:
+                return ascending(f'table.{name}', table[name], check)
+            stages = check_list(f'table.{name}', table[name], PER_STAGE[name])
+            return tuple(ascending(f'table.{name}', values, check) for values in stages)
+
+        parsed = cls(**{name: read(name) for name in table})
+        for count in parsed.num_stages:
+            check_int('table.num_stages', count, 3, min(len(parsed.widths), 5))
+        return parsed
+
+
+_XXS = AutoViTTable(
+    stem_widths=(16, 24),
+    conv_widths=((16, 24), (24, 32), (32, 48)),
+    conv_depths=((1, 2), (2, 3), (2, 3)),
+    widths=((48, 64), (64, 80), (80, 96), (96, 112)),
+    num_stages=(3, 4),
+    num_heads=(2, 3, 4),
+)
+_XS = replace(
+    _XXS,
+    conv_widths=((24, 32), (32, 48), (48, 64)),
+    widths=((64, 80), (80, 96), (96, 112), (112, 128)),
+    num_heads=(4, 5, 6),
+)
+_S = replace(_XS, widths=((64, 96), (96, 128), (128, 160), (160, 192)), num_heads=(7, 8, 9))
+
+
+def _union(*tables: AutoViTTable) -> AutoViTTable:
+    """Every transformer stage may take every width, every MBConv stage those of its place."""
+
+    def merged(*many: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(sorted({value for values in many for value in values}))
+
+    num_stages = merged(*(table.num_stages for table in tables))
+    widths = merged(*(widths for table in tables for widths in table.widths))
+    return replace(
+        tables[0],
+        conv_widths=tuple(merged(*stage) for stage in zip(*(table.conv_widths for table in tables), strict=True)),
+        widths=(widths,) * max(num_stages),
+        num_stages=num_stages,
+        num_heads=merged(*(table.num_heads for table in tables)),
+    )
+
+
+# Table 5's networks have widths, and XXS a fifth stage, that table 1 lacks; they are added to the first three.
+_XXS_5 = replace(_XXS, widths=(*_XXS.widths, (112,)), num_stages=(3, 4, 5))
+_XS_5 = replace(_XS, widths=((64, 80, 96), (80, 96, 120), (96, 112, 144), (112, 128, 168)))
+_S_5 = replace(_S, widths=((64, 96, 128), (96, 128, 176), (128, 160, 224), (160, 192, 272)))
+TABLES: dict[str, AutoViTTable] = {
+    'xxs': _XXS_5,
+    'xs': _XS_5,
+    's': _S_5,
+    'union': _union(_XXS_5, _XS_5, _S_5),
+    'xxs-table1': _XXS,
+    'xs-table1': _XS,
+    's-table1': _S,
+    'union-table1': _union(_XXS, _XS, _S),
+}
+
+
+class AutoViTSpace(SearchSpace):
+    """AutoViT's stages.
+
+    Genes ``resolution``, ``stem.width``, ``conv.<i>.width``, ``.depth`` and ``.kernel`` of the MBConv stages,
+    ``num_stages``, and ``stages.<i>.width``, ``.depth``, ``.num_heads`` and ``.mlp_ratio`` of the transformer stages
+    that there are.
+
+    Args:
+        table: A name of :data:`TABLES` (``union`` is the single supernet of the ablation), or a dict with the
+            fields of :class:`AutoViTTable`.
+        monotone: The inductive bias: the widths of the transformer stages never decrease.
+        transformer_only: The ablation of table 7: MBConv stages of one convolution, without depth and kernel.
+        restrict: See :meth:`SearchSpace.restrict`.
+
+    Raises:
+        ValueError: Naming the argument, the value and what is allowed.
+    """
+
+    def __init__(
+        self,
+        table: str | Mapping[str, Any] = 'xxs',
+        monotone: bool = True,
+        transformer_only: bool = False,
+        restrict: Restriction | None = None,
+    ) -> None:
+        parsed = AutoViTTable.parse(table)
+        self.transformer_only = check_bool('transformer_only', transformer_only)
+        super().__init__(
+            _choices(parsed, check_bool('monotone', monotone), transformer_only),
+            {
+                'table': table if isinstance(table, str) else asdict(parsed),
+                'monotone': monotone,
+                'transformer_only': transformer_only,
+            },
+            restrict,
+        )
+
+    def _decode(self, arch: Arch) -> dict[str, Any]:
+        def stages(name: str, count: int = NUM_CONV_STAGES) -> list[Value]:
+            return [arch[name.format(i)] for i in range(count)]
+
+        num_stages = arch['num_stages']
+        assert isinstance(num_stages, int)
+        backbone: dict[str, Any] = {'stem_width': arch['stem.width'], 'conv_widths': stages('conv.{}.width')}
+        if self.transformer_only:
+            backbone['transformer_only'] = True
+        else:
+            backbone['conv_depths'] = stages('conv.{}.depth')
+            backbone['conv_kernels'] = stages('conv.{}.kernel')
+        backbone['embed_dims'] = stages('stages.{}.width', num_stages)
+        backbone['depths'] = stages('stages.{}.depth', num_stages)
+        backbone['num_heads'] = stages('stages.{}.num_heads', num_stages)
+        backbone['mlp_ratios'] = stages('stages.{}.mlp_ratio', num_stages)
+        return {'arch': backbone}
+
+
+def _choices(table: AutoViTTable, monotone: bool, transformer_only: bool) -> list[Choice | Fact]:
+    choices: list[Choice | Fact] = [
+        Choice('resolution', table.resolutions),
+        Choice('stem.width', table.stem_widths),
+    ]
+    for i in range(NUM_CONV_STAGES):
+        choices.append(Choice(f'conv.{i}.width', table.conv_widths[i]))
+        if not transformer_only:
+            choices.append(Choice(f'conv.{i}.depth', table.conv_depths[i], is_depth=True))
+            choices.append(Choice(f'conv.{i}.kernel', table.conv_kernels))
+    choices.append(Choice('num_stages', table.num_stages, is_depth=True))
+    for i, widths in enumerate(table.widths):
+        exists = Rule(('num_stages',), lambda count, i=i: count > i)
+        not_below = Rule((f'stages.{i - 1}.width',), lambda width, before: width >= before)
+        choices += [
+            Choice(f'stages.{i}.width', widths, exists, not_below if monotone and i else None),
+            Choice(f'stages.{i}.depth', table.depths, exists, is_depth=True),
+            Choice(f'stages.{i}.num_heads', table.num_heads, exists),
+            Choice(f'stages.{i}.mlp_ratio', table.mlp_ratios, exists),
+        ]
+    return choices

@@ -1,0 +1,292 @@
+"""The three families against their papers: sizes in closed form, published networks, sizes of networks."""
+
+import ast
+import itertools
+import json
+import math
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mmhybrid.space
+from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
+from mmhybrid.models.backbones.autovit import AutoViTArch
+from mmhybrid.models.backbones.glit import PRESETS as GLIT
+from mmhybrid.models.backbones.glit import GLiTArch
+from mmhybrid.models.backbones.glnet import PRESETS as GLNET
+from mmhybrid.models.backbones.glnet import GLNetArch
+from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+
+DOCS = Path(__file__).parents[2] / 'docs' / 'spaces.md'
+SEED = st.integers(0, 2**32)
+
+
+def glit_genes(preset):
+    return {f'blocks.{i}.{field}': value for i, block in enumerate(preset['blocks']) for field, value in block.items()}
+
+
+def autovit_genes(preset):
+    genes = {'resolution': 256, 'stem.width': preset['stem_width'], 'num_stages': len(preset['embed_dims'])}
+    for i in range(3):
+        genes[f'conv.{i}.width'] = preset['conv_widths'][i]
+        genes[f'conv.{i}.depth'] = preset['conv_depths'][i]
+        genes[f'conv.{i}.kernel'] = 3
+    for i in range(len(preset['embed_dims'])):
+        genes[f'stages.{i}.width'] = preset['embed_dims'][i]
+        genes[f'stages.{i}.depth'] = preset['depths'][i]
+        genes[f'stages.{i}.num_heads'] = preset['num_heads'][i]
+        genes[f'stages.{i}.mlp_ratio'] = preset['mlp_ratios'][i]
+    return genes
+
+
+def glnet_genes(preset):
+    genes = {flag: preset.get(flag, False) for flag in ('overlapped_patches', 'pos_encoding', 'conv_ffn')}
+    for i, (depth, mixers) in enumerate(zip(preset['depths'], preset['mixers'], strict=True)):
+        mixers = [mixers] * depth if isinstance(mixers, str) else mixers
+        genes |= {f'stages.{i}.width': preset['embed_dims'][i], f'stages.{i}.ffn_ratio': preset['ffn_ratios'][i]}
+        genes |= {f'stages.{i}.depth': depth, f'stages.{i}.local_kernel': 5, f'stages.{i}.num_slots': 64}
+        genes |= {f'stages.{i}.blocks.{j}.mixer': mixer for j, mixer in enumerate(mixers)}
+    return genes
+
+
+@pytest.mark.parametrize(('name', 'num_heads'), [('tiny', 3), ('small', 6), ('base', 12)])
+@pytest.mark.parametrize('level', ['flat', 'detail'])
+def test_glit_presets_are_points(name, num_heads, level):
+    preset = GLIT[name]
+    space = GLiTSpace(preset['embed_dims'], num_heads, level=level)
+    genes = glit_genes(preset)
+    assert space.why_not(genes) is None
+    assert GLiTArch.parse(space.decode(genes)['arch']) == GLiTArch.parse(name)
+
+
+@pytest.mark.parametrize('name', ['xxs', 'xs', 's'])
+@pytest.mark.parametrize('table', [None, 'union'])
+def test_autovit_presets_are_points(name, table):
+    space = AutoViTSpace(table or name)
+    genes = autovit_genes(AUTOVIT[name])
+    assert space.why_not(genes) is None
+    assert AutoViTArch.parse(space.decode(genes)['arch']) == AutoViTArch.parse(name)
+    assert space.resolution(genes) == 256
+    assert not AutoViTSpace(f'{name}-table1').contains(genes)
+
+
+@pytest.mark.parametrize('name', ['stl', '4g', '9g'])
+def test_glnet_presets_are_points_of_one_space(name):
+    space = GLNetSpace()
+    arch = space.canonical(glnet_genes(GLNET[name]))
+    assert space.contains(arch)
+    assert 'stages.3.local_kernel' not in arch
+    assert 'stages.3.num_slots' not in arch
+    assert GLNetArch.parse(space.decode(arch)['arch']) == GLNetArch.parse(name)
+
+
+PARSERS = [
+    *((GLiTSpace(width, heads, level=level), GLiTArch) for width, heads, level in
+      [(192, 3, 'flat'), (384, 6, 'detail'), (768, 12, 'distribution'), (48, 3, 'attention')]),
+    *((AutoViTSpace(table), AutoViTArch) for table in ('xxs', 'xs', 's', 'union', 'xxs-table1')),
+    (AutoViTSpace('xs', transformer_only=True), AutoViTArch),
+    (GLNetSpace(), GLNetArch),
+]  # fmt: skip
+
+
+@given(st.sampled_from(PARSERS), SEED)
+def test_backbones_take_what_is_decoded(space_and_parser, seed):
+    space, parser = space_and_parser
+    assert parser.parse(space.decode(space.sample(random.Random(seed)))['arch'])
+
+
+# Sizes in closed form
+
+
+@pytest.mark.parametrize(
+    ('level', 'per_block'),
+    [
+        # all-attention: qkv x MLP; all-convolution: K x E x MLP; two mixed splits: all four
+        ('flat', 3**2 + 3**3 + 2 * 3**4),
+        ('distribution', 4),
+        ('detail', 4 * 9),
+        ('attention', 9),
+    ],
+)
+@pytest.mark.parametrize('num_heads', [3, 6, 12])
+def test_glit_sizes(level, per_block, num_heads):
+    assert GLiTSpace(num_heads * 64, num_heads, level=level).size() == per_block**12
+
+
+def test_glit_paper_counts_genes_without_effect():
+    assert math.prod(len(choice.values) for choice in GLiTSpace().choices.values()) == 324**12
+    assert f'{324**12:.1e}' == '1.3e+30'
+
+
+def test_glit_stages_of_the_hierarchical_search():
+    """The first stage's arch belongs to the second's space too, and fixes all that the second does not search."""
+    first, second = GLiTSpace(level='distribution'), GLiTSpace(level='detail')
+    arch = first.sample(random.Random(0))
+    assert second.contains(arch)
+    assert GLiTSpace().contains(arch)
+    distribution = {name: value for name, value in arch.items() if name.endswith('num_attn_heads')}
+    restricted = second.restrict(distribution)
+    assert restricted.size() == 9**12
+    assert restricted.contains(arch)
+
+
+@pytest.mark.parametrize('level', ['flat', 'distribution'])
+def test_glit_smallest_and_largest_by_weights(level):
+    """Weights of a block's mixer and FFN in closed form, in units of the squared width; biases left out."""
+
+    def weights(block):
+        attention = block['num_attn_heads'] / 3
+        mixer = 4 * block.get('qkv_ratio', 0) * attention**2 + 3 * block.get('conv_ratio', 0) * (1 - attention) ** 2
+        return mixer + 2 * block['mlp_ratio']
+
+    space = GLiTSpace(num_blocks=1, level=level)
+    weights_of = {
+        arch: weights(space.decode(arch)['arch']['blocks'][0])
+        for arch in {space.sample(random.Random(seed)) for seed in range(3000)}
+    }
+    assert len(weights_of) == space.size()
+    assert weights_of[space.smallest()] == min(weights_of.values())
+    assert weights_of[space.largest()] == max(weights_of.values())
+
+
+def non_decreasing(widths):
+    return sum(all(a <= b for a, b in itertools.pairwise(chain)) for chain in itertools.product(*widths))
+
+
+CONV = 3 * 2 * (2 * 2 * 2) ** 3  # resolutions, stem, and width, depth, kernel of three stages
+PER_STAGE = 4 * 3 * 2  # depths, heads, ratios
+XXS = [(48, 64), (64, 80), (80, 96), (96, 112), (112,)]
+XS = [(64, 80, 96), (80, 96, 120), (96, 112, 144), (112, 128, 168)]
+S = [(64, 96, 128), (96, 128, 176), (128, 160, 224), (160, 192, 272)]
+
+
+@pytest.mark.parametrize(('table', 'widths', 'stages'), [('xxs', XXS, (3, 4, 5)), ('xs', XS, (3, 4)), ('s', S, (3, 4))])
+def test_autovit_sizes(table, widths, stages):
+    expected = CONV * sum(non_decreasing(widths[:n]) * PER_STAGE**n for n in stages)
+    assert AutoViTSpace(table).size() == expected
+    free = CONV * sum(math.prod(map(len, widths[:n])) * PER_STAGE**n for n in stages)
+    assert AutoViTSpace(table, monotone=False).size() == free
+
+
+@pytest.mark.parametrize(('table', 'num_widths', 'stages'), [('union', 14, (3, 4, 5)), ('union-table1', 8, (3, 4))])
+def test_autovit_union_sizes(table, num_widths, stages):
+    """Of w widths n non-decreasing ones: C(w + n - 1, n)."""
+    conv = 3 * 2 * (3 * 2 * 2) ** 3
+    per_stage = 4 * 8 * 2
+    expected = conv * sum(math.comb(num_widths + n - 1, n) * per_stage**n for n in stages)
+    assert AutoViTSpace(table).size() == expected
+    free = conv * sum((num_widths * per_stage) ** n for n in stages)
+    assert AutoViTSpace(table, monotone=False).size() == free
+
+
+def test_the_monotone_rule_removes_little_of_a_size_and_much_of_the_union():
+    def kept(table):
+        return AutoViTSpace(table).size() / AutoViTSpace(table, monotone=False).size()
+
+    assert kept('xxs') == kept('xxs-table1') == kept('xs-table1') == kept('s-table1') == 1
+    assert kept('xs') == kept('s') == pytest.approx(0.47, abs=0.005)
+    assert kept('union-table1') == pytest.approx(0.08, abs=0.005)
+    assert kept('union') == pytest.approx(0.016, abs=0.0005)
+
+
+def test_table_1_supernets_have_the_papers_1e10_networks():
+    per_stage = 2 * 4 * 3 * 2
+    for table in ('xxs-table1', 'xs-table1', 's-table1'):
+        assert AutoViTSpace(table).size() == CONV * (per_stage**3 + per_stage**4)
+
+
+def test_autovit_transformer_only_has_no_depth_and_kernel():
+    space = AutoViTSpace('xxs', transformer_only=True)
+    assert not any(re.fullmatch(r'conv\.\d\.(depth|kernel)', name) for name in space.choices)
+    assert space.size() * (2 * 2) ** 3 == AutoViTSpace('xxs').size()
+    assert space.decode(space.smallest())['arch']['transformer_only'] is True
+
+
+@given(st.sampled_from(['xxs', 'xs', 's', 'union']), SEED)
+@settings(max_examples=40)
+def test_autovit_widths_never_decrease(table, seed):
+    space = AutoViTSpace(table)
+    rng = random.Random(seed)
+    a, b = space.sample(rng), space.sample(rng)
+    for arch in (a, space.mutate(a, rng, 0.5), space.mutate_blocks(a, rng, 0.5, 0.5), space.crossover(a, b, rng)):
+        widths = space.decode(arch)['arch']['embed_dims']
+        assert widths == sorted(widths)
+
+
+def test_autovit_takes_a_table_of_its_own():
+    table = {
+        'stem_widths': [8], 'conv_widths': [[8], [16, 8], [16]], 'conv_depths': [[1], [1], [1]],
+        'widths': [[16, 32]] * 3, 'num_stages': [3], 'num_heads': [1, 2], 'depths': [1], 'resolutions': [64],
+    }  # fmt: skip
+    space = AutoViTSpace(table)
+    assert space.size() == 2 * 2**3 * math.comb(4, 3) * (2 * 2) ** 3
+    assert space.choices['conv.1.width'].values == (8, 16)
+    rebuilt = AutoViTSpace.from_config(json.loads(json.dumps(space.to_config())))
+    assert rebuilt.size() == space.size()
+
+
+def test_glnet_size():
+    """Mixers of d blocks by what they use: MHSA alone 1; local too 2^d - 1; glmix 3^d - 2^d."""
+
+    def stage(widths, depths):
+        mixers = sum(1 + (2**d - 1) * 3 + (3**d - 2**d) * 3 * 6 for d in depths)
+        return widths * 3 * mixers
+
+    small = (2, 3, 4)
+    expected = 2**3 * stage(2, small) * stage(3, small) * stage(3, (6, 9, 12, 15, 18)) * stage(3, small)
+    assert GLNetSpace().size() == expected
+
+
+@pytest.mark.parametrize(
+    ('family', 'arguments', 'named'),
+    [
+        (GLiTSpace, {'num_heads': 4}, 'num_heads'),
+        (GLiTSpace, {'embed_dims': 200}, 'embed_dims'),
+        (GLiTSpace, {'num_blocks': 0}, 'num_blocks'),
+        (GLiTSpace, {'level': 'low'}, 'level'),
+        (AutoViTSpace, {'table': 'm'}, 'table'),
+        (AutoViTSpace, {'table': {'widths': [[16]]}}, 'table'),
+        (AutoViTSpace, {'monotone': 1}, 'monotone'),
+        (AutoViTSpace, {'transformer_only': 'no'}, 'transformer_only'),
+        (GLNetSpace, {'widths': [[64]] * 3}, 'widths'),
+        (GLNetSpace, {'widths': [[64], [100], [256], [512]]}, 'widths'),
+        (GLNetSpace, {'depths': [[0], [1], [1], [1]]}, 'depths'),
+        (GLNetSpace, {'ffn_ratios': []}, 'ffn_ratios'),
+        (GLNetSpace, {'local_kernels': [4]}, 'local_kernels'),
+        (GLNetSpace, {'num_slots': [10]}, 'num_slots'),
+        (GLNetSpace, {'mixers': ['window']}, 'mixers'),
+        (GLNetSpace, {'mixers': []}, 'mixer'),
+        (GLNetSpace, {'conv_ffn': True}, 'conv_ffn'),
+        (GLNetSpace, {'conv_ffn': [0]}, 'conv_ffn'),
+    ],
+)
+def test_wrong_arguments(family, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        family(**arguments)
+
+
+def test_documented_sizes_are_the_computed_ones():
+    """Each row of the table in docs/spaces.md: how to build the space, networks, combinations of values."""
+    families = {family.__name__: family for family in (GLiTSpace, AutoViTSpace, GLNetSpace)}
+    rows = re.findall(r'^\| `(\w+)\((.*?)\)` \| ([\d,]+) \| ([\d.e+]+) \| ([\d.e+]+) \|', DOCS.read_text('utf-8'), re.M)
+    assert len(rows) == 17
+    for name, arguments, networks, rounded, combinations in rows:
+        pairs = [argument.split('=') for argument in arguments.split(', ') if argument]
+        space = families[name](**{key: ast.literal_eval(value) for key, value in pairs})
+        assert f'{space.size():,}' == networks, (name, arguments)
+        assert f'{space.size():.1e}' == rounded, (name, arguments)
+        assert f'{math.prod(len(choice.values) for choice in space.choices.values()):.1e}' == combinations
+
+
+def test_documented_code_runs():
+    blocks = re.findall(r'```python\n(.*?)```', DOCS.read_text('utf-8'), re.DOTALL)
+    assert len(blocks) == 2
+    names = dict(vars(mmhybrid.space))
+    for block in blocks:
+        exec(block, names)
+    assert names['PlainSpace']().size() == 2 + 3
+    assert GLiTArch.parse(names['backbone_arguments']['arch'])
