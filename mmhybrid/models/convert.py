@@ -4,16 +4,19 @@ A family is data: a tensor only its checkpoints have, rules from released to our
 is the preset whose names and shapes are the checkpoint's.
 """
 
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmhybrid.models.backbones import glit, glnet
-from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.released import read_released
 
 Shape = tuple[int, ...]
 Rules = tuple[tuple[re.Pattern[str], str], ...]
@@ -103,7 +106,7 @@ class Family:
 
     marker: str
     rules: Rules
-    backbone: type[HybridBackbone]
+    backbone: type[glnet.GLNet] | type[glit.GLiT]
     presets: Mapping[str, Mapping[str, Any]]
 
 
@@ -123,6 +126,30 @@ class _Fit:
     sources: dict[str, str]
     missing: dict[str, Shape]
     surplus: dict[str, Shape]
+
+
+def convert_file(source: Path, target: Path, key: str | None = None) -> dict[str, Any]:
+    """Convert the released file ``source`` and write ``target``, whole or not at all.
+
+    Args:
+        source: As :func:`mmhybrid.models.released.read_released` takes it, with ``key``.
+        target: Loadable with ``weights_only=True``.
+        key: Where the state dict is in the file.
+
+    Returns:
+        ``meta`` of :func:`convert`.
+
+    Raises:
+        ValueError: As these two do.
+        OSError: If a file cannot be read or written.
+    """
+    checkpoint = convert(read_released(source, key))
+    meta: dict[str, Any] = checkpoint['meta']
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.name}.') as folder:
+        torch.save(checkpoint, Path(folder, target.name))
+        os.replace(Path(folder, target.name), target)
+    return meta
 
 
 def convert(released: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def _select(content: object, key: str | None) -> Mapping[str, 'StoredTensor']:
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, StoredTensor):
             raise ValueError(f'checkpoint: the entry {name!r} is not a tensor')
+        if f'module.{name}' in state:
+            raise ValueError(f'checkpoint: {name!r} is there with and without a leading module.')
     return state
 
 
@@ -81,17 +83,19 @@ class Inert:
     """Stands for whatever a pickle names beyond the allow-list: any construction, call and state, and no effect."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
+        """Whatever the class would take."""
         return object.__new__(cls)
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
     def __call__(self, *_: object) -> 'Inert':
+        """Whatever the function would take."""
         return Inert()
 
     __setstate__ = __setitem__ = append = extend = add = staticmethod(_ignore)
 
 
-class StoredDict(dict):
+class StoredDict(dict[Any, Any]):
     """An OrderedDict without attributes."""
 
     __setstate__ = staticmethod(_ignore)
@@ -100,7 +104,9 @@ class StoredDict(dict):
 class StoredTensor(Inert):
     """A tensor that is read when it is asked for, so that an optimizer's are not."""
 
-    def __init__(self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> None:
+    def __init__(
+        self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
+    ) -> None:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def load(self, read_storage: Callable[[str], bytes]) -> Tensor:
@@ -115,6 +121,7 @@ class StoredParameter(Inert):
     """A parameter is its tensor."""
 
     def __new__(cls, tensor: StoredTensor, *_: object) -> Any:
+        """``tensor`` itself."""
         return tensor
 
 

@@ -1,0 +1,92 @@
+"""What OpenMMLab's last releases need to run on today's torch; nothing else in mmhybrid patches another package.
+
+:func:`apply` runs when mmhybrid is imported. Each fix states its cause, when it does nothing and when it can go.
+"""
+
+import importlib.util
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+_STATISTICS = ('min', 'max', 'current', 'mean')
+_TORCHVISION_OPS = ('nms', 'qnms')
+_declared: list[torch.library.Library] = []
+
+
+def apply() -> None:
+    """Run every fix; again is harmless."""
+    allow_mmengine_checkpoints()
+    declare_torchvision_ops()
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load`` read the checkpoints of MMEngine's runner with ``weights_only=True``.
+
+    Cause: since torch 2.6 this is the default of ``torch.load``, and MMEngine 0.10 neither turns it off nor names the
+    globals its message hub pickles: ``HistoryBuffer``, NumPy's arrays and scalars, and ``getattr`` (for the buffer's
+    statistics, see :func:`history_buffer_getattr`). ``resume`` and ``load_from`` then end in UnpicklingError.
+    Does nothing for a name the process has allowed already.
+    Can go when MMEngine allows its own globals.
+    """
+    taken = {_global_name(item) for item in torch.serialization.get_safe_globals()}
+    torch.serialization.add_safe_globals([item for item in _mmengine_globals() if _global_name(item) not in taken])
+
+
+def history_buffer_getattr(owner: object, name: str) -> Any:
+    """What ``getattr`` means in a checkpoint: one of the four statistics of ``HistoryBuffer``, nothing else.
+
+    Raises:
+        AttributeError: For any other owner or name.
+    """
+    if owner is not HistoryBuffer or not isinstance(name, str) or name not in _STATISTICS:
+        raise AttributeError(f'a checkpoint may only take {", ".join(_STATISTICS)} of HistoryBuffer, not {name!r}')
+    return vars(HistoryBuffer)[name]
+
+
+def _mmengine_globals() -> list[Any]:
+    rebuild: list[Any] = [value.__reduce__()[0] for value in (np.empty(0), np.float64(0))]
+    functions = [  # NumPy 2 renamed the module, and checkpoints outlive it
+        (function, f'numpy.{core}.multiarray.{function.__name__}') for core in ('_core', 'core') for function in rebuild
+    ]
+    numbers = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?']
+    return [HistoryBuffer, (history_buffer_getattr, 'builtins.getattr'), np.ndarray, np.dtype, *functions, *numbers]
+
+
+def _global_name(item: Any) -> str:
+    return item[1] if isinstance(item, tuple) else f'{item.__module__}.{item.__qualname__}'
+
+
+def declare_torchvision_ops() -> None:
+    """Let torchvision be imported where its compiled operators cannot be loaded.
+
+    Cause: torchvision's wheel is built for CUDA. Beside a CPU build of torch its library lacks its dependencies, and
+    ``import torchvision`` fails with "operator torchvision::nms does not exist", although mmpretrain needs no more than
+    its transforms. Declared, the operators exist; calling one still raises.
+    Does nothing where torchvision is not installed, is imported, or its library loads (the very library and call that
+    ``import torchvision`` uses, so that it finds its operators registered once).
+    Can go when torchvision imports without its library, or CPU wheels are what package indexes offer by default.
+    """
+    if hasattr(torch.ops.torchvision, 'nms'):
+        return
+    spec = importlib.util.find_spec('torchvision')
+    if spec is None or spec.origin is None or _loads(Path(spec.origin).parent):
+        return
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    for name in _TORCHVISION_OPS:
+        library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    _declared.append(library)  # the declarations live as long as the library object
+
+
+def _loads(package: Path) -> bool:
+    spec = FileFinder(str(package), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec('_C')
+    if spec is None:
+        return False
+    try:
+        torch.ops.load_library(spec.origin)
+    except (ImportError, OSError):
+        return False
+    return hasattr(torch.ops.torchvision, 'nms')

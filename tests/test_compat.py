@@ -1,0 +1,239 @@
+"""Each fix is shown twice in a fresh process: the failure without mmhybrid, and what works with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+
+from mmhybrid import compat
+
+ROOT = Path(__file__).parents[1]
+
+TRAIN = """
+import sys, torch
+sys.modules['torchvision'] = None  # the runner imports it to report its version, and that is the other fix
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+if sys.argv[2] == 'with':
+    import mmhybrid
+
+class Tiny(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(2, 1)
+    def forward(self, inputs, mode):
+        return {'loss': self.fc(inputs).square().mean()}
+
+def runner(epochs, resume):
+    return Runner(
+        Tiny(), sys.argv[1], train_dataloader=dict(dataset=[dict(inputs=torch.ones(2))] * 4, batch_size=2, sampler=dict(
+            type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate')),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)), resume=resume, experiment_name=str(epochs))
+
+runner(1, False).train()
+again = runner(2, True)
+again.train()
+assert again.epoch == 2 and again.iter == 4
+"""
+
+IMPORT_TORCHVISION = """
+import sys, torch
+if sys.argv[1] == 'with':
+    import mmhybrid
+    assert 'torchvision' not in sys.modules
+import torchvision.transforms.functional as F
+assert F.hflip(torch.arange(3.0).view(1, 1, 3)).tolist() == [[[2.0, 1.0, 0.0]]]
+boxes = torch.zeros(1, 4), torch.zeros(1)
+try:
+    torch.ops.torchvision.nms(*boxes, 0.5)
+except NotImplementedError:
+    print('declared only')
+"""
+
+
+def run_python(script, *args):
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    command = [sys.executable, '-c', script, *map(str, args)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_import_is_cheap_and_leaves_hosts_alone():
+    done = run_python("""
+import sys, time
+import torch, mmengine
+start = time.perf_counter()
+import mmhybrid
+print(time.perf_counter() - start, *(name for name in ('mmdet', 'mmseg', 'mmcv.ops') if name in sys.modules))
+""")
+    assert done.returncode == 0, done.stderr
+    seconds, *imported = done.stdout.split()
+    assert float(seconds) < 3
+    assert imported == []
+
+
+def test_resume_fails_without_the_fix(tmp_path):
+    done = run_python(TRAIN, tmp_path, 'without')
+    assert done.returncode != 0
+    assert 'UnpicklingError' in done.stderr
+
+
+def test_resume_works_with_the_fix(tmp_path):
+    done = run_python(TRAIN, tmp_path, 'with')
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('name', ['min', 'max', 'current', 'mean'])
+def test_restricted_getattr_hands_out_the_statistics(name):
+    assert compat.history_buffer_getattr(HistoryBuffer, name) is getattr(HistoryBuffer, name)
+
+
+@pytest.mark.parametrize(
+    ('owner', 'name'),
+    [
+        (HistoryBuffer, 'update'),
+        (HistoryBuffer, '__init__'),
+        (HistoryBuffer, 'mean.__globals__'),
+        (HistoryBuffer, ['mean']),
+        (HistoryBuffer(), 'mean'),
+        (type('HistoryBuffer', (HistoryBuffer,), {}), 'mean'),
+        (os, 'system'),
+        (np.ndarray, 'mean'),
+    ],
+)
+def test_restricted_getattr_refuses_anything_else(owner, name):
+    with pytest.raises(AttributeError, match='HistoryBuffer'):
+        compat.history_buffer_getattr(owner, name)
+
+
+class Reach:
+    """Pickles as ``getattr(HistoryBuffer, name)``."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, self.name)
+
+
+def test_restricted_getattr_is_the_one_that_loading_uses(tmp_path):
+    torch.save(Reach('mean'), tmp_path / 'good.pth')
+    torch.save(Reach('__init__'), tmp_path / 'bad.pth')
+    assert torch.load(tmp_path / 'good.pth', weights_only=True) is HistoryBuffer.mean
+    with pytest.raises(Exception, match='may only take'):
+        torch.load(tmp_path / 'bad.pth', weights_only=True)
+
+
+@pytest.mark.parametrize('dtype', ['int64', 'float32', 'float64', 'bool'])
+def test_numpy_values_load_under_both_module_names(tmp_path, dtype):
+    value = {'array': np.ones(3, dtype), 'scalar': np.dtype(dtype).type(1)}
+    path = tmp_path / 'value.pth'
+    torch.save(value, path, _use_new_zipfile_serialization=False)
+    old_name = path.read_bytes().replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+    (tmp_path / 'old.pth').write_bytes(old_name)
+    for file in (path, tmp_path / 'old.pth'):
+        loaded = torch.load(file, weights_only=True)
+        np.testing.assert_array_equal(loaded['array'], value['array'])
+        assert loaded['scalar'] == value['scalar']
+
+
+def test_allow_list_leaves_other_globals_refused(tmp_path):
+    torch.save(Path('/'), tmp_path / 'path.pth')
+    with pytest.raises(Exception, match='Unsupported global'):
+        torch.load(tmp_path / 'path.pth', weights_only=True)
+
+
+def test_allow_list_keeps_what_the_process_allowed_before():
+    done = run_python("""
+import torch
+def mine(owner, name): return 'mine'
+torch.serialization.add_safe_globals([(mine, 'builtins.getattr')])
+import mmhybrid
+named = [item[0] for item in torch.serialization.get_safe_globals() if isinstance(item, tuple)
+         and item[1] == 'builtins.getattr']
+assert named == [mine], named
+before = set(torch.serialization.get_safe_globals())
+mmhybrid.compat.apply()
+assert set(torch.serialization.get_safe_globals()) == before
+""")
+    assert done.returncode == 0, done.stderr
+
+
+def torchvision_is_broken():
+    return 'torchvision::nms does not exist' in run_python(IMPORT_TORCHVISION, 'without').stderr
+
+
+def test_torchvision_imports_with_the_fix():
+    broken = torchvision_is_broken()
+    done = run_python(IMPORT_TORCHVISION, 'with')
+    assert done.returncode == 0, done.stderr
+    assert ('declared only' in done.stdout) == broken
+
+
+FAKE_TORCHVISION = """
+import sys, torch
+from pathlib import Path
+package = Path(sys.argv[1]) / 'torchvision'
+package.mkdir()
+(package / '__init__.py').write_text('raise AssertionError("imported")')
+(package / '_C.so').write_bytes(b'no library')
+sys.path.insert(0, sys.argv[1])
+loaded = []
+def load_library(path):
+    if sys.argv[2] == 'broken':
+        raise OSError(path)
+    loaded.append(Path(path))
+    library = torch.library.Library('torchvision', 'DEF')
+    library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    loaded.append(library)
+torch.ops.load_library = load_library
+import mmhybrid
+assert 'torchvision' not in sys.modules
+if sys.argv[2] == 'broken':
+    assert torch.ops.torchvision.nms and torch.ops.torchvision.qnms
+    mmhybrid.compat.apply()
+else:
+    assert loaded[0] == package / '_C.so' and torch.ops.torchvision.nms
+    assert not hasattr(torch.ops.torchvision, 'qnms')
+"""
+
+
+@pytest.mark.parametrize('library', ['broken', 'works'])
+def test_torchvision_operators_are_declared_only_where_its_library_does_not_load(tmp_path, library):
+    done = run_python(FAKE_TORCHVISION, tmp_path, library)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_declared_without_torchvision():
+    done = run_python("""
+import importlib.util, torch
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == 'torchvision' else find_spec(name)
+import mmhybrid
+assert not hasattr(torch.ops.torchvision, 'nms')
+""")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.dense
+@pytest.mark.parametrize(
+    ('base', 'key', 'value'),
+    [
+        ('mmdet::_base_/models/retinanet_r50_fpn.py', 'model.bbox_head.type', 'RetinaHead'),
+        ('mmseg::_base_/models/upernet_r50.py', 'model.decode_head.type', 'UPerHead'),
+        ('mmpretrain::_base_/models/resnet18.py', 'model.backbone.depth', 18),
+    ],
+)
+def test_config_inherits_across_packages(tmp_path, base, key, value):
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = {base!r}\n')
+    found = Config.fromfile(config)
+    for part in key.split('.'):
+        found = found[part]
+    assert found == value

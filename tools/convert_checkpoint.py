@@ -1,0 +1,34 @@
+"""Convert a released GLNet or GLiT checkpoint into an mmpretrain classifier's.
+
+    python tools/convert_checkpoint.py SRC DST
+
+Any host loads the backbone from it: ``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')``.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmhybrid.models.convert import convert_file
+
+
+def parse_args() -> tuple[ArgumentParser, Namespace]:
+    """The parser, to report errors with, and what it has parsed."""
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('src', metavar='SRC', type=Path, help='the released file')
+    parser.add_argument('dst', metavar='DST', type=Path, help='the file to write')
+    parser.add_argument('--key', help="where the weights are in SRC; without it 'model', else 'model_ema'")
+    return parser, parser.parse_args()
+
+
+def main() -> None:
+    """Convert; a file that does not fit ends with one sentence and exit code 2."""
+    parser, args = parse_args()
+    try:
+        meta = convert_file(args.src, args.dst, args.key)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+    print(f'{args.dst}: {meta["backbone"]}')
+
+
+if __name__ == '__main__':
+    main()
