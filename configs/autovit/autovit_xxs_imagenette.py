@@ -1,4 +1,4 @@
-"""AutoViT-XXS on Imagenette, 30 epochs from scratch at 160 px.
+"""AutoViT-XXS on Imagenette, 20 epochs from scratch at 160 px.
 
 Command: ``python tools/train.py configs/autovit/autovit_xxs_imagenette.py``
 Source: ours, a quick check on real photographs; see docs/results.md for what it reaches.
@@ -8,7 +8,7 @@ Published: none.
 _base_ = [
     '../_base_/models/autovit_cls.py',
     '../_base_/datasets/imagenette_160.py',
-    '../_base_/schedules/imagenette_adamw_30e.py',
+    '../_base_/schedules/imagenette_adamw_20e.py',
     '../_base_/runtime/cls.py',
 ]
 

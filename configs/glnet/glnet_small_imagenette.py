@@ -1,4 +1,4 @@
-"""A GLNet small enough for a CPU on Imagenette, 30 epochs from scratch at 160 px.
+"""A GLNet small enough for a CPU on Imagenette, 20 epochs from scratch at 160 px.
 
 Command: ``python tools/train.py configs/glnet/glnet_small_imagenette.py``
 Source: ours, a quick check on real photographs; see docs/results.md for what it reaches.
@@ -8,7 +8,7 @@ Published: none.
 _base_ = [
     '../_base_/models/glnet_cls.py',
     '../_base_/datasets/imagenette_160.py',
-    '../_base_/schedules/imagenette_adamw_30e.py',
+    '../_base_/schedules/imagenette_adamw_20e.py',
     '../_base_/runtime/cls.py',
 ]
 

@@ -62,6 +62,10 @@ _GLNET_RULES = (
         r'backbone.stages.\1.\2.',
     ),
 )
+_PATCH_RULES = (
+    *_rules({'0.0.': '0.patch.', '0.1.': '0.patch_norm.'}, r'downsample_layers\.', 'backbone.downsamplers.'),
+    *_rules({'0.': 'patch_norm.', '1.': 'patch.'}, r'downsample_layers\.([1-3])\.', r'backbone.downsamplers.\1.'),
+)
 _OVERLAPPED_STEM_RULES = _rules(  # the released one begins with an identity
     {'1.': '0.', '2.': '1.', '4.': '3.', '5.': '4.'}, r'downsample_layers\.0\.', 'backbone.downsamplers.0.'
 )
@@ -111,7 +115,7 @@ class Family:
 
 
 FAMILIES = (
-    Family('downsample_layers.0.0.weight', _GLNET_RULES, glnet.GLNet, glnet.PRESETS),
+    Family('downsample_layers.0.0.weight', _PATCH_RULES + _GLNET_RULES, glnet.GLNet, glnet.PRESETS),
     Family('downsample_layers.0.4.weight', _OVERLAPPED_STEM_RULES + _GLNET_RULES, glnet.GLNet, glnet.PRESETS),
     Family('blocks.0.0.norm1.weight', _GLIT_RULES, glit.GLiT, glit.PRESETS),
 )

@@ -8,7 +8,7 @@ stem - MBConv-1 - MBConv-2 - MBConv-3 - Transformer-1 to -3, -4 or -5 (each behi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ import torch
 from mmcv.cnn.bricks import DropPath, build_activation_layer
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
-from mmhybrid.models.backbones.arch import resolve_arch
+from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.operators import STATIC, Operators
@@ -32,7 +32,7 @@ POOL_RATIO = 6
 
 
 def channels_of(embed_dims: int) -> int:
-    """Channels outside a transformer block of hidden width ``embed_dims``: the multiple of 16 nearest to d / sqrt(2)."""
+    """Channels outside a block of hidden width ``embed_dims``: the multiple of 16 nearest to d / sqrt(2)."""
     return max(16 * round(embed_dims / math.sqrt(2) / 16), 16)
 
 
@@ -74,9 +74,7 @@ class AutoViTArch:
             ValueError: Naming the field, the value and what is allowed.
         """
         raw = resolve_arch('AutoViT', arch, PRESETS)
-        transformer_only = isinstance(raw, Mapping) and check_bool(
-            'arch.transformer_only', raw.get('transformer_only', False)
-        )
+        transformer_only = check_bool('arch.transformer_only', raw.get('transformer_only', False))
         required = ('stem_width', 'conv_widths', 'embed_dims', 'depths', 'num_heads', 'mlp_ratios')
         if transformer_only:
             check_keys('AutoViT arch', raw, required, ('transformer_only',))
@@ -91,20 +89,20 @@ class AutoViTArch:
             return tuple(check_int(f'arch.{field}', v, low) for v in check_list(f'arch.{field}', raw[field], length))
 
         raw = {'conv_kernels': [3] * NUM_CONV_STAGES, **raw}
-        kernels = ints('conv_kernels', NUM_CONV_STAGES)
-        for kernel in kernels:
-            if kernel % 2 == 0:
-                raise bad_value('arch.conv_kernels', kernel, 'an odd number')
+        kernels = check_list('arch.conv_kernels', raw['conv_kernels'], NUM_CONV_STAGES)
+        embed_dims = ints('embed_dims', num_stages)
         ratios = check_list('arch.mlp_ratios', raw['mlp_ratios'], num_stages)
         return cls(
             stem_width=check_int('arch.stem_width', raw['stem_width'], 1),
             conv_widths=ints('conv_widths', NUM_CONV_STAGES),
             conv_depths=ints('conv_depths', NUM_CONV_STAGES),
-            conv_kernels=kernels,
-            embed_dims=ints('embed_dims', num_stages),
+            conv_kernels=tuple(check_odd('arch.conv_kernels', kernel) for kernel in kernels),
+            embed_dims=embed_dims,
             depths=ints('depths', num_stages),
             num_heads=ints('num_heads', num_stages),
-            mlp_ratios=tuple(check_float('arch.mlp_ratios', ratio, 0, above=True) for ratio in ratios),
+            mlp_ratios=tuple(
+                check_ratio('arch.mlp_ratios', ratio, width) for ratio, width in zip(ratios, embed_dims, strict=True)
+            ),
             transformer_only=transformer_only,
         )
 
@@ -196,14 +194,13 @@ class TransformerStage(nn.Module):
         self.local = layers.conv(width, width, kernel_size)
         self.proj_in = ops.conv2d(width, hidden, 1, bias=False)
         self.layers = nn.ModuleList(
-            TransformerLayer(hidden, arch.num_heads[stage], arch.mlp_ratios[stage], rate, layers)
-            for rate in drop_paths
+            TransformerLayer(hidden, arch.num_heads[stage], arch.mlp_ratios[stage], rate, layers) for rate in drop_paths
         )
         self.norm = ops.layer_norm(hidden)
         self.proj_out = layers.conv(hidden, width, 1)
         self.fuse = layers.conv((2, width), width, kernel_size)
 
-    def forward(self, x: Tensor, run_block: Any) -> Tensor:
+    def forward(self, x: Tensor, run_block: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """(B, C, H, W) -> (B, width, H / stride, W / stride); ``run_block`` may checkpoint the layers."""
         x = run_block(self.down, x)
         hidden = self.proj_in(self.local(x))
@@ -254,6 +251,8 @@ class AutoViT(HybridBackbone):
         frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
     """
 
+    output_layers = (*HybridBackbone.output_layers, 'mbpool')
+
     def __init__(
         self,
         arch: str | Mapping[str, Any] = 's',
@@ -271,27 +270,28 @@ class AutoViT(HybridBackbone):
         ops: Operators = STATIC,
     ) -> None:
         super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        self.arch = arch = AutoViTArch.parse(arch)
+        self.arch = parsed = AutoViTArch.parse(arch)
         layers = LayerBundle(ops, dict(norm_cfg or {'type': 'BN'}), dict(act_cfg or {'type': 'SiLU'}))
-        self.stem = layers.conv(in_channels, arch.stem_width, 3, stride=2)
+        in_channels = check_int('in_channels', in_channels, 1)
+        self.stem = layers.conv(in_channels, parsed.stem_width, 3, stride=2)
 
         self.conv_stages = nn.ModuleList()
-        width = arch.stem_width
-        for stage, out_width in enumerate(arch.conv_widths):
-            self.conv_stages.append(_conv_stage(arch, stage, width, layers))
+        width = parsed.stem_width
+        for stage, out_width in enumerate(parsed.conv_widths):
+            self.conv_stages.append(_conv_stage(parsed, stage, width, layers))
             width = out_width
 
         self.transformer_stages = nn.ModuleList()
-        rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(arch.depths)))
-        for stage, depth in enumerate(arch.depths):
+        rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(parsed.depths)))
+        for stage, depth in enumerate(parsed.depths):
             stage_rates = [next(rates) for _ in range(depth)]
-            self.transformer_stages.append(TransformerStage(arch, stage, width, stage_rates, layers))
-            width = channels_of(arch.embed_dims[stage])
+            self.transformer_stages.append(TransformerStage(parsed, stage, width, stage_rates, layers))
+            width = channels_of(parsed.embed_dims[stage])
 
-        with_pool = mbpool and 3 in self.out_indices
+        with_pool = check_bool('mbpool', mbpool) and 3 in self.out_indices
         self.mbpool = layers.conv(width, POOL_RATIO * width, 1) if with_pool else None
         if out_norm_cfg is not None:
-            widths = [arch.conv_widths[1], *(channels_of(d) for d in arch.embed_dims[:2])]
+            widths = [parsed.conv_widths[1], *(channels_of(d) for d in parsed.embed_dims[:2])]
             self.build_output_norms(out_norm_cfg, {}, [*widths, POOL_RATIO * width if with_pool else width], ops)
         self.finish()
 
@@ -302,18 +302,23 @@ class AutoViT(HybridBackbone):
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, the MBConv layers, and the transformer layers; what surrounds the latter goes with their ends."""
+        """The stem, the MBConv layers, the transformer layers and MBPool.
+
+        What leads into the transformer layers of a stage is a group of its own, what follows them goes with the last.
+        """
         groups = [LayerGroup(0, ('stem',))]
-        for stage, blocks in enumerate(self.conv_stages):
+        for stage, depth in enumerate(self.arch.conv_depths):
             frozen_with = 1 if stage < 2 else 2
-            groups += [LayerGroup(frozen_with, (f'conv_stages.{stage}.{i}',)) for i in range(len(blocks))]
-        for stage, block in enumerate(self.transformer_stages):
+            groups += [LayerGroup(frozen_with, (f'conv_stages.{stage}.{i}',)) for i in range(depth)]
+        for stage, depth in enumerate(self.arch.depths):
             prefix, frozen_with = f'transformer_stages.{stage}', min(stage + 2, 4)
             before = tuple(f'{prefix}.{name}' for name in ('down', 'local', 'proj_in'))
             after = tuple(f'{prefix}.{name}' for name in ('norm', 'proj_out', 'fuse'))
             groups.append(LayerGroup(frozen_with, before))
-            groups += [LayerGroup(frozen_with, (f'{prefix}.layers.{i}',)) for i in range(len(block.layers))]
+            groups += [LayerGroup(frozen_with, (f'{prefix}.layers.{i}',)) for i in range(depth)]
             groups[-1] = LayerGroup(frozen_with, groups[-1].names + after)
+        if self.mbpool is not None:
+            groups.append(LayerGroup(4, ('mbpool',)))
         return groups
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -321,7 +326,7 @@ class AutoViT(HybridBackbone):
         x = self.stem(x)
         maps = []
         for blocks in self.conv_stages:
-            for block in blocks:
+            for block in blocks.children():
                 x = self.run_block(block, x)
             maps.append(x)
         for stage in self.transformer_stages:
@@ -348,7 +353,8 @@ def _init_weights(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode='fan_out')
+        # fan_in: the fan_out of a depth-wise convolution counts all channels, and would shrink its output to nothing
+        nn.init.kaiming_normal_(module.weight, mode='fan_in')
 
 
 PRESETS: dict[str, dict[str, Any]] = {

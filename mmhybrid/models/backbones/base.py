@@ -1,9 +1,11 @@
 """What every mmhybrid backbone has: outputs, freezing, checkpointing, layer depth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmhybrid.models.layers.operators import STATIC, Operators
-from mmhybrid.utils.checks import bad_value, check_int, check_list
+from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,12 @@ class HybridBackbone(BaseModule):
         norm_eval: Keep all batch normalisation in eval mode (its statistics fixed) during training.
         with_cp: Recompute activations in the backward pass instead of keeping them.
         init_cfg: As in MMEngine.
+
+    Attributes:
+        output_layers: Layers behind the outputs, which belong to the task and not to the network.
     """
+
+    output_layers: tuple[str, ...] = ('norm', 'out_norms')
 
     def __init__(
         self,
@@ -57,9 +64,9 @@ class HybridBackbone(BaseModule):
         self.num_stages = num_stages
         self.out_indices = normalise_out_indices(out_indices, num_stages)
         self.frozen_stages = check_int('frozen_stages', frozen_stages, -1, num_stages)
-        self.norm_eval = norm_eval
-        self.with_cp = with_cp
-        self.register_load_state_dict_pre_hook(_adopt_output_norms)
+        self.norm_eval = check_bool('norm_eval', norm_eval)
+        self.with_cp = check_bool('with_cp', with_cp)
+        self.register_load_state_dict_pre_hook(_adopt_output_layers)
 
     def finish(self) -> None:
         """Freeze what is to be frozen; the last step of a subclass's constructor."""
@@ -68,7 +75,11 @@ class HybridBackbone(BaseModule):
                 parameter.requires_grad = False
 
     def build_output_norms(
-        self, out_norm_cfg: dict | None, final_norm_cfg: dict, out_channels: Sequence[int], ops: Operators = STATIC
+        self,
+        out_norm_cfg: Mapping[str, Any] | None,
+        final_norm_cfg: Mapping[str, Any],
+        out_channels: Sequence[int],
+        ops: Operators = STATIC,
     ) -> None:
         """Create ``norm`` (after the last stage, as in classification) or ``out_norms`` (one for each output).
 
@@ -76,11 +87,13 @@ class HybridBackbone(BaseModule):
             out_norm_cfg: None for the published single norm behind the last stage.
             final_norm_cfg: The type of that norm.
             out_channels: Channels of all stages.
+            ops: The bundle that the norms are taken from.
         """
         if out_norm_cfg is not None:
-            self.out_norms = nn.ModuleDict({str(i): ops.norm(out_norm_cfg, out_channels[i]) for i in self.out_indices})
+            norm_cfg = dict(out_norm_cfg)
+            self.out_norms = nn.ModuleDict({str(i): ops.norm(norm_cfg, out_channels[i]) for i in self.out_indices})
         elif self.num_stages - 1 in self.out_indices:
-            self.norm = ops.norm(final_norm_cfg, out_channels[-1])
+            self.norm = ops.norm(dict(final_norm_cfg), out_channels[-1])
 
     def output_norm(self, index: int, x: Tensor) -> Tensor:
         """The output ``x`` of stage ``index``, normed where a norm belongs to it."""
@@ -92,11 +105,13 @@ class HybridBackbone(BaseModule):
         """The stem, then each block in order; what is named by none counts as output."""
         raise NotImplementedError(f'{type(self).__name__} must name its layers')
 
-    def run_block(self, block: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         """``block(x)``, recomputed in the backward pass with ``with_cp``."""
-        if self.with_cp and self.training and x.requires_grad:
+        if not (self.with_cp and self.training and x.requires_grad):
+            return block(x)
+        if torch.compiler.is_compiling():  # torch.compile repeats no side effects, and takes no contexts
             return checkpoint(block, x, use_reentrant=False)
-        return block(x)
+        return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _without_statistics(block)))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay.
@@ -128,7 +143,8 @@ class HybridBackbone(BaseModule):
     def _is_frozen(self, name: str) -> bool:
         if self.frozen_stages < 0 or not name:
             return False
-        frozen = [prefix for group in self.layer_groups() if group.stage <= self.frozen_stages for prefix in group.names]
+        groups = [group for group in self.layer_groups() if group.stage <= self.frozen_stages]
+        frozen = [prefix for group in groups for prefix in group.names]
         frozen += [f'out_norms.{stage}' for stage in range(self.frozen_stages)]
         if self.frozen_stages == self.num_stages:
             frozen.append('norm')
@@ -157,21 +173,36 @@ def drop_path_rates(drop_path_rate: float, num_blocks: int) -> list[float]:
     return [drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
 
 
+@contextmanager
+def _without_statistics(block: nn.Module) -> Iterator[None]:
+    """For the recomputation: a batch must not count twice in the running statistics."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, num_batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, num_batches
+
+
 def _belongs(name: str, prefixes: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(f'{prefix}.') for prefix in prefixes)
 
 
-def _adopt_output_norms(module: HybridBackbone, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+def _adopt_output_layers(module: HybridBackbone, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
     """Let a classification checkpoint load into a dense predictor and the other way round.
 
-    The norms behind the outputs belong to the task: ``norm`` of a classifier has no place in a backbone with
+    The layers behind the outputs belong to the task: ``norm`` of a classifier has no place in a backbone with
     ``out_norms`` (or without the last stage among its outputs), and ``out_norms`` a checkpoint lacks keep their
     initial values. Any other difference is reported by load_state_dict as usual.
     """
-    own = {prefix + name: value for name, value in module.state_dict().items() if _belongs(name, ('norm', 'out_norms'))}
-    theirs = {name for name in state_dict if _belongs(name.removeprefix(prefix), ('norm', 'out_norms'))}
-    is_partial = any(name.startswith(prefix) for name in state_dict.keys() - theirs)
-    if not is_partial or theirs == own.keys():
+    layers = module.output_layers
+    own = {prefix + name: value for name, value in module.state_dict().items() if _belongs(name, layers)}
+    theirs = {name for name in state_dict if _belongs(name.removeprefix(prefix), layers)}
+    has_network = any(name.startswith(prefix) for name in state_dict.keys() - theirs)
+    if not has_network or theirs == own.keys():
         return
     fresh = sorted(own.keys() - theirs)
     for name in theirs - own.keys():
@@ -179,4 +210,4 @@ def _adopt_output_norms(module: HybridBackbone, state_dict: dict[str, Any], pref
     for name in fresh:
         state_dict[name] = own[name]
     if fresh:
-        MMLogger.get_current_instance().info(f'output norms not in the checkpoint start fresh: {", ".join(fresh)}')
+        MMLogger.get_current_instance().info(f'output layers not in the checkpoint start fresh: {", ".join(fresh)}')

@@ -15,9 +15,9 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
-from mmhybrid.models.backbones.arch import resolve_arch
+from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.operators import STATIC, Operators
@@ -84,18 +84,17 @@ def _parse_block(field: str, raw: object, num_heads: int, head_dim: int) -> GLiT
     assert isinstance(raw, Mapping)
     num_attn_heads = check_int(f'{field}.num_attn_heads', raw['num_attn_heads'], 0, num_heads)
     needed = (attention if num_attn_heads else ()) + (convolution if num_attn_heads < num_heads else ())
-    check_keys(f'{field} with {num_attn_heads} of {num_heads} attention heads', raw, ('num_attn_heads', 'mlp_ratio', *needed))
-    ratios = {
-        name: check_float(f'{field}.{name}', raw[name], 0, above=True) if name in raw else None
-        for name in ('qkv_ratio', 'conv_ratio')
-    }
-    if num_attn_heads and int(ratios['qkv_ratio'] * head_dim) < 1:
-        raise bad_value(f'{field}.qkv_ratio', raw['qkv_ratio'], f'at least one channel of the {head_dim} of a head')
-    kernel_size = check_int(f'{field}.kernel_size', raw['kernel_size'], 1) if 'kernel_size' in raw else None
-    if kernel_size is not None and kernel_size % 2 == 0:
-        raise bad_value(f'{field}.kernel_size', kernel_size, 'an odd number')
-    mlp_ratio = check_float(f'{field}.mlp_ratio', raw['mlp_ratio'], 0, above=True)
-    return GLiTBlockArch(num_attn_heads, mlp_ratio, ratios['qkv_ratio'], ratios['conv_ratio'], kernel_size)
+    kind = f'{field} with {num_attn_heads} of {num_heads} attention heads'
+    check_keys(kind, raw, ('num_attn_heads', 'mlp_ratio', *needed))
+    qkv_ratio = conv_ratio = kernel_size = None
+    if num_attn_heads:
+        qkv_ratio = check_ratio(f'{field}.qkv_ratio', raw['qkv_ratio'], head_dim)
+    if num_attn_heads < num_heads:
+        conv_dims = (num_heads - num_attn_heads) * head_dim
+        conv_ratio = check_ratio(f'{field}.conv_ratio', raw['conv_ratio'], conv_dims)
+        kernel_size = check_odd(f'{field}.kernel_size', raw['kernel_size'])
+    mlp_ratio = check_ratio(f'{field}.mlp_ratio', raw['mlp_ratio'], num_heads * head_dim)
+    return GLiTBlockArch(num_attn_heads, mlp_ratio, qkv_ratio, conv_ratio, kernel_size)
 
 
 class ConvHeads(nn.Module):
@@ -122,21 +121,22 @@ class GlobalLocal(nn.Module):
         head_dim = arch.embed_dims // arch.num_heads
         self.attn_dims = block.num_attn_heads * head_dim
         conv_dims = arch.embed_dims - self.attn_dims
-        self.attention = self.conv = None
-        if self.attn_dims:
+        self.attention: SelfAttention | None = None
+        self.conv: ConvHeads | None = None
+        if block.qkv_ratio is not None:
             qkv_dims = int(block.qkv_ratio * head_dim)
             self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims, ops)
-        if conv_dims:
+        if block.conv_ratio is not None and block.kernel_size is not None:
             self.conv = ConvHeads(conv_dims, int(block.conv_ratio * conv_dims), block.kernel_size, ops)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
-        if self.conv is None:
-            return self.attention(x)
-        if self.attention is None:
-            return self.conv(x)
-        attended, convolved = self.attention(x[..., : self.attn_dims]), self.conv(x[..., self.attn_dims :])
-        return torch.cat((attended, convolved), dim=-1)
+        parts = []
+        if self.attention is not None:
+            parts.append(self.attention(x[..., : self.attn_dims]))
+        if self.conv is not None:
+            parts.append(self.conv(x[..., self.attn_dims :]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class FFN(nn.Module):
@@ -216,6 +216,7 @@ class GLiT(HybridBackbone):
         self.patch_size = check_int('patch_size', patch_size, 1)
         grid_size = check_int('img_size', img_size, patch_size) // patch_size
         width = self.arch.embed_dims
+        in_channels = check_int('in_channels', in_channels, 1)
         self.patch_embed = ops.conv2d(in_channels, width, patch_size, stride=patch_size, padding=0)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_size**2, width))

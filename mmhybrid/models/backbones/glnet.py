@@ -7,6 +7,7 @@ a block's input before its position encoding and norm, and the scale of the cosi
 A block computes ``x += pos_conv(x)``, ``x += mixer(norm(x))``, ``x += ffn(norm(x))``.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from mmhybrid.models.backbones.arch import resolve_arch
+from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention
@@ -85,10 +86,6 @@ class GLNetArch:
         for width in embed_dims:
             if width % HEAD_DIM:
                 raise bad_value('arch.embed_dims', width, f'a multiple of {HEAD_DIM}')
-        kernels = tuple(check_int('arch.local_kernels', value, 1) for value in stages('local_kernels', 5))
-        for kernel in kernels:
-            if kernel % 2 == 0:
-                raise bad_value('arch.local_kernels', kernel, 'an odd number')
         slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots', 64))
         for count in slots:
             if round(count**0.5) ** 2 != count:
@@ -98,9 +95,12 @@ class GLNetArch:
         return cls(
             embed_dims=embed_dims,
             depths=depths,
-            ffn_ratios=tuple(check_float('arch.ffn_ratios', v, 0, above=True) for v in stages('ffn_ratios')),
+            ffn_ratios=tuple(
+                check_ratio('arch.ffn_ratios', ratio, width)
+                for ratio, width in zip(stages('ffn_ratios'), embed_dims, strict=True)
+            ),
             mixers=tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True)),
-            local_kernels=kernels,
+            local_kernels=tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels', 5)),
             num_slots=slots,
             layer_scale=None if scale is None else check_float('arch.layer_scale', scale, 0, above=True),
             **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in flags},
@@ -124,6 +124,7 @@ class GLMix(nn.Module):
     def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
         """Normed map and the block's input, both (B, C, H, W) -> (B, C, H, W)."""
         if self.slots is None:
+            assert self.local is not None
             return self.local(x)
         out = self.slots(x, self.slots.initial_slots(block_input))
         return out if self.local is None else out + self.local(x)
@@ -132,7 +133,7 @@ class GLMix(nn.Module):
 class MHSA(SelfAttention):
     """Full attention over all pixels."""
 
-    def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
+    def forward(self, x: Tensor, block_input: Tensor) -> Tensor:  # type: ignore[override]
         """Normed map (B, C, H, W) -> (B, C, H, W); the block's input is not used."""
         return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
@@ -219,6 +220,7 @@ class GLNet(HybridBackbone):
     ) -> None:
         super().__init__(NUM_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = GLNetArch.parse(arch)
+        in_channels = check_int('in_channels', in_channels, 1)
         norm_cfg = dict(norm_cfg or {'type': 'BN'})
         widths = self.arch.embed_dims
         make_downsampler = _overlapped_downsampler if self.arch.overlapped_patches else _patch_downsampler
@@ -228,9 +230,7 @@ class GLNet(HybridBackbone):
         for stage, (in_width, width) in enumerate(zip((in_channels, *widths), widths, strict=False)):
             self.downsamplers.append(make_downsampler(stage, in_width, width, norm_cfg, ops))
             depth = self.arch.depths[stage]
-            self.stages.append(
-                nn.ModuleList(GLNetBlock(self.arch, stage, i, next(rates), ops) for i in range(depth))
-            )
+            self.stages.append(nn.ModuleList(GLNetBlock(self.arch, stage, i, next(rates), ops) for i in range(depth)))
         self.build_output_norms(out_norm_cfg, norm_cfg, widths, ops)
         self.finish()
 
@@ -243,8 +243,8 @@ class GLNet(HybridBackbone):
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then all blocks; a stage's down-sampling goes with its first block."""
         groups = [LayerGroup(0, ('downsamplers.0',))]
-        for stage, blocks in enumerate(self.stages):
-            for index in range(len(blocks)):
+        for stage, depth in enumerate(self.arch.depths):
+            for index in range(depth):
                 with_down = (f'downsamplers.{stage}',) if stage and index == 0 else ()
                 groups.append(LayerGroup(stage + 1, (*with_down, f'stages.{stage}.{index}')))
         return groups
@@ -254,7 +254,7 @@ class GLNet(HybridBackbone):
         outs = []
         for stage, (downsample, blocks) in enumerate(zip(self.downsamplers, self.stages, strict=True)):
             x = downsample(x)
-            for block in blocks:
+            for block in blocks.children():
                 x = self.run_block(block, x)
             if stage in self.out_indices:
                 outs.append(self.output_norm(stage, x))
@@ -262,10 +262,16 @@ class GLNet(HybridBackbone):
 
 
 def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict, ops: Operators) -> nn.Sequential:
-    """Swin's layout: the stem projects and norms, the later ones norm and project."""
+    """Swin's layout: the stem projects and norms, the later ones norm and project.
+
+    The names differ from those of overlapped patches, since layers of one name share weights in a supernet.
+    """
     if stage == 0:
-        return nn.Sequential(ops.conv2d(in_width, width, 4, stride=4, padding=0), ops.norm(norm_cfg, width))
-    return nn.Sequential(ops.norm(norm_cfg, in_width), ops.conv2d(in_width, width, 2, stride=2, padding=0))
+        layers = {'patch': ops.conv2d(in_width, width, 4, stride=4, padding=0), 'patch_norm': ops.norm(norm_cfg, width)}
+    else:
+        norm = ops.norm(norm_cfg, in_width)
+        layers = {'patch_norm': norm, 'patch': ops.conv2d(in_width, width, 2, stride=2, padding=0)}
+    return nn.Sequential(OrderedDict(layers))
 
 
 def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict, ops: Operators) -> nn.Sequential:

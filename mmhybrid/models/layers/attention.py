@@ -1,7 +1,7 @@
 """Multi-head self-attention over a sequence of tokens."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mmhybrid.models.layers.operators import STATIC, Operators
 
@@ -20,7 +20,8 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., L, C) -> (..., L, C); any number of leading axes."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-3, -2)
-        x = F.scaled_dot_product_attention(*qkv.unbind(0))
-        return self.proj(x.transpose(-3, -2).flatten(-2))
+        """(..., L, C) -> (..., L, C); any number of leading axes, one at least."""
+        tokens = x.flatten(0, -3)  # fused kernels and the ONNX exporter know one batch axis
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = F.scaled_dot_product_attention(*qkv.unbind(0))
+        return self.proj(heads.transpose(1, 2).flatten(2)).reshape(x.shape)

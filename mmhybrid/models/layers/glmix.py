@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.operators import STATIC, Operators
@@ -53,10 +53,11 @@ class SlotAttention(nn.Module):
     def logits(self, slots: Tensor, x: Tensor) -> Tensor:
         """Scaled cosine similarity of slots (B, M, C) and pixels (B, C, L), equation 2: (B, M, L).
 
-        The norms are taken in float32: in float16 the squares of a wide map overflow, and the epsilon vanishes.
+        The norms are taken in float32: in float16 the squares of a wide map overflow, and the epsilon vanishes. The
+        latter is such that its inverse is still a float16: the similarity to a blank pixel is 0.
         """
         slots = F.normalize(slots.float(), dim=-1) * self.scale
-        inverse_norm = x.float().square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
+        inverse_norm = x.float().square().sum(1, keepdim=True).clamp_min(1e-8).rsqrt()
         return (slots.to(x.dtype) @ x) * inverse_norm.to(x.dtype)
 
     def forward(self, x: Tensor, slots: Tensor) -> Tensor:

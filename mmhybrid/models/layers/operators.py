@@ -23,6 +23,18 @@ def num_channels(width: Width) -> int:
     return width if isinstance(width, int) else math.prod(width)
 
 
+def fuse(layer: nn.Module, in_width: Width, out_width: Width) -> nn.Module:
+    """Note on a layer that its channels are fused groups."""
+    layer.fused_out = None if isinstance(out_width, int) else out_width
+    layer.fused_in = None if isinstance(in_width, int) else in_width
+    return layer
+
+
+def fused_axes(layer: nn.Module) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """The axes of a layer's output and input channels, None where they are no group."""
+    return getattr(layer, 'fused_out', None), getattr(layer, 'fused_in', None)
+
+
 class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels of an NCHW map; statistics are computed in float32 under autocast."""
 
@@ -90,7 +102,8 @@ class StaticOperators:
 
     def linear(self, in_width: Width, out_width: Width, bias: bool = True) -> nn.Linear:
         """See :class:`Operators`."""
-        return nn.Linear(num_channels(in_width), num_channels(out_width), bias=bias)
+        layer = nn.Linear(num_channels(in_width), num_channels(out_width), bias=bias)
+        return fuse(layer, in_width, out_width)
 
     def conv2d(
         self,
@@ -103,7 +116,8 @@ class StaticOperators:
     ) -> nn.Conv2d:
         """See :class:`Operators`."""
         padding = kernel_size // 2 if padding is None else padding
-        return nn.Conv2d(num_channels(in_width), num_channels(out_width), kernel_size, stride, padding, bias=bias)
+        layer = nn.Conv2d(num_channels(in_width), num_channels(out_width), kernel_size, stride, padding, bias=bias)
+        return fuse(layer, in_width, out_width)
 
     def depthwise_conv2d(self, width: int, kernel_size: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
         """See :class:`Operators`."""
@@ -111,7 +125,7 @@ class StaticOperators:
 
     def conv1d(self, in_width: Width, out_width: Width) -> nn.Conv1d:
         """See :class:`Operators`."""
-        return nn.Conv1d(num_channels(in_width), num_channels(out_width), 1)
+        return fuse(nn.Conv1d(num_channels(in_width), num_channels(out_width), 1), in_width, out_width)
 
     def depthwise_conv1d(self, width: int, kernel_size: int) -> nn.Conv1d:
         """See :class:`Operators`."""

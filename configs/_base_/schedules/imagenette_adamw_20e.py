@@ -1,4 +1,4 @@
-max_epochs = 30
+max_epochs = 20
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     paramwise_cfg=dict(

@@ -1,0 +1,5 @@
+"""Supernets."""
+
+from mmhybrid.models.supernets.supernet import Supernet
+
+__all__ = ['Supernet']

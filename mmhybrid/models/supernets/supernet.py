@@ -1,0 +1,254 @@
+"""The supernet: shared weights, and a standalone backbone that looks at them.
+
+A subnet here is an ordinary backbone whose parameters and buffers are parts of the shared tensors, put into place just
+before it runs. It therefore computes what the standalone backbone with exported weights computes, by construction, and
+a backbone needs no elastic twin: two networks share what has the same name (see :mod:`.sharing` for the sizes).
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.supernets.sharing import Slice, channel_axes
+from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.utils.checks import check_keys, check_list
+
+CACHED_SUBNETS = 8
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One tensor of a subnet: where it goes, and what it is a part of."""
+
+    target: dict[str, Tensor | None]
+    key: str
+    owner: nn.Module
+    source: str
+    part: Slice
+
+    def shared(self) -> Tensor:
+        """The shared tensor, of any kind."""
+        return getattr(self.owner, self.source)
+
+
+@MODELS.register_module()
+class Supernet(BaseModule):
+    """All networks of a search space in one set of weights, a backbone in place of a single one.
+
+    Args:
+        space: Config of a search space (``type='mmhybrid.AutoViTSpace'``).
+        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
+        separate: Lists of blocks, such as ``blocks`` of GLiT, in which every candidate keeps weights of its own
+            (single path) instead of sharing them with the others of its place. The genes of block i must be named
+            ``<list>.<i>.<gene>``.
+        init_cfg: As in MMEngine.
+
+    Raises:
+        ValueError: If ``backbone`` names what the space decides.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any],
+        backbone: Mapping[str, Any],
+        separate: Iterable[str] = (),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.space: SearchSpace = SEARCH_SPACES.build(dict(space))
+        self.separate = tuple(check_list('separate', separate))
+        self.backbone_cfg = dict(backbone)
+        decided = self.space.decode(self.space.largest())
+        check_keys('supernet backbone', self.backbone_cfg, ('type',), set(_optional_keys(self.backbone_cfg, decided)))
+        self.arch = self.space.largest()
+        self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
+        self.weights = self._build(self.arch)
+        self._rename(self.weights, self.arch)
+        for arch in covering_archs(self.space, joint=bool(self.separate)):
+            with torch.device('meta'):
+                adds = self._adds(arch)
+            if adds:
+                other = self._build(arch)
+                self._rename(other, arch)
+                _graft(self.weights, other)
+
+    def set_arch(self, arch: Mapping[str, Any]) -> None:
+        """Make the network of ``arch`` the active one.
+
+        Raises:
+            ValueError: If ``arch`` is not in the space, with the reason.
+        """
+        reason = self.space.why_not(arch)
+        if reason is not None:
+            raise ValueError(f'arch is not in the space of the supernet: {reason}')
+        self.arch = self.space.canonical(arch)
+
+    @property
+    def subnet(self) -> HybridBackbone:
+        """The active network; its tensors are parts of the shared ones as they are now."""
+        if self.arch not in self._subnets:
+            with torch.device('meta'):
+                network = self._build(self.arch)
+            self._subnets[self.arch] = network, self._bind(network, self.arch)
+            if len(self._subnets) > CACHED_SUBNETS:
+                self._subnets.popitem(last=False)
+        network, bindings = self._subnets[self.arch]
+        for binding in bindings:
+            binding.target[binding.key] = binding.part.of(binding.shared())
+        if network.training != self.training:
+            network.train(self.training)
+        return network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the active network returns."""
+        return self.subnet(x)
+
+    def export(self, arch: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Config and weights of a standalone backbone.
+
+        Args:
+            arch: The network, by default the active one, which stays active.
+
+        Returns:
+            The config of the backbone with ``arch``, and a state dict of its own.
+        """
+        active = self.arch
+        self.set_arch(active if arch is None else arch)
+        try:
+            weights = {name: tensor.detach().clone() for name, tensor in self.subnet.state_dict().items()}
+            return {**self.backbone_cfg, **self.space.decode(self.arch)}, weights
+        finally:
+            self.arch = active
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """As of the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
+        parts = [part.split('@')[0] for part in param_name.removeprefix(f'{prefix}weights.').split('.')]
+        name = '.'.join(parts) if param_name.startswith(f'{prefix}weights.') else param_name
+        return self.weights.get_layer_depth(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the subnets, which hold no state of their own, so that models can be copied (EMA)."""
+        return {**self.__dict__, '_subnets': OrderedDict()}
+
+    def _build(self, arch: Arch) -> HybridBackbone:
+        return MODELS.build({**self.backbone_cfg, **self.space.decode(arch)})
+
+    def _bind(self, network: HybridBackbone, arch: Arch) -> list[Binding]:
+        bindings = []
+        for path, layer in network.named_modules():
+            owner = self.weights.get_submodule(self._shared_path(path, arch))
+            for target in (layer._parameters, layer._buffers):
+                for key, tensor in target.items():
+                    if tensor is not None:
+                        part = Slice.between(owner, getattr(owner, key).shape, layer, tensor.shape)
+                        bindings.append(Binding(target, key, owner, key, part))
+        return bindings
+
+    def _adds(self, arch: Arch) -> bool:
+        """Whether a network has a tensor that the shared ones lack or that is larger."""
+        for path, layer in self._build(arch).named_modules():
+            owner = _find(self.weights, self._shared_path(path, arch))
+            for key, tensor in _own_tensors(layer):
+                have = None if owner is None else getattr(owner, key, None)
+                if have is None or not _covers(owner, have, layer, tensor):
+                    return True
+        return False
+
+    def _shared_path(self, path: str, arch: Arch) -> str:
+        """Where a layer of ``arch`` is among the shared ones."""
+        parts = path.split('.')
+        if parts[0] in self.separate and len(parts) > 1:
+            parts[1] = _candidate(f'{parts[0]}.{parts[1]}.', parts[1], arch)
+        return '.'.join(parts)
+
+    def _rename(self, network: HybridBackbone, arch: Arch) -> None:
+        """Give the blocks of ``separate`` lists the names of their candidates."""
+        for name in self.separate:
+            blocks = network.get_submodule(name)
+            named = {_candidate(f'{name}.{i}.', i, arch): block for i, block in blocks.named_children()}
+            blocks._modules.clear()
+            blocks._modules.update(named)
+
+
+def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
+    """Networks that together have every layer of the space at its largest size.
+
+    Genes of the same field (``blocks.0.mixer``, ``blocks.1.mixer``) take the same of their values, all others the last
+    one, which is the largest; ``joint`` combines the values of all fields, as candidates with separate weights need.
+    """
+    fields: dict[str, int] = {}
+    for name, choice in space.choices.items():
+        field = name.rsplit('.', 1)[-1]
+        fields[field] = max(fields.get(field, 0), len(choice.values))
+    if joint:
+        picks: Iterable[dict[str, int]] = (
+            dict(zip(fields, indices, strict=True)) for indices in itertools.product(*map(range, fields.values()))
+        )
+    else:
+        picks = ({field: index} for field, count in fields.items() for index in range(count))
+    seen = set()
+    for pick in picks:
+        arch = space.walk(lambda name, options, pick=pick: _option(options, pick.get(name.rsplit('.', 1)[-1])))
+        if arch not in seen:
+            seen.add(arch)
+            yield arch
+
+
+def _option(options: tuple[Any, ...], index: int | None) -> Any:
+    return options[-1] if index is None else options[min(index, len(options) - 1)]
+
+
+def _candidate(prefix: str, index: str, arch: Arch) -> str:
+    genes = [f'{name[len(prefix) :]}={value}' for name, value in arch.items() if name.startswith(prefix)]
+    return '@'.join((index, *genes)).replace('.', '_')
+
+
+def _optional_keys(backbone_cfg: Mapping[str, Any], decided: Mapping[str, Any]) -> set[str]:
+    return set(backbone_cfg) - set(decided)
+
+
+def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for key, tensor in (*layer._parameters.items(), *layer._buffers.items()):
+        if tensor is not None:
+            yield key, tensor
+
+
+def _covers(large: nn.Module, have: Tensor, small: nn.Module, want: Tensor) -> bool:
+    sizes = zip(channel_axes(large, have.shape), channel_axes(small, want.shape), strict=True)
+    return all(larger >= smaller for larger, smaller in sizes)
+
+
+def _find(module: nn.Module, path: str) -> nn.Module | None:
+    for name in path.split('.') if path else ():
+        found = module._modules.get(name)
+        if found is None:
+            return None
+        module = found
+    return module
+
+
+def _graft(ours: nn.Module, theirs: nn.Module) -> None:
+    """Add to ``ours`` the layers of ``theirs`` that it lacks, and take the larger of those that both have."""
+    for name, layer in theirs.named_children():
+        mine = ours._modules.get(name)
+        if mine is None:
+            ours.__dict__.pop(name, None)  # where a layer is optional, None stands in its place
+            ours.add_module(name, layer)
+        elif not any(True for _ in mine.children()) and not all(
+            _covers(mine, getattr(mine, key), layer, tensor) for key, tensor in _own_tensors(layer)
+        ):
+            ours._modules[name] = layer
+        else:
+            _graft(mine, layer)
+    for key, tensor in _own_tensors(theirs):
+        have = getattr(ours, key, None)
+        if have is None or not _covers(ours, have, theirs, tensor):
+            (ours._parameters if key in theirs._parameters else ours._buffers)[key] = tensor
