@@ -11,3 +11,5 @@ _base_ = [
     '../_base_/schedules/imagenet_adamw_300e.py',
     '../_base_/runtime/cls.py',
 ]
+
+train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

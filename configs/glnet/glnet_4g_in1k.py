@@ -15,3 +15,5 @@ _base_ = [
 optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.0))
 custom_hooks = [dict(type='EMAHook', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL')]
 auto_scale_lr = dict(base_batch_size=2048)
+
+train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

@@ -1,0 +1,120 @@
+"""Checkpoints that a kill at any moment leaves whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+from mmhybrid.registry import HOOKS
+
+
+class AtomicBackend(LocalBackend):
+    """Local files that appear under their names only when they are complete."""
+
+    _outdated: list[str] | None = None
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to a file."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f'{path.name}.unfinished')
+        with open(unfinished, 'wb') as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text to a file."""
+        self.put(obj.encode(encoding), filepath)
+
+    def remove(self, filepath: str | Path) -> None:
+        """Remove a file, inside :meth:`removing_last` at its end."""
+        if self._outdated is None:
+            super().remove(filepath)
+        else:
+            self._outdated.append(str(filepath))
+
+    @contextmanager
+    def removing_last(self) -> Iterator[None]:
+        """Remove files only after everything in the block has been written."""
+        self._outdated = []
+        try:
+            yield
+            outdated = self._outdated
+        finally:
+            self._outdated = None
+        for path in outdated:
+            self.remove(path)
+
+
+register_backend('mmhybrid.atomic', AtomicBackend)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's checkpoint hook, safe against a kill while it writes.
+
+    A checkpoint, and ``last_checkpoint`` that names it, get their names when they are complete, and what they replace
+    is removed after that. Arguments as for CheckpointHook; without ``backend_args``, files are local.
+    """
+
+    backend_args: dict[str, Any] | None
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose where files go."""
+        if self.backend_args is None and self.file_client_args is None:
+            self.backend_args = {'backend': 'mmhybrid.atomic'}
+        super().before_train(runner)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        if isinstance(runner.optim_wrapper, OptimWrapper) and not runner.optim_wrapper.should_update():
+            runner.logger.warning(
+                'A checkpoint leaves out gradients accumulated since the last update: resuming is exact only when '
+                'checkpoint intervals are multiples of optim_wrapper.accumulative_counts'
+            )
+        outdated = self._make_room(runner, step)
+        filename = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            AtomicBackend().put_text(self.last_ckpt, Path(runner.work_dir) / 'last_checkpoint')
+            if outdated is not None and self.file_backend.isfile(outdated):
+                self.file_backend.remove(outdated)
+
+    def _make_room(self, runner: Runner, step: int) -> str | None:
+        """Count in the coming checkpoint; return the one that ``max_keep_ckpts`` makes it replace."""
+        if self.max_keep_ckpts <= 0 or (self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step):
+            return None
+        outdated = None
+        if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+            name = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+            outdated = self.file_backend.join_path(self.out_dir, name)
+        self.keep_ckpt_ids.append(step)
+        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        return outdated
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        if isinstance(self.file_backend, AtomicBackend):
+            with self.file_backend.removing_last():
+                super()._save_best_checkpoint(runner, metrics)
+        else:
+            super()._save_best_checkpoint(runner, metrics)

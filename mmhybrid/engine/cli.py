@@ -1,0 +1,219 @@
+"""What the tools share: a config from the command line, and users' mistakes told in one sentence."""
+
+import inspect
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.evaluator import DumpResults
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+
+from mmhybrid.utils.checks import bad_value
+
+EXIT_CODE = 2  # argparse's own for a wrong command line
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# read from the config by MMEngine, beside the arguments of its Runner
+_CONFIG_NAMES = (
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+)
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """The arguments that every tool which builds a runner has."""
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: ./work_dirs/<name of the config>')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
+
+
+def load_config(
+    path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None, launcher: str = 'none'
+) -> Config:
+    """A config file, with the settings of the command line.
+
+    Args:
+        path: Python, JSON or YAML file.
+        options: Replaced settings, dotted names.
+        work_dir: Folder of logs and checkpoints; None for the config's own, or ``./work_dirs/<name of the config>``.
+        launcher: One of :data:`LAUNCHERS`.
+
+    Raises:
+        ValueError: A missing or broken file, a name that neither the config nor MMEngine's Runner knows, or a setting
+            that the config has no place for.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f'config {path} does not exist')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program of the user's: it may raise anything
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {_first_line(error)}') from error
+    check_option_names(options or {}, cfg)
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except (AssertionError, KeyError, TypeError) as error:
+        raise ValueError(f'--cfg-options do not fit {path}: {_first_line(error)}') from error
+    cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
+    cfg.launcher = launcher
+    return cfg
+
+
+def check_option_names(options: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError for a top-level name of ``options`` that neither ``cfg`` nor MMEngine's Runner knows."""
+    runner_names = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+    known = runner_names | set(cfg.keys()) | set(_CONFIG_NAMES)
+    for option in options:
+        name = option.partition('.')[0]
+        if name not in known:
+            raise bad_value('--cfg-options', name, f'one of {", ".join(sorted(known))}')
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision."""
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size; ValueError without ``auto_scale_lr.base_batch_size``."""
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr: the config lacks auto_scale_lr.base_batch_size')
+    cfg.auto_scale_lr.enable = True
+
+
+def train(cfg: Config) -> None:
+    """Build and run a training; mistakes found before it starts end the program (see :func:`ending_on_mistakes`)."""
+    started = _Started()
+    with ending_on_mistakes(started):
+        runner = Runner.from_cfg(cfg)
+        if runner._resume:
+            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+            if path is not None:
+                check_resumable(runner.model, read_checkpoint(path), path)
+        elif runner._load_from is not None:
+            read_checkpoint(runner._load_from)
+        runner.register_hook(started)
+        runner.train()
+
+
+def evaluate(cfg: Config, out: str | None = None) -> None:
+    """Evaluate ``cfg.load_from``, which has to fit the model exactly; ``out``: a .pkl file for the predictions."""
+    started = _Started()
+    with ending_on_mistakes(started):
+        runner = Runner.from_cfg(cfg)
+        check_fits(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
+        if out is not None:
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+        runner.register_hook(started)
+        runner.test()
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """The content of a local file or URL, on the CPU; ValueError for a missing or unreadable one."""
+    if '://' not in path and not Path(path).is_file():
+        raise ValueError(f'checkpoint {path} does not exist')
+    try:
+        checkpoint = _load_checkpoint(path, map_location='cpu')
+    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f'{path} is not a checkpoint that can be read: {_first_line(error)}') from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
+    return checkpoint
+
+
+def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``."""
+    missing = [name for name in ('meta', 'message_hub', 'optimizer') if name not in checkpoint]
+    if missing:
+        raise ValueError(f'training cannot resume from {path}: it lacks {", ".join(missing)}')
+    check_fits(model, checkpoint, path)
+
+
+def check_fits(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Load the weights, and raise ValueError unless their names and shapes are those of ``model``.
+
+    MMEngine itself only logs a difference.
+    """
+    target: Any = model.module if is_model_wrapper(model) else model
+    weights = checkpoint.get('state_dict', checkpoint)
+    try:
+        keys = target.load_state_dict({name.removeprefix('module.'): w for name, w in weights.items()}, strict=False)
+    except RuntimeError as error:
+        mismatches = str(error).splitlines()[1:]
+        raise ValueError(f'{path} does not fit the model: {_few(mismatches, 1)}') from error
+    problems = [
+        f'{kind} {_few(names)}'
+        for kind, names in (('missing', keys.missing_keys), ('surplus', keys.unexpected_keys))
+        if names
+    ]
+    if problems:
+        raise ValueError(f'{path} does not fit the model: {"; ".join(problems)}')
+
+
+def _few(items: list[str], count: int = 3) -> str:
+    text = ', '.join(item.strip().rstrip('.') for item in items[:count])
+    return f'{text} and {len(items) - count} more' if len(items) > count else text
+
+
+class _Started(Hook):
+    """Whether the runner has built everything and begun."""
+
+    priority = 'HIGHEST'
+    started = False
+
+    def before_train(self, runner: Runner) -> None:
+        self.started = True
+
+    before_test = before_train
+
+
+@contextmanager
+def ending_on_mistakes(phase: _Started | None = None) -> Iterator[None]:
+    """End the program with one sentence on stderr and exit code 2 for a user's mistake.
+
+    Other errors, and any error once ``phase`` has started, keep their traceback.
+    """
+    try:
+        yield
+    except Exception as error:
+        sentence = _mistake(error)
+        if sentence is None or (phase is not None and phase.started):
+            raise
+        print(sentence, file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_CODE) from None
+
+
+def _mistake(error: Exception) -> str | None:
+    """The sentence for an error that a wrong config or file causes; None for any other error."""
+    message = ' '.join(str(error.args[0] if error.args else error).split())
+    if isinstance(error, FileNotFoundError):
+        return ' '.join(str(error).split())
+    if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
+        return message  # OpenMMLab asserts what it expects of a config
+    if isinstance(error, KeyError) and 'registry' in message:
+        return message.partition('. Please')[0]
+    if isinstance(error, TypeError) and ' argument' in message:
+        return message
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -1,0 +1,113 @@
+import os
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+from mmengine.logging import MessageHub, MMLogger
+
+from mmhybrid.engine import checkpoint
+from mmhybrid.engine.checkpoint import AtomicBackend, AtomicCheckpointHook
+
+
+class Killed(BaseException):
+    """Stands in for SIGKILL: nothing in the project catches it."""
+
+
+class FakeRunner:
+    """Saves its iteration as a checkpoint, and can be killed before any write or removal."""
+
+    def __init__(self, work_dir):
+        self.work_dir = str(work_dir)
+        self.message_hub = MessageHub.get_instance(str(work_dir))
+        self.logger = MMLogger.get_current_instance()
+        self.optim_wrapper = None
+        self.epoch = 0
+        self.iter = 0
+        self.train_loop = SimpleNamespace(stop_training=False)
+        self.max_iters = 100
+
+    def save_checkpoint(self, out_dir, filename, file_client_args=None, backend_args=None, **settings):
+        assert backend_args == {'backend': 'mmhybrid.atomic'}
+        AtomicBackend().put(b'weights %d' % self.iter, os.path.join(out_dir, filename))
+
+    def step(self, hook):
+        hook.after_train_iter(self, self.iter)
+        self.iter += 1
+
+
+def read_latest(work_dir):
+    return open((work_dir / 'last_checkpoint').read_text(), 'rb').read()
+
+
+def test_a_file_appears_complete(tmp_path, monkeypatch):
+    path = tmp_path / 'new' / 'file'
+    AtomicBackend().put(b'old', path)
+
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(checkpoint.os, 'fsync', kill)
+    with pytest.raises(Killed):
+        AtomicBackend().put(b'new', path)
+    assert path.read_bytes() == b'old'
+    monkeypatch.undo()
+    AtomicBackend().put_text('new', path)
+    assert path.read_text() == 'new'
+    assert os.listdir(path.parent) == ['file']
+
+
+@pytest.mark.parametrize('keep', [1, 2, -1])
+def test_keeps_the_latest(keep, tmp_path):
+    runner, hook = FakeRunner(tmp_path), AtomicCheckpointHook(interval=1, by_epoch=False, max_keep_ckpts=keep)
+    hook.before_train(runner)
+    for _ in range(5):
+        runner.step(hook)
+    steps = {int(path.stem[len('iter_') :]) for path in tmp_path.glob('*.pth')}
+    assert steps == set(range(1, 6) if keep == -1 else range(6 - keep, 6))
+    assert read_latest(tmp_path) == b'weights 4'
+    assert not list(tmp_path.glob('*.unfinished'))
+
+
+@pytest.mark.parametrize('victim', ['fsync', 'replace', 'remove'])
+def test_a_kill_leaves_a_whole_latest_checkpoint(victim, tmp_path, monkeypatch):
+    runner, hook = FakeRunner(tmp_path), AtomicCheckpointHook(interval=1, by_epoch=False, max_keep_ckpts=1)
+    hook.before_train(runner)
+    runner.step(hook)
+    original = getattr(os, victim)
+    calls_left = 0
+
+    def kill(*arguments):
+        nonlocal calls_left
+        calls_left -= 1
+        if calls_left == 0:
+            raise Killed
+        return original(*arguments)
+
+    monkeypatch.setattr(os, victim, kill)
+    for call in (1, 2):  # the checkpoint's own, and the one of last_checkpoint
+        calls_left = call
+        with suppress(Killed):
+            runner.step(hook)
+        assert read_latest(tmp_path).startswith(b'weights ')
+    calls_left = 0
+    runner.step(hook)
+    assert read_latest(tmp_path) == b'weights %d' % (runner.iter - 1)
+
+
+def test_the_best_checkpoint_stays_until_a_better_one_is_written(tmp_path, monkeypatch):
+    runner = FakeRunner(tmp_path)
+    hook = AtomicCheckpointHook(interval=1, by_epoch=False, save_best='score', rule='greater')
+    hook.before_train(runner)
+    for score in (1.0, 2.0):
+        runner.step(hook)
+        hook.after_val_epoch(runner, {'score': score})
+    assert [path.name for path in tmp_path.glob('best_*')] == ['best_score_iter_2.pth']
+
+    def kill(*_):
+        raise Killed
+
+    runner.step(hook)
+    monkeypatch.setattr(os, 'fsync', kill)
+    with pytest.raises(Killed):
+        hook.after_val_epoch(runner, {'score': 3.0})
+    assert (tmp_path / 'best_score_iter_2.pth').exists()

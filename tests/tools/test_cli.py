@@ -1,0 +1,209 @@
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmhybrid.engine import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@MODELS.register_module(force=True)
+class CliToyModel(BaseModel):
+    """A linear layer that rejects a wrong width as our models do, and can fail in training."""
+
+    def __init__(self, width=2, breaks=False):
+        super().__init__()
+        if width < 1:
+            raise ValueError(f'width: got {width}, allowed: an integer >= 1')
+        self.linear = nn.Linear(width, 1)
+        self.breaks = breaks
+
+    def forward(self, inputs, mode='tensor'):
+        if self.breaks:
+            raise ValueError('a bug in training')
+        out = self.linear(torch.stack(inputs))
+        return {'loss': out.square().mean()} if mode == 'loss' else list(out)
+
+
+@DATASETS.register_module(force=True)
+class CliToyDataset(Dataset):
+    """Four samples of two numbers."""
+
+    METAINFO = {}
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return {'inputs': torch.full((2,), float(index))}
+
+
+# MMEngine keeps a logger for each experiment and second
+CONFIG = """
+experiment_name = __import__('uuid').uuid4().hex
+model = dict(type='CliToyModel')
+train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(type='CliToyDataset'),
+                        sampler=dict(type='DefaultSampler', shuffle=True))
+test_dataloader = train_dataloader
+train_cfg = dict(type='mmhybrid.ResumableEpochLoop', max_epochs=1)
+test_cfg = dict()
+test_evaluator = dict(type='DumpResults', out_file_path='results.pkl')
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+default_hooks = dict(checkpoint=dict(type='mmhybrid.AtomicCheckpointHook', interval=1))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'config.py').write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(folder):
+    run('train', 'config.py', '--work-dir', 'trained')
+    return folder / 'trained' / 'epoch_1.pth'
+
+
+def run(tool, *arguments):
+    runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'))['main']([str(item) for item in arguments])
+
+
+def fail(capfd, tool, *arguments):
+    """The sentence with which a tool ends."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as info:
+        run(tool, *arguments)
+    assert info.value.code == 2
+    errors = capfd.readouterr().err
+    assert 'Traceback' not in errors
+    sentences = [line for line in errors.splitlines() if 'Warning' not in line and not line.startswith('  ')]
+    assert len(sentences) == 1, errors
+    return sentences[0]
+
+
+def test_trains_resumes_and_tests(trained):
+    assert trained.exists()
+    run('train', 'config.py', '--work-dir', 'trained', '--resume', '--cfg-options', 'train_cfg.max_epochs=2')
+    assert trained.with_name('epoch_2.pth').exists()
+    run('test', 'config.py', trained, '--work-dir', 'tested', '--out', 'predictions.pkl')
+    assert Path('predictions.pkl').exists()
+
+
+def test_work_dir_defaults_to_the_name_of_the_config(folder):
+    run('train', 'config.py')
+    assert (folder / 'work_dirs' / 'config' / 'epoch_1.pth').exists()
+
+
+def test_learning_rate_is_scaled_with_the_batch_size(folder):
+    options = ['--cfg-options', 'auto_scale_lr.base_batch_size=8']
+    run('train', 'config.py', '--work-dir', 'scaled', '--auto-scale-lr', *options)
+    run('train', 'config.py', '--work-dir', 'plain', *options)
+    rates = [
+        torch.load(folder / name / 'epoch_1.pth', weights_only=True)['optimizer']['param_groups'][0]['lr']
+        for name in ('scaled', 'plain')
+    ]
+    assert rates == pytest.approx([0.1 * 2 / 8, 0.1])
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_missing_config(tool, folder, capfd):
+    arguments = ['nowhere.pth'] if tool == 'test' else []
+    assert fail(capfd, tool, 'nowhere.py', *arguments) == 'config nowhere.py does not exist'
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'),
+    [('model = dict(', 'SyntaxError'), ('x = 1 / 0', 'ZeroDivisionError'), ("_base_ = 'no.py'", 'no.py')],
+)
+def test_broken_config(content, told, folder, capfd):
+    (folder / 'broken.py').write_text(content)
+    sentence = fail(capfd, 'train', 'broken.py')
+    assert 'broken.py' in sentence
+    assert told in sentence
+
+
+@pytest.mark.parametrize('option', ['optim_wraper.optimizer.lr=1', 'epochs=3', 'self=1', 'cfg=1'])
+def test_unknown_option(option, folder, capfd):
+    sentence = fail(capfd, 'train', 'config.py', '--cfg-options', option)
+    assert repr(option.split('.')[0].split('=')[0]) in sentence
+    assert 'optim_wrapper' in sentence
+
+
+def test_known_options(folder):
+    (folder / 'config.py').write_text('mine = 1')
+    cfg = cli.load_config('config.py', {'mine': 2, 'randomness.seed': 3, 'auto_scale_lr.enable': True, 'compile': True})
+    assert (cfg.mine, cfg.randomness.seed, cfg.auto_scale_lr.enable, cfg.compile) == (2, 3, True, True)
+
+
+def test_option_without_a_place(folder, capfd):
+    (folder / 'list.py').write_text('custom_hooks = []')
+    assert '--cfg-options' in fail(capfd, 'train', 'list.py', '--cfg-options', 'custom_hooks.3.at=1')
+
+
+def test_auto_scale_lr_without_base(folder, capfd):
+    assert 'base_batch_size' in fail(capfd, 'train', 'config.py', '--auto-scale-lr')
+
+
+@pytest.mark.parametrize(
+    ('option', 'told'),
+    [
+        ('model.width=0', 'width: got 0, allowed: an integer >= 1'),
+        ('model.depth=1', 'depth'),
+        ('model.type=Nothing', 'Nothing is not in the'),
+        ('train_dataloader.dataset.type=Nothing', 'Nothing is not in the'),
+        ('optim_wrapper.optimizer.lr=-1', 'Invalid learning rate: -1'),
+        ('train_cfg.max_iters=3', 'max_iters'),
+        ('load_from=nowhere.pth', 'checkpoint nowhere.pth does not exist'),
+    ],
+)
+def test_wrong_component(option, told, folder, capfd):
+    assert told in fail(capfd, 'train', 'config.py', '--cfg-options', option)
+
+
+def test_an_error_in_training_keeps_its_traceback(folder):
+    with pytest.raises(ValueError, match='a bug in training'):
+        run('train', 'config.py', '--cfg-options', 'model.breaks=True')
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_checkpoint_that_does_not_fit(tool, trained, capfd):
+    def fail_with(weights):
+        torch.save({**checkpoint, 'state_dict': weights}, 'other.pth')
+        resume = ['--resume'] if tool == 'train' else []
+        return fail(capfd, tool, 'config.py', *resume, 'other.pth')
+
+    checkpoint = torch.load(trained, weights_only=True)
+    weights = checkpoint['state_dict']
+    assert 'missing linear.bias' in fail_with({'linear.weight': weights['linear.weight']})
+    assert 'surplus head' in fail_with({**weights, 'head': torch.zeros(1)})
+    assert 'linear.bias' in fail_with({**weights, 'linear.bias': torch.zeros(3)})
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_checkpoint_that_cannot_be_read(tool, folder, capfd):
+    resume = ['--resume'] if tool == 'train' else []
+    assert 'nowhere.pth does not exist' in fail(capfd, tool, 'config.py', *resume, 'nowhere.pth')
+    Path('text.pth').write_text('no checkpoint')
+    assert 'text.pth' in fail(capfd, tool, 'config.py', *resume, 'text.pth')
+    torch.save({'state_dict': {}, 'trap': Path('x')}, 'trap.pth')  # a class torch.load does not allow
+    assert 'trap.pth' in fail(capfd, tool, 'config.py', *resume, 'trap.pth')
+
+
+def test_resuming_needs_the_state_of_a_training(trained, capfd):
+    torch.save({'state_dict': torch.load(trained, weights_only=True)['state_dict']}, 'weights.pth')
+    assert 'lacks meta' in fail(capfd, 'train', 'config.py', '--resume', 'weights.pth')
+
+
+def test_predictions_go_to_a_pickle_file(folder, capfd):
+    with pytest.raises(SystemExit) as info:
+        run('test', 'config.py', 'nowhere.pth', '--out', 'predictions.json')
+    assert info.value.code == 2
+    assert '.pkl' in capfd.readouterr().err

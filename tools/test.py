@@ -1,0 +1,37 @@
+"""Evaluate a checkpoint, which has to fit the config's model exactly.
+
+python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out PREDICTIONS.pkl]
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmhybrid.engine import cli
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Evaluate a checkpoint.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
+    cli.add_common_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out: got {args.out}, allowed: a file ending in .pkl or .pickle')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build the runner from the command line, and evaluate."""
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        cfg.load_from = args.checkpoint
+    cli.evaluate(cfg, args.out)
+
+
+if __name__ == '__main__':
+    main()

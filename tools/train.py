@@ -1,0 +1,47 @@
+"""Train a model.
+
+python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr]
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmhybrid.engine import cli
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Train a model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='latest',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, by default from the latest one in the work folder, if it has one',
+    )
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build the runner from the command line, and train."""
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        if args.amp:
+            cli.enable_amp(cfg)
+        if args.auto_scale_lr:
+            cli.enable_auto_scale_lr(cfg)
+        if args.resume is not None:
+            cfg.resume = True
+            cfg.load_from = None if args.resume == 'latest' else args.resume
+    cli.train(cfg)
+
+
+if __name__ == '__main__':
+    main()
