@@ -65,4 +65,5 @@ class SlotAttention(nn.Module):
         pixels = x.flatten(2)
         logits = self.logits(slots, pixels)
         slots = self.attention(logits.softmax(-1) @ pixels.transpose(1, 2))
-        return (slots.transpose(1, 2) @ logits.softmax(1)).view_as(x)
+        # computed as (B, L, C), the memory order that the local branch's output has behind a LayerNorm2d
+        return (logits.softmax(1).transpose(1, 2) @ slots).transpose(1, 2).reshape(x.shape)

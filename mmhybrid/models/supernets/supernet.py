@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
@@ -72,13 +73,16 @@ class Supernet(BaseModule):
         self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
         self.weights = self._build(self.arch)
         self._rename(self.weights, self.arch)
+        widths = []
         for arch in covering_archs(self.space, joint=bool(self.separate)):
             with torch.device('meta'):
-                adds = self._adds(arch)
-            if adds:
+                network = self._build(arch)
+            widths.append(_output_widths(network, self.backbone_cfg.get('in_channels', 3)))
+            if self._adds(network, arch):
                 other = self._build(arch)
                 self._rename(other, arch)
                 _graft(self.weights, other)
+        self.out_channels = tuple(max(sizes) for sizes in zip(*widths, strict=True))
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
         """Make the network of ``arch`` the active one.
@@ -108,8 +112,11 @@ class Supernet(BaseModule):
         return network
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What the active network returns."""
-        return self.subnet(x)
+        """What the active network returns, with channels of zeros up to the widest network's.
+
+        A head or neck for the widest network thus serves all: on narrower ones only its leading input channels count.
+        """
+        return tuple(_widened(out, width) for out, width in zip(self.subnet(x), self.out_channels, strict=True))
 
     def export(self, arch: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Config and weights of a standalone backbone.
@@ -152,9 +159,9 @@ class Supernet(BaseModule):
                         bindings.append(Binding(target, key, owner, key, part))
         return bindings
 
-    def _adds(self, arch: Arch) -> bool:
-        """Whether a network has a tensor that the shared ones lack or that is larger."""
-        for path, layer in self._build(arch).named_modules():
+    def _adds(self, network: HybridBackbone, arch: Arch) -> bool:
+        """Whether the network of ``arch`` has a tensor that the shared ones lack or that is larger."""
+        for path, layer in network.named_modules():
             owner = _find(self.weights, self._shared_path(path, arch))
             for key, tensor in _own_tensors(layer):
                 have = None if owner is None else getattr(owner, key, None)
@@ -213,6 +220,19 @@ def _candidate(prefix: str, index: str, arch: Arch) -> str:
 
 def _optional_keys(backbone_cfg: Mapping[str, Any], decided: Mapping[str, Any]) -> set[str]:
     return set(backbone_cfg) - set(decided)
+
+
+def _output_widths(network: HybridBackbone, in_channels: int) -> tuple[int, ...]:
+    """Sizes of axis 1 of the outputs; the network is on the meta device."""
+    images = torch.empty(1, in_channels, 64, 64, device='meta')
+    with torch.no_grad():
+        return tuple(out.shape[1] for out in network.eval()(images))
+
+
+def _widened(x: Tensor, width: int) -> Tensor:
+    """Zeros appended to axis 1 up to ``width``."""
+    missing = width - x.shape[1]
+    return F.pad(x, (*(0, 0) * (x.dim() - 2), 0, missing)) if missing > 0 else x
 
 
 def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:

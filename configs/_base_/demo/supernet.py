@@ -1,0 +1,22 @@
+# One-shot training of a classifier on the demo data: a random subnet a step; five subnets reported at each validation.
+_base_ = ['./cls.py']
+
+classifier = _base_.model
+model = dict(_delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator', seed=0))
+calibration = dict(
+    num_images=128,
+    dataloader=dict(
+        batch_size=64,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            type='CustomDataset', data_root='data/demo/imagenet', data_prefix='train', pipeline=_base_.test_pipeline
+        ),
+    ),
+)
+train_cfg = dict(max_epochs=30, val_interval=10)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=2, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=2, end=30, convert_to_iter_based=True),
+]
+val_cfg = dict(type='mmhybrid.SubnetValLoop', num_random=3, calibration=calibration)

@@ -1,0 +1,28 @@
+"""A small AutoViT supernet on the demo data.
+
+Command: ``python tools/train.py configs/demo/autovit_supernet.py``, after ``python tools/make_demo_data.py data/demo``
+"""
+
+_base_ = ['../_base_/demo/supernet.py', '../_base_/demo/runtime.py']
+
+space = dict(
+    type='mmhybrid.AutoViTSpace',
+    table=dict(
+        stem_widths=[8, 16],
+        conv_widths=[[8, 16], [16, 24], [24, 32]],
+        conv_depths=[[1], [1, 2], [1, 2]],
+        widths=[[32, 48], [48, 64], [64, 80]],
+        num_stages=[3],
+        num_heads=[2, 3, 4],
+        depths=[1, 2, 3],
+        resolutions=[96],
+    ),
+)
+model = dict(
+    architecture=dict(
+        **_base_.classifier,
+        backbone=dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT')),
+        neck=dict(type='GlobalAveragePooling'),
+    )
+)
+model['architecture']['head'].update(type='LinearClsHead', in_channels=384)

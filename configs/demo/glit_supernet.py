@@ -1,0 +1,20 @@
+"""A small GLiT supernet on the demo data. Single path: every candidate of a block has weights of its own, as published.
+
+Command: ``python tools/train.py configs/demo/glit_supernet.py``, after ``python tools/make_demo_data.py data/demo``
+"""
+
+_base_ = ['../_base_/demo/supernet.py', '../_base_/demo/runtime.py']
+
+space = dict(type='mmhybrid.GLiTSpace', embed_dims=96, num_heads=3, num_blocks=4, level='distribution')
+model = dict(
+    architecture=dict(
+        **_base_.classifier,
+        backbone=dict(
+            type='mmhybrid.Supernet',
+            space=space,
+            backbone=dict(type='mmhybrid.GLiT', img_size=96, patch_size=8),
+            separate=['blocks'],
+        ),
+    )
+)
+model['architecture']['head'].update(type='VisionTransformerClsHead', in_channels=96)

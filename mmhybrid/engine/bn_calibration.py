@@ -1,0 +1,81 @@
+"""Batch-norm statistics for one subnet.
+
+A supernet's running statistics mix those of all subnets it was trained with. Before a subnet is judged, its own are
+taken as the plain average over some training images, and afterwards the supernet gets its own back.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.runner import Runner
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhybrid.models.one_shot import OneShot
+from mmhybrid.utils.checks import bad_value, check_int
+
+
+def calibration_batches(dataloader: Mapping[str, Any], num_images: int, seed: int = 0) -> list[Any]:
+    """The batches to calibrate on, loaded once and kept.
+
+    Args:
+        dataloader: Config of a loader of training images, without shuffling; its last batch may be larger than needed.
+        num_images: How many images at least.
+        seed: Of the loader.
+
+    Raises:
+        ValueError: If the loader has fewer images.
+    """
+    check_int('num_images', num_images, 1)
+    batches, seen = [], 0
+    for batch in Runner.build_dataloader(dict(dataloader), seed=seed):
+        batches.append(batch)
+        seen += len(batch['inputs'])
+        if seen >= num_images:
+            return batches
+    raise bad_value('num_images', num_images, f'at most the {seen} of the calibration data')
+
+
+@contextmanager
+def calibrated(model: OneShot, batches: Iterable[Any]) -> Iterator[None]:
+    """Within the block the active subnet has batch-norm statistics of ``batches``; afterwards all are as before."""
+    kept = {name: tensor.clone() for name, tensor in model.named_buffers()}
+    was_training = model.training
+    model.eval()
+    try:
+        calibrate(model, batches)
+        yield
+    finally:
+        for name, tensor in model.named_buffers():
+            tensor.copy_(kept[name])
+        model.train(was_training)
+
+
+@torch.no_grad()
+def calibrate(model: OneShot, batches: Iterable[Any]) -> None:
+    """Replace the active subnet's batch-norm statistics by the average over ``batches``, cumulatively."""
+    norms = list(active_norms(model))
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.training = True
+    try:
+        for batch in batches:
+            data = model.data_preprocessor(batch, False)
+            model(data['inputs'], data.get('data_samples'), mode='tensor')
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.training = False
+
+
+def active_norms(model: OneShot) -> Iterator[_BatchNorm]:
+    """The batch norms that a forward pass of the active subnet runs through, those of necks and heads included."""
+    shared = set(model.supernet.modules())
+    rest: Iterable[nn.Module] = (module for module in model.architecture.modules() if module not in shared)
+    for module in (*model.supernet.subnet.modules(), *rest):
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            yield module

@@ -1,0 +1,54 @@
+"""Which architectures a step of supernet training activates.
+
+The answer is a pure function of the seed and the iteration, so it is the same on every rank and after a resume.
+"""
+
+import random
+from typing import Protocol
+
+from mmhybrid.registry import MUTATORS
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.utils.checks import check_int
+
+
+class Mutator(Protocol):
+    """What :class:`OneShot` asks."""
+
+    def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
+        """Architectures of an iteration, in the order in which they run; the first one may teach the others."""
+
+
+@MUTATORS.register_module()
+class UniformMutator:
+    """Uniform single path: one random architecture a step (SPOS; GLiT section 3.3; AutoViT algorithm 1)."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = check_int('seed', seed, 0)
+
+    def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
+        """One random architecture."""
+        return [space.sample(step_rng(self.seed, iteration))]
+
+
+@MUTATORS.register_module()
+class SandwichMutator:
+    """The sandwich rule: the largest, the smallest and some random ones (Yu & Huang, "Universally Slimmable", 2019).
+
+    Args:
+        num_random: Random architectures a step.
+        seed: Of the random ones.
+    """
+
+    def __init__(self, num_random: int = 2, seed: int = 0) -> None:
+        self.num_random = check_int('num_random', num_random, 0)
+        self.seed = check_int('seed', seed, 0)
+
+    def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
+        """The largest, the smallest, then the random ones."""
+        rng = step_rng(self.seed, iteration)
+        return [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(self.num_random))]
+
+
+def step_rng(seed: int, iteration: int) -> random.Random:
+    """A generator that depends on the seed and the iteration alone."""
+    return random.Random(f'{seed}:{iteration}')
