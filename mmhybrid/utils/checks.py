@@ -1,5 +1,6 @@
 """One clear sentence for a wrong value: the field, the value, what is allowed."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,10 +31,11 @@ def check_int(field: str, value: object, low: int, high: int | None = None) -> i
 
 
 def check_float(field: str, value: object, low: float, high: float | None = None, above: bool = False) -> float:
-    """``value`` as a float within [low, high], or (low, high] with ``above``."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and value == value and (value > low if above else value >= low) and (high is None or value <= high):  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
+    """``value`` as a finite float within [low, high], or (low, high] with ``above``."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        number = float(value)
+        if (number > low if above else number >= low) and (high is None or number <= high):
+            return number
     bound = f'a number {">" if above else ">="} {low}' + ('' if high is None else f' and <= {high}')
     raise bad_value(field, value, bound)
 

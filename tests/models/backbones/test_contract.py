@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ AUTOVIT_5 = {
     **AUTOVIT_3,
     'conv_kernels': [5, 3, 5],
     'embed_dims': [32, 32, 48, 48, 64],
-    'depths': [1, 1, 1, 2, 1],
+    'depths': [1, 1, 1, 1, 1],
     'num_heads': [2, 2, 2, 2, 2],
     'mlp_ratios': [2, 1.5, 2, 1.5, 2],
 }
@@ -101,7 +101,8 @@ class Case:
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     parts: tuple[tuple[str, ...], ...]
-    round_size: Callable[[float], int] = field(default=math.ceil)
+    round_size: Callable[[float], int] = math.ceil
+    bfloat16_error: float = 0.02
 
     def build(self, **overrides: Any) -> HybridBackbone:
         torch.manual_seed(0)
@@ -125,7 +126,8 @@ def glit_case(name: str, **kwargs: Any) -> Case:
 
 
 def autovit_case(name: str, channels: tuple[int, ...], **kwargs: Any) -> Case:
-    return Case(name, AutoViT, kwargs, channels, (4, 8, 16, 32), AUTOVIT_PARTS)
+    # some forty roundings of 2 ** -8 one behind the other, with no residual path around them
+    return Case(name, AutoViT, kwargs, channels, (4, 8, 16, 32), AUTOVIT_PARTS, bfloat16_error=0.03)
 
 
 CASES = [
@@ -139,7 +141,8 @@ CASES = [
     autovit_case('autovit-transformer', (16, 16, 32, 48), arch=AUTOVIT_TRANSFORMER, mbpool=False),
 ]
 each_case = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
-one_of_each = pytest.mark.parametrize('case', [CASES[1], CASES[3], CASES[6]], ids=lambda case: case.name)
+ONE_OF_EACH = [CASES[1], CASES[3], CASES[6]]
+one_of_each = pytest.mark.parametrize('case', ONE_OF_EACH, ids=lambda case: case.name)
 
 # documented channels of the outputs (GLiT: of the last)
 PRESET_CHANNELS = {
@@ -407,8 +410,11 @@ def _quiet_exporter() -> Iterator[None]:
         yield
 
 
-@each_case
-@pytest.mark.parametrize('size', [(64, 64), (49, 70)], ids=str)
+@pytest.mark.parametrize(
+    ('case', 'size'),
+    [*((case, (49, 70)) for case in CASES), *((case, (64, 64)) for case in ONE_OF_EACH)],
+    ids=lambda value: getattr(value, 'name', str(value)),
+)
 @pytest.mark.usefixtures('_quiet_exporter')
 def test_torch_export_and_onnx(case: Case, size: tuple[int, int], tmp_path) -> None:
     model, x = case.build().eval(), image(1, *size)
@@ -424,17 +430,21 @@ def test_torch_export_and_onnx(case: Case, size: tuple[int, int], tmp_path) -> N
         np.testing.assert_allclose(output, reference.numpy(), rtol=1e-3, atol=1e-4)
 
 
-@each_case
-def test_torch_compile(case: Case) -> None:
+@pytest.mark.parametrize(
+    ('case', 'with_cp'),
+    [*((case, False) for case in CASES), (CASES[3], True)],
+    ids=lambda value: getattr(value, 'name', str(value)),
+)
+def test_torch_compile(case: Case, with_cp: bool) -> None:
     torch._dynamo.reset()
-    model, twin = case.build().train(), case.build().train()
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    outputs, grads = step(twin, image())
-    compiled_outputs = compiled(image())
-    backward(compiled_outputs)
-    torch.testing.assert_close(compiled_outputs, outputs, rtol=1e-4, atol=1e-5)
-    compiled_grads = {name: parameter.grad for name, parameter in model.named_parameters()}
-    torch.testing.assert_close(compiled_grads, grads, rtol=1e-3, atol=1e-4)
+    model, plain = case.build(with_cp=with_cp).train(), case.build().train()
+    expected, expected_grads = step(plain, image())
+    outputs = torch.compile(model, fullgraph=True, backend='aot_eager')(image())
+    backward(outputs)
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(grads, expected_grads, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(dict(model.named_buffers()), dict(plain.named_buffers()))
 
 
 @each_case
@@ -450,7 +460,7 @@ def test_channels_last_gives_the_same_numbers(case: Case) -> None:
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @each_case
 def test_autocast_stays_close_to_float32(case: Case, dtype: torch.dtype) -> None:
-    assert_autocast_close(case.build().eval(), dtype)
+    assert_autocast_close(case.build().eval(), dtype, case.bfloat16_error if dtype is torch.bfloat16 else 0.02)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
@@ -461,14 +471,14 @@ def test_autocast_of_glnet_presets(preset: str, dtype: torch.dtype) -> None:
     assert_autocast_close(model.eval(), dtype)
 
 
-def assert_autocast_close(model: nn.Module, dtype: torch.dtype) -> None:
+def assert_autocast_close(model: nn.Module, dtype: torch.dtype, tolerance: float = 0.02) -> None:
     with torch.no_grad():
         expected = model(image())
         with torch.autocast('cpu', dtype):
             outputs = model(image())
             blank = model(torch.zeros(1, 3, 64, 64))
     assert all(output.isfinite().all() for output in (*outputs, *blank))
-    assert max(relative_error(*pair) for pair in zip(outputs, expected, strict=True)) < 0.02
+    assert max(relative_error(*pair) for pair in zip(outputs, expected, strict=True)) < tolerance
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
@@ -553,7 +563,7 @@ def test_bad_glit_arguments(argument: str, value: Any) -> None:
 
 def assert_refused(build: Callable[[], Any], name: str, value: Any) -> None:
     """ValueError with the field, the value and what is allowed."""
-    with pytest.raises(ValueError, match='allowed: .') as error:
+    with pytest.raises(ValueError, match=r'allowed: .') as error:
         build()
     message = str(error.value)
     assert re.match(rf'[\w .\[\]]*\b{re.escape(name)}(\[\d\])?: got ', message), message
@@ -578,7 +588,7 @@ BAD_ELEMENTS = {
         'embed_dims': (*NOT_AN_INT, 16, 33),
         'depths': NOT_AN_INT,
         'ffn_ratios': NOT_A_RATIO,
-        'mixers': ('conv', None, 1, ['glmix', 'glmix'], ['conv']),
+        'mixers': ('conv', None, 1, ['glmix', 'glmix']),
         'local_kernels': (*NOT_AN_INT, 4),
         'num_slots': (*NOT_AN_INT, 8),
     },
@@ -617,7 +627,7 @@ BAD_BLOCKS = [
         for value in NOT_A_RATIO
     ),
     *(({**MIXED_BLOCK, 'kernel_size': value}, 'kernel_size', value) for value in (*NOT_AN_INT, 4)),
-    *((value, r'blocks', value) for value in (None, 'x', 1, [])),
+    *((value, 'blocks', value) for value in (None, 'x', 1, [])),
 ]
 VALID_ARCHS = {GLNet: GLNET_LEARNED, GLiT: GLIT_MIXED, AutoViT: AUTOVIT_5}
 
@@ -637,8 +647,6 @@ def test_bad_archs(family: type[HybridBackbone]) -> None:
     refused = [row for row in bad_values() if row[0] is family]
     assert refused
     for _, change, name, value in refused:
-        if name == 'mixers' and isinstance(value, list) and value == ['conv']:
-            value = 'conv'
         assert_refused(lambda change=change: family(arch={**VALID_ARCHS[family], **change}), name, value)
 
 
