@@ -1,0 +1,228 @@
+"""Exact parameters, multiply-accumulates (MACs) and activations of a network, without running it.
+
+One forward pass on fake tensors (shapes without data) shows every convolution and matrix product that torch computes,
+those of attention and slots included; nothing is estimated from the layers' types. A bias, a norm, an activation and a
+pooling count nothing, as in the papers' tables.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.backends import mha
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmhybrid.utils.checks import bad_value, check_int, check_list
+
+NUM_PROPOSALS = 1000
+NUM_MASKS = 100
+_ATEN = torch.ops.aten
+_CONVOLUTIONS = {_ATEN.convolution, _ATEN._convolution}
+_MATMULS = {  # packet: index of the left factor
+    _ATEN.mm: 0,
+    _ATEN.bmm: 0,
+    _ATEN.mv: 0,
+    _ATEN.dot: 0,
+    _ATEN.addmm: 1,
+    _ATEN.baddbmm: 1,
+    _ATEN.addbmm: 1,
+    _ATEN.addmv: 1,
+}
+_COPIES = {_ATEN._to_copy, _ATEN.clone, _ATEN._unsafe_view, _ATEN.cat}
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a network, or a part of it, costs for one input.
+
+    Args:
+        params: Parameters, shared ones once.
+        macs: Multiply-accumulates of convolutions and all matrix products.
+        macs_attention: Those of products of two activations: attention scores and values, slots. Counters that
+            only see layers, as those behind most tables on dense prediction, report ``macs - macs_attention``.
+        activations: Output elements of convolutions and matrix products, as fvcore defines them.
+        stages: The same by part, in the order of the modules; the parts add up to the whole.
+    """
+
+    params: int = 0
+    macs: int = 0
+    macs_attention: int = 0
+    activations: int = 0
+    stages: dict[str, 'Complexity'] = field(default_factory=dict)
+
+    def __add__(self, other: 'Complexity') -> 'Complexity':
+        return Complexity(
+            self.params + other.params,
+            self.macs + other.macs,
+            self.macs_attention + other.macs_attention,
+            self.activations + other.activations,
+        )
+
+
+def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
+    """Count one forward pass in eval mode; the model is left as it was.
+
+    A model of OpenMMLab runs in tensor mode: backbone, neck and head, without what follows (decoding, non-maximum
+    suppression). A two-stage detector's heads see 1000 proposals and 100 masks, the convention of mmdetection's tables.
+
+    Args:
+        model: A backbone, a classifier, a detector, a segmentor or any module taking one tensor.
+        input_shape: (C, H, W) of one image.
+
+    Raises:
+        ValueError: If the shape is not three positive ints, or the model cannot run on it.
+    """
+    shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 3)]
+    rows = _rows(model)
+    parts = dict.fromkeys(rows.values(), Complexity())
+    for name, parameter in model.named_parameters():
+        parts[rows[name.rpartition('.')[0]]] += Complexity(params=parameter.numel())
+    for name, cost in _count_operations(model, shape):
+        parts[rows[name]] += cost
+    stages = {name: cost for name, cost in parts.items() if cost != Complexity()}
+    total = sum(stages.values(), Complexity())
+    return Complexity(total.params, total.macs, total.macs_attention, total.activations, stages)
+
+
+def _rows(model: nn.Module) -> dict[str, str]:
+    """For the name of each module, the part it is reported under.
+
+    Parts are the children of the model; a child named ``backbone``, and a list of modules, is split into its own.
+    """
+    rows = {'': '(itself)'}
+
+    def visit(module: nn.Module, prefix: str, row: str | None, split_lists: bool) -> None:
+        for name, child in module.named_children():
+            path = f'{prefix}{name}'
+            rows[path] = row or path
+            is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)
+            split = row is None and (name == 'backbone' or (is_list and split_lists))
+            visit(child, f'{path}.', None if split else rows[path], split_lists and not is_list)
+
+    visit(model, '', None, True)
+    return rows
+
+
+def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Complexity]]:
+    """Each convolution and product of a forward pass, with the name of the module that computes it."""
+    like = next(model.parameters(), torch.empty(0))
+    counter = _Counter(model)
+    with (
+        _eval_mode(model),
+        counter.follow(model),
+        torch.no_grad(),
+        _unfused_attention(),
+        FakeTensorMode(allow_non_fake_inputs=True),
+    ):
+        images = torch.empty(1, *shape, dtype=like.dtype, device=like.device)
+        try:
+            with counter:
+                _run(model, images)
+        except RuntimeError as error:
+            raise ValueError(f'input_shape: the model cannot run on {tuple(shape)}: {error}') from error
+    return counter.found
+
+
+def _run(model: nn.Module, images: Tensor) -> None:
+    if not isinstance(model, BaseModel):
+        model(images)
+    elif not hasattr(model, 'roi_head'):
+        model(images, mode='tensor')
+    else:
+        model.rpn_head(model.extract_feat(images))
+        _run_roi_head(model.roi_head, images)
+
+
+def _run_roi_head(head: Any, images: Tensor) -> None:
+    """The heads of a two-stage detector on pooled features; the pooling itself has no products."""
+    for part, count in (('bbox', NUM_PROPOSALS), ('mask', NUM_MASKS)):
+        if not hasattr(head, f'{part}_head'):
+            continue
+        branch, extractor = getattr(head, f'{part}_head'), getattr(head, f'{part}_roi_extractor')
+        if isinstance(branch, nn.ModuleList):
+            raise bad_value('roi_head', type(head).__name__, 'a head of one stage')
+        branch(images.new_empty(count, extractor.out_channels, *extractor.roi_layers[0].output_size))
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lists the convolutions and products that torch dispatches.
+
+    A product with a parameter, or with a view or a plain copy of one, is a linear layer; any other is attention.
+    Whichever kernel torch picks for a linear layer (some are batched), this tells the two apart.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[tuple[str, Complexity]] = []
+        self.path = ['']
+        self.weights: dict[int, Tensor] = {id(parameter): parameter for parameter in model.parameters()}
+
+    @contextmanager
+    def follow(self, model: nn.Module) -> Iterator[None]:
+        """Keep ``path`` at the names of the running modules."""
+
+        def leave(*_: object) -> None:
+            self.path.pop()
+
+        hooks = []
+        for name, module in model.named_modules():
+            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self.path.append(name)))
+            hooks.append(module.register_forward_hook(leave, always_call=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        if packet in _CONVOLUTIONS:
+            x, weight, transposed = args[0], args[1], args[6]
+            self.add((x if transposed else out).numel() * weight[0].numel(), 0, out)
+        elif packet in _MATMULS:
+            left, right = args[_MATMULS[packet] :][:2]
+            macs = left.numel() * (right.shape[-1] if right.ndim > 1 else 1)
+            self.add(macs, 0 if self.is_weight(left) or self.is_weight(right) else macs, out)
+        elif (func.is_view or packet in _COPIES) and self.is_weight(args[0]):
+            self.weights.update({id(view): view for view in ([out] if isinstance(out, Tensor) else out)})
+        return out
+
+    def add(self, macs: int, macs_attention: int, out: Tensor) -> None:
+        """Note one operation of the innermost running module."""
+        self.found.append((self.path[-1], Complexity(0, macs, macs_attention, out.numel())))
+
+    def is_weight(self, source: Tensor | list[Tensor]) -> bool:
+        """Whether a tensor (or each of several) is a parameter, or a view or copy of one."""
+        return all(id(tensor) in self.weights for tensor in ([source] if isinstance(source, Tensor) else source))
+
+
+@contextmanager
+def _unfused_attention() -> Iterator[None]:
+    """Fused attention in its parts, so that its products are seen."""
+    fast_path = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        mha.set_fastpath_enabled(fast_path)
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,74 @@
+"""Parameters, MACs and activations of a model, part by part.
+
+    python tools/get_complexity.py CONFIG [--shape H W] [--cfg-options KEY=VALUE ...]
+    python tools/get_complexity.py --presets
+
+A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
+are counted. "no attention" leaves out the products of two activations, which counters of layers do not see either.
+``--presets`` prints the table of all presets as Markdown, the published figures beside the counted ones.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+from mmengine.registry import MODELS, init_default_scope
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from mmhybrid.engine import cli
+from mmhybrid.estimation.complexity import Complexity, count_complexity
+from mmhybrid.estimation.presets import presets_markdown
+
+TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Parameters, MACs and activations of a model, part by part.')
+    parser.add_argument('config', nargs='?', help='config file')
+    parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
+    parser.add_argument('--presets', action='store_true', help='the table of all presets, without a config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+    args = parser.parse_args(argv)
+    if (args.config is None) != args.presets:
+        parser.error('give either CONFIG or --presets')
+    return args
+
+
+def make_table(title: str, total: Complexity) -> Table:
+    """A row for each part and one for the whole."""
+    table = Table(title=title, box=SIMPLE)
+    table.add_column('part', no_wrap=True)
+    for name in ('parameters', 'MACs (G)', 'no attention', 'activations (M)'):
+        table.add_column(name, justify='right', no_wrap=True)
+    for name, cost in (*total.stages.items(), ('total', total)):
+        if name == 'total':
+            table.add_section()
+        macs, no_attention = cost.macs / 1e9, (cost.macs - cost.macs_attention) / 1e9
+        table.add_row(
+            name, f'{cost.params:,}', f'{macs:,.4f}', f'{no_attention:,.4f}', f'{cost.activations / 1e6:,.3f}'
+        )
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count and print."""
+    args = parse_args(argv)
+    if args.presets:
+        print(presets_markdown())
+        return
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        if 'model' not in cfg:
+            raise ValueError(f'config {args.config} has no model')
+        total = count_complexity(MODELS.build(cfg.model), (3, *args.shape))
+    Console(width=TABLE_WIDTH).print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))
+
+
+if __name__ == '__main__':
+    main()
