@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int, check_keys, check_list
 
@@ -108,17 +108,20 @@ class AutoViTArch:
 
 
 @dataclass(frozen=True)
-class LayerBundle:
-    """The operators together with the norm and the activation that a config chose."""
+class LayerConfig:
+    """The norm and the activation that a config chose."""
 
-    ops: Operators
     norm_cfg: dict[str, Any]
     act_cfg: dict[str, Any]
 
-    def conv(self, in_width: int | tuple[int, ...], width: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
+    def conv(self, in_width: int, width: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
         """Convolution without bias, norm, activation."""
-        conv = self.ops.conv2d(in_width, width, kernel_size, stride, bias=False)
-        return nn.Sequential(conv, self.ops.norm(self.norm_cfg, width), self.act())
+        conv = nn.Conv2d(in_width, width, kernel_size, stride, kernel_size // 2, bias=False)
+        return nn.Sequential(conv, self.norm(width), self.act())
+
+    def norm(self, width: int) -> nn.Module:
+        """A new norm."""
+        return build_norm(self.norm_cfg, width)
 
     def act(self) -> nn.Module:
         """A new activation layer."""
@@ -128,13 +131,13 @@ class LayerBundle:
 class MBConv(nn.Module):
     """Inverted residual at expansion 1: depth-wise convolution, norm, activation, point-wise convolution, norm."""
 
-    def __init__(self, in_width: int, width: int, kernel_size: int, stride: int, layers: LayerBundle) -> None:
+    def __init__(self, in_width: int, width: int, kernel_size: int, stride: int, layers: LayerConfig) -> None:
         super().__init__()
-        self.dwconv = layers.ops.depthwise_conv2d(in_width, kernel_size, stride, bias=False)
-        self.norm1 = layers.ops.norm(layers.norm_cfg, in_width)
+        self.dwconv = depthwise_conv2d(in_width, kernel_size, stride, bias=False)
+        self.norm1 = layers.norm(in_width)
         self.act = layers.act()
-        self.conv = layers.ops.conv2d(in_width, width, 1, bias=False)
-        self.norm2 = layers.ops.norm(layers.norm_cfg, width)
+        self.conv = nn.Conv2d(in_width, width, 1, bias=False)
+        self.norm2 = layers.norm(width)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,11 +149,11 @@ class MBConv(nn.Module):
 class MLP(nn.Module):
     """Linear, activation, linear."""
 
-    def __init__(self, embed_dims: int, hidden_dims: int, layers: LayerBundle) -> None:
+    def __init__(self, embed_dims: int, hidden_dims: int, layers: LayerConfig) -> None:
         super().__init__()
-        self.fc1 = layers.ops.linear(embed_dims, hidden_dims)
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
         self.act = layers.act()
-        self.fc2 = layers.ops.linear(hidden_dims, embed_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) -> (..., d)."""
@@ -161,12 +164,12 @@ class TransformerLayer(nn.Module):
     """Pre-norm attention and MLP."""
 
     def __init__(
-        self, embed_dims: int, num_heads: int, mlp_ratio: float, drop_path: float, layers: LayerBundle
+        self, embed_dims: int, num_heads: int, mlp_ratio: float, drop_path: float, layers: LayerConfig
     ) -> None:
         super().__init__()
-        self.norm1 = layers.ops.layer_norm(embed_dims)
-        self.attention = SelfAttention(embed_dims, num_heads, HEAD_DIM, layers.ops)
-        self.norm2 = layers.ops.layer_norm(embed_dims)
+        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.attention = SelfAttention(embed_dims, num_heads, HEAD_DIM)
+        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.mlp = MLP(embed_dims, int(mlp_ratio * embed_dims), layers)
         self.drop_path = DropPath(drop_path)
 
@@ -180,10 +183,10 @@ class TransformerStage(nn.Module):
     """One MBConv, then local convolution, transformer layers on the unfolded map, and fusion with the input."""
 
     def __init__(
-        self, arch: AutoViTArch, stage: int, in_width: int, drop_paths: Sequence[float], layers: LayerBundle
+        self, arch: AutoViTArch, stage: int, in_width: int, drop_paths: Sequence[float], layers: LayerConfig
     ) -> None:
         super().__init__()
-        ops, hidden = layers.ops, arch.embed_dims[stage]
+        hidden = arch.embed_dims[stage]
         width, stride = channels_of(hidden), TRANSFORMER_STRIDES[stage]
         kernel_size = 1 if arch.transformer_only else 3
         self.down = (
@@ -192,13 +195,14 @@ class TransformerStage(nn.Module):
             else MBConv(in_width, width, 3, stride, layers)
         )
         self.local = layers.conv(width, width, kernel_size)
-        self.proj_in = ops.conv2d(width, hidden, 1, bias=False)
+        self.proj_in = nn.Conv2d(width, hidden, 1, bias=False)
         self.layers = nn.ModuleList(
             TransformerLayer(hidden, arch.num_heads[stage], arch.mlp_ratios[stage], rate, layers) for rate in drop_paths
         )
-        self.norm = ops.layer_norm(hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-6)
         self.proj_out = layers.conv(hidden, width, 1)
-        self.fuse = layers.conv((2, width), width, kernel_size)
+        self.fuse = layers.conv(2 * width, width, kernel_size)
+        fused(self.fuse[0], into=(2, width))
 
     def forward(self, x: Tensor, run_block: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """(B, C, H, W) -> (B, width, H / stride, W / stride); ``run_block`` may checkpoint the layers."""
@@ -267,11 +271,10 @@ class AutoViT(HybridBackbone):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
-        ops: Operators = STATIC,
     ) -> None:
         super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = parsed = AutoViTArch.parse(arch)
-        layers = LayerBundle(ops, dict(norm_cfg or {'type': 'BN'}), dict(act_cfg or {'type': 'SiLU'}))
+        layers = LayerConfig(dict(norm_cfg or {'type': 'BN'}), dict(act_cfg or {'type': 'SiLU'}))
         in_channels = check_int('in_channels', in_channels, 1)
         self.stem = layers.conv(in_channels, parsed.stem_width, 3, stride=2)
 
@@ -292,7 +295,7 @@ class AutoViT(HybridBackbone):
         self.mbpool = layers.conv(width, POOL_RATIO * width, 1) if with_pool else None
         if out_norm_cfg is not None:
             widths = [parsed.conv_widths[1], *(channels_of(d) for d in parsed.embed_dims[:2])]
-            self.build_output_norms(out_norm_cfg, {}, [*widths, POOL_RATIO * width if with_pool else width], ops)
+            self.build_output_norms(out_norm_cfg, {}, [*widths, POOL_RATIO * width if with_pool else width])
         self.finish()
 
     def init_weights(self) -> None:
@@ -338,7 +341,7 @@ class AutoViT(HybridBackbone):
         return tuple(self.output_norm(index, outputs[index]) for index in self.out_indices)
 
 
-def _conv_stage(arch: AutoViTArch, stage: int, in_width: int, layers: LayerBundle) -> nn.ModuleList:
+def _conv_stage(arch: AutoViTArch, stage: int, in_width: int, layers: LayerConfig) -> nn.ModuleList:
     width, stride = arch.conv_widths[stage], 1 if stage == 0 else 2
     if arch.transformer_only:
         return nn.ModuleList([layers.conv(in_width, width, 3, stride)])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.models.layers.basic import build_norm
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 
 
@@ -79,7 +79,6 @@ class HybridBackbone(BaseModule):
         out_norm_cfg: Mapping[str, Any] | None,
         final_norm_cfg: Mapping[str, Any],
         out_channels: Sequence[int],
-        ops: Operators = STATIC,
     ) -> None:
         """Create ``norm`` (after the last stage, as in classification) or ``out_norms`` (one for each output).
 
@@ -87,13 +86,13 @@ class HybridBackbone(BaseModule):
             out_norm_cfg: None for the published single norm behind the last stage.
             final_norm_cfg: The type of that norm.
             out_channels: Channels of all stages.
-            ops: The bundle that the norms are taken from.
         """
         if out_norm_cfg is not None:
-            norm_cfg = dict(out_norm_cfg)
-            self.out_norms = nn.ModuleDict({str(i): ops.norm(norm_cfg, out_channels[i]) for i in self.out_indices})
+            self.out_norms = nn.ModuleDict(
+                {str(i): build_norm(out_norm_cfg, out_channels[i]) for i in self.out_indices}
+            )
         elif self.num_stages - 1 in self.out_indices:
-            self.norm = ops.norm(dict(final_norm_cfg), out_channels[-1])
+            self.norm = build_norm(final_norm_cfg, out_channels[-1])
 
     def output_norm(self, index: int, x: Tensor) -> Tensor:
         """The output ``x`` of stage ``index``, normed where a norm belongs to it."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.models.layers.basic import build_norm, fused
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys, check_list
 
@@ -100,12 +100,12 @@ def _parse_block(field: str, raw: object, num_heads: int, head_dim: int) -> GLiT
 class ConvHeads(nn.Module):
     """The local sub-module (figure 3): expand, GLU, depth-wise convolution over the sequence, norm, Swish, reduce."""
 
-    def __init__(self, embed_dims: int, hidden_dims: int, kernel_size: int, ops: Operators = STATIC) -> None:
+    def __init__(self, embed_dims: int, hidden_dims: int, kernel_size: int) -> None:
         super().__init__()
-        self.expand = ops.conv1d(embed_dims, (2, hidden_dims))
-        self.dwconv = ops.depthwise_conv1d(hidden_dims, kernel_size)
-        self.norm = ops.norm({'type': 'BN1d'}, hidden_dims)
-        self.reduce = ops.conv1d(hidden_dims, embed_dims)
+        self.expand = fused(nn.Conv1d(embed_dims, 2 * hidden_dims, 1), out=(2, hidden_dims))
+        self.dwconv = nn.Conv1d(hidden_dims, hidden_dims, kernel_size, padding=kernel_size // 2, groups=hidden_dims)
+        self.norm = build_norm({'type': 'BN1d'}, hidden_dims)
+        self.reduce = nn.Conv1d(hidden_dims, embed_dims, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
@@ -116,7 +116,7 @@ class ConvHeads(nn.Module):
 class GlobalLocal(nn.Module):
     """The first channels through attention heads, the last ones through convolution heads (figure 2)."""
 
-    def __init__(self, arch: GLiTArch, block: GLiTBlockArch, ops: Operators = STATIC) -> None:
+    def __init__(self, arch: GLiTArch, block: GLiTBlockArch) -> None:
         super().__init__()
         head_dim = arch.embed_dims // arch.num_heads
         self.attn_dims = block.num_attn_heads * head_dim
@@ -125,9 +125,9 @@ class GlobalLocal(nn.Module):
         self.conv: ConvHeads | None = None
         if block.qkv_ratio is not None:
             qkv_dims = int(block.qkv_ratio * head_dim)
-            self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims, ops)
+            self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims)
         if block.conv_ratio is not None and block.kernel_size is not None:
-            self.conv = ConvHeads(conv_dims, int(block.conv_ratio * conv_dims), block.kernel_size, ops)
+            self.conv = ConvHeads(conv_dims, int(block.conv_ratio * conv_dims), block.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
@@ -142,11 +142,11 @@ class GlobalLocal(nn.Module):
 class FFN(nn.Module):
     """Linear, GELU, linear."""
 
-    def __init__(self, embed_dims: int, hidden_dims: int, ops: Operators = STATIC) -> None:
+    def __init__(self, embed_dims: int, hidden_dims: int) -> None:
         super().__init__()
-        self.fc1 = ops.linear(embed_dims, hidden_dims)
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
         self.act = nn.GELU()
-        self.fc2 = ops.linear(hidden_dims, embed_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
@@ -156,12 +156,12 @@ class FFN(nn.Module):
 class GLiTBlock(nn.Module):
     """One global-local block."""
 
-    def __init__(self, arch: GLiTArch, block: GLiTBlockArch, drop_path: float, ops: Operators = STATIC) -> None:
+    def __init__(self, arch: GLiTArch, block: GLiTBlockArch, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = ops.layer_norm(arch.embed_dims)
-        self.mixer = GlobalLocal(arch, block, ops)
-        self.norm2 = ops.layer_norm(arch.embed_dims)
-        self.ffn = FFN(arch.embed_dims, int(block.mlp_ratio * arch.embed_dims), ops)
+        self.norm1 = nn.LayerNorm(arch.embed_dims, eps=1e-6)
+        self.mixer = GlobalLocal(arch, block)
+        self.norm2 = nn.LayerNorm(arch.embed_dims, eps=1e-6)
+        self.ffn = FFN(arch.embed_dims, int(block.mlp_ratio * arch.embed_dims))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -205,7 +205,6 @@ class GLiT(HybridBackbone):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
-        ops: Operators = STATIC,
     ) -> None:
         parsed = GLiTArch.parse(arch)
         super().__init__(len(parsed.blocks), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
@@ -217,14 +216,14 @@ class GLiT(HybridBackbone):
         grid_size = check_int('img_size', img_size, patch_size) // patch_size
         width = self.arch.embed_dims
         in_channels = check_int('in_channels', in_channels, 1)
-        self.patch_embed = ops.conv2d(in_channels, width, patch_size, stride=patch_size, padding=0)
+        self.patch_embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_size**2, width))
         rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_stages)
         self.blocks = nn.ModuleList(
-            GLiTBlock(self.arch, block, rate, ops) for block, rate in zip(self.arch.blocks, rates, strict=True)
+            GLiTBlock(self.arch, block, rate) for block, rate in zip(self.arch.blocks, rates, strict=True)
         )
-        self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_stages, ops)
+        self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_stages)
         self.register_load_state_dict_pre_hook(_resize_loaded_pos_embed)
         self.finish()
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
+from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, depthwise_conv2d
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention
-from mmhybrid.models.layers.operators import STATIC, LayerScale, Operators
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
 
@@ -141,12 +141,12 @@ class MHSA(SelfAttention):
 class FFN(nn.Module):
     """Point-wise convolution, optional residual depth-wise convolution, GELU, point-wise convolution."""
 
-    def __init__(self, embed_dims: int, hidden_dims: int, conv: bool, ops: Operators) -> None:
+    def __init__(self, embed_dims: int, hidden_dims: int, conv: bool) -> None:
         super().__init__()
-        self.conv1 = ops.conv2d(embed_dims, hidden_dims, 1)
-        self.dwconv = ops.depthwise_conv2d(hidden_dims, 3) if conv else None
+        self.conv1 = nn.Conv2d(embed_dims, hidden_dims, 1)
+        self.dwconv = depthwise_conv2d(hidden_dims, 3) if conv else None
         self.act = nn.GELU()
-        self.conv2 = ops.conv2d(hidden_dims, embed_dims, 1)
+        self.conv2 = nn.Conv2d(hidden_dims, embed_dims, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -159,23 +159,23 @@ class FFN(nn.Module):
 class GLNetBlock(nn.Module):
     """One block of a stage; ``stage`` and ``index`` select its choices from ``arch``."""
 
-    def __init__(self, arch: GLNetArch, stage: int, index: int, drop_path: float, ops: Operators = STATIC) -> None:
+    def __init__(self, arch: GLNetArch, stage: int, index: int, drop_path: float) -> None:
         super().__init__()
         width, mixer = arch.embed_dims[stage], arch.mixers[stage][index]
-        self.pos_conv = ops.depthwise_conv2d(width, 3) if arch.pos_encoding else None
-        self.norm1 = ops.layer_norm2d(width)
+        self.pos_conv = depthwise_conv2d(width, 3) if arch.pos_encoding else None
+        self.norm1 = LayerNorm2d(width)
         self.mixer: nn.Module
         if mixer == 'mhsa':
-            self.mixer = MHSA(width, width // HEAD_DIM, HEAD_DIM, ops)
+            self.mixer = MHSA(width, width // HEAD_DIM, HEAD_DIM)
         else:
             self.mixer = GLMix(
-                local=None if mixer == 'global' else LocalConv(width, arch.local_kernels[stage], ops),
+                local=None if mixer == 'global' else LocalConv(width, arch.local_kernels[stage]),
                 slots=None
                 if mixer == 'local'
-                else SlotAttention(width, arch.num_slots[stage], HEAD_DIM, arch.learned_slots, ops),
+                else SlotAttention(width, arch.num_slots[stage], HEAD_DIM, arch.learned_slots),
             )
-        self.norm2 = ops.layer_norm2d(width)
-        self.ffn = FFN(width, int(arch.ffn_ratios[stage] * width), arch.conv_ffn, ops)
+        self.norm2 = LayerNorm2d(width)
+        self.ffn = FFN(width, int(arch.ffn_ratios[stage] * width), arch.conv_ffn)
         scale = arch.layer_scale
         self.scale1 = nn.Identity() if scale is None else LayerScale(width, scale)
         self.scale2 = nn.Identity() if scale is None else LayerScale(width, scale)
@@ -216,7 +216,6 @@ class GLNet(HybridBackbone):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
-        ops: Operators = STATIC,
     ) -> None:
         super().__init__(NUM_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = GLNetArch.parse(arch)
@@ -228,10 +227,10 @@ class GLNet(HybridBackbone):
         self.downsamplers = nn.ModuleList()
         self.stages = nn.ModuleList()
         for stage, (in_width, width) in enumerate(zip((in_channels, *widths), widths, strict=False)):
-            self.downsamplers.append(make_downsampler(stage, in_width, width, norm_cfg, ops))
+            self.downsamplers.append(make_downsampler(stage, in_width, width, norm_cfg))
             depth = self.arch.depths[stage]
-            self.stages.append(nn.ModuleList(GLNetBlock(self.arch, stage, i, next(rates), ops) for i in range(depth)))
-        self.build_output_norms(out_norm_cfg, norm_cfg, widths, ops)
+            self.stages.append(nn.ModuleList(GLNetBlock(self.arch, stage, i, next(rates)) for i in range(depth)))
+        self.build_output_norms(out_norm_cfg, norm_cfg, widths)
         self.finish()
 
     def init_weights(self) -> None:
@@ -261,30 +260,30 @@ class GLNet(HybridBackbone):
         return tuple(outs)
 
 
-def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict, ops: Operators) -> nn.Sequential:
+def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:
     """Swin's layout: the stem projects and norms, the later ones norm and project.
 
     The names differ from those of overlapped patches, since layers of one name share weights in a supernet.
     """
     if stage == 0:
-        layers = {'patch': ops.conv2d(in_width, width, 4, stride=4, padding=0), 'patch_norm': ops.norm(norm_cfg, width)}
+        layers = {'patch': nn.Conv2d(in_width, width, 4, stride=4), 'patch_norm': build_norm(norm_cfg, width)}
     else:
-        norm = ops.norm(norm_cfg, in_width)
-        layers = {'patch_norm': norm, 'patch': ops.conv2d(in_width, width, 2, stride=2, padding=0)}
+        norm = build_norm(norm_cfg, in_width)
+        layers = {'patch_norm': norm, 'patch': nn.Conv2d(in_width, width, 2, stride=2)}
     return nn.Sequential(OrderedDict(layers))
 
 
-def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict, ops: Operators) -> nn.Sequential:
+def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:
     """3x3 convolutions of stride 2, each followed by a norm; two of them in the stem."""
     if stage == 0:
         return nn.Sequential(
-            ops.conv2d(in_width, width // 2, 3, stride=2),
-            ops.norm(norm_cfg, width // 2),
+            nn.Conv2d(in_width, width // 2, 3, stride=2, padding=1),
+            build_norm(norm_cfg, width // 2),
             nn.GELU(),
-            ops.conv2d(width // 2, width, 3, stride=2),
-            ops.norm(norm_cfg, width),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+            build_norm(norm_cfg, width),
         )
-    return nn.Sequential(ops.conv2d(in_width, width, 3, stride=2), ops.norm(norm_cfg, width))
+    return nn.Sequential(nn.Conv2d(in_width, width, 3, stride=2, padding=1), build_norm(norm_cfg, width))
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -1,1 +1,1 @@
-"""The operators and layers that the backbones are built from."""
+"""The layers that the backbones are built from."""

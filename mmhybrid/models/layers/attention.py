@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.models.layers.basic import fused
 
 
 class SelfAttention(nn.Module):
@@ -13,10 +13,10 @@ class SelfAttention(nn.Module):
     heads is read from the projection's output, so that an elastic projection may produce fewer.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, head_dim: int, ops: Operators = STATIC) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, head_dim: int) -> None:
         super().__init__()
-        self.qkv = ops.linear(embed_dims, (3, num_heads, head_dim))
-        self.proj = ops.linear((num_heads, head_dim), embed_dims)
+        self.qkv = fused(nn.Linear(embed_dims, 3 * num_heads * head_dim), out=(3, num_heads, head_dim))
+        self.proj = fused(nn.Linear(num_heads * head_dim, embed_dims), into=(num_heads, head_dim))
         self.num_heads = num_heads
 
     def forward(self, x: Tensor) -> Tensor:

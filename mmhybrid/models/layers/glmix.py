@@ -5,17 +5,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.operators import STATIC, Operators
+from mmhybrid.models.layers.basic import depthwise_conv2d
 
 
 class LocalConv(nn.Module):
     """The local branch: point-wise, depth-wise, point-wise convolution."""
 
-    def __init__(self, embed_dims: int, kernel_size: int, ops: Operators = STATIC) -> None:
+    def __init__(self, embed_dims: int, kernel_size: int) -> None:
         super().__init__()
-        self.conv1 = ops.conv2d(embed_dims, embed_dims, 1)
-        self.dwconv = ops.depthwise_conv2d(embed_dims, kernel_size)
-        self.conv2 = ops.conv2d(embed_dims, embed_dims, 1)
+        self.conv1 = nn.Conv2d(embed_dims, embed_dims, 1)
+        self.dwconv = depthwise_conv2d(embed_dims, kernel_size)
+        self.conv2 = nn.Conv2d(embed_dims, embed_dims, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -36,11 +36,10 @@ class SlotAttention(nn.Module):
         num_slots: int,
         head_dim: int = 32,
         learned_slots: bool = False,
-        ops: Operators = STATIC,
     ) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(embed_dims**-0.5))
-        self.attention = SelfAttention(embed_dims, embed_dims // head_dim, head_dim, ops)
+        self.attention = SelfAttention(embed_dims, embed_dims // head_dim, head_dim)
         self.grid_size = round(num_slots**0.5)
         self.init_slots = nn.Parameter(torch.randn(1, num_slots, embed_dims) * 0.02) if learned_slots else None
 

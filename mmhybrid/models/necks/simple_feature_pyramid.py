@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
-from mmhybrid.models.layers.operators import STATIC
+from mmhybrid.models.layers.basic import build_norm
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_int
 
@@ -41,7 +41,7 @@ class SimpleFeaturePyramid(BaseModule):
         self.scales = nn.ModuleList([
             nn.Sequential(
                 nn.ConvTranspose2d(in_channels, half, 2, 2),
-                STATIC.norm(norm_cfg, half),
+                build_norm(norm_cfg, half),
                 nn.GELU(),
                 nn.ConvTranspose2d(half, quarter, 2, 2),
             ),
@@ -52,9 +52,9 @@ class SimpleFeaturePyramid(BaseModule):
         self.outputs = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, out_channels, 1, bias=False),
-                STATIC.norm(norm_cfg, out_channels),
+                build_norm(norm_cfg, out_channels),
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-                STATIC.norm(norm_cfg, out_channels),
+                build_norm(norm_cfg, out_channels),
             )
             for width in (quarter, half, in_channels, in_channels)
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from mmhybrid.models.layers.operators import fused_axes
+from mmhybrid.models.layers.basic import fused_axes
 
 
 def channel_axes(layer: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
@@ -26,32 +26,36 @@ def channel_axes(layer: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a tensor: the shape it is seen in, a start and a length along each axis, the shape of the result."""
+    """A part of a tensor.
+
+    Args:
+        view: The shape in which the tensor is cut.
+        cuts: Axis, start and length of each cut.
+        shape: Of the part.
+    """
 
     view: tuple[int, ...]
-    starts: tuple[int, ...]
-    lengths: tuple[int, ...]
+    cuts: tuple[tuple[int, int, int], ...]
     shape: tuple[int, ...]
 
     @classmethod
     def between(cls, large: nn.Module, large_shape: Sequence[int], small: nn.Module, shape: Sequence[int]) -> 'Slice':
         """What the tensor of ``shape`` in the layer ``small`` uses of the one in ``large``."""
-        view, lengths = channel_axes(large, large_shape), channel_axes(small, shape)
-        num_kernel_axes = len(shape) - 2 if isinstance(large, _ConvNd) else 0
-        first_kernel_axis = len(view) - max(num_kernel_axes, 0)
-        starts = tuple(
-            (have - want) // 2 if axis >= first_kernel_axis else 0
-            for axis, (have, want) in enumerate(zip(view, lengths, strict=True))
-        )
-        assert all(want <= have for have, want in zip(view, lengths, strict=True)), f'{lengths} is not in {view}'
-        return cls(view, starts, lengths, tuple(shape))
+        have, want = channel_axes(large, large_shape), channel_axes(small, shape)
+        first_kernel_axis = len(have) - (len(shape) - 2 if isinstance(large, _ConvNd) and len(shape) > 2 else 0)
+        cuts = []
+        for axis, (size, length) in enumerate(zip(have, want, strict=True)):
+            assert length <= size, f'{want} is not in {have}'
+            if length < size:
+                cuts.append((axis, (size - length) // 2 if axis >= first_kernel_axis else 0, length))
+        return cls(have, tuple(cuts), tuple(shape))
 
     def of(self, tensor: Tensor) -> Tensor:
         """The part of ``tensor``, a view of it unless a fused group has to be put together again."""
-        if self.lengths == self.view:
+        if not self.cuts:
             return tensor
-        part = tensor.view(self.view)
-        for axis, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
-            if length < self.view[axis]:
-                part = part.narrow(axis, start, length)
-        return part.reshape(self.shape)
+        is_fused = len(self.view) > len(self.shape)
+        part = tensor.view(self.view) if is_fused else tensor
+        for axis, start, length in self.cuts:
+            part = part.narrow(axis, start, length)
+        return part.reshape(self.shape) if is_fused else part

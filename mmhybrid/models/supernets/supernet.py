@@ -6,8 +6,9 @@ a backbone needs no elastic twin: two networks share what has the same name (see
 """
 
 import itertools
+import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,24 +21,25 @@ from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
-from mmhybrid.utils.checks import check_keys, check_list
+from mmhybrid.utils.checks import check_choice, check_list
 
 CACHED_SUBNETS = 8
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One tensor of a subnet: where it goes, and what it is a part of."""
+    """One tensor of a subnet, by its name in a layer, and the part of the shared one that it is."""
 
-    target: dict[str, Tensor | None]
-    key: str
-    owner: nn.Module
-    source: str
+    layer: dict[str, Tensor | None]
+    shared: dict[str, Tensor | None]
+    name: str
     part: Slice
 
-    def shared(self) -> Tensor:
-        """The shared tensor, of any kind."""
-        return getattr(self.owner, self.source)
+    def refresh(self) -> None:
+        """Look at the shared tensor as it is now."""
+        tensor = self.shared[self.name]
+        assert tensor is not None
+        self.layer[self.name] = self.part.of(tensor)
 
 
 @MODELS.register_module()
@@ -53,7 +55,7 @@ class Supernet(BaseModule):
         init_cfg: As in MMEngine.
 
     Raises:
-        ValueError: If ``backbone`` names what the space decides.
+        ValueError: If ``backbone`` names what the space decides, or the space does not name the blocks of a list.
     """
 
     def __init__(
@@ -66,18 +68,21 @@ class Supernet(BaseModule):
         super().__init__(init_cfg)
         self.space: SearchSpace = SEARCH_SPACES.build(dict(space))
         self.separate = tuple(check_list('separate', separate))
-        self.backbone_cfg = dict(backbone)
-        decided = self.space.decode(self.space.largest())
-        check_keys('supernet backbone', self.backbone_cfg, ('type',), set(_optional_keys(self.backbone_cfg, decided)))
         self.arch = self.space.largest()
+        self.backbone_cfg = dict(backbone)
+        if surplus := sorted(self.space.decode(self.arch).keys() & self.backbone_cfg):
+            raise ValueError(f'supernet backbone: surplus {", ".join(surplus)}, which the space decides')
         self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
         self.weights = self._build(self.arch)
+        self._check_separate()
         self._rename(self.weights, self.arch)
         widths = []
         for arch in covering_archs(self.space, joint=bool(self.separate)):
             with torch.device('meta'):
                 network = self._build(arch)
-            widths.append(_output_widths(network, self.backbone_cfg.get('in_channels', 3)))
+            # every layer of the largest is at its widest, but where it has more stages the outputs are others
+            if arch == self.arch or self._depths(arch) != self._depths(self.arch):
+                widths.append(_output_widths(network, self.backbone_cfg.get('in_channels', 3)))
             if self._adds(network, arch):
                 other = self._build(arch)
                 self._rename(other, arch)
@@ -101,12 +106,13 @@ class Supernet(BaseModule):
         if self.arch not in self._subnets:
             with torch.device('meta'):
                 network = self._build(self.arch)
-            self._subnets[self.arch] = network, self._bind(network, self.arch)
+            self._subnets[self.arch] = network.train(self.training), self._bind(network, self.arch)
             if len(self._subnets) > CACHED_SUBNETS:
                 self._subnets.popitem(last=False)
+        self._subnets.move_to_end(self.arch)
         network, bindings = self._subnets[self.arch]
         for binding in bindings:
-            binding.target[binding.key] = binding.part.of(binding.shared())
+            binding.refresh()
         if network.training != self.training:
             network.train(self.training)
         return network
@@ -137,13 +143,17 @@ class Supernet(BaseModule):
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """As of the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
-        parts = [part.split('@')[0] for part in param_name.removeprefix(f'{prefix}weights.').split('.')]
-        name = '.'.join(parts) if param_name.startswith(f'{prefix}weights.') else param_name
-        return self.weights.get_layer_depth(name)
+        name_in_block = re.sub('@[^.]*', '', param_name)  # a candidate is as deep as its block
+        return self.weights.get_layer_depth(name_in_block, f'{prefix}weights.')
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the subnets, which hold no state of their own, so that models can be copied (EMA)."""
         return {**self.__dict__, '_subnets': OrderedDict()}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'Supernet':
+        """Let go of the subnets, whose tensors would keep the old ones in memory."""
+        self._subnets.clear()
+        return super()._apply(fn, recurse)
 
     def _build(self, arch: Arch) -> HybridBackbone:
         return MODELS.build({**self.backbone_cfg, **self.space.decode(arch)})
@@ -152,11 +162,11 @@ class Supernet(BaseModule):
         bindings = []
         for path, layer in network.named_modules():
             owner = self.weights.get_submodule(self._shared_path(path, arch))
-            for target in (layer._parameters, layer._buffers):
-                for key, tensor in target.items():
+            for tensors, shared in ((layer._parameters, owner._parameters), (layer._buffers, owner._buffers)):
+                for name, tensor in tensors.items():
                     if tensor is not None:
-                        part = Slice.between(owner, getattr(owner, key).shape, layer, tensor.shape)
-                        bindings.append(Binding(target, key, owner, key, part))
+                        part = Slice.between(owner, shared[name].shape, layer, tensor.shape)
+                        bindings.append(Binding(tensors, shared, name, part))
         return bindings
 
     def _adds(self, network: HybridBackbone, arch: Arch) -> bool:
@@ -169,12 +179,24 @@ class Supernet(BaseModule):
                     return True
         return False
 
+    def _depths(self, arch: Arch) -> list[Any]:
+        return [arch.get(name) for name, choice in self.space.choices.items() if choice.is_depth]
+
     def _shared_path(self, path: str, arch: Arch) -> str:
         """Where a layer of ``arch`` is among the shared ones."""
         parts = path.split('.')
         if parts[0] in self.separate and len(parts) > 1:
             parts[1] = _candidate(f'{parts[0]}.{parts[1]}.', parts[1], arch)
         return '.'.join(parts)
+
+    def _check_separate(self) -> None:
+        """Raise ValueError unless each block of the lists has genes of its own, and none a layer in it."""
+        levels: dict[str, set[int]] = {}
+        for gene in self.space.choices:
+            levels.setdefault(gene.split('.')[0], set()).add(gene.count('.'))
+        allowed = [name for name, _ in self.weights.named_children() if levels.get(name) == {2}]
+        for name in self.separate:
+            check_choice('separate', name, allowed)
 
     def _rename(self, network: HybridBackbone, arch: Arch) -> None:
         """Give the blocks of ``separate`` lists the names of their candidates."""
@@ -218,21 +240,23 @@ def _candidate(prefix: str, index: str, arch: Arch) -> str:
     return '@'.join((index, *genes)).replace('.', '_')
 
 
-def _optional_keys(backbone_cfg: Mapping[str, Any], decided: Mapping[str, Any]) -> set[str]:
-    return set(backbone_cfg) - set(decided)
-
-
 def _output_widths(network: HybridBackbone, in_channels: int) -> tuple[int, ...]:
-    """Sizes of axis 1 of the outputs; the network is on the meta device."""
+    """Channels of the outputs; the network is on the meta device."""
     images = torch.empty(1, in_channels, 64, 64, device='meta')
     with torch.no_grad():
-        return tuple(out.shape[1] for out in network.eval()(images))
+        return tuple(out.shape[_channel_axis(out)] for out in network.eval()(images))
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
-    """Zeros appended to axis 1 up to ``width``."""
-    missing = width - x.shape[1]
-    return F.pad(x, (*(0, 0) * (x.dim() - 2), 0, missing)) if missing > 0 else x
+    """Channels of zeros appended up to ``width``."""
+    axis = _channel_axis(x)
+    missing = width - x.shape[axis]
+    return F.pad(x, (*(0, 0) * (x.dim() - 1 - axis), 0, missing)) if missing else x
+
+
+def _channel_axis(x: Tensor) -> int:
+    """Of maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
+    return 2 if x.dim() == 3 else 1
 
 
 def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,59 @@
+"""Layers that torch lacks, and the note that some channels are a group."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+Layer = TypeVar('Layer', bound=nn.Module)
+Axes = tuple[int, ...]
+
+
+def fused(layer: Layer, out: Axes | None = None, into: Axes | None = None) -> Layer:
+    """Note that the output (or input) channels of a layer are a group, such as the (3, heads, head_dim) of a QKV.
+
+    The layer computes what it did before. A supernet slices along each axis of a group, never across its parts.
+    """
+    layer.fused_axes = (out, into)
+    return layer
+
+
+def fused_axes(layer: nn.Module) -> tuple[Axes | None, Axes | None]:
+    """The groups of a layer's output and input channels, None where they are none."""
+    return getattr(layer, 'fused_axes', (None, None))
+
+
+def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    """A depth-wise convolution with same padding."""
+    return nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width, bias=bias)
+
+
+def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
+    """The norm of a config; ``LN2d`` is :class:`LayerNorm2d`, the others are MMCV's."""
+    return LayerNorm2d(width) if norm_cfg['type'] == 'LN2d' else build_norm_layer(dict(norm_cfg), width)[1]
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of an NCHW map; statistics are computed in float32 under autocast."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__(num_channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        x = nn.functional.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """A learned factor for each channel of an NCHW map (CaiT)."""
+
+    def __init__(self, num_channels: int, init_value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((num_channels,), init_value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x * self.gamma.view(-1, 1, 1)
