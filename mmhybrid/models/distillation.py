@@ -81,8 +81,11 @@ class Teacher:
         self.model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
         load_checkpoint(self.model, checkpoint, map_location='cpu', strict=True)
         self.model.eval().requires_grad_(False)
-        mean, std = self._normalisation()
-        self._mean, self._std = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+        if config is not None:
+            self._mean, self._std = normalisation(self.model.data_preprocessor)
+        else:
+            cfg = self.model.default_cfg
+            self._mean, self._std = (255 * torch.tensor(cfg[name]).view(-1, 1, 1) for name in ('mean', 'std'))
 
     @property
     def num_classes(self) -> int:
@@ -97,12 +100,11 @@ class Teacher:
         images = (pixels - self._mean.to(inputs)) / self._std.to(inputs)
         return self.model(images)
 
-    def _normalisation(self) -> tuple[list[float], list[float]]:
-        if hasattr(self.model, 'data_preprocessor'):
-            preprocessor = self.model.data_preprocessor
-            return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
-        cfg = self.model.default_cfg
-        return [255 * value for value in cfg['mean']], [255 * value for value in cfg['std']]
+
+def normalisation(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (channels, 1, 1) each, of an MMPretrain preprocessor; 0 and 1 where it has none."""
+    mean, std = getattr(preprocessor, 'mean', torch.zeros(1, 1, 1)), getattr(preprocessor, 'std', torch.ones(1, 1, 1))
+    return mean, std
 
 
 def build_teacher(cfg: Mapping[str, Any]) -> Teacher:

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmhybrid.models.distillation import Distillation, build_teacher, captured_logits
+from mmhybrid.models.distillation import Distillation, build_teacher, captured_logits, normalisation
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, MUTATORS
@@ -129,8 +129,8 @@ class OneShot(BaseModel):
     def _teacher_logits(self, inputs: Tensor) -> Tensor | None:
         if not self._teacher:
             return None
-        preprocessor = self.data_preprocessor
-        return self._teacher[0].logits(inputs, preprocessor.mean.to(inputs), preprocessor.std.to(inputs))
+        mean, std = normalisation(self.data_preprocessor)
+        return self._teacher[0].logits(inputs, mean.to(inputs), std.to(inputs))
 
     def _resized(self, images: Tensor) -> Tensor:
         """Images at the resolution of the active architecture."""

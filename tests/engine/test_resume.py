@@ -193,6 +193,12 @@ model = dict(
     head=dict(type='LinearClsHead', num_classes=3, in_channels=32,
               loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')),
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
+if {supernet}:
+    space = dict(type='mmhybrid.GLNetSpace', widths=[[32]] * 4, depths=[[1], [1], [1, 2], [1]], num_slots=[4, 9])
+    model['backbone'] = dict(
+        type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLNet', drop_path_rate=0.4))
+    mutator = dict(type='mmhybrid.SandwichMutator', num_random=1, seed=3)
+    model = dict(type='mmhybrid.OneShot', architecture=model, mutator=mutator)
 data_preprocessor = dict(num_classes=3, mean=[128] * 3, std=[64] * 3, to_rgb=True)
 pipeline = [
     dict(type='LoadImageFromFile'),
@@ -248,11 +254,19 @@ LOOPS = {
         'train_cfg': {'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 2},
         'sampler': 'DefaultSampler',
         'by_epoch': True,
+        'supernet': False,
+    },
+    'supernet': {
+        'train_cfg': {'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 2},
+        'sampler': 'DefaultSampler',
+        'by_epoch': True,
+        'supernet': True,
     },
     'iter': {
         'train_cfg': {'type': 'mmhybrid.ResumableIterLoop', 'max_iters': 24, 'val_interval': 12},
         'sampler': 'InfiniteSampler',
         'by_epoch': False,
+        'supernet': False,
     },
 }
 
@@ -289,7 +303,7 @@ def read_losses(work_dir):
 SEED = ('--cfg-options', 'randomness.seed=7')
 
 
-@pytest.mark.parametrize(('loop', 'kill_at', 'resumed_at'), [('epoch', 18, 15), ('iter', 8, 5)])
+@pytest.mark.parametrize(('loop', 'kill_at', 'resumed_at'), [('epoch', 18, 15), ('iter', 8, 5), ('supernet', 18, 15)])
 def test_killed_run_continues_exactly(loop, kill_at, resumed_at, images, tmp_path, one_thread):
     (tmp_path / 'whole.py').write_text(CONFIG.format(images=images, **LOOPS[loop]))
     (tmp_path / 'killed.py').write_text(KILLED_CONFIG.format(at=kill_at))

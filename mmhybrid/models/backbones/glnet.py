@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
@@ -250,6 +251,7 @@ class GLNet(HybridBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, in_channels, H, W), H and W >= 32 -> maps of the stages in ``out_indices``."""
+        x = x.contiguous(memory_format=torch.channels_last)  # the norms and the slots run along channels
         outs = []
         for stage, (downsample, blocks) in enumerate(zip(self.downsamplers, self.stages, strict=True)):
             x = downsample(x)

@@ -72,6 +72,7 @@ class Supernet(BaseModule):
         self.backbone_cfg = dict(backbone)
         if surplus := sorted(self.space.decode(self.arch).keys() & self.backbone_cfg):
             raise ValueError(f'supernet backbone: surplus {", ".join(surplus)}, which the space decides')
+        self.register_load_state_dict_post_hook(_forget_subnets)
         self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
         self.weights = self._build(self.arch)
         self._check_separate()
@@ -80,8 +81,8 @@ class Supernet(BaseModule):
         for arch in covering_archs(self.space, joint=bool(self.separate)):
             with torch.device('meta'):
                 network = self._build(arch)
-            # every layer of the largest is at its widest, but where it has more stages the outputs are others
-            if arch == self.arch or self._depths(arch) != self._depths(self.arch):
+            # the largest is at its widest everywhere, but in a network with fewer stages other stages are the outputs
+            if arch == self.arch or self._num_stages(arch) != self._num_stages(self.arch):
                 widths.append(_output_widths(network, self.backbone_cfg.get('in_channels', 3)))
             if self._adds(network, arch):
                 other = self._build(arch)
@@ -151,8 +152,7 @@ class Supernet(BaseModule):
         return {**self.__dict__, '_subnets': OrderedDict()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'Supernet':
-        """Let go of the subnets, whose tensors would keep the old ones in memory."""
-        self._subnets.clear()
+        _forget_subnets(self, None)
         return super()._apply(fn, recurse)
 
     def _build(self, arch: Arch) -> HybridBackbone:
@@ -179,8 +179,9 @@ class Supernet(BaseModule):
                     return True
         return False
 
-    def _depths(self, arch: Arch) -> list[Any]:
-        return [arch.get(name) for name, choice in self.space.choices.items() if choice.is_depth]
+    def _num_stages(self, arch: Arch) -> list[Any]:
+        """The depths of the network as a whole; those within a stage have a dotted name."""
+        return [arch[name] for name, choice in self.space.choices.items() if choice.is_depth and '.' not in name]
 
     def _shared_path(self, path: str, arch: Arch) -> str:
         """Where a layer of ``arch`` is among the shared ones."""
@@ -257,6 +258,11 @@ def _widened(x: Tensor, width: int) -> Tensor:
 def _channel_axis(x: Tensor) -> int:
     """Of maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
     return 2 if x.dim() == 3 else 1
+
+
+def _forget_subnets(supernet: Supernet, _: object) -> None:
+    """Let go of the subnets, whose tensors would keep replaced ones in memory."""
+    supernet._subnets.clear()
 
 
 def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,65 @@
+"""Hold part of a training set out, class by class."""
+
+import os
+import random
+from pathlib import Path
+
+from mmhybrid.utils.checks import bad_value, check_int
+
+IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp'})
+
+
+def split_classes(sizes: list[int], num_held_out: int) -> list[int]:
+    """How many images of each class are held out: in proportion to its size, in all exactly ``num_held_out``.
+
+    The remainders of the proportions go to the classes with the largest ones, the first of equal ones.
+    """
+    total = sum(sizes)
+    exact = [size * num_held_out / total for size in sizes]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_remainder[: num_held_out - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[str, int]:
+    """Write ``search_train.txt`` and ``search_val.txt`` with lines of ``class/image label``.
+
+    Args:
+        train: Folder of class folders; labels number them in alphabetical order, as MMPretrain does.
+        out: Folder of the two files; each is replaced whole.
+        num_held_out: Images of ``search_val.txt``.
+        seed: Of the choice.
+
+    Returns:
+        Images in each file.
+
+    Raises:
+        ValueError: If there are no images, or ``num_held_out`` leaves less than one image a class on average.
+    """
+    if not train.is_dir():
+        raise bad_value('train', str(train), 'a folder of class folders')
+    classes = sorted(path.name for path in train.iterdir() if path.is_dir())
+    images = [
+        sorted(p.name for p in (train / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for name in classes
+    ]
+    total = sum(map(len, images))
+    if not total:
+        raise bad_value('train', str(train), 'a folder of class folders with images')
+    check_int('num_held_out', num_held_out, 1, total - len(classes))
+
+    rng = random.Random(seed)
+    lines: dict[str, list[str]] = {'search_train.txt': [], 'search_val.txt': []}
+    counts = split_classes([len(names) for names in images], num_held_out)
+    for label, (name, names, count) in enumerate(zip(classes, images, counts, strict=True)):
+        held_out = set(rng.sample(names, count))
+        for image in names:
+            target = 'search_val.txt' if image in held_out else 'search_train.txt'
+            lines[target].append(f'{name}/{image} {label}\n')
+    out.mkdir(parents=True, exist_ok=True)
+    for file, text in lines.items():
+        partial = out / f'.{file}.partial'
+        partial.write_text(''.join(text))
+        os.replace(partial, out / file)
+    return {file: len(text) for file, text in lines.items()}

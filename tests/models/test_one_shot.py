@@ -1,0 +1,284 @@
+"""One-shot training, distillation and batch-norm calibration, on a small classifier."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.nn import functional as F
+
+from mmhybrid.engine.bn_calibration import active_norms, calibrate, calibrated, calibration_batches
+from mmhybrid.engine.subnet_val import reported_archs
+from mmhybrid.models.distillation import Distillation
+from mmhybrid.models.one_shot import OneShot
+
+SPACE = {
+    'type': 'mmhybrid.AutoViTSpace',
+    'table': {
+        'stem_widths': [8],
+        'conv_widths': [[8], [8], [8, 16]],
+        'conv_depths': [[1], [1], [1, 2]],
+        'widths': [[16], [16, 32], [32, 48]],
+        'num_stages': [3],
+        'num_heads': [1, 2],
+        'depths': [1, 2],
+        'resolutions': [64],
+    },
+}
+TEACHER_CONFIG = """
+data_preprocessor = dict(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0], to_rgb=True)
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes={num_classes}, in_channels=64))
+"""
+
+
+@pytest.fixture(autouse=True)
+def mmpretrain_scope() -> Iterator[None]:
+    import mmpretrain.models  # noqa: F401
+
+    DefaultScope.get_instance('one_shot_tests', scope_name='mmpretrain')
+    torch.manual_seed(0)
+    MessageHub.get_current_instance().update_info('iter', 0)
+    yield
+    MessageHub.get_current_instance().update_info('iter', 0)
+
+
+def classifier(space: dict = SPACE) -> dict[str, Any]:
+    return {
+        'type': 'ImageClassifier',
+        'backbone': {'type': 'mmhybrid.Supernet', 'space': space, 'backbone': {'type': 'mmhybrid.AutoViT'}},
+        'neck': {'type': 'GlobalAveragePooling'},
+        'head': {'type': 'LinearClsHead', 'num_classes': 5, 'in_channels': 192, 'topk': (1,)},
+    }
+
+
+def one_shot(mutator: str = 'UniformMutator', space: dict = SPACE, **arguments: Any) -> OneShot:
+    return OneShot(architecture=classifier(space), mutator={'type': mutator}, **arguments)
+
+
+def batch(size: int = 4, side: int = 64) -> tuple[torch.Tensor, list]:
+    from mmpretrain.structures import DataSample
+
+    samples = [
+        DataSample().set_gt_label(i % 5).set_gt_score(F.one_hot(torch.tensor(i % 5), 5).float()) for i in range(size)
+    ]
+    return torch.randn(size, 3, side, side), samples
+
+
+def save_teacher(folder: Path, num_classes: int = 5) -> dict[str, str]:
+    from mmengine.config import Config
+
+    from mmhybrid.registry import MODELS
+
+    config = folder / 'teacher.py'
+    config.write_text(TEACHER_CONFIG.format(num_classes=num_classes))
+    model = MODELS.build({**Config.fromfile(config).model, '_scope_': 'mmpretrain'})
+    torch.save({'state_dict': model.state_dict()}, folder / 'teacher.pth')
+    return {'config': str(config), 'checkpoint': str(folder / 'teacher.pth')}
+
+
+def test_uniform_loss_is_that_of_the_picked_subnet() -> None:
+    model, (images, samples) = one_shot(), batch()
+    MessageHub.get_current_instance().update_info('iter', 17)
+    loss = model(images, samples, mode='loss')['loss']
+    (arch,) = model.mutator.archs(model.space, 17)
+    assert model.supernet.arch == arch
+    expected = model.architecture(images, samples, mode='loss')['loss']
+    torch.testing.assert_close(loss, expected)
+
+
+def test_sandwich_loss_is_the_mean() -> None:
+    model, (images, samples) = one_shot('SandwichMutator'), batch()
+    losses = []
+    for arch in model.mutator.archs(model.space, 0):
+        model.set_arch(arch)
+        losses.append(model.architecture(images, samples, mode='loss')['loss'])
+    assert len(losses) == 4
+    torch.testing.assert_close(model(images, samples, mode='loss')['loss'], torch.stack(losses).mean())
+
+
+def test_the_largest_teaches_in_place() -> None:
+    model, (images, samples) = one_shot('SandwichMutator', distillation={'alpha': 0.25}), batch()
+    archs = model.mutator.archs(model.space, 0)
+    hard, logits = [], []
+    for arch in archs:
+        model.set_arch(arch)
+        hard.append(model.architecture(images, samples, mode='loss')['loss'])
+        logits.append(model.architecture(images, mode='tensor'))
+    losses = model(images, samples, mode='loss')
+    torch.testing.assert_close(losses['loss'], (hard[0] + 0.75 * sum(hard[1:])) / 4)
+    soft = [F.kl_div(student.log_softmax(-1), logits[0].softmax(-1), reduction='batchmean') for student in logits[1:]]
+    torch.testing.assert_close(losses['loss_distillation'], 0.25 * sum(soft) / 4)
+
+
+@pytest.mark.parametrize('temperature', [1.0, 4.0])
+def test_soft_distillation(temperature: float) -> None:
+    student, teacher = torch.randn(6, 5, requires_grad=True), torch.randn(6, 5)
+    distillation = Distillation('soft', alpha=0.5, temperature=temperature)
+    p, q = (teacher / temperature).softmax(-1), (student / temperature).softmax(-1)
+    expected = 0.5 * temperature**2 * (p * (p / q).log()).sum(-1).mean()
+    torch.testing.assert_close(distillation.loss(student, teacher), expected)
+    torch.testing.assert_close(distillation.loss(teacher, teacher), torch.tensor(0.0))
+
+
+def test_hard_distillation() -> None:
+    student, teacher = torch.randn(6, 5), torch.randn(6, 5)
+    expected = -student.log_softmax(-1)[range(6), teacher.argmax(-1)].mean() * 0.3
+    torch.testing.assert_close(Distillation('hard', alpha=0.3).loss(student, teacher), expected)
+
+
+def test_teacher_stands_outside(tmp_path: Path) -> None:
+    model = one_shot(teacher=save_teacher(tmp_path), distillation={'kind': 'hard', 'alpha': 0.5})
+    alone = one_shot()
+    assert model.state_dict().keys() == alone.state_dict().keys()
+    images, samples = batch()
+    model.train()
+    losses = model(images, samples, mode='loss')
+    assert losses.keys() == {'loss', 'loss_distillation'}
+    (teacher,) = model._teacher
+    assert not any(module.training for module in teacher.model.modules())
+    sum(losses.values()).backward()
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.model.parameters())
+
+
+def test_teacher_normalises_in_its_own_way(tmp_path: Path) -> None:
+    model = one_shot(
+        teacher=save_teacher(tmp_path), distillation={}, data_preprocessor={'mean': [1, 2, 3], 'std': [4, 5, 6]}
+    )
+    pixels = torch.rand(2, 3, 64, 64) * 255
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    (teacher,) = model._teacher
+    own = (pixels - torch.tensor([100.0, 110, 120]).view(3, 1, 1)) / torch.tensor([50.0, 60, 70]).view(3, 1, 1)
+    torch.testing.assert_close(
+        teacher.logits((pixels - mean) / std, mean, std), teacher.model(own), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_refuses(tmp_path: Path) -> None:
+    teacher = save_teacher(tmp_path, num_classes=7)
+    with pytest.raises(ValueError, match='number of classes of the teacher: got 7, allowed: the 5 of the student'):
+        one_shot(teacher=teacher, distillation={})
+    with pytest.raises(ValueError, match=r'teacher.checkpoint: got .*none.pth'):
+        one_shot(teacher={**teacher, 'checkpoint': 'none.pth'}, distillation={})
+    with pytest.raises(ValueError, match='distillation: got None'):
+        one_shot(teacher=save_teacher(tmp_path))
+    with pytest.raises(ValueError, match='teacher: got'):
+        one_shot(teacher={'checkpoint': teacher['checkpoint']}, distillation={})
+    with pytest.raises(ValueError, match=r'distillation.kind: got .*warm'):
+        one_shot(distillation={'kind': 'warm'})
+    with pytest.raises(ValueError, match=r'architecture.backbone.type: got .*ResNet'):
+        OneShot({**classifier(), 'backbone': {'type': 'ResNet', 'depth': 18}}, {'type': 'UniformMutator'})
+
+
+def test_images_are_resized_to_an_open_resolution() -> None:
+    space = {**SPACE, 'table': {**SPACE['table'], 'resolutions': [64, 96]}}
+    model = one_shot(space=space).eval()
+    seen = []
+    model.architecture.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[-1]))
+    for resolution in (64, 96):
+        model.set_arch({**model.space.largest(), 'resolution': resolution})
+        model(torch.randn(1, 3, 96, 96), mode='tensor')
+    assert seen == [64, 96]
+
+
+def randomise_statistics(model: nn.Module) -> None:
+    for name, buffer in model.named_buffers():
+        if 'running' in name:
+            buffer.uniform_(0.5, 2)
+
+
+def test_calibration_averages_and_restores() -> None:
+    model = one_shot()
+    randomise_statistics(model)
+    model.set_arch(model.space.smallest())
+    batches = [{'inputs': torch.randint(0, 255, (4, 3, 64, 64)).float(), 'data_samples': batch()[1]} for _ in range(3)]
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    stem = model.supernet.weights.stem
+    with torch.no_grad():
+        maps = [stem[0](model.data_preprocessor(dict(data))['inputs']) for data in batches]
+    mean = torch.stack([x.mean((0, 2, 3)) for x in maps]).mean(0)
+    variance = torch.stack([x.var((0, 2, 3)) for x in maps]).mean(0)
+
+    model.train()
+    with calibrated(model, batches):
+        torch.testing.assert_close(stem[1].running_mean, mean, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(stem[1].running_var, variance, rtol=1e-4, atol=1e-4)
+        assert not any(module.training for module in model.supernet.subnet.modules())
+        first = model(torch.ones(2, 3, 64, 64), mode='tensor')
+    assert model.training
+    after = dict(model.named_buffers())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    with calibrated(model, batches):
+        assert torch.equal(model(torch.ones(2, 3, 64, 64), mode='tensor'), first)
+
+
+def test_calibration_reaches_every_norm_of_the_subnet_alone() -> None:
+    model = one_shot()
+    model.set_arch(model.space.smallest())
+    norms = list(active_norms(model))
+    assert len(norms) == sum(isinstance(module, nn.BatchNorm2d) for module in model.supernet.subnet.modules())
+    calibrate(model.eval(), [{'inputs': torch.randint(0, 255, (4, 3, 64, 64)).float()}])
+    assert all(int(norm.num_batches_tracked) == 1 for norm in norms)
+
+
+def test_calibration_needs_enough_images() -> None:
+    from torch.utils.data import Dataset
+
+    class Images(Dataset):
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, index: int) -> dict:
+            return {'inputs': torch.zeros(3, 8, 8)}
+
+    loader = {
+        'dataset': Images(),
+        'batch_size': 4,
+        'num_workers': 0,
+        'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    }
+    assert sum(len(data['inputs']) for data in calibration_batches(loader, 6)) == 8
+    with pytest.raises(ValueError, match='num_images: got 11, allowed: at most the 10'):
+        calibration_batches(loader, 11)
+
+
+def test_reported_archs_are_fixed() -> None:
+    space = one_shot().space
+    archs = reported_archs(space, 3, seed=0)
+    assert list(archs) == ['largest', 'smallest', 'random0', 'random1', 'random2']
+    assert archs == reported_archs(space, 3, seed=0) != reported_archs(space, 3, seed=1)
+
+
+@pytest.mark.dense
+def test_a_detector_with_a_supernet_trains() -> None:
+    from mmdet.testing import demo_mm_inputs
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+    from mmengine.optim import OptimWrapper
+
+    register_all_modules(init_default_scope=False)
+    DefaultScope.get_instance('one_shot_det', scope_name='mmdet')
+    config = Config.fromstring("_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'", '.py').model
+    config.backbone = {
+        'type': 'mmhybrid.Supernet',
+        'space': SPACE,
+        'backbone': {'type': 'mmhybrid.AutoViT', 'out_indices': (0, 1, 2, 3), 'mbpool': False},
+    }
+    config.neck.in_channels = [8, 16, 16, 32]
+    model = OneShot(config, {'type': 'UniformMutator'})
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
+    before = model.supernet.weights.stem[0].weight.clone()
+    for iteration in range(2):
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        data = demo_mm_inputs(1, [[3, 64, 64]], num_items=[2], num_classes=4, with_mask=True)
+        logs = model.train_step(data, wrapper)
+        assert {'loss', 'loss_mask', 'loss_rpn_cls'} <= logs.keys()
+        assert torch.isfinite(logs['loss'])
+    assert not torch.equal(before, model.supernet.weights.stem[0].weight)
