@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmhybrid.datasets.demo_scenes import CLASSES, SEGMENTATION_CLASSES, make_demo_data
 from mmhybrid.engine.cli import load_config
+from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
@@ -17,6 +19,7 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'configs').rglo
 QUICK = {
     'configs/autovit/autovit_s_in1k.py',
     'configs/autovit/mask-rcnn_autovit_xxs_coco-subset.py',
+    'configs/autovit/supernet_autovit_xxs_hard-regnety_in1k.py',
     'configs/demo/autovit_supernet.py',
     'configs/demo/glit_cls.py',
     'configs/demo/glit_seg.py',
@@ -64,11 +67,11 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
             annotations = str(data / 'coco/annotations/instances_val2017.json')
             cfg[f'{split}_evaluator'].ann_file = annotations
     if 'calibration' in cfg.val_cfg:
-        cfg.val_cfg.calibration.num_images = 2
+        cfg.val_cfg.calibration.update(num_images=2, num_workers=0)
         cfg.val_cfg.num_random = 1
-        loader = cfg.val_cfg.calibration.dataloader
-        loader.batch_size = 2
-        point_to(loader.dataset, 'train', data)
+        point_to(cfg.val_cfg.calibration.dataset, 'train', data)
+    if 'teacher' in cfg.model:
+        cfg.model.teacher = save_teacher(work_dir)
     cfg.train_cfg.val_interval = 1
     cfg.model.pop('pretrained', None)
     cfg.work_dir = str(work_dir)
@@ -76,8 +79,21 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
     return cfg
 
 
+def save_teacher(folder: Path) -> dict[str, str]:
+    """A small classifier of 1000 classes in place of a teacher."""
+    model = {
+        'type': 'ImageClassifier',
+        'backbone': {'type': 'mmhybrid.AutoViT', 'arch': 'xxs'},
+        'neck': {'type': 'GlobalAveragePooling'},
+        'head': {'type': 'LinearClsHead', 'num_classes': 1000, 'in_channels': 480},
+    }
+    (folder / 'teacher.py').write_text(f'model = {model}')
+    torch.save(MODELS.build({**model, '_scope_': 'mmpretrain'}).state_dict(), folder / 'teacher.pth')
+    return {'config': str(folder / 'teacher.py'), 'checkpoint': str(folder / 'teacher.pth')}
+
+
 def _classification(dataset: Config, split: str, data: Path) -> None:
-    dataset.update(data_root=str(data / 'imagenet'), data_prefix=split)
+    dataset.update(data_root=str(data / 'imagenet'), data_prefix=split, ann_file='')
 
 
 def _detection(dataset: Config, split: str, data: Path) -> None:

@@ -4,38 +4,41 @@ A supernet's running statistics mix those of all subnets it was trained with. Be
 taken as the plain average over some training images, and afterwards the supernet gets its own back.
 """
 
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.runner import Runner
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader, Subset
 
 from mmhybrid.models.one_shot import OneShot
-from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.checks import check_int
 
 
-def calibration_batches(dataloader: Mapping[str, Any], num_images: int, seed: int = 0) -> list[Any]:
-    """The batches to calibrate on, loaded once and kept.
+def calibration_batches(
+    dataset: Mapping[str, Any], num_images: int, batch_size: int = 64, num_workers: int = 0, seed: int = 0
+) -> list[Any]:
+    """The batches to calibrate on, loaded once and kept; the same on every rank.
 
     Args:
-        dataloader: Config of a loader of training images, without shuffling; its last batch may be larger than needed.
-        num_images: How many images at least.
-        seed: Of the loader.
+        dataset: Config of training images, with the pipeline of validation.
+        num_images: How many of them, drawn at random.
+        batch_size: Images of a batch.
+        num_workers: Processes that load them.
+        seed: Of the draw.
 
     Raises:
-        ValueError: If the loader has fewer images.
+        ValueError: If there are fewer images.
     """
-    check_int('num_images', num_images, 1)
-    batches, seen = [], 0
-    for batch in Runner.build_dataloader(dict(dataloader), seed=seed):
-        batches.append(batch)
-        seen += len(batch['inputs'])
-        if seen >= num_images:
-            return batches
-    raise bad_value('num_images', num_images, f'at most the {seen} of the calibration data')
+    images = DATASETS.build(dict(dataset))
+    check_int('calibration.num_images', num_images, 1, len(images))
+    chosen = Subset(images, random.Random(seed).sample(range(len(images)), num_images))
+    return list(DataLoader(chosen, batch_size, num_workers=num_workers, collate_fn=pseudo_collate))
 
 
 @contextmanager

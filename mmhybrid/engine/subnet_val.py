@@ -35,7 +35,7 @@ class SubnetValLoop(ValLoop):
         evaluator: As of ValLoop.
         num_random: Random subnets.
         seed: They are the same in every validation with the same seed.
-        calibration: ``dict(dataloader=..., num_images=...)`` for batch-norm statistics of each subnet's own; None to
+        calibration: Arguments of :func:`calibration_batches`, for batch-norm statistics of each subnet's own; None to
             use those of the supernet.
         fp16: As of ValLoop.
 
@@ -60,8 +60,8 @@ class SubnetValLoop(ValLoop):
         self.archs = reported_archs(self.model.space, check_int('num_random', num_random, 0), seed)
         self.batches: list[Any] = []
         if calibration is not None:
-            check_keys('calibration', calibration, ('dataloader', 'num_images'))
-            self.batches = calibration_batches(calibration['dataloader'], calibration['num_images'])
+            check_keys('calibration', calibration, ('dataset', 'num_images'), ('batch_size', 'num_workers', 'seed'))
+            self.batches = calibration_batches(**calibration)
 
     def run(self) -> dict[str, float]:
         """Run the validation of every subnet."""

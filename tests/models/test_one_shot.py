@@ -229,24 +229,29 @@ def test_calibration_reaches_every_norm_of_the_subnet_alone() -> None:
 
 
 def test_calibration_needs_enough_images() -> None:
+    from mmengine.registry import DATASETS
     from torch.utils.data import Dataset
 
+    @DATASETS.register_module(force=True)
     class Images(Dataset):
         def __len__(self) -> int:
             return 10
 
         def __getitem__(self, index: int) -> dict:
-            return {'inputs': torch.zeros(3, 8, 8)}
+            return {'inputs': torch.full((3, 8, 8), float(index))}
 
-    loader = {
-        'dataset': Images(),
-        'batch_size': 4,
-        'num_workers': 0,
-        'sampler': {'type': 'DefaultSampler', 'shuffle': False},
-    }
-    assert sum(len(data['inputs']) for data in calibration_batches(loader, 6)) == 8
-    with pytest.raises(ValueError, match='num_images: got 11, allowed: at most the 10'):
-        calibration_batches(loader, 11)
+    sizes = [len(data['inputs']) for data in calibration_batches({'type': 'Images'}, 6, batch_size=4)]
+    assert sizes == [4, 2]
+    with pytest.raises(ValueError, match=r'calibration.num_images: got 11, allowed: an int from 1 to 10'):
+        calibration_batches({'type': 'Images'}, 11)
+    first, second, third = (
+        torch.stack(
+            [image for data in calibration_batches({'type': 'Images'}, 9, seed=seed) for image in data['inputs']]
+        )
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
 
 
 def test_reported_archs_are_fixed() -> None:

@@ -5,13 +5,8 @@ classifier = _base_.model
 model = dict(_delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator', seed=0))
 calibration = dict(
     num_images=128,
-    dataloader=dict(
-        batch_size=64,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(
-            type='CustomDataset', data_root='data/demo/imagenet', data_prefix='train', pipeline=_base_.test_pipeline
-        ),
+    dataset=dict(
+        type='CustomDataset', data_root='data/demo/imagenet', data_prefix='train', pipeline=_base_.test_pipeline
     ),
 )
 train_cfg = dict(max_epochs=30, val_interval=10)

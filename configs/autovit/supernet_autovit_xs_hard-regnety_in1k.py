@@ -1,0 +1,15 @@
+"""Supernet of AutoViT-XS on ImageNet-1k, with hard distillation from RegNetY-32G (83.6 %).
+
+Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xs_hard-regnety_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: AutoViT, section 3.4, tables 1 and 5.
+Published: 75.5 % top-1 for the network found.
+The teacher is a timm model; its weights are to be saved as ``checkpoints/regnety_320.pth``.
+"""
+
+_base_ = ['./supernet_autovit_xs_in1k.py']
+
+model = dict(
+    teacher=dict(timm='regnety_320', checkpoint='checkpoints/regnety_320.pth'),
+    distillation=dict(kind='hard', alpha=0.5),
+)

@@ -1,0 +1,31 @@
+"""Supernet of AutoViT-XXS on ImageNet-1k.
+
+Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xxs_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: AutoViT, section 3.4, tables 1 and 5.
+Published: 71.3 % top-1 for the network found, with hard distillation from RegNetY.
+"""
+
+_base_ = [
+    '../_base_/models/autovit_cls.py',
+    '../_base_/datasets/imagenet_search_256.py',
+    '../_base_/schedules/imagenet_adamw_300e.py',
+    '../_base_/runtime/cls.py',
+]
+
+space = dict(type='mmhybrid.AutoViTSpace', table='xxs')
+classifier = _base_.model
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    architecture=dict(
+        **{
+            **classifier,
+            'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT')),
+        }
+    ),
+)
+model['architecture']['head'].update(in_channels=480)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+find_unused_parameters = True

@@ -1,0 +1,38 @@
+"""Supernet of GLiT-Tiny over the sizes in each block, the second stage of the hierarchical search.
+
+Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_detail_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: GLiT, sections 3.3 and 4.1.
+Published: 76.3 % top-1 for the network found, retrained.
+"""
+
+_base_ = [
+    '../_base_/models/glit_cls.py',
+    '../_base_/datasets/imagenet_search_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
+
+# the published result of the first stage; put your own here
+distribution = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]
+space = dict(
+    type='mmhybrid.GLiTSpace',
+    level='detail',
+    restrict={f'blocks.{i}.num_attn_heads': heads for i, heads in enumerate(distribution)},
+)
+classifier = _base_.model
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    architecture=dict(
+        **{
+            **classifier,
+            'backbone': dict(
+                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'), separate=['blocks']
+            ),
+        }
+    ),
+)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+find_unused_parameters = True

@@ -1,0 +1,32 @@
+"""Supernet of GLiT-Tiny over the heads of each block, the first stage of the hierarchical search.
+
+Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_distribution_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: GLiT, sections 3.3 and 4.1.
+Published: 75.4 % top-1 for the network found, retrained.
+"""
+
+_base_ = [
+    '../_base_/models/glit_cls.py',
+    '../_base_/datasets/imagenet_search_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
+
+space = dict(type='mmhybrid.GLiTSpace', level='distribution')
+classifier = _base_.model
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    architecture=dict(
+        **{
+            **classifier,
+            'backbone': dict(
+                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'), separate=['blocks']
+            ),
+        }
+    ),
+)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+find_unused_parameters = True

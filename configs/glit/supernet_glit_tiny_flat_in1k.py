@@ -1,0 +1,30 @@
+"""Supernet of GLiT-Tiny over the whole space at once, the baseline that the hierarchical search is compared with.
+
+Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_flat_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: GLiT, sections 3.3 and 4.1.
+Published: 72.7 % top-1 for the network found, retrained.
+Candidates of a block share weights here: with weights of their own the supernet would have 198 candidates a block.
+"""
+
+_base_ = [
+    '../_base_/models/glit_cls.py',
+    '../_base_/datasets/imagenet_search_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
+
+space = dict(type='mmhybrid.GLiTSpace', level='flat')
+classifier = _base_.model
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    architecture=dict(
+        **{**classifier, 'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'))}
+    ),
+)
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, end=200, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=200)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+find_unused_parameters = True
