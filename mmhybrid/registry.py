@@ -25,4 +25,4 @@ TASK_UTILS = _child('task util', mmengine_registry.TASK_UTILS, 'mmhybrid.engine'
 
 SEARCH_SPACES = Registry('search space', scope='mmhybrid', locations=['mmhybrid.space.registered'])
 MUTATORS = Registry('mutator', scope='mmhybrid', locations=['mmhybrid.models'])
-SAMPLERS = Registry('search sampler', scope='mmhybrid', locations=['mmhybrid.search'])
+SAMPLERS = Registry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.registered'])

@@ -19,12 +19,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from mmhybrid.datasets.split import write_split
 from mmhybrid.utils.checks import check_choice, check_int
 
 SPLITS = ('train', 'val')
 SETTINGS_FILE = 'settings.json'
 UNFINISHED_FILE = 'settings.unfinished.json'
-DRAWING_VERSION = 1  # to be raised whenever the same settings come to give other scenes
+DRAWING_VERSION = 2  # to be raised whenever the same settings come to give other scenes
 
 IGNORED = 0
 GROUND = 1
@@ -374,7 +375,8 @@ def make_demo_data(
 ) -> bool:
     """Write the same scenes in three layouts: ``imagenet``, ``coco`` and ``ade`` under ``out``.
 
-    ``settings.json`` is written last. What a killed run left is written anew.
+    A quarter of the training scenes is named in ``imagenet/meta/search_val.txt`` as held out for searches, the others
+    in ``search_train.txt``. ``settings.json`` is written last. What a killed run left is written anew.
 
     Args:
         out: A new or empty folder, or one that this function has written.
@@ -404,6 +406,8 @@ def make_demo_data(
     (out / UNFINISHED_FILE).write_text(json.dumps(settings, indent=2) + '\n')
     for split, count in zip(SPLITS, (num_train, num_val), strict=True):
         _write_split(out, split, (draw_scene(seed, split, index, size) for index in range(count)))
+    if num_train > 1:
+        write_split(out / 'imagenet' / 'train', out / 'imagenet' / 'meta', max(num_train // 4, 1), seed)
     os.replace(out / UNFINISHED_FILE, out / SETTINGS_FILE)
     return True
 

@@ -36,7 +36,7 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
         Images in each file.
 
     Raises:
-        ValueError: If there are no images, or ``num_held_out`` leaves less than one image a class on average.
+        ValueError: If there are no images, or ``num_held_out`` leaves none.
     """
     if not train.is_dir():
         raise bad_value('train', str(train), 'a folder of class folders')
@@ -47,7 +47,7 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
     total = sum(map(len, images))
     if not total:
         raise bad_value('train', str(train), 'a folder of class folders with images')
-    check_int('num_held_out', num_held_out, 1, total - len(classes))
+    check_int('num_held_out', num_held_out, 1, total - 1)
 
     rng = random.Random(seed)
     lines: dict[str, list[str]] = {'search_train.txt': [], 'search_val.txt': []}

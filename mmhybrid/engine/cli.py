@@ -18,6 +18,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
+from mmhybrid.search.errors import SearchError
 from mmhybrid.utils.checks import bad_value
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
@@ -123,6 +124,26 @@ def evaluate(cfg: Config, out: str | None = None) -> None:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
         runner.register_hook(started)
         runner.test()
+
+
+def search(
+    cfg: Config, checkpoint: str, resume: bool = False, storage: str | None = None, shared: bool = False
+) -> None:
+    """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
+    started = _Started()
+    with ending_on_mistakes(started):
+        if 'search_cfg' not in cfg:
+            raise ValueError(
+                f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)'
+            )
+        cfg.val_cfg = Config({**cfg.search_cfg, 'resume': resume, 'storage': storage, 'shared': shared})
+        runner = Runner.from_cfg(cfg)
+        check_fits(runner.model, read_checkpoint(checkpoint), checkpoint)
+        runner.register_hook(started)
+        try:
+            runner.val()
+        except SearchError as error:
+            raise SystemExit(f'{error}') from error
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def test_seeded(train: Path, tmp_path: Path) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-@pytest.mark.parametrize('count', [0, 58, -1])
+@pytest.mark.parametrize('count', [0, 60, -1])
 def test_refuses_bad_counts(train: Path, tmp_path: Path, count: int) -> None:
-    with pytest.raises(ValueError, match=f'num_held_out: got {count}, allowed: an int from 1 to 57'):
+    with pytest.raises(ValueError, match=f'num_held_out: got {count}, allowed: an int from 1 to 59'):
         write_split(train, tmp_path / 'meta', count, seed=0)
     assert not (tmp_path / 'meta').exists()
 

@@ -3,10 +3,17 @@ _base_ = ['./cls.py']
 
 classifier = _base_.model
 model = dict(_delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator', seed=0))
+# a quarter of the training images is held out, for this validation and for the search; the test set stays unseen
+train_dataloader = dict(dataset=dict(ann_file='meta/search_train.txt'))
+val_dataloader = dict(dataset=dict(ann_file='meta/search_val.txt', data_prefix='train'))
 calibration = dict(
     num_images=128,
     dataset=dict(
-        type='CustomDataset', data_root='data/demo/imagenet', data_prefix='train', pipeline=_base_.test_pipeline
+        type='CustomDataset',
+        data_root='data/demo/imagenet',
+        ann_file='meta/search_train.txt',
+        data_prefix='train',
+        pipeline=_base_.test_pipeline,
     ),
 )
 train_cfg = dict(max_epochs=30, val_interval=10)

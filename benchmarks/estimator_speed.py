@@ -1,0 +1,65 @@
+"""How many new architectures a second the estimator costs: parameters, MACs and table latency.
+
+    python benchmarks/estimator_speed.py [--archs N] [--json FILE]
+
+On one core. Every arch is new to the estimator; counting the parts the first time they come up is included. Figures are
+given for each space, and ``archs_per_s`` is the slowest of them.
+"""
+
+import random
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+import torch
+from _common import Figures, describe_machine, write_json
+
+from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import Estimator
+from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace, SearchSpace
+
+SPACES: dict[str, tuple[SearchSpace, int | None]] = {
+    'AutoViT': (AutoViTSpace(table='xxs'), None),
+    'GLiT': (GLiTSpace(), 224),
+    'GLNet': (GLNetSpace(), 224),
+}
+
+
+def measure(name: str, count: int) -> float:
+    """Archs per second."""
+    space, input_size = SPACES[name]
+    rng = random.Random(0)
+    archs = list(dict.fromkeys(space.sample(rng) for _ in range(count)))
+    backbone = {'type': f'mmhybrid.{name}'}
+    device = Device.here('cpu', 'eager', 'float32', 1, 1)
+    # what the entries say makes no difference to the time; the model's figures stand in for measured ones
+    entries = AnalyticLatency(NOMINAL)
+    table = LatencyTable(space.to_config(), backbone, input_size, 1000, (), device, 0.0, {}, fallback=entries)
+    estimator = Estimator(space, backbone, input_size, 1000, table)
+    start = time.perf_counter()
+    for arch in archs:
+        estimator(arch)
+    return len(archs) / (time.perf_counter() - start)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = ArgumentParser(description='How many new architectures a second the estimator costs.')
+    parser.add_argument('--archs', type=int, default=50_000, metavar='N', help='of each space; default: 50000')
+    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    args = parser.parse_args(argv)
+    if args.archs < 1:
+        parser.error(f'--archs: got {args.archs}, allowed: an int >= 1')
+    torch.set_num_threads(1)
+    rates = {name: measure(name, args.archs) for name in SPACES}
+    for name, rate in rates.items():
+        print(f'{name}: {rate:,.0f} archs/s')
+    figures: Figures = {'archs_per_s': min(rates.values()), **{f'archs_per_s.{name}': r for name, r in rates.items()}}
+    if args.json is not None:
+        write_json(args.json, {**figures, 'archs': args.archs, **describe_machine('cpu')})
+
+
+if __name__ == '__main__':
+    main()

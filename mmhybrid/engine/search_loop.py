@@ -1,0 +1,208 @@
+"""Search over a trained supernet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch.utils.data import DataLoader, Dataset
+
+from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
+from mmhybrid.estimation.estimator import Estimator
+from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.models.one_shot import OneShot
+from mmhybrid.registry import LOOPS
+from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
+from mmhybrid.search.registered import build_settings
+from mmhybrid.search.storage import FILE_NAME
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import bad_value
+
+
+class SubnetEvaluator:
+    """Scores of a subnet with batch-norm statistics of its own; no rank waits for another.
+
+    Args:
+        model: The supernet.
+        dataset: What to evaluate on, whole on every rank.
+        evaluator: Of the config.
+        batches: To calibrate on.
+        batch_size: Images of a batch.
+        num_workers: Processes that load them.
+    """
+
+    def __init__(
+        self,
+        model: OneShot,
+        dataset: Dataset,
+        evaluator: Evaluator,
+        batches: list[Any],
+        batch_size: int,
+        num_workers: int,
+    ) -> None:
+        self.model = model
+        self.evaluator = evaluator
+        self.evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
+        self.batches = batches
+        self.loader: DataLoader = DataLoader(
+            dataset,
+            batch_size,
+            num_workers=num_workers,
+            collate_fn=pseudo_collate,
+            persistent_workers=num_workers > 0,
+        )
+
+    @torch.no_grad()
+    def __call__(self, arch: Arch) -> dict[str, float]:
+        """Every metric of the evaluator that is a number."""
+        self.model.set_arch(arch)
+        with calibrated(self.model, self.batches):
+            for batch in self.loader:
+                self.evaluator.process(data_samples=self.model.val_step(batch), data_batch=batch)
+        metrics: dict[str, float] = {}
+        for metric in self.evaluator.metrics:
+            # BaseMetric.evaluate would gather from all ranks, which are at other subnets
+            found = metric.compute_metrics(metric.results)
+            metric.results.clear()
+            prefix = f'{metric.prefix}/' if metric.prefix else ''
+            metrics |= {f'{prefix}{name}': float(value) for name, value in found.items() if _is_number(value)}
+        return metrics
+
+
+@LOOPS.register_module()
+class SearchLoop(BaseLoop):
+    """Search, and write ``best_arch.json`` and ``topk.csv`` into the work directory.
+
+    Args:
+        runner: Its model is a :class:`OneShot` with trained weights.
+        dataloader: Config; its dataset is the one that candidates are judged on.
+        evaluator: As of ValLoop.
+        stages: As :func:`mmhybrid.search.registered.build_settings` takes them, like the next four. The space is the
+            supernet's.
+        objectives: Metrics of the evaluator, or estimates, each with a direction.
+        constraints: Bounds of estimates.
+        seed: Everything proposed follows from it.
+        max_tries: Draws for a place before a stage gives up.
+        calibration: Arguments of :func:`calibration_batches`.
+        latency_table: Path of a table, for the estimates ``latency_ms`` and ``latency_upper_ms``.
+        input_size: Side of the images where the archs do not say it, for the estimates.
+        storage: A file or an SQLAlchemy URL; by default a file in the work directory.
+        resume: Go on with the search that the storage holds.
+        shared: Whether other processes search in the same storage at the same time.
+
+    Raises:
+        ValueError: If an argument is wrong, or candidates would be judged on images of the config's test set.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Mapping[str, Any],
+        evaluator: Evaluator | dict | list,
+        stages: Sequence[Mapping[str, Any]],
+        objectives: Sequence[Mapping[str, Any]],
+        calibration: Mapping[str, Any],
+        constraints: Sequence[Mapping[str, Any]] = (),
+        seed: int = 0,
+        max_tries: int = 1000,
+        latency_table: str | None = None,
+        input_size: int | None = None,
+        storage: str | None = None,
+        resume: bool = False,
+        shared: bool = False,
+    ) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, OneShot):
+            raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, for a search')
+        dataset = DATASETS.build(dict(dataloader['dataset']))
+        check_disjoint(dataset, runner.cfg.get('test_dataloader'))
+        evaluator = evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator)
+        scorer = SubnetEvaluator(
+            model,
+            dataset,
+            evaluator,
+            calibration_batches(**calibration),
+            dataloader['batch_size'],
+            dataloader.get('num_workers', 0),
+        )
+        super().__init__(runner, scorer.loader)
+
+        self.settings = build_settings(
+            {
+                'space': model.space,
+                'stages': stages,
+                'objectives': objectives,
+                'constraints': constraints,
+                'seed': seed,
+                'max_tries': max_tries,
+            }
+        )
+        self.searcher = Searcher(
+            self.settings,
+            self._estimate(model, latency_table, input_size),
+            scorer,
+            StudyStorage(storage or Path(runner.work_dir, FILE_NAME), self.settings, resume=resume, shared=shared),
+            Team(get_rank(), get_world_size(), all_gather_object),
+            LogWatcher(self.settings, runner.logger),
+        )
+
+    def run(self) -> dict[str, float]:
+        """Search to the end; the metrics of the best network."""
+        result = self.searcher.run()
+        if get_rank() == 0:
+            for path in result.write(self.runner.work_dir):
+                self.runner.logger.info(f'written: {path}')
+        return dict(result.best.metrics or {})
+
+    @staticmethod
+    def _estimate(model: OneShot, latency_table: str | None, input_size: int | None) -> Any:
+        """Arch -> estimates by name."""
+        head = getattr(model.architecture, 'head', None)
+        setting = {
+            'input_size': None if 'resolution' in model.space.choices else input_size,
+            'num_classes': getattr(head, 'num_classes', None),
+        }
+        latency = None
+        if latency_table is not None:
+            latency = LatencyTable.load(latency_table)
+            latency.check_fits(model.space, model.supernet.backbone_cfg, **setting)
+            latency.warn_if_elsewhere()
+        estimator = Estimator(model.space, model.supernet.backbone_cfg, latency=latency, **setting)
+
+        def estimate(arch: Arch) -> dict[str, float]:
+            return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
+
+        return estimate
+
+
+def check_disjoint(dataset: Dataset, test_dataloader: Mapping[str, Any] | None) -> None:
+    """Refuse to search on images of the test set.
+
+    Raises:
+        ValueError: Naming how many images are in both, and one of them.
+    """
+    if test_dataloader is None:
+        return
+    both = sorted(_image_paths(dataset) & _image_paths(DATASETS.build(dict(test_dataloader['dataset']))))
+    if both:
+        raise ValueError(
+            f'val_dataloader: {len(both)} of its images are in the test set too, such as {both[0]}; '
+            'a search must not see them: hold images out of the training set (tools/split_imagenet.py)'
+        )
+
+
+def _image_paths(dataset: Any) -> set[str]:
+    paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
+    return {str(Path(path).resolve()) for path in paths if path is not None}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)

@@ -1,0 +1,162 @@
+"""How well latencies are predicted: networks that were measured but not used, and simpler predictions beside."""
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+
+from mmhybrid.estimation.backends import BACKENDS, Backend
+from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.latency_table import LatencyTable, Measurement
+from mmhybrid.estimation.operations import find
+from mmhybrid.estimation.parts import Part
+from mmhybrid.estimation.profiler import Plan, measure, settle, time_round
+from mmhybrid.space import Arch
+
+BOOTSTRAPS = 1000
+# Networks of the table that are measured again.
+YARDSTICKS = 8
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Networks that the table has not seen.
+
+    Args:
+        archs: Which ones.
+        milliseconds: Measured.
+        drift: For each, how much faster the machine was when the table was measured: multiplied by it, its latency is
+            what it would have been then.
+        spread: Median noise of these measurements, relative.
+    """
+
+    archs: tuple[Arch, ...]
+    milliseconds: np.ndarray
+    drift: np.ndarray
+    spread: float
+
+
+def measure_held_out(costs: PartCosts, table: LatencyTable, count: int, plan: Plan) -> HeldOut:
+    """Measure ``count`` random networks, as many of each resolution, as the table was measured."""
+    device = table.device
+    backend = BACKENDS[device.backend](device.device, device.dtype, device.threads, device.clock)
+    archs: list[Arch] = []
+    milliseconds: list[float] = []
+    drifts: list[float] = []
+    spreads: list[float] = []
+    seen = {Arch(measurement.arch) for measurement in table.measurements}
+    for side in table.resolutions:
+        known = [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
+        new = _new_networks(costs, side, math.ceil(count / len(table.resolutions)), seen, plan.seed)
+        now = measure(costs, [*(Arch(m.arch) for m in known), *new], backend, device.batch, plan)
+        others = now[len(known) :]
+        archs += new
+        milliseconds += [other.ms for other in others]
+        drifts += [statistics.median(m.ms / again.ms for m, again in zip(known, now, strict=False))] * len(others)
+        spreads += [other.spread / other.ms for other in others]
+    return HeldOut(tuple(archs), np.array(milliseconds), np.array(drifts), statistics.median(spreads))
+
+
+def _new_networks(costs: PartCosts, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
+    space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
+    rng = random.Random(f'held out {seed} {side}')
+    found: dict[Arch, None] = {}
+    for _ in range(100 * count):
+        arch = space.sample(rng)
+        if arch not in seen:
+            found[arch] = None
+        if len(found) == count:
+            return list(found)
+    raise ValueError(f'held-out networks: the space has no {count} networks that were not measured for the table')
+
+
+def accuracy(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """Share within 10 %, mean absolute error (relative), bias, and rank correlation with its 95 % interval."""
+    errors = predicted / measured - 1
+    rng = np.random.default_rng(seed)
+    samples = (rng.integers(len(measured), size=len(measured)) for _ in range(BOOTSTRAPS))
+    low, high = np.quantile([kendall_tau(predicted[rows], measured[rows]) for rows in samples], (0.025, 0.975))
+    return {
+        'within_10pct': float(np.mean(np.abs(errors) <= 0.1)),
+        'mape': float(np.abs(errors).mean()),
+        'bias': float(errors.mean()),
+        'kendall_tau': kendall_tau(predicted, measured),
+        'kendall_tau_low': float(low),
+        'kendall_tau_high': float(high),
+    }
+
+
+def kendall_tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau-b, the rank correlation: pairs in the same order less pairs in opposite order; 0 without pairs."""
+    signs_a, signs_b = (np.sign(x[:, None] - x[None]) for x in (a, b))
+    pairs = math.sqrt(np.abs(signs_a).sum() * np.abs(signs_b).sum())
+    return float((signs_a * signs_b).sum() / pairs) if pairs else 0.0
+
+
+def predict(estimator: Estimator, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
+    """Estimated milliseconds, and the upper bounds."""
+    costs = [estimator(arch) for arch in archs]
+    pairs = [(cost.latency_ms, cost.latency_upper_ms) for cost in costs]
+    return np.array([pair[0] for pair in pairs], float), np.array([pair[1] for pair in pairs], float)
+
+
+def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: Sequence[Arch]) -> np.ndarray:
+    """What a straight line through the MACs and latencies of ``measurements`` predicts for ``archs``."""
+    known = [estimator(measurement.arch).macs_m for measurement in measurements]
+    slope, offset = np.polyfit(known, [measurement.ms for measurement in measurements], 1)
+    return np.array([slope * estimator(arch).macs_m + offset for arch in archs])
+
+
+def parts_alone(costs: PartCosts, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
+    """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
+    device = table.device
+    backend = Backend(device.device, device.dtype, device.threads, device.clock)
+    milliseconds: dict[str, float] = {}
+    for arch in archs:
+        network = None
+        for part in costs.parts(arch):
+            if part.key not in milliseconds:
+                network = costs.build(arch).to(device.device, backend.dtype) if network is None else network
+                jobs = list(_part_jobs(network, part, device.batch, backend))
+                rounds = np.array([time_round(jobs, backend) for _ in range(plan.repeats)])
+                milliseconds[part.key] = sum(settle(times)[0] for times in rounds.T)
+    return np.array([sum(part.copies * milliseconds[part.key] for part in costs.parts(arch)) for arch in archs])
+
+
+def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> Iterator[Callable[[], object]]:
+    place = {'device': backend.device, 'dtype': backend.dtype}
+    for path, *shapes in part.pieces:
+        piece = find(network, path)
+        if shapes and isinstance(piece, nn.Module):
+            inputs = [torch.rand(batch, *shape, **place) for shape in shapes]
+            yield torch.inference_mode()(lambda piece=piece, inputs=inputs: piece(*inputs))
+    if part.kind == 'head':
+        sizes = dict(word.split('=') for word in part.key.split()[1:])
+        head = nn.Linear(int(sizes['in']), int(sizes['classes'])).to(**place)
+        yield torch.inference_mode()(lambda: head(torch.rand(batch, head.in_features, **place)))
+
+
+def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.ndarray], title: str) -> None:
+    """Draw predictions over measurements into a PNG file, one panel for each prediction, with the 10 % band."""
+    figure, panels = plt.subplots(1, len(predicted), figsize=(4 * len(predicted), 4), squeeze=False)
+    low, high = 0.9 * measured.min(), 1.1 * measured.max()
+    line = np.array([low, high])
+    for panel, (name, values) in zip(panels[0], predicted.items(), strict=True):
+        panel.fill_between(line, 0.9 * line, 1.1 * line, alpha=0.2, linewidth=0)
+        panel.plot(line, line, linewidth=0.8)
+        panel.scatter(measured, values, s=12)
+        figures = accuracy(values, measured)
+        panel.set_title(f'{name}: {100 * figures["within_10pct"]:.0f} % within 10 %, tau {figures["kendall_tau"]:.2f}')
+        panel.set_xlabel('measured, ms')
+        panel.set_ylabel('predicted, ms')
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(path, format='png', dpi=120)
+    plt.close(figure)

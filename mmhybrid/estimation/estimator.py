@@ -1,0 +1,203 @@
+"""What an architecture costs, from its genes: nothing is trained, run or copied."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from mmhybrid.estimation.operations import PartCost, count_part
+from mmhybrid.estimation.parts import Part, head_part, out_width, parts_of
+from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space.arch import Value
+from mmhybrid.space.base import Restriction
+from mmhybrid.utils.checks import bad_value, check_int, check_keys
+
+REMEMBERED_ARCHS = 100_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs for one image.
+
+    Args:
+        params_m: Parameters in millions.
+        macs_m: Multiply-accumulates in millions.
+        latency_ms: Estimated latency of a batch in milliseconds; None without a latency model.
+        latency_upper_ms: What it stays below with 95 % probability, as far as the noise of the measurements tells.
+    """
+
+    params_m: float
+    macs_m: float
+    latency_ms: float | None = None
+    latency_upper_ms: float | None = None
+
+
+class LatencyModel(Protocol):
+    """Latencies of parts; a network's is their sum."""
+
+    def part_latency(self, part: Part, cost: PartCost) -> tuple[float, float]:
+        """Milliseconds of one part, and their standard deviation; ValueError naming a part that is not known."""
+
+    def upper(self, milliseconds: float, variance: float) -> float:
+        """The bound for a network of ``milliseconds``, ``variance`` being the sum over its parts."""
+
+
+class PartCosts:
+    """Counts parts the first time they are asked for.
+
+    Each is counted in the real backbone of the arch that has it, on the meta device (shapes without data).
+
+    Args:
+        space: The search space.
+        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
+        input_size: Side of the image in pixels; None where the archs of the space say it.
+        num_classes: Classes of a linear classifier behind the backbone, None for none.
+
+    Raises:
+        ValueError: If an argument is wrong, or the input size is missing or one too many.
+    """
+
+    def __init__(
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
+    ) -> None:
+        self.space = space
+        self.backbone = dict(backbone)
+        self.num_classes = None if num_classes is None else check_int('num_classes', num_classes, 1)
+        self._parts_of = parts_of(backbone)
+        largest = space.largest()
+        decided = set(space.decode(largest))
+        check_keys('backbone', self.backbone, ('type',), set(self.backbone) - decided)
+        if 'resolution' in largest and input_size is not None:
+            raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
+        if 'resolution' not in largest:
+            check_int('input_size', input_size, 32)
+        self.input_size = input_size
+        self.counted: dict[str, PartCost] = {}
+
+    @classmethod
+    def of_model(cls, model: Mapping[str, Any], input_size: int | None) -> 'PartCosts':
+        """Of a model's config with a supernet somewhere in it.
+
+        Args:
+            model: Config with a ``space``, a ``backbone`` and perhaps ``num_classes``, at any depth.
+            input_size: Where the archs do not say it; else it is not used.
+
+        Raises:
+            ValueError: If there is no supernet.
+        """
+        supernet = next((part for part in _dicts(model) if 'space' in part and 'backbone' in part), None)
+        if supernet is None:
+            raise bad_value('model', model.get('type'), 'a model with a supernet (a space and a backbone)')
+        space: SearchSpace = SEARCH_SPACES.build(dict(supernet['space']))
+        num_classes = next((part['num_classes'] for part in _dicts(model) if 'num_classes' in part), None)
+        return cls(space, supernet['backbone'], None if 'resolution' in space.choices else input_size, num_classes)
+
+    def restrict(self, genes: Restriction) -> 'PartCosts':
+        """The same for a part of the space, see :meth:`SearchSpace.restrict`."""
+        return PartCosts(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
+
+    def parts(self, arch: Mapping[str, Value]) -> list[Part]:
+        """The parts of a network, all of them counted.
+
+        Raises:
+            ValueError: If ``arch`` is not in the space.
+        """
+        decoded = self.space.decode(arch)['arch']
+        side = self.side(arch)
+        parts = [Part(f'network side={side}', 1, ()), *self._parts_of(decoded, side)]
+        if self.num_classes is not None:
+            parts.append(head_part(out_width(self.backbone, decoded), self.num_classes))
+        new = [part for part in parts if part.key not in self.counted]
+        if new:
+            self._count(new, arch)
+        return parts
+
+    def side(self, arch: Mapping[str, Value]) -> int:
+        """Pixels a side of the image."""
+        return int(arch.get('resolution', self.input_size))  # type: ignore[arg-type]
+
+    def build(self, arch: Mapping[str, Value]) -> nn.Module:
+        """The standalone backbone in eval mode, weights at random."""
+        network: nn.Module = MODELS.build({**self.backbone, **self.space.decode(arch)})
+        return network.eval()
+
+    def _count(self, parts: list[Part], arch: Mapping[str, Value]) -> None:
+        with torch.device('meta'):
+            network = self.build(arch)
+        for part in parts:
+            if part.kind == 'head':
+                assert self.num_classes is not None
+                weights = out_width(self.backbone, self.space.decode(arch)['arch']) * self.num_classes
+                self.counted[part.key] = PartCost(weights + self.num_classes, weights)
+            else:
+                self.counted[part.key] = count_part(network, part.pieces)
+
+
+class Estimator:
+    """Arch -> :class:`Cost`; pure, and remembered.
+
+    Args:
+        space: The search space.
+        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
+        input_size: Side of the image in pixels; None where the archs of the space say it (``resolution``).
+        num_classes: Classes of a linear classifier behind the backbone, None for none.
+        latency: A latency table or an analytic model; None for no latency.
+
+    Raises:
+        ValueError: If an argument is wrong, or the input size is missing or one too many.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        backbone: Mapping[str, Any],
+        input_size: int | None = None,
+        num_classes: int | None = None,
+        latency: LatencyModel | None = None,
+    ) -> None:
+        self._costs = PartCosts(space, backbone, input_size, num_classes)
+        self._latency = latency
+        self._known: dict[str, tuple[int, int, float, float]] = {}
+        self._estimate: Callable[[Arch], Cost] = lru_cache(maxsize=REMEMBERED_ARCHS)(self._sum)
+
+    def __call__(self, arch: Mapping[str, Value]) -> Cost:
+        """What ``arch`` costs.
+
+        Raises:
+            ValueError: If it is not in the space, or the latency model does not know one of its parts.
+        """
+        return self._estimate(arch if isinstance(arch, Arch) else Arch(arch))
+
+    def _sum(self, arch: Arch) -> Cost:
+        params, macs, milliseconds, variance = 0, 0, 0.0, 0.0
+        for part in self._costs.parts(arch):
+            known = self._known.get(part.key)
+            if known is None:
+                known = self._known[part.key] = self._look_up(part)
+            copies = part.copies
+            params += copies * known[0]
+            macs += copies * known[1]
+            milliseconds += copies * known[2]
+            variance += (copies * known[3]) ** 2
+        if self._latency is None:
+            return Cost(params / 1e6, macs / 1e6)
+        return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance))
+
+    def _look_up(self, part: Part) -> tuple[int, int, float, float]:
+        cost = self._costs.counted[part.key]
+        latency = (0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
+        return cost.params, cost.macs, *latency
+
+
+def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:
+    """The config and all dicts within it."""
+    if isinstance(config, Mapping):
+        yield config
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from _dicts(value)

@@ -1,0 +1,82 @@
+"""One network of a search, from its proposal to its scores."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from mmhybrid.search.pareto import Objective, ranking
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import bad_value
+
+Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An arch that passed the constraints.
+
+    Args:
+        stage: Name of the stage that proposed it.
+        generation: Counted from 0 in each stage.
+        index: Place in the generation.
+        arch: The network.
+        estimates: What it costs.
+        metrics: What the evaluation found; None before it, and where nothing is evaluated.
+        tries: Draws it took to find it.
+        rejected: How many of those each constraint rejected, and how many were known already.
+    """
+
+    stage: str
+    generation: int
+    index: int
+    arch: Arch
+    estimates: Mapping[str, float]
+    metrics: Mapping[str, float] | None = None
+    tries: int = 1
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """Stage, generation and index: the same in every run with the same settings."""
+        return self.stage, self.generation, self.index
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Estimates and metrics together: what an objective may name."""
+        return {**self.estimates, **(self.metrics or {})}
+
+    def evaluated(self, metrics: Mapping[str, float]) -> Self:
+        """The same candidate with its scores.
+
+        Raises:
+            ValueError: If a metric is no number or has the name of an estimate.
+        """
+        for name, value in metrics.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise bad_value(f'metric {name}', value, 'a number')
+            if name in self.estimates:
+                raise bad_value('metric', name, 'a name that no estimate has')
+        return replace(self, metrics={name: float(value) for name, value in metrics.items()})
+
+    def losses(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
+        """The values of the objectives, signed so that less is better.
+
+        Raises:
+            ValueError: If an objective names no estimate and no metric.
+        """
+        numbers = self.numbers
+        for objective in objectives:
+            if objective.name not in numbers:
+                raise bad_value('objective', objective.name, f'one of {sorted(numbers)}')
+        return tuple(objective.sign * numbers[objective.name] for objective in objectives)
+
+    def has_failed(self, objectives: Sequence[Objective]) -> bool:
+        """Whether a value of the objectives is infinite or not a number; such a candidate is not ranked."""
+        return not all(math.isfinite(loss) for loss in self.losses(objectives))
+
+
+def ranked(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> list[Candidate]:
+    """From best to worst, without those that failed; equals stay in the order they came in."""
+    sound = [candidate for candidate in candidates if not candidate.has_failed(objectives)]
+    return [sound[i] for i in ranking([candidate.losses(objectives) for candidate in sound])]

@@ -1,0 +1,92 @@
+"""Objectives, and what is better than what under several of them.
+
+All functions take losses: less is better in every column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mmhybrid.utils.checks import bad_value, check_choice
+
+Losses = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a search looks for.
+
+    Args:
+        name: Of a metric or an estimate.
+        direction: ``maximize`` or ``minimize``.
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+
+    name: str
+    direction: Literal['maximize', 'minimize'] = 'maximize'
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise bad_value('objective', self.name, 'the name of a metric or an estimate')
+        check_choice('direction', self.direction, ('maximize', 'minimize'))
+
+    @property
+    def sign(self) -> int:
+        """What turns a value into a loss."""
+        return -1 if self.direction == 'maximize' else 1
+
+
+def front(losses: Losses) -> list[int]:
+    """The rows that no other row dominates, in order; equal rows do not dominate each other."""
+    rows = np.asarray(losses, dtype=float)
+    return [i for i, row in enumerate(rows) if not np.any(np.all(rows <= row, axis=1) & np.any(rows < row, axis=1))]
+
+
+def ranking(losses: Losses) -> list[int]:
+    """The rows from best to worst.
+
+    First the front, then the front of what is left, and so on; within a front by the first column, then the second.
+    With one column this is plain sorting. Equal rows keep their order.
+    """
+    left = sorted(range(len(losses)), key=lambda i: tuple(losses[i]))
+    if not left or len(losses[0]) == 1:
+        return left
+    order: list[int] = []
+    while left:
+        best = {left[i] for i in front([losses[i] for i in left])}
+        order += [i for i in left if i in best]
+        left = [i for i in left if i not in best]
+    return order
+
+
+def hypervolume(losses: Losses, reference: Sequence[float]) -> float:
+    """The volume between the front and ``reference`` that the front dominates; 0 without a row below it.
+
+    Sliced along the last column, recursively: exact in any dimension, meant for two or three.
+
+    Raises:
+        ValueError: If a row and ``reference`` differ in length.
+    """
+    if any(len(row) != len(reference) for row in losses):
+        raise bad_value('reference', list(reference), 'one number for each objective')
+    inside = [tuple(row) for row in losses if all(a < b for a, b in zip(row, reference, strict=True))]
+    return _volume(sorted({inside[i] for i in front(inside)}, key=lambda row: row[-1]), tuple(reference))
+
+
+def _volume(rows: list[tuple[float, ...]], reference: tuple[float, ...]) -> float:
+    """Of rows sorted by their last column, all below the reference."""
+    if not rows:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - rows[0][0]
+    ends = [row[-1] for row in rows[1:]] + [reference[-1]]
+    volume = 0.0
+    for count, (row, end) in enumerate(zip(rows, ends, strict=True), start=1):
+        if end > row[-1]:
+            base = sorted((other[:-1] for other in rows[:count]), key=lambda other: other[-1])
+            volume += (end - row[-1]) * _volume(base, reference[:-1])
+    return volume

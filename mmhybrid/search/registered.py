@@ -1,0 +1,85 @@
+"""The one module of this package that knows the registries, and with them MMEngine."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmhybrid.registry import SAMPLERS, SEARCH_SPACES
+from mmhybrid.search.constraints import Constraint
+from mmhybrid.search.pareto import Objective
+from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler
+from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage
+from mmhybrid.space import SearchSpace
+from mmhybrid.utils.checks import bad_value, check_keys, check_list
+
+for _sampler in (RandomSampler, Evolution, BlockEvolution, OptunaSampler):
+    SAMPLERS.register_module(module=_sampler)
+
+
+def build_settings(config: Mapping[str, Any]) -> SearchSettings:
+    """The search that a config describes, in the form that :meth:`SearchSettings.to_config` gives.
+
+    Keys ``space``, ``stages`` and ``objectives``, and if wanted ``constraints``, ``seed`` and ``max_tries``; spaces
+    and samplers are dicts with a ``type``, the others the arguments of their classes.
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+    check_keys('search', config, ('space', 'stages', 'objectives'), ('constraints', 'seed', 'max_tries'))
+    plain = {name: config[name] for name in ('seed', 'max_tries') if name in config}
+    return SearchSettings(
+        space=_space(config['space']),
+        stages=tuple(_stage(stage) for stage in check_list('stages', config['stages'])),
+        objectives=tuple(_objective(item) for item in check_list('objectives', config['objectives'])),
+        constraints=tuple(_constraint(item) for item in check_list('constraints', config.get('constraints', ()))),
+        **plain,
+    )
+
+
+def _stage(config: object) -> Stage:
+    optional = ('sampler', 'budget', 'population', 'restrict', 'space', 'fix', 'skeletons', 'rank_by')
+    check_keys('stage', config, ('name',), optional)
+    assert isinstance(config, Mapping)
+    given = {name: value for name, value in config.items() if value is not None}
+    readers: dict[str, Callable[[Any], Any]] = {
+        'sampler': _sampler_of,
+        'space': _space,
+        'fix': _fix,
+        'skeletons': _skeletons,
+        'rank_by': _objective,
+        'restrict': dict,
+    }
+    return Stage(**{name: readers[name](value) if name in readers else value for name, value in given.items()})
+
+
+def _space(config: object) -> SearchSpace:
+    space = config if isinstance(config, SearchSpace) else SEARCH_SPACES.build(config)
+    if not isinstance(space, SearchSpace):
+        raise bad_value('space', config, 'the config of a search space')
+    return space
+
+
+def _sampler_of(config: Any) -> Any:
+    check_keys('sampler', config, ('type',), tuple(config) if isinstance(config, Mapping) else ())
+    return SAMPLERS.build(dict(config))
+
+
+def _fix(config: Any) -> Fix:
+    check_keys('fix', config, ('stage', 'genes'), ('rank',))
+    genes = config['genes']
+    patterns = (genes,) if isinstance(genes, str) else tuple(check_list('fix.genes', genes))
+    return Fix(**{**config, 'genes': patterns})
+
+
+def _skeletons(config: Any) -> Skeletons:
+    check_keys('skeletons', config, ('stage',), ('count',))
+    return Skeletons(**config)
+
+
+def _objective(config: Any) -> Objective:
+    check_keys('objective', config, ('name',), ('direction',))
+    return Objective(**config)
+
+
+def _constraint(config: Any) -> Constraint:
+    check_keys('constraint', config, ('name',), ('min', 'max'))
+    return Constraint(**config)

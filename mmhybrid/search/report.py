@@ -1,0 +1,133 @@
+"""What a search found, and the files it leaves."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmhybrid.search.candidate import Candidate, ranked
+from mmhybrid.search.errors import SearchError
+from mmhybrid.search.pareto import front, hypervolume
+from mmhybrid.search.stages import SearchSettings
+from mmhybrid.utils.checks import bad_value, check_int
+
+BEST_FILE = 'best_arch.json'
+TOP_FILE = 'topk.csv'
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The whole history of a search.
+
+    Args:
+        settings: Of the search.
+        history: All candidates in the order of the search, those of stages that evaluate nothing too.
+    """
+
+    settings: SearchSettings
+    history: tuple[Candidate, ...]
+
+    @property
+    def evaluated(self) -> list[Candidate]:
+        """In the order of the search, those that failed too."""
+        return [candidate for candidate in self.history if candidate.metrics is not None]
+
+    def top(self, count: int | None = None) -> list[Candidate]:
+        """The best of all that was evaluated, from best to worst; all without ``count``.
+
+        With several objectives the front comes first, ordered by the first objective.
+        """
+        return ranked(self.evaluated, self.settings.objectives)[:count]
+
+    @property
+    def best(self) -> Candidate:
+        """The first of :meth:`top`.
+
+        Raises:
+            SearchError: If every evaluation failed.
+        """
+        top = self.top(1)
+        if not top:
+            raise SearchError(f'no score is a finite number in any of {len(self.evaluated)} evaluations')
+        return top[0]
+
+    def front(self) -> list[Candidate]:
+        """The candidates that none is better than in one objective and at least as good in the others."""
+        top = self.top()
+        return [top[i] for i in front([candidate.losses(self.settings.objectives) for candidate in top])]
+
+    def hypervolume(self, reference: Sequence[float]) -> float:
+        """What the front dominates, down to ``reference``, a value for each objective in its own unit.
+
+        Raises:
+            ValueError: If there is not one value for each objective.
+        """
+        objectives = self.settings.objectives
+        if len(reference) != len(objectives):
+            raise bad_value('reference', list(reference), 'one number for each objective')
+        corner = [objective.sign * value for objective, value in zip(objectives, reference, strict=True)]
+        return hypervolume([candidate.losses(objectives) for candidate in self.front()], corner)
+
+    def rejections(self) -> dict[str, int]:
+        """How many draws each bound rejected; ``tries`` is all draws."""
+        counts = Counter(tries=sum(candidate.tries for candidate in self.history))
+        for candidate in self.history:
+            counts.update(candidate.rejected)
+        return dict(counts)
+
+    def write(self, folder: str | Path, count: int = 10) -> list[Path]:
+        """Write ``best_arch.json`` and ``topk.csv``; each appears complete or not at all.
+
+        Args:
+            folder: Made if missing.
+            count: Rows of the table.
+
+        Raises:
+            SearchError: If every evaluation failed.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        best, top = folder / BEST_FILE, folder / TOP_FILE
+        _write(best, json.dumps(self._described(self.best), indent=2) + '\n')
+        _write(top, self._table(check_int('count', count, 1)))
+        return [best, top]
+
+    def _described(self, candidate: Candidate) -> dict[str, Any]:
+        return {
+            'space': self.settings.space.to_config(),
+            'arch': dict(candidate.arch),
+            'metrics': dict(candidate.metrics or {}),
+            'estimates': dict(candidate.estimates),
+            'stage': candidate.stage,
+            'generation': candidate.generation,
+            'index': candidate.index,
+        }
+
+    def _table(self, count: int) -> str:
+        top = self.top(count)
+        names = list(dict.fromkeys(name for candidate in top for name in candidate.numbers))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator='\n')
+        table.writerow(['rank', *names, 'stage', 'generation', 'index', 'arch'])
+        for rank, candidate in enumerate(top, start=1):
+            numbers = [candidate.numbers.get(name, '') for name in names]
+            table.writerow([rank, *numbers, *candidate.key, candidate.arch.to_json()])
+        return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

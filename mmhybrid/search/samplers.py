@@ -1,0 +1,242 @@
+"""Which networks to try next: evolution as published, random, and Optuna's samplers."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from mmhybrid.search.candidate import Candidate, ranked
+from mmhybrid.search.optuna_tools import distributions, quiet
+from mmhybrid.search.pareto import Objective
+from mmhybrid.space import Arch, SearchSpace, Value
+from mmhybrid.utils.checks import bad_value, check_float, check_int
+
+Draw = Callable[[], Arch]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a sampler may know.
+
+    Args:
+        stage: Name of the stage.
+        space: Where to look.
+        history: Candidates of completed generations that lie in it, in the order of the search.
+        objectives: What counts.
+        start: Networks of an earlier stage to search around.
+        generation: The one to propose.
+        size: How many it wants.
+    """
+
+    stage: str
+    space: SearchSpace
+    history: Sequence[Candidate]
+    objectives: Sequence[Objective]
+    start: Sequence[Arch]
+    generation: int
+    size: int
+
+    def best(self, count: int) -> list[Arch]:
+        """The archs to go on from: before anything is known, the start."""
+        if self.generation == 0:
+            return list(self.start)
+        return [candidate.arch for candidate in ranked(self.history, self.objectives)[:count]]
+
+
+class Sampler(Protocol):
+    """A way to propose networks."""
+
+    def plan(self, situation: Situation, rng: random.Random) -> Sequence[Draw]:
+        """One draw for each place of the generation, each called until what it returns is new and allowed."""
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON: ``type`` and the arguments."""
+
+
+@dataclass(frozen=True)
+class RandomSampler:
+    """Independent random networks (:meth:`SearchSpace.sample`)."""
+
+    def plan(self, situation: Situation, rng: random.Random) -> Sequence[Draw]:
+        """See :class:`Sampler`."""
+        return [partial(situation.space.sample, rng)] * situation.size
+
+    def to_config(self) -> dict[str, Any]:
+        """See :class:`Sampler`."""
+        return {'type': 'RandomSampler'}
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """The evolutionary search of SPOS and GLiT.
+
+    The first generation is random. Each later one comes from the best networks so far, of all generations: a share by
+    mutating one of them, a share by crossing two, what is left at random. Around a start, the first generation too.
+
+    Args:
+        num_parents: How many of the best.
+        mutation_share: Of a generation.
+        crossover_share: Of a generation.
+        mutate_prob: For each gene.
+
+    Raises:
+        ValueError: Naming the argument, the value and what is allowed.
+    """
+
+    num_parents: int = 10
+    mutation_share: float = 0.5
+    crossover_share: float = 0.5
+    mutate_prob: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_int('num_parents', self.num_parents, 1)
+        check_float('mutation_share', self.mutation_share, 0, 1)
+        check_float('crossover_share', self.crossover_share, 0, 1 - self.mutation_share)
+        check_float('mutate_prob', self.mutate_prob, 0, 1)
+
+    def plan(self, situation: Situation, rng: random.Random) -> Sequence[Draw]:
+        """See :class:`Sampler`."""
+        space, size = situation.space, situation.size
+        parents = situation.best(self.num_parents)
+        if not parents:
+            return RandomSampler().plan(situation, rng)
+
+        def mutate() -> Arch:
+            return self._mutate(space, rng.choice(parents), rng)
+
+        def cross() -> Arch:
+            a, b = rng.sample(parents, 2) if len(parents) > 1 else parents * 2
+            return space.crossover(a, b, rng)
+
+        num_mutated = round(size * self.mutation_share)
+        num_crossed = min(round(size * self.crossover_share), size - num_mutated)
+        num_random = size - num_mutated - num_crossed
+        return [mutate] * num_mutated + [cross] * num_crossed + [partial(space.sample, rng)] * num_random
+
+    def _mutate(self, space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
+        return space.mutate(arch, rng, self.mutate_prob)
+
+    def to_config(self) -> dict[str, Any]:
+        """See :class:`Sampler`."""
+        return {'type': type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class BlockEvolution(Evolution):
+    """The evolutionary search of AutoViT (algorithm 2), which mutates depths first, then whole blocks.
+
+    Args:
+        depth_prob: That all depths are redrawn (Pd).
+        block_prob: For each block (Pm).
+
+    Raises:
+        ValueError: Naming the argument, the value and what is allowed.
+    """
+
+    mutate_prob: float = field(default=0.0, init=False, repr=False)
+    depth_prob: float = 0.2
+    block_prob: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_float('depth_prob', self.depth_prob, 0, 1)
+        check_float('block_prob', self.block_prob, 0, 1)
+
+    def _mutate(self, space: SearchSpace, arch: Arch, rng: random.Random) -> Arch:
+        return space.mutate_blocks(arch, rng, self.depth_prob, self.block_prob)
+
+    def to_config(self) -> dict[str, Any]:
+        """See :class:`Sampler`."""
+        return {name: value for name, value in super().to_config().items() if name != 'mutate_prob'}
+
+
+@dataclass(frozen=True)
+class OptunaSampler:
+    """Any sampler of ``optuna.samplers`` that takes a seed and categorical choices.
+
+    It is built anew for each generation, with a seed of its own, on the completed generations: what it proposes
+    depends on nothing else. It sees every gene of every network, those without effect with random values; a value
+    that does not go with the earlier genes becomes the nearest that does.
+
+    Args:
+        name: Class name: ``NSGAIISampler``, ``TPESampler``, ...
+        options: Its arguments but the seed and, for genetic samplers, the population size, which is the generation's.
+
+    Raises:
+        ValueError: If there is no such sampler, or it does not take the options.
+    """
+
+    name: str = 'NSGAIISampler'
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = sorted(name for name in optuna.samplers.__all__ if name.endswith('Sampler'))
+        if self.name not in names:
+            raise bad_value('sampler', self.name, f'one of {names}')
+        if taken := sorted({'seed', 'population_size'} & set(self.options)):
+            raise bad_value(f'{self.name} options', taken[0], 'not this one: the search sets it')
+        self._build(seed=0, population_size=2)
+
+    def _build(self, seed: int, population_size: int) -> BaseSampler:
+        build: type[Any] = getattr(optuna.samplers, self.name)
+        genetic = {'population_size': max(population_size, 2)} if issubclass(build, _GENETIC) else {}
+        try:
+            sampler: BaseSampler = build(**self.options, **genetic, seed=seed)
+        except TypeError as error:
+            raise ValueError(f'{self.name}: {error}') from error
+        return sampler
+
+    def plan(self, situation: Situation, rng: random.Random) -> Sequence[Draw]:
+        """See :class:`Sampler`."""
+        space = situation.space
+        choices = distributions(space)
+        with quiet():
+            study = optuna.create_study(
+                directions=[objective.direction for objective in situation.objectives],
+                sampler=self._build(rng.getrandbits(31), situation.size),
+            )
+            for candidate in situation.history:
+                if not candidate.has_failed(situation.objectives):
+                    study.add_trial(self._trial(candidate, situation, choices, rng))
+
+        def draw() -> Arch:
+            genes = study.ask(dict(choices)).params
+            return space.walk(lambda name, options: _nearest(genes[name], options, space.choices[name].values))
+
+        return [draw] * situation.size
+
+    def _trial(
+        self,
+        candidate: Candidate,
+        situation: Situation,
+        choices: Mapping[str, optuna.distributions.CategoricalDistribution],
+        rng: random.Random,
+    ) -> optuna.trial.FrozenTrial:
+        genes = {name: candidate.arch.get(name, rng.choice(choices[name].choices)) for name in choices}
+        return optuna.create_trial(
+            state=TrialState.COMPLETE,
+            params=genes,
+            distributions=dict(choices),
+            values=[candidate.numbers[objective.name] for objective in situation.objectives],
+            # Where genetic samplers look for the generation; they would otherwise count trials.
+            system_attrs={f'{self.name}:generation': candidate.generation}
+            if candidate.stage == situation.stage
+            else {},
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """See :class:`Sampler`."""
+        return {'type': 'OptunaSampler', 'name': self.name, 'options': dict(self.options)}
+
+
+_GENETIC = (optuna.samplers.BaseGASampler,)
+
+
+def _nearest(wanted: Any, options: Sequence[Value], values: Sequence[Value]) -> Value:
+    place = values.index(wanted)
+    return min(options, key=lambda option: abs(values.index(option) - place))

@@ -1,0 +1,221 @@
+"""The search itself: propose a generation, evaluate what is not stored yet, go on."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from mmhybrid.search.candidate import Candidate, Key
+from mmhybrid.search.errors import StorageError
+from mmhybrid.search.proposals import Estimate, propose
+from mmhybrid.search.report import SearchResult
+from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.storage import StudyStorage
+from mmhybrid.search.team import Team
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import bad_value
+
+Evaluate = Callable[[Arch], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Args:
+        done: Evaluations, those of earlier runs too.
+        budget: Evaluations in all; a search may end before.
+        best: By the first objective, ties by the next; None while all failed.
+    """
+
+    done: int
+    budget: int
+    best: Candidate | None
+
+
+class Watcher(Protocol):
+    """Who wants to know, on rank 0."""
+
+    def on_candidate(self, candidate: Candidate, progress: Progress) -> None:
+        """A candidate is evaluated and stored."""
+
+    def on_message(self, text: str) -> None:
+        """A stage ends early, and why."""
+
+
+class LogWatcher:
+    """One line a candidate, in columns.
+
+    Args:
+        settings: Of the search.
+        logger: Where to.
+    """
+
+    def __init__(self, settings: SearchSettings, logger: logging.Logger) -> None:
+        self._objectives = settings.objectives
+        self._costs = list(dict.fromkeys(constraint.name for constraint in settings.constraints))
+        self._logger = logger
+
+    def on_candidate(self, candidate: Candidate, progress: Progress) -> None:
+        """See :class:`Watcher`."""
+        first = self._objectives[0].name
+        best = 'none' if progress.best is None else f'{progress.best.numbers[first]:.4g}'
+        names = list(dict.fromkeys([*(objective.name for objective in self._objectives), *self._costs]))
+        columns = [
+            f'{progress.done:>{len(str(progress.budget))}}/{progress.budget}',
+            f'{candidate.stage} {candidate.generation:>2}.{candidate.index:<3}',
+            *(f'{name} {candidate.numbers[name]:>8.4g}' for name in names),
+            f'best {best:>8}',
+            f'tries {candidate.tries}',
+        ]
+        self._logger.info('  '.join(columns))
+
+    def on_message(self, text: str) -> None:
+        """See :class:`Watcher`."""
+        self._logger.info(text)
+
+
+class Searcher:
+    """Runs a search, or what is left of it.
+
+    Args:
+        settings: What to search.
+        estimate: Costs of an arch; pure, fast, called before the evaluation.
+        evaluate: Scores of an arch, the same wherever it is evaluated; ranks evaluate different archs at a time, so it
+            must not wait for other ranks.
+        storage: Where finished candidates go; opened on rank 0 only.
+        team: The ranks.
+        watcher: Who wants to know; None for nobody.
+        poll_seconds: In a shared search, how often to look whether others are done.
+
+    Raises:
+        ValueError: If a shared storage meets several ranks: share it between single processes.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        estimate: Estimate,
+        evaluate: Evaluate,
+        storage: StudyStorage,
+        team: Team | None = None,
+        watcher: Watcher | None = None,
+        poll_seconds: float = 1.0,
+    ) -> None:
+        self.settings = settings
+        self._estimate = estimate
+        self._evaluate = evaluate
+        self._storage = storage
+        self._team = team or Team()
+        self._watcher = watcher
+        self._poll_seconds = poll_seconds
+        self._finished: dict[Key, Candidate] = {}
+        self._best: Candidate | None = None
+        if storage.shared and self._team.world_size > 1:
+            raise bad_value('shared', True, 'False with several ranks')
+
+    def run(self) -> SearchResult:
+        """Search to the end, from where the storage is; every rank returns the same.
+
+        Raises:
+            SearchError: If a stage finds no candidate at all, or the storage does not fit.
+            ValueError: If the settings do not go with the space, the estimates or the metrics.
+        """
+        history: list[Candidate] = []
+        try:
+            self._recall(self._team.lead(self._open))
+            for stage in self.settings.stages:
+                for generation, size in stage.generations():
+                    ask = partial(propose, self.settings, stage, generation, size, history, self._estimate)
+                    proposals, shortage = self._team.lead(ask)
+                    history += proposals if stage.rank_by else self._scored(proposals)
+                    if shortage:
+                        self._say(f'{shortage}; the stage ends')
+                        break
+        finally:
+            self._storage.close()
+        return SearchResult(self.settings, tuple(history))
+
+    def _open(self) -> dict[Key, Candidate]:
+        self._storage.open()
+        return self._storage.load()
+
+    def _scored(self, proposals: Sequence[Candidate]) -> list[Candidate]:
+        """The proposals with their metrics, evaluated where they are not stored."""
+        for proposal in proposals:
+            stored = self._finished.get(proposal.key)
+            if stored is not None and replace(stored, metrics=None) != proposal:
+                raise StorageError(
+                    f'{self._storage.location}: candidate {proposal.key} is another network, or costs something else, '
+                    'than is proposed now; the estimates or the program changed since'
+                )
+        if self._storage.shared:
+            self._evaluate_with_others(proposals)
+        else:
+            self._evaluate_missing(proposals)
+        return [self._finished[proposal.key] for proposal in proposals]
+
+    def _evaluate_missing(self, proposals: Sequence[Candidate]) -> None:
+        """Turn after turn, each rank one candidate; rank 0 stores them in order."""
+        team = self._team
+        missing = [proposal for proposal in proposals if proposal.key not in self._finished]
+        for first in range(0, len(missing), team.world_size):
+            turn = missing[first : first + team.world_size]
+            scored = team.share(partial(self._evaluate_one, turn[team.rank : team.rank + 1]))
+            finished = [candidate for candidate in scored if candidate is not None]
+            team.lead(partial(self._commit, finished))
+            for candidate in finished:
+                self._note(candidate)
+
+    def _commit(self, candidates: Sequence[Candidate]) -> None:
+        for candidate in candidates:
+            self._storage.commit(candidate)
+
+    def _evaluate_with_others(self, proposals: Sequence[Candidate]) -> None:
+        """Whatever no other process works on, until all are stored."""
+        while True:
+            self._recall(self._storage.load())
+            missing = [proposal for proposal in proposals if proposal.key not in self._finished]
+            if not missing:
+                return
+            claim = self._storage.claim(missing)
+            if claim is None:
+                time.sleep(self._poll_seconds)
+                continue
+            ticket, proposal = claim
+            candidate = self._evaluate_one([proposal])
+            assert candidate is not None
+            self._storage.finish(ticket, candidate)
+            self._note(candidate)
+
+    def _evaluate_one(self, proposals: Sequence[Candidate]) -> Candidate | None:
+        """The first of the proposals with its metrics; None if there is none."""
+        if not proposals:
+            return None
+        candidate = proposals[0].evaluated(self._evaluate(proposals[0].arch))
+        candidate.losses(self.settings.objectives)  # raises if one is missing, on the rank that evaluates
+        return candidate
+
+    def _recall(self, stored: Mapping[Key, Candidate]) -> None:
+        for key, candidate in stored.items():
+            if key not in self._finished:
+                self._remember(candidate)
+
+    def _remember(self, candidate: Candidate) -> None:
+        self._finished[candidate.key] = candidate
+        objectives = self.settings.objectives
+        if not candidate.has_failed(objectives) and (
+            self._best is None or candidate.losses(objectives) < self._best.losses(objectives)
+        ):
+            self._best = candidate
+
+    def _note(self, candidate: Candidate) -> None:
+        self._remember(candidate)
+        if self._watcher is not None and self._team.rank == 0:
+            self._watcher.on_candidate(candidate, Progress(len(self._finished), self.settings.budget, self._best))
+
+    def _say(self, text: str) -> None:
+        if self._watcher is not None and self._team.rank == 0:
+            self._watcher.on_message(text)

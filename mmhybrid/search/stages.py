@@ -1,0 +1,235 @@
+"""What a search is: a list of stages, each a part of the space, a sampler and a budget."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mmhybrid.search.candidate import Candidate, ranked
+from mmhybrid.search.constraints import Constraint
+from mmhybrid.search.errors import SearchError
+from mmhybrid.search.pareto import Objective
+from mmhybrid.search.samplers import Evolution, Sampler
+from mmhybrid.space import Arch, SearchSpace, Value
+from mmhybrid.utils.checks import bad_value, check_int, check_list
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Keep some genes as an earlier stage decided them.
+
+    Args:
+        stage: Name of that stage.
+        genes: Patterns of gene names (``blocks.*.num_attn_heads``).
+        rank: Whose genes: 0 for its best network, 1 for the second, ...
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+
+    stage: str
+    genes: tuple[str, ...]
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        check_list('fix.genes', self.genes)
+        check_int('fix.rank', self.rank, 0)
+
+
+@dataclass(frozen=True)
+class Skeletons:
+    """Start from the best networks of an earlier stage that differ in a depth or in the number of stages.
+
+    Args:
+        stage: Name of that stage.
+        count: How many (K).
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+
+    stage: str
+    count: int = 10
+
+    def __post_init__(self) -> None:
+        check_int('skeletons.count', self.count, 1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One leg of a search.
+
+    Args:
+        name: What its candidates are filed under.
+        sampler: What proposes.
+        budget: Candidates in all.
+        population: Candidates of a generation; nothing is proposed before a generation is complete.
+        restrict: The part of the space to look in, as :meth:`SearchSpace.restrict` takes it.
+        space: For a part that ``restrict`` cannot express; each of its networks must be in the search's space.
+        fix: What an earlier stage decided.
+        skeletons: Where to start.
+        rank_by: Rank by this estimate, and evaluate nothing.
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+
+    name: str = 'search'
+    sampler: Sampler = field(default_factory=Evolution)
+    budget: int = 1000
+    population: int = 50
+    restrict: Mapping[str, Value | Sequence[Value]] = field(default_factory=dict)
+    space: SearchSpace | None = None
+    fix: Fix | None = None
+    skeletons: Skeletons | None = None
+    rank_by: Objective | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise bad_value('stage', self.name, 'a name')
+        check_int(f'stage {self.name}.budget', self.budget, 1)
+        check_int(f'stage {self.name}.population', self.population, 1)
+
+    @property
+    def sources(self) -> list[str]:
+        """The earlier stages it builds on."""
+        return [link.stage for link in (self.fix, self.skeletons) if link is not None]
+
+    def generations(self) -> Iterator[tuple[int, int]]:
+        """Number and size of each generation; the last takes what is left of the budget."""
+        for generation, start in enumerate(range(0, self.budget, self.population)):
+            yield generation, min(self.population, self.budget - start)
+
+    def narrow(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> SearchSpace:
+        """Its part of the search's space.
+
+        Args:
+            space: The search's.
+            results: For each earlier stage, its candidates from best to worst.
+
+        Raises:
+            SearchError: If the stage it builds on found too few networks.
+            ValueError: If a gene or value is not in the space.
+        """
+        own = space if self.space is None else self.space
+        if self.restrict:
+            own = own.restrict(self.restrict)
+        if self.fix is None:
+            return own
+        found = results[self.fix.stage]
+        if len(found) <= self.fix.rank:
+            raise SearchError(
+                f'stage {self.name!r} fixes genes of number {self.fix.rank} of stage {self.fix.stage!r}, '
+                f'which ranked only {len(found)} candidates'
+            )
+        patterns, winner = self.fix.genes, found[self.fix.rank].arch
+        fixed = {name: value for name, value in winner.items() if any(fnmatchcase(name, p) for p in patterns)}
+        if not fixed:
+            raise bad_value(f'stage {self.name}.fix.genes', list(patterns), f'a pattern of the genes {sorted(winner)}')
+        return own.restrict(fixed)
+
+    def start(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> list[Arch]:
+        """The networks it starts from: of the earlier stage, the best of each set of depths; ``space`` is the stage's.
+
+        Raises:
+            SearchError: If the earlier stage has none.
+        """
+        if self.skeletons is None:
+            return []
+        chosen: dict[tuple[tuple[str, Value], ...], Arch] = {}
+        for candidate in results[self.skeletons.stage]:
+            arch = candidate.arch
+            if space.contains(arch):
+                depths = tuple((name, value) for name, value in arch.items() if space.choices[name].is_depth)
+                chosen.setdefault(depths, arch)
+        if not chosen:
+            raise SearchError(f'stage {self.name!r} finds no skeleton in stage {self.skeletons.stage!r}')
+        return list(chosen.values())[: self.skeletons.count]
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            'name': self.name,
+            'sampler': self.sampler.to_config(),
+            'budget': self.budget,
+            'population': self.population,
+            'restrict': dict(self.restrict),
+            'space': self.space.to_config() if self.space else None,
+            'fix': asdict(self.fix) if self.fix else None,
+            'skeletons': asdict(self.skeletons) if self.skeletons else None,
+            'rank_by': asdict(self.rank_by) if self.rank_by else None,
+        }
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """All that decides which networks a search proposes, but for what they cost and score.
+
+    Args:
+        space: Where to look.
+        stages: In order.
+        objectives: One or several; names of metrics or estimates.
+        constraints: Bounds on estimates, for all stages.
+        seed: Of everything random.
+        max_tries: Draws for one candidate after which a stage ends for want of new and allowed networks; after the
+            first 20 every other one is random, whatever the sampler.
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+
+    space: SearchSpace
+    stages: Sequence[Stage]
+    objectives: Sequence[Objective]
+    constraints: Sequence[Constraint] = ()
+    seed: int = 0
+    max_tries: int = 1000
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise bad_value('stages', names, 'at least one, with names that differ')
+        if all(stage.rank_by for stage in self.stages):
+            raise bad_value('stages', names, 'at least one without rank_by, that evaluates')
+        for place, stage in enumerate(self.stages):
+            for source in stage.sources:
+                if source not in names[:place]:
+                    raise bad_value(f'stage {stage.name}', source, f'an earlier stage, one of {names[:place]}')
+        objectives = [objective.name for objective in self.objectives]
+        if not objectives or len(set(objectives)) < len(objectives):
+            raise bad_value('objectives', objectives, 'at least one, with names that differ')
+        check_int('seed', self.seed, 0)
+        check_int('max_tries', self.max_tries, 1)
+
+    @property
+    def budget(self) -> int:
+        """Evaluations in all."""
+        return sum(stage.budget for stage in self.stages if stage.rank_by is None)
+
+    def objectives_of(self, stage: Stage) -> Sequence[Objective]:
+        """What the candidates of a stage are ranked by."""
+        return self.objectives if stage.rank_by is None else (stage.rank_by,)
+
+    def results(self, history: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+        """The candidates of each stage, from best to worst."""
+        return {
+            stage.name: ranked([c for c in history if c.stage == stage.name], self.objectives_of(stage))
+            for stage in self.stages
+        }
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON, the same before and after a round through text."""
+        config: dict[str, Any] = json.loads(
+            json.dumps(
+                {
+                    'space': self.space.to_config(),
+                    'stages': [stage.to_config() for stage in self.stages],
+                    'objectives': [asdict(objective) for objective in self.objectives],
+                    'constraints': [asdict(constraint) for constraint in self.constraints],
+                    'seed': self.seed,
+                    'max_tries': self.max_tries,
+                }
+            )
+        )
+        return config

@@ -1,0 +1,395 @@
+"""Finished candidates on disk or in a database, in Optuna's format."""
+
+import fcntl
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from mmhybrid.search.candidate import Candidate, Key
+from mmhybrid.search.errors import StorageError
+from mmhybrid.search.optuna_tools import distributions, quiet
+from mmhybrid.search.stages import SearchSettings
+from mmhybrid.space import SearchSpace
+
+FILE_NAME = 'search.journal'
+SETTINGS = 'settings'
+CANDIDATE = 'candidate'
+CLAIM = 'claim'
+CHECKSUM = 'checksum'
+RETRIES = 3
+LINE_START = b'{"op_code":'
+
+T = TypeVar('T')
+
+
+class StudyStorage:
+    """One search's study: its settings, and a trial for each finished candidate.
+
+    The default is Optuna's journal, one appended line a candidate: a process killed while it writes leaves half a
+    line at the end, which the next writer cuts off; anything else that is not as written is reported and left alone.
+    Trials hold the genes as categorical parameters and the objectives as values; all else is in the user attribute
+    ``candidate``.
+
+    Args:
+        location: A journal file, or an SQLAlchemy URL (``sqlite:///search.db``, ``postgresql://...``).
+        settings: Of the search; a study with others is refused.
+        resume: Go on with a study that exists. Without it, that is an error.
+        shared: Whether other processes search in the same study at the same time; joining one needs no ``resume``.
+        study_name: Which of the studies at ``location``.
+        claim_hours: In a shared search, after how long an unfinished candidate may be taken over.
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        settings: SearchSettings,
+        resume: bool = False,
+        shared: bool = False,
+        study_name: str = 'search',
+        claim_hours: float = 1.0,
+    ) -> None:
+        self.location = str(location)
+        self.shared = shared
+        self._settings = settings
+        self._resume = resume
+        self._study_name = study_name
+        self._claim_age = timedelta(hours=claim_hours)
+        self._distributions = distributions(settings.space)
+        self._journal: _Journal | None = None
+        self._storage: BaseStorage | None = None
+        self._study: optuna.Study | None = None
+
+    def open(self) -> None:
+        """Open it, and write the settings of a new search.
+
+        Raises:
+            StorageError: If it is damaged, in use, holds other settings, or exists and ``resume`` is not set.
+        """
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others have it; it can be opened again."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._storage is not None:
+            self._storage.remove_session()
+        self._journal = self._storage = self._study = None
+
+    def _open(self) -> None:
+        if '://' in self.location:
+            self._storage = self._connect()
+        else:
+            self._journal = _Journal(Path(self.location), self.shared)
+            self._storage = _understood(self.location, self._journal.storage)
+        config = self._settings.to_config()
+        exists, stored = _stored_settings(self._storage, self.location, self._study_name)
+        if stored is not None and not (self._resume or self.shared):
+            raise StorageError(
+                f'{self.location} holds a search already: resume it, or choose another work directory or storage'
+            )
+        if stored is not None and (difference := first_difference(stored, config)):
+            raise StorageError(f'{self.location} holds a search with other settings: {difference}')
+        with quiet():
+            if not exists:
+                directions = [objective.direction for objective in self._settings.objectives]
+                # another process of a shared search may have been faster
+                optuna.create_study(
+                    storage=self._storage, study_name=self._study_name, directions=directions, load_if_exists=True
+                )
+            self._study = optuna.load_study(storage=self._storage, study_name=self._study_name)
+        if stored is None:
+            self._study.set_user_attr(SETTINGS, config)
+
+    def _connect(self) -> BaseStorage:
+        # Processes that begin together in an empty database trip over each other's new tables; later they are there.
+        for _ in range(RETRIES if self.shared else 0):
+            try:
+                return _understood(self.location, optuna.storages.get_storage, self.location)
+            except StorageError:
+                time.sleep(1)
+        return _understood(self.location, optuna.storages.get_storage, self.location)
+
+    def load(self) -> dict[Key, Candidate]:
+        """All finished candidates.
+
+        Raises:
+            StorageError: If one is not as it was written.
+        """
+        assert self._study is not None
+        return _load(self._study, self.location, self._settings.space)
+
+    def commit(self, candidate: Candidate) -> None:
+        """Write a finished candidate at once; it survives the end of the process from here on."""
+        assert self._study is not None
+        failed = candidate.has_failed(self._settings.objectives)
+        self._study.add_trial(
+            optuna.create_trial(
+                state=TrialState.FAIL if failed else TrialState.COMPLETE,
+                values=None if failed else self._values(candidate),
+                user_attrs={CANDIDATE: _record(candidate)},
+                **self._genes(candidate),
+            )
+        )
+
+    # Searches that several processes share
+
+    def claim(self, proposals: Sequence[Candidate]) -> tuple[int, Candidate] | None:
+        """Reserve one of the candidates for this process; None if others work on all of them.
+
+        Returns:
+            A ticket for :meth:`finish`, and the candidate.
+        """
+        assert self._storage is not None
+        taken = self._claims()
+        for proposal in proposals:
+            if proposal.key in taken:
+                continue
+            template = optuna.create_trial(
+                state=TrialState.RUNNING, user_attrs={CLAIM: list(proposal.key)}, **self._genes(proposal)
+            )
+            ticket = self._storage.create_new_trial(self._study_id, template_trial=template)
+            # Others may have claimed it since; the storage has put one of them first.
+            number = self._storage.get_trial_number_from_id(ticket)
+            taken = self._claims()
+            if taken.get(proposal.key, number) == number:
+                return ticket, proposal
+            self._storage.set_trial_state_values(ticket, TrialState.FAIL)
+        return None
+
+    def finish(self, ticket: int, candidate: Candidate) -> None:
+        """Write the candidate that was claimed."""
+        assert self._storage is not None
+        failed = candidate.has_failed(self._settings.objectives)
+        self._storage.set_trial_user_attr(ticket, CANDIDATE, _record(candidate))
+        state = TrialState.FAIL if failed else TrialState.COMPLETE
+        self._storage.set_trial_state_values(ticket, state, None if failed else self._values(candidate))
+
+    def _claims(self) -> dict[Key, int]:
+        """For each candidate that is finished or in work, the number of the first trial that claims it."""
+        assert self._study is not None
+        oldest = datetime.now() - self._claim_age
+        claims: dict[Key, int] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            is_alive = trial.datetime_start is not None and trial.datetime_start > oldest
+            if CLAIM in trial.user_attrs and (
+                CANDIDATE in trial.user_attrs or (not trial.state.is_finished() and is_alive)
+            ):
+                stage, generation, index = trial.user_attrs[CLAIM]
+                claims.setdefault((stage, generation, index), trial.number)
+        return claims
+
+    @property
+    def _study_id(self) -> int:
+        assert self._storage is not None
+        return self._storage.get_study_id_from_name(self._study_name)
+
+    # Between candidates and trials
+
+    def _genes(self, candidate: Candidate) -> dict[str, Any]:
+        return {
+            'params': dict(candidate.arch),
+            'distributions': {name: self._distributions[name] for name in candidate.arch},
+        }
+
+    def _values(self, candidate: Candidate) -> list[float]:
+        return [candidate.numbers[objective.name] for objective in self._settings.objectives]
+
+
+def read_study(
+    location: str | Path, build: Callable[[dict[str, Any]], SearchSettings], study_name: str = 'search'
+) -> tuple[SearchSettings, list[Candidate]]:
+    """What a study holds, for reports; a search may go on writing to it meanwhile.
+
+    Args:
+        location: See :class:`StudyStorage`.
+        build: Makes settings of what :meth:`SearchSettings.to_config` gave.
+        study_name: See :class:`StudyStorage`.
+
+    Returns:
+        The settings, and the finished candidates in the order of the search.
+
+    Raises:
+        StorageError: If there is no such study, or it is damaged.
+    """
+    location = str(location)
+    if '://' in location:
+        storage = _understood(location, optuna.storages.get_storage, location)
+    else:
+        if not Path(location).is_file():
+            raise StorageError(f'{location}: no such file')
+        _check_lines(Path(location))
+        storage = _understood(location, JournalStorage, JournalFileBackend(location))
+    _, config = _stored_settings(storage, location, study_name)
+    if config is None:
+        raise StorageError(f'{location} holds no search')
+    settings = build(config)
+    study = _understood(location, optuna.load_study, storage=storage, study_name=study_name)
+    places = {stage.name: place for place, stage in enumerate(settings.stages)}
+    candidates = _load(study, location, settings.space).values()
+    return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
+
+
+def _stored_settings(storage: BaseStorage, location: str, study_name: str) -> tuple[bool, dict[str, Any] | None]:
+    """Whether there is the study, and its settings; None if its first process ended before it wrote them."""
+    for study in _understood(location, storage.get_all_studies):
+        if study.study_name == study_name:
+            settings: dict[str, Any] | None = study.user_attrs.get(SETTINGS)
+            if settings is None and storage.get_n_trials(study._study_id):
+                raise StorageError(f'{location}: study {study_name!r} is not one of this program')
+            return True, settings
+    return False, None
+
+
+def _load(study: optuna.Study, location: str, space: SearchSpace) -> dict[Key, Candidate]:
+    finished = (TrialState.COMPLETE, TrialState.FAIL)
+    candidates: dict[Key, Candidate] = {}
+    for trial in _understood(location, study.get_trials, deepcopy=False, states=finished):
+        if CANDIDATE in trial.user_attrs:
+            candidate = _read(trial, location, space)
+            candidates.setdefault(candidate.key, candidate)
+    return candidates
+
+
+def _read(trial: FrozenTrial, location: str, space: SearchSpace) -> Candidate:
+    record = trial.user_attrs[CANDIDATE]
+    try:
+        arch = space.canonical(trial.params)
+        candidate = Candidate(arch=arch, **{name: value for name, value in record.items() if name != CHECKSUM})
+        is_sound = record[CHECKSUM] == _record(candidate)[CHECKSUM] and len(arch) == len(trial.params)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        is_sound = False
+    if not is_sound:
+        raise _damaged(location, f'trial {trial.number} is not as it was written')
+    return candidate
+
+
+def _record(candidate: Candidate) -> dict[str, Any]:
+    """All but the genes, which are the trial's parameters, with a checksum of everything."""
+    record: dict[str, Any] = {
+        'stage': candidate.stage,
+        'generation': candidate.generation,
+        'index': candidate.index,
+        'estimates': dict(candidate.estimates),
+        'metrics': dict(candidate.metrics or {}),
+        'tries': candidate.tries,
+        'rejected': dict(candidate.rejected),
+    }
+    text = json.dumps([record, dict(candidate.arch)], sort_keys=True)
+    return {**record, CHECKSUM: zlib.crc32(text.encode())}
+
+
+class _Journal:
+    """The journal file, held open so that no second search writes to it unless both share it."""
+
+    def __init__(self, path: Path, shared: bool) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise StorageError(f'{path}: another process searches in it; wait for its end, or share it') from None
+        try:
+            _check_lines(path)
+        except StorageError:
+            os.close(self._file)
+            raise
+
+    def storage(self) -> BaseStorage:
+        """Optuna's storage on it."""
+        return JournalStorage(JournalFileBackend(str(self._path), lock_obj=_KernelLock(str(self._path))))
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._file)
+
+
+class _KernelLock(JournalFileOpenLock):
+    """The lock of an append, which the system releases when its holder dies; Optuna's own wait 30 s then."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._path = path
+        self._held = -1
+
+    def acquire(self) -> bool:
+        """Wait for it, and cut off what a holder that died left unfinished."""
+        self._held = os.open(f'{self._path}.flock', os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        _cut_unfinished_line(Path(self._path))
+        return True
+
+    def release(self) -> None:
+        """Let the next one in."""
+        os.close(self._held)
+
+
+def _check_lines(path: Path) -> None:
+    """Raise StorageError unless the file is a journal, but for an unfinished last line."""
+    with path.open('rb') as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b'\n'):
+                is_sound = line[: len(LINE_START)] == LINE_START[: len(line)]
+            else:
+                try:
+                    is_sound = line.startswith(LINE_START) and isinstance(json.loads(line), dict)
+                except ValueError:
+                    is_sound = False
+            if not is_sound:
+                raise _damaged(str(path), f'line {number} is not as it was written')
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    with path.open('rb+') as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b'\n':
+            file.seek(0)
+            file.truncate(file.read().rfind(b'\n') + 1)
+
+
+def _damaged(location: str, what: str) -> StorageError:
+    return StorageError(f'{location} is damaged: {what}; it was left untouched, restore it or start a new search')
+
+
+def _understood(location: str, action: Callable[..., T], *args: Any, **options: Any) -> T:
+    """What a call of Optuna returns; anything it stumbles over in a storage that we can open is damage."""
+    try:
+        with quiet():
+            return action(*args, **options)
+    except OSError:
+        raise
+    except Exception as error:
+        detail = (str(error) or type(error).__name__).splitlines()[0]
+        raise StorageError(f'{location} cannot be read, it is damaged or not reachable: {detail}') from error
+
+
+def first_difference(stored: object, now: object, path: str = '') -> str:
+    """Where two pieces of JSON differ first, in words; empty if nowhere."""
+    if isinstance(stored, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*stored, *now]):
+            place = f'{path}.{name}' if path else name
+            if difference := first_difference(stored.get(name), now.get(name), place):
+                return difference
+        return ''
+    if isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
+        pairs = enumerate(zip(stored, now, strict=True))
+        return next((text for i, (a, b) in pairs if (text := first_difference(a, b, f'{path}[{i}]'))), '')
+    return '' if stored == now else f'{path} was {json.dumps(stored)}, now {json.dumps(now)}'

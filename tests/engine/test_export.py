@@ -1,0 +1,84 @@
+"""An exported network computes what the model computes."""
+
+import pytest
+import torch
+
+from mmhybrid.engine import export
+from mmhybrid.engine.export import export_model
+from mmhybrid.models.backbones.autovit import AutoViT
+
+ARCH = {
+    'stem_width': 8,
+    'conv_widths': [8, 8, 16],
+    'conv_depths': [1, 1, 1],
+    'embed_dims': [16, 16, 32],
+    'depths': [1, 1, 1],
+    'num_heads': [1, 2, 1],
+    'mlp_ratios': [1.5, 2, 2],
+}
+SHAPE = (1, 3, 64, 64)
+
+
+class Logits(torch.nn.Module):
+    """A backbone and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = AutoViT(ARCH)
+        self.head = torch.nn.Linear(6 * 16, 5)
+
+    def forward(self, x):
+        """Images -> logits."""
+        return self.head(self.backbone(x)[-1].mean((2, 3)))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Logits().eval()
+
+
+def run_onnx(path, images):
+    runtime = pytest.importorskip('onnxruntime')
+    session = runtime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return torch.from_numpy(session.run(None, {'images': images.numpy()})[0])
+
+
+RUN = {
+    'onnx': run_onnx,
+    'torchscript': lambda path, images: torch.jit.load(str(path))(images),
+    'exported': lambda path, images: torch.export.load(path).module()(images),
+}
+
+
+@pytest.mark.parametrize('file_format', RUN)
+def test_same_output(network, tmp_path, file_format):
+    path, images = tmp_path / 'network.file', torch.rand(SHAPE)
+    export_model(network, SHAPE, path, file_format)
+    with torch.no_grad():
+        expected = network(images)
+        torch.testing.assert_close(RUN[file_format](path, images), expected, rtol=1e-3, atol=1e-4)
+    assert [file.name for file in tmp_path.iterdir()] == ['network.file']
+
+
+def test_missing_package_is_named(network, tmp_path, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(export, 'import_module', missing)
+    with pytest.raises(ValueError, match='format coreml needs the package coremltools: pip install coremltools'):
+        export_model(network, SHAPE, tmp_path / 'network.mlpackage', 'coreml')
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('shape', 'name', 'file_format', 'word'),
+    [
+        (SHAPE, 'a.onnx', 'gif', 'format'),
+        ((3, 64, 64), 'a.onnx', 'onnx', 'input_shape'),
+        (SHAPE, 'none/a.onnx', 'onnx', 'folder'),
+    ],
+)
+def test_wrong_arguments(network, tmp_path, shape, name, file_format, word):
+    with pytest.raises(ValueError, match=word):
+        export_model(network, shape, tmp_path / name, file_format)

@@ -1,0 +1,102 @@
+"""Figures of accuracy follow from their definitions; measuring and drawing work on a small space."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kendalltau
+from torch import nn
+
+from mmhybrid.estimation import accuracy as judge
+from mmhybrid.estimation.breakdown import KINDS, operator_breakdown
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.profiler import Plan, profile
+from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.space import Arch, GLiTSpace
+
+BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32}
+
+
+def test_kendall_tau_is_scipys():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(6, size=(2, 15)).astype(float)
+        assert judge.kendall_tau(a, b) == pytest.approx(kendalltau(a, b).statistic)
+    assert judge.kendall_tau(np.ones(3), np.arange(3.0)) == 0
+
+
+def test_accuracy_figures():
+    measured = np.array([10.0, 20.0, 30.0, 40.0])
+    figures = judge.accuracy(np.array([10.5, 25.0, 30.0, 20.0]), measured)
+    assert figures['within_10pct'] == 0.5
+    assert figures['mape'] == pytest.approx((0.05 + 0.25 + 0 + 0.5) / 4)
+    assert figures['bias'] == pytest.approx((0.05 + 0.25 + 0 - 0.5) / 4)
+    assert figures['kendall_tau'] == pytest.approx(2 / 6)
+    assert figures['kendall_tau_low'] <= figures['kendall_tau'] <= figures['kendall_tau_high']
+    perfect = judge.accuracy(measured, measured)
+    assert (perfect['within_10pct'], perfect['mape'], perfect['kendall_tau']) == (1, 0, 1)
+
+
+def test_held_out_networks_are_new(tmp_path):
+    space = GLiTSpace(embed_dims=24, num_blocks=3, level='attention')
+    costs = PartCosts(space, BACKBONE, 32, 5)
+    device = Device.here('cpu', 'eager', 'float32', 1, torch.get_num_threads())
+    plan = Plan(networks=9, repeats=2, warmup=0)
+    table = profile(costs, device, plan, tmp_path / 'table.json')
+    held_out = judge.measure_held_out(costs, table, 4, plan)
+    assert len(set(held_out.archs)) == 4
+    assert not set(held_out.archs) & {Arch(m.arch) for m in table.measurements}
+    assert (held_out.milliseconds > 0).all()
+    assert (held_out.drift > 0).all()
+    estimator = Estimator(space, BACKBONE, 32, 5, table)
+    alone = judge.parts_alone(costs, table, held_out.archs, plan)
+    line = judge.macs_line(estimator, table.measurements, held_out.archs)
+    assert np.isfinite(line).all()
+    assert (alone > 0).all()
+    judge.scatter(tmp_path / 'plot.png', held_out.milliseconds, {'alone': alone, 'line': line}, 'title')
+    assert (tmp_path / 'plot.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_held_out_needs_enough_networks(tmp_path):
+    space = GLiTSpace(embed_dims=24, num_blocks=1, level='attention')
+    costs = PartCosts(space, BACKBONE, 32, 5)
+    with pytest.raises(ValueError, match='no 99 networks'):
+        judge._new_networks(costs, 32, 99, {space.sample(random.Random(0))}, 0)
+
+
+def test_macs_line_is_a_line():
+    space = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
+    estimator = Estimator(space, BACKBONE, 32)
+    rng = random.Random(0)
+    archs = [space.sample(rng) for _ in range(6)]
+    measurements = [judge.Measurement(dict(a), 3 * estimator(a).macs_m + 2, 0.1, 1) for a in archs]
+    line = judge.macs_line(estimator, measurements, [space.largest()])
+    assert line[0] == pytest.approx(3 * estimator(space.largest()).macs_m + 2)
+
+
+def test_breakdown_names_the_kinds():
+    times = operator_breakdown(AutoViT('xxs'), torch.rand(1, 3, 64, 64), runs=2)
+    assert set(times) == set(KINDS)
+    assert all(value > 0 for value in times.values())
+
+
+def test_breakdown_tells_linear_layers_apart():
+    class Attention(nn.Module):
+        """A linear layer within attention."""
+
+        def __init__(self):
+            super().__init__()
+            self.proj = nn.Linear(8, 8)
+
+        def forward(self, x):
+            """Any shape."""
+            return self.proj(x)
+
+    inside = operator_breakdown(Attention(), torch.rand(2, 8), runs=2)
+    outside = operator_breakdown(nn.Linear(8, 8), torch.rand(2, 8), runs=2)
+    assert inside['attention'] > 0 == inside['mlp']
+    assert outside['mlp'] > 0 == outside['attention']
+    assert math.isclose(inside['convolution'], 0)

@@ -1,0 +1,139 @@
+"""Tables are sums of entries, survive a file, and say what is wrong with them."""
+
+import json
+import math
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
+from mmhybrid.space import AutoViTSpace, GLiTSpace
+
+BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 64}
+SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
+
+
+@pytest.fixture(scope='module')
+def costs():
+    return PartCosts(SPACE, BACKBONE, 64, None)
+
+
+@pytest.fixture
+def table(costs):
+    keys = {part.key for arch in (SPACE.smallest(), SPACE.largest()) for part in costs.parts(arch)}
+    entries = {key: Entry(2.0, 0.5, 10) for key in keys}
+    device = Device.here('cpu', 'eager', 'float32', 1, 1)
+    measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
+    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, entries, (measured,))
+
+
+def test_latency_is_the_sum_of_the_parts(table):
+    cost = Estimator(SPACE, BACKBONE, 64, latency=table)(SPACE.largest())
+    # network, stem, two equal blocks of attention and FFN
+    assert cost.latency_ms == pytest.approx(6 * 2.0)
+    variance = 2 * 0.5**2 + 4 * 0.5**2 + (0.1 * 12) ** 2
+    assert cost.latency_upper_ms == pytest.approx(12 + 1.645 * math.sqrt(variance))
+
+
+def test_unmeasured_part_is_named(table):
+    arch = {**SPACE.largest(), 'blocks.1.qkv_ratio': 1}
+    with pytest.raises(ValueError, match=r'attention d=48 heads=3/3 ratio=1\.0 .*not measured'):
+        Estimator(SPACE, BACKBONE, 64, latency=table)(arch)
+
+
+def test_fallback_fills_and_is_flagged(table):
+    model = AnalyticLatency(NOMINAL)
+    arch = {**SPACE.largest(), 'blocks.1.qkv_ratio': 1}
+    filled = table.with_fallback(model)
+    cost = Estimator(SPACE, BACKBONE, 64, latency=filled)(arch)
+    assert len(filled.filled) == 1
+    assert 'ratio=1.0' in next(iter(filled.filled))
+    assert table.filled == set()
+    alone = Estimator(SPACE, BACKBONE, 64, latency=model)(arch)
+    assert 10 < cost.latency_ms < 10 + alone.latency_ms
+
+
+def test_file_keeps_everything(table, tmp_path):
+    table.save(tmp_path / 'table.json')
+    assert LatencyTable.load(tmp_path / 'table.json') == table
+    assert [path.name for path in tmp_path.iterdir()] == ['table.json']
+
+
+def edit(path, change):
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+
+
+def set_in_first_entry(name, value):
+    def change(raw):
+        next(iter(raw['entries'].values()))[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('change', 'word'),
+    [
+        (set_in_first_entry('ms', -1.0), r'ms: got -1\.0'),
+        (set_in_first_entry('ms', None), 'ms: got None'),
+        (set_in_first_entry('spread', float('nan')), 'spread: got nan'),
+        (set_in_first_entry('repeats', 0), 'repeats: got 0'),
+        (lambda raw: next(iter(raw['entries'].values())).pop('ms'), 'missing ms'),
+        (lambda raw: raw.pop('residual'), 'missing residual'),
+        (lambda raw: raw.update(colour='red'), 'surplus colour'),
+        (lambda raw: raw.update(entries={}), 'entries'),
+        (lambda raw: raw.update(format=0), 'format: got 0'),
+        (lambda raw: raw['device'].update(threads=0), 'device.threads: got 0'),
+        (lambda raw: raw['device'].update(backend='magic'), 'device.backend'),
+        (lambda raw: raw['measurements'][0].update(ms=-3.0), 'measurements'),
+    ],
+)
+def test_wrong_files(table, tmp_path, change, word):
+    path = tmp_path / 'table.json'
+    table.save(path)
+    edit(path, change)
+    with pytest.raises(ValueError, match=word) as error:
+        LatencyTable.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_truncated_and_missing_files(table, tmp_path):
+    path = tmp_path / 'table.json'
+    table.save(path)
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(ValueError, match='truncated'):
+        LatencyTable.load(path)
+    path.write_text('[]')
+    with pytest.raises(ValueError, match='not a JSON object'):
+        LatencyTable.load(path)
+    with pytest.raises(ValueError, match='does not exist'):
+        LatencyTable.load(tmp_path / 'none.json')
+
+
+def test_table_of_another_space(table):
+    table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
+    table.check_fits(SPACE.restrict({'blocks.*.mlp_ratio': [2, 6]}), BACKBONE, input_size=64, num_classes=None)
+    with pytest.raises(ValueError, match='measured for GLiTSpace, not for AutoViTSpace'):
+        table.check_fits(AutoViTSpace(), BACKBONE)
+    wider = GLiTSpace(embed_dims=96, num_blocks=2)
+    with pytest.raises(ValueError, match=r'another space.*stem width=96'):
+        table.check_fits(wider, BACKBONE, input_size=64, num_classes=None)
+    with pytest.raises(ValueError, match='input_size 64, not 32'):
+        table.check_fits(SPACE, BACKBONE, input_size=32, num_classes=None)
+    with pytest.raises(ValueError, match='backbone'):
+        table.check_fits(SPACE, {'type': 'mmhybrid.GLiT'}, input_size=64, num_classes=None)
+
+
+def test_device_mismatch_warns(table):
+    elsewhere = replace(table, device=replace(table.device, name='Abacus', versions={'torch': '0.1'}))
+    with pytest.warns(UserWarning, match='Abacus'), pytest.warns(UserWarning, match=torch.__version__.split('+')[0]):
+        elsewhere.warn_if_elsewhere()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        table.warn_if_elsewhere()

@@ -1,0 +1,181 @@
+"""The design and the fit find known latencies again; measuring survives interruptions."""
+
+import json
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmhybrid.estimation import profiler
+from mmhybrid.estimation.backends import BACKENDS, Backend
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.latency_table import LatencyTable, Measurement
+from mmhybrid.estimation.profiler import (
+    Plan,
+    build_table,
+    choose_networks,
+    count_matrix,
+    part_keys,
+    profile,
+    settle,
+    steady,
+)
+from mmhybrid.space import Arch, AutoViTSpace, GLiTSpace
+
+AUTOVIT = {'type': 'mmhybrid.AutoViT'}
+DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
+TINY = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
+TINY_BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32, 'patch_size': 16}
+
+
+@pytest.fixture(scope='module')
+def xxs():
+    """The XXS space at one resolution, and networks that nobody has measured."""
+    costs = PartCosts(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
+    rng = random.Random(5)
+    return costs, [costs.space.sample(rng) for _ in range(200)]
+
+
+def test_fewer_than_100_networks_cover_xxs(xxs):
+    costs, others = xxs
+    archs = choose_networks(costs, 256, Plan())
+    assert len(set(archs)) == len(archs) < 100
+    assert set(part_keys(costs, others)) <= set(part_keys(costs, archs))
+    assert archs == choose_networks(costs, 256, Plan())
+
+
+def simulate(costs, archs, seed, noise):
+    """Networks whose parts take what the prior says times a factor for the kind and one for the part."""
+    keys = part_keys(costs, archs)
+    kinds = sorted({key.partition(' ')[0] for key in keys})
+    by_kind = dict(zip(kinds, np.random.default_rng(0).uniform(0.4, 2.5, len(kinds)), strict=True))
+    own = {key: random.Random(key).uniform(0.8, 1.25) for key in keys}
+    truth = profiler.prior_latencies(costs, keys, 1) * [7 * by_kind[k.partition(' ')[0]] * own[k] for k in keys]
+    exact = count_matrix(costs, archs, keys) @ truth
+    return exact * np.random.default_rng(seed).normal(1, noise, len(archs))
+
+
+def test_fit_predicts_networks_it_has_not_seen(xxs):
+    costs, others = xxs
+    archs = choose_networks(costs, 256, Plan(networks=60))
+    times = simulate(costs, [*archs, *others], 1, 0.02)
+    measurements = [Measurement(dict(arch), ms, 0.02 * ms, 20) for arch, ms in zip(archs, times, strict=False)]
+    table = build_table(costs, measurements, DEVICE)
+    estimator = Estimator(costs.space, AUTOVIT, None, 1000, table)
+    estimates = [estimator(arch) for arch in others]
+    truth = simulate(costs, [*archs, *others], 1, 0.0)[len(archs) :]
+    errors = np.array([cost.latency_ms for cost in estimates]) / truth - 1
+    assert np.abs(errors).mean() < 0.02
+    below = [actual <= cost.latency_upper_ms for cost, actual in zip(estimates, truth, strict=True)]
+    assert np.mean(below) > 0.95
+
+
+def test_single_parts_are_found(xxs):
+    costs, _ = xxs
+    archs = choose_networks(costs, 256, Plan())
+    times = simulate(costs, archs, 1, 0.0)
+    table = build_table(costs, [Measurement(dict(a), ms, 1e-3, 20) for a, ms in zip(archs, times, strict=True)], DEVICE)
+    keys = [key for key in table.entries if key.startswith('attention')]
+    exact = profiler.prior_latencies(costs, keys, 1) * 7
+    ratios = np.array([table.entries[key].ms for key in keys]) / exact
+    own = np.array([random.Random(key).uniform(0.8, 1.25) for key in keys])
+    factor = np.median(ratios / own)
+    assert np.abs(ratios / (own * factor) - 1).mean() < 0.1
+
+
+def test_median_ignores_outliers():
+    ms, spread, kept = settle(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
+    assert ms == pytest.approx(10)
+    assert kept == 5
+    assert 0 < spread < 0.2
+    assert settle(np.full(4, 3.0)) == (3.0, 0.0, 4)
+
+
+class Sleeper(Backend):
+    """Every network takes 1 ms; running breaks off at the limit."""
+
+    built = 0
+    runs = 0
+    limit = 10**9
+
+    def build(self, network, images):
+        Sleeper.built += 1
+        return self.run
+
+    def run(self):
+        Sleeper.runs += 1
+        if Sleeper.runs == Sleeper.limit:
+            raise KeyboardInterrupt
+        time.sleep(1e-3)
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    monkeypatch.setitem(BACKENDS, 'sleep', Sleeper)
+    monkeypatch.setattr(profiler, 'GROUP_PARAMS', 40_000)
+    monkeypatch.setattr(profiler, 'CANDIDATES', 30)
+    Sleeper.built = Sleeper.runs = 0
+    Sleeper.limit = 10**9
+    return replace(DEVICE, backend='sleep')
+
+
+@pytest.fixture
+def tiny():
+    return PartCosts(TINY, TINY_BACKBONE, 32, 5)
+
+
+def test_profile_writes_a_table(tiny, sleeping, tmp_path):
+    path = tmp_path / 'table.json'
+    table = profile(tiny, sleeping, Plan(networks=5, repeats=3, warmup=1), path)
+    assert LatencyTable.load(path) == table
+    assert [file.name for file in tmp_path.iterdir()] == ['table.json']
+    assert len(table.measurements) == 5
+    assert all(measurement.ms > 1 for measurement in table.measurements)
+    table.check_fits(TINY, TINY_BACKBONE, input_size=32, num_classes=5)
+    assert table.entries[f'network side={32}'].repeats >= 5
+
+
+def test_groups_share_the_first_network(tiny, sleeping):
+    archs = choose_networks(tiny, 32, Plan(networks=6))
+    groups = profiler.split_groups(tiny, archs)
+    assert len(groups) > 1
+    assert all(group[0] == archs[0] for group in groups)
+    assert [archs[0], *(arch for group in groups for arch in group[1:])] == archs
+
+
+def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
+    path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)
+    first = len(profiler.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
+    Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
+    with pytest.raises(KeyboardInterrupt):
+        profile(tiny, sleeping, plan, path)
+    timed = json.loads((tmp_path / 'table.json.partial').read_text())['timed']['32']
+    assert [len(rounds) for rounds in timed if rounds] == [2]
+    with pytest.raises(ValueError, match='another space, device or plan'):
+        profile(tiny, sleeping, replace(plan, repeats=4), path)
+    Sleeper.runs, Sleeper.limit = 0, 10**9
+    table = profile(tiny, sleeping, plan, path)
+    groups = [len(group) for group in profiler.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
+    assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]))  # a warm-up each, then the rounds that were left
+    assert not (tmp_path / 'table.json.partial').exists()
+
+
+def test_speed_of_the_machine_drops_out():
+    usual = np.array([[10.0], [20.0], [35.0]])
+    speed = np.array([[1.0, 1.0, 2.0, 1.5, 1.0]])
+    assert steady(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
+
+
+def test_eager_backend_runs_the_network(tiny, tmp_path):
+    table = profile(tiny, DEVICE, Plan(networks=2, repeats=2, warmup=0), tmp_path / 'table.json')
+    cost = Estimator(TINY, TINY_BACKBONE, 32, 5, table)(TINY.largest())
+    assert 0 < cost.latency_ms < cost.latency_upper_ms
+
+
+@pytest.mark.parametrize(('field', 'value'), [('networks', 1), ('repeats', 0), ('warmup', -1)])
+def test_wrong_plans(field, value):
+    with pytest.raises(ValueError, match=field):
+        Plan(**{field: value})

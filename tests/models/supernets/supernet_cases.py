@@ -1,0 +1,192 @@
+"""The supernets under test: every space, at reduced and at full size."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.backbones.glit import PRESETS
+from mmhybrid.models.supernets import Supernet
+from mmhybrid.registry import MODELS
+from mmhybrid.space import Arch
+from mmhybrid.space.autovit import TABLES
+
+TINY_DISTRIBUTION = [block['num_attn_heads'] for block in PRESETS['tiny']['blocks']]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A supernet, and the size of images that reaches every tap of its kernels."""
+
+    name: str
+    space: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    separate: tuple[str, ...] = ()
+    image_size: int = 64
+
+    def build(self, **backbone: Any) -> Supernet:
+        torch.manual_seed(0)
+        return Supernet(self.space, {**self.backbone, **backbone}, self.separate)
+
+    def images(self, batch: int = 2) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(batch, 3, self.image_size, self.image_size, generator=generator, dtype=torch.float64)
+
+
+def glit_case(level: str, num_heads: int, separate: bool = False, **space: Any) -> Case:
+    """64 patches, and a class token, for a kernel of 45."""
+    space = {'embed_dims': 48 if num_heads == 12 else 8 * num_heads, 'num_blocks': 2, **space}
+    outputs = {'out_indices': range(space['num_blocks']), 'out_type': 'raw'}
+    return Case(
+        f'glit-{level}-{num_heads}' + ('-single_path' if separate else ''),
+        {'type': 'mmhybrid.GLiTSpace', 'num_heads': num_heads, 'level': level, **space},
+        {'type': 'mmhybrid.GLiT', 'img_size': 64, 'patch_size': 8, **outputs},
+        ('blocks',) if separate else (),
+    )
+
+
+def detail_case(separate: bool) -> Case:
+    """The second stage of the hierarchical search, with the distribution of the published Tiny."""
+    found = {f'blocks.{i}.num_attn_heads': heads for i, heads in enumerate(TINY_DISTRIBUTION[:3])}
+    return glit_case('detail', 3, separate, num_blocks=3, restrict=found)
+
+
+def autovit_case(name: str, table: str, **space: Any) -> Case:
+    """A quarter of the widths, at most two layers."""
+    values = asdict(TABLES[table])
+    for field in ('conv_widths', 'widths'):
+        values[field] = [[width // 4 for width in stage] for stage in values[field]]
+    values |= {'stem_widths': (4, 6), 'depths': (1, 2), 'conv_depths': [(1, 2)] * 3}
+    backbone = {'type': 'mmhybrid.AutoViT', 'out_indices': (0, 1, 2, 3)}
+    return Case(name, {'type': 'mmhybrid.AutoViTSpace', 'table': values, **space}, backbone)
+
+
+GLNET = Case(
+    'glnet',
+    {
+        'type': 'mmhybrid.GLNetSpace',
+        'widths': ((32,), (32, 64), (32, 64, 96), (64, 96)),
+        'depths': ((1, 2),) * 4,
+    },
+    {'type': 'mmhybrid.GLNet', 'out_indices': (0, 1, 2, 3)},
+)
+GLIT = glit_case('flat', 3)
+FEWER = {'blocks.*.mlp_ratio': [2, 6], 'blocks.*.qkv_ratio': [0.5, 2], 'blocks.*.conv_ratio': [1, 4]}
+GLIT_SINGLE_PATH = glit_case('flat', 3, separate=True, num_blocks=1, restrict=FEWER)
+AUTOVIT = autovit_case('autovit-xs', 'xs')
+FAMILIES = [GLIT, AUTOVIT, GLNET]
+
+SMALL = [
+    *(glit_case(level, heads) for level in ('flat', 'distribution', 'attention') for heads in (3, 6, 12)),
+    *(glit_case('detail', heads) for heads in (3, 6, 12)),
+    detail_case(separate=False),
+    glit_case('distribution', 3, separate=True),
+    detail_case(separate=True),
+    GLIT_SINGLE_PATH,
+    autovit_case('autovit-xxs', 'xxs'),
+    AUTOVIT,
+    autovit_case('autovit-s', 's'),
+    autovit_case('autovit-union', 'union'),
+    autovit_case('autovit-transformer_only', 'xxs', transformer_only=True),
+    GLNET,
+]
+
+
+def full_glit(level: str, embed_dims: int, num_heads: int, separate: bool = False, **space: Any) -> Case:
+    space = {'type': 'mmhybrid.GLiTSpace', 'embed_dims': embed_dims, 'num_heads': num_heads, 'level': level, **space}
+    name = f'full-glit-{level}-{num_heads}' + ('-single_path' if separate else '')
+    return Case(name, space, {'type': 'mmhybrid.GLiT'}, ('blocks',) if separate else (), 224)
+
+
+def full_autovit(table: str, **space: Any) -> Case:
+    name = f'full-autovit-{table}' + ('-transformer_only' if space else '')
+    return Case(name, {'type': 'mmhybrid.AutoViTSpace', 'table': table, **space}, {'type': 'mmhybrid.AutoViT'}, (), 96)
+
+
+TINY_DETAIL = {f'blocks.{i}.num_attn_heads': heads for i, heads in enumerate(TINY_DISTRIBUTION)}
+FULL = [
+    *(full_glit(level, 192, 3) for level in ('flat', 'distribution', 'detail', 'attention')),
+    full_glit('flat', 384, 6),
+    full_glit('flat', 768, 12),
+    full_glit('distribution', 192, 3, separate=True),
+    full_glit('detail', 192, 3, separate=True, restrict=TINY_DETAIL),
+    full_glit('flat', 192, 3, separate=True, num_blocks=2),
+    *(full_autovit(table) for table in ('xxs', 'xs', 's', 'union')),
+    full_autovit('xxs', transformer_only=True),
+    Case('full-glnet', {'type': 'mmhybrid.GLNetSpace'}, {'type': 'mmhybrid.GLNet'}, (), 96),
+]
+
+
+def params(cases: list[Case]) -> list[Any]:
+    """For ``pytest.mark.parametrize``."""
+    return [pytest.param(case, id=case.name) for case in cases]
+
+
+def archs(supernet: Supernet, num_random: int = 25, seed: int = 0) -> Iterator[Arch]:
+    """The smallest, the largest and random ones."""
+    rng = random.Random(seed)
+    yield supernet.space.smallest()
+    yield supernet.space.largest()
+    for _ in range(num_random):
+        yield supernet.space.sample(rng)
+
+
+@torch.no_grad()
+def randomise(supernet: Supernet) -> Supernet:
+    """Random values, of a size that keeps activations near 1, for every parameter and buffer; in float64."""
+    supernet.double()
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in supernet.state_dict().items():
+        noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        if name.endswith('num_batches_tracked'):
+            tensor.fill_(3)
+        elif name.endswith('running_var'):
+            tensor.copy_(0.5 + noise.abs())
+        elif tensor.dim() >= 2:
+            tensor.copy_(noise / tensor[0].numel() ** 0.5)
+        else:
+            tensor.copy_(1 + 0.2 * noise)
+    return supernet
+
+
+def standalone(supernet: Supernet, arch: Mapping[str, Any] | None = None) -> HybridBackbone:
+    """The backbone that an export describes, with its weights."""
+    config, weights = supernet.export(arch)
+    network = MODELS.build(config).double()
+    network.load_state_dict(weights, strict=True)
+    return network
+
+
+def element_numbers(supernet: Supernet, arch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Which elements of the supernet's tensors, numbered in a row, a subnet holds: by tensor, in its shape.
+
+    The numbers take the place of the weights for a moment, so the export says where each of its elements comes from.
+    """
+    tensors = supernet.state_dict(keep_vars=True).values()
+    weights = [tensor.data for tensor in tensors]
+    count = 0
+    for tensor in tensors:
+        tensor.data = torch.arange(count, count + tensor.numel(), dtype=torch.float64).view(tensor.shape)
+        count += tensor.numel()
+    try:
+        return {name: numbers.long() for name, numbers in supernet.export(arch)[1].items()}
+    finally:
+        for tensor, weight in zip(tensors, weights, strict=True):
+            tensor.data = weight
+
+
+def all_values(supernet: Supernet) -> Tensor:
+    """The elements in a row."""
+    return torch.cat([tensor.detach().double().flatten() for tensor in supernet.state_dict().values()])
+
+
+def all_gradients(supernet: Supernet) -> Tensor:
+    """Their gradients, 0 where there is none."""
+    tensors = supernet.state_dict(keep_vars=True).values()
+    grads = [torch.zeros(tensor.shape) if tensor.grad is None else tensor.grad for tensor in tensors]
+    return torch.cat([grad.double().flatten() for grad in grads])

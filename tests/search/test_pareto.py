@@ -1,0 +1,79 @@
+"""Ranking, front and hypervolume against their definitions."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmhybrid.search import Objective, front, hypervolume, ranking
+
+
+def tables(columns, high=6, max_size=12):
+    return st.lists(st.tuples(*[st.integers(0, high)] * columns), max_size=max_size)
+
+
+def dominates(a, b):
+    return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
+
+
+@given(st.integers(1, 3).flatmap(tables))
+def test_front_is_what_nothing_dominates(rows):
+    assert front(rows) == [i for i, row in enumerate(rows) if not any(dominates(other, row) for other in rows)]
+
+
+@given(st.integers(1, 3).flatmap(tables))
+def test_ranking_keeps_every_row_and_puts_no_dominated_row_before_its_better(rows):
+    order = ranking(rows)
+    assert sorted(order) == list(range(len(rows)))
+    for earlier, later in itertools.combinations(order, 2):
+        assert not dominates(rows[later], rows[earlier])
+
+
+@given(tables(1))
+def test_ranking_by_one_column_is_stable_sorting(rows):
+    assert ranking(rows) == sorted(range(len(rows)), key=lambda i: rows[i])
+
+
+@given(tables(2).filter(bool))
+def test_the_first_is_the_best_by_the_first_column(rows):
+    assert rows[ranking(rows)[0]] == min(rows)
+
+
+@given(st.integers(1, 3).flatmap(lambda columns: tables(columns, 5)))
+def test_hypervolume_counts_the_dominated_cells(rows):
+    """On whole numbers the volume is the number of unit cells that some row is below."""
+    columns = len(rows[0]) if rows else 2
+    cells = itertools.product(range(6), repeat=columns)
+    dominated = sum(any(all(x <= c for x, c in zip(row, cell, strict=True)) for row in rows) for cell in cells)
+    assert hypervolume(rows, [6] * columns) == pytest.approx(dominated)
+
+
+def test_hypervolume_of_one_point_is_a_box():
+    assert hypervolume([(0.25, -1.0, 2.0)], (1.0, 1.0, 3.0)) == pytest.approx(0.75 * 2 * 1)
+
+
+def test_hypervolume_of_a_staircase():
+    """n points (i, n - 1 - i) below (n, n) leave a triangle of steps: n (n + 1) / 2 cells."""
+    n = 40
+    assert hypervolume([(i, n - 1 - i) for i in range(n)], (n, n)) == pytest.approx(n * (n + 1) / 2)
+
+
+@given(tables(2), st.tuples(st.integers(0, 6), st.integers(0, 6)))
+def test_hypervolume_never_falls_with_a_point(rows, point):
+    assert hypervolume([*rows, point], (7, 7)) >= hypervolume(rows, (7, 7))
+
+
+def test_hypervolume_ignores_points_beyond_the_reference():
+    assert hypervolume([(0, 9), (9, 0)], (5, 5)) == 0
+
+
+@pytest.mark.parametrize(('name', 'direction'), [('', 'maximize'), ('top1', 'max'), (None, 'minimize')])
+def test_objectives_check_themselves(name, direction):
+    with pytest.raises(ValueError, match='allowed'):
+        Objective(name, direction)
+
+
+def test_rows_and_reference_must_agree():
+    with pytest.raises(ValueError, match='reference'):
+        hypervolume([(1, 2)], (3,))

@@ -1,0 +1,75 @@
+"""What a search hands out at its end, and says while it runs."""
+
+import csv
+import json
+import logging
+import os
+
+import pytest
+from search_toys import AUTOVIT, TOP1, Smooth, in_memory, search, settings
+
+from mmhybrid.search import Constraint, LogWatcher, Objective, SearchResult, hypervolume
+from mmhybrid.space import Arch, AutoViTSpace
+
+TWO = [TOP1, Objective('params_m', 'minimize')]
+
+
+@pytest.fixture(scope='module')
+def result():
+    plan = settings(AUTOVIT, objectives=TWO)
+    return SearchResult(plan, tuple(in_memory(plan, Smooth(AUTOVIT, 1.0))))
+
+
+def test_best_is_first_of_top_and_on_the_front(result):
+    scores = [candidate.metrics['top1'] for candidate in result.evaluated]
+    assert result.best == result.top(1)[0]
+    assert result.best.metrics['top1'] == max(scores)
+    assert result.best in result.front()
+    assert result.top()[: len(result.front())] == result.front()
+
+
+def test_hypervolume_in_the_objectives_own_units(result):
+    flipped = [(-c.metrics['top1'], c.estimates['params_m']) for c in result.evaluated]
+    assert result.hypervolume((-1.0, 700.0)) == pytest.approx(hypervolume(flipped, (1.0, 700.0)))
+    assert result.hypervolume((-1.0, 700.0)) > 0
+    with pytest.raises(ValueError, match='reference'):
+        result.hypervolume((1.0,))
+
+
+def test_files_say_what_was_found(result, tmp_path):
+    best, top = result.write(tmp_path / 'new', count=5)
+    saved = json.loads(best.read_text())
+    space = AutoViTSpace.from_config(saved['space'])
+    assert Arch(saved['arch']) == result.best.arch
+    assert space.contains(saved['arch'])
+    assert saved['metrics'] == result.best.metrics
+    rows = list(csv.DictReader(top.open()))
+    assert [int(row['rank']) for row in rows] == [1, 2, 3, 4, 5]
+    assert [Arch.from_json(row['arch']) for row in rows] == [candidate.arch for candidate in result.top(5)]
+    assert [float(row['top1']) for row in rows] == [candidate.metrics['top1'] for candidate in result.top(5)]
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(result, tmp_path, monkeypatch):
+    result.write(tmp_path)
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    def fail(source, target):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(os, 'replace', fail)
+    with pytest.raises(OSError, match='disk full'):
+        result.write(tmp_path, count=2)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_one_log_line_a_candidate(tmp_path, caplog):
+    plan = settings(AUTOVIT, constraints=[Constraint('params_m', max=620.0)])
+    logger = logging.getLogger('search test')
+    with caplog.at_level(logging.INFO, logger='search test'):
+        result = search(tmp_path, plan, watcher=LogWatcher(plan, logger))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 40
+    assert lines[0].lstrip().startswith('1/40')
+    best = f'{result.best.metrics["top1"]:.4g}'
+    assert f'best {best:>8}' in lines[-1]
+    assert all(f'top1 {c.metrics["top1"]:>8.4g}' in line for c, line in zip(result.history, lines, strict=True))

@@ -1,0 +1,342 @@
+"""Killed searches, damaged and foreign storages."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+from dataclasses import replace
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from search_toys import AUTOVIT, TOP1, Smooth, Toy, build_toy, estimate, random_stage, search, settings, stored_trials
+
+from mmhybrid.search import (
+    Constraint,
+    Evolution,
+    Objective,
+    OptunaSampler,
+    RandomSampler,
+    Searcher,
+    SearchError,
+    Skeletons,
+    Stage,
+    StorageError,
+    StudyStorage,
+    read_study,
+)
+from mmhybrid.search.proposals import propose
+
+PLAN = settings(
+    AUTOVIT,
+    [
+        Stage('coarse', RandomSampler(), budget=60, population=60, rank_by=Objective('macs_m')),
+        Stage('fine', Evolution(num_parents=4), budget=60, population=15, skeletons=Skeletons('coarse', 4)),
+    ],
+    constraints=[Constraint('params_m', max=620.0)],
+)
+
+
+def forked(action):
+    """Run ``action`` in a forked process; whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Mortal:
+    """Scores, and kills its process at a given evaluation: before it, half-way through its line, or after it."""
+
+    def __init__(self, space, survive, place):
+        self.scores, self.left, self.place = Smooth(space), survive, place
+
+    def __call__(self, arch):
+        self.left -= 1
+        if self.left == 0 and self.place == 'evaluating':
+            die()
+        if self.left == 0 and self.place == 'writing':
+            os.fsync = self.tear
+        return self.scores(arch)
+
+    def tear(self, file):
+        """In place of the fsync of an append: as if not all of the line had arrived."""
+        os.ftruncate(file, os.fstat(file).st_size - random.Random(self.left).randrange(1, 1000))
+        die()
+
+    def on_candidate(self, candidate, progress):
+        if self.left <= 0 and self.place == 'written':
+            die()
+
+    def on_message(self, text):
+        pass
+
+
+@pytest.mark.parametrize('sampler', [Evolution(num_parents=4), OptunaSampler()])
+def test_killed_20_times_and_resumed_gives_the_same_history(tmp_path, sampler):
+    plan = replace(PLAN, stages=[PLAN.stages[0], replace(PLAN.stages[1], sampler=sampler)])
+    whole = search(tmp_path / 'whole', plan)
+    rng = random.Random(0)
+    for kill in range(20):
+        mortal = Mortal(AUTOVIT, rng.randint(1, 4), ('evaluating', 'writing', 'written')[kill % 3])
+        assert forked(lambda: search(tmp_path / 'killed', plan, mortal, resume=True, watcher=mortal))  # noqa: B023
+    scores = Smooth(AUTOVIT)
+    resumed = search(tmp_path / 'killed', plan, scores, resume=True)
+    assert resumed.history == whole.history
+    assert 0 < len(scores.calls) < 60
+    assert stored_trials(tmp_path / 'killed') == stored_trials(tmp_path / 'whole')
+
+
+def test_killed_at_any_moment_and_resumed_gives_the_same_history(tmp_path):
+    """By the clock this time: also while it opens, proposes, and ends."""
+    whole = search(tmp_path / 'whole', PLAN)
+    rng = random.Random(1)
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            try:
+                search(tmp_path / 'killed', PLAN, resume=True)
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert search(tmp_path / 'killed', PLAN, resume=True).history == whole.history
+    assert stored_trials(tmp_path / 'killed') == stored_trials(tmp_path / 'whole')
+
+
+def test_sqlite_survives_kills_too(tmp_path):
+    plan = settings(Toy(4, 4), [Stage(budget=12, population=6)])
+    whole = search(tmp_path / 'whole', plan)
+
+    def run(evaluate):
+        storage = StudyStorage(f'sqlite:///{tmp_path}/search.db', plan, resume=True)
+        return Searcher(plan, estimate, evaluate, storage).run()
+
+    for survive in (1, 3, 5):
+        mortal = Mortal(plan.space, survive, 'evaluating')
+        assert forked(lambda: run(mortal))  # noqa: B023
+    assert run(Smooth(plan.space)).history == whole.history
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A finished search and its journal."""
+    folder = tmp_path_factory.mktemp('finished')
+    plan = settings(Toy(4, 4), [Stage(budget=12, population=6)])
+    return plan, search(folder, plan), (folder / 'search.journal').read_bytes()
+
+
+def reopened(tmp_path, plan, journal, **options):
+    (tmp_path / 'search.journal').write_bytes(journal)
+    return search(tmp_path, plan, resume=True, **options)
+
+
+some = hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@some
+@given(data=st.data())
+def test_a_torn_end_is_recovered_wherever_it_is(tmp_path, finished, data):
+    plan, result, journal = finished
+    cut = data.draw(st.integers(0, len(journal)))
+    assert reopened(tmp_path, plan, journal[:cut]).history == result.history
+    assert (tmp_path / 'search.journal').read_bytes().count(b'\n') == journal.count(b'\n')
+
+
+def test_half_a_line_of_a_dead_process_is_cut_off_by_a_living_one(tmp_path):
+    plan = settings(Toy(4, 4), [Stage(budget=6, population=6)])
+    proposals, _ = propose(plan, plan.stages[0], 0, 6, [], estimate)
+    path = tmp_path / 'search.journal'
+    living = StudyStorage(path, plan, shared=True)
+    living.open()
+    with path.open('ab') as file:
+        file.write(b'{"op_code":4,"study_i')
+    scored = proposals[0].evaluated({'top1': 1.0})
+    living.commit(scored)
+    assert list(living.load().values()) == [scored]
+    living.close()
+    assert read_study(path, lambda config: plan)[1] == [scored]
+
+
+@some
+@given(data=st.data())
+def test_damage_elsewhere_is_an_error_and_left_untouched(tmp_path, finished, data):
+    """Some bytes of a complete line become others, and with them a number, a name or the syntax."""
+    plan, _, journal = finished
+    lines = journal.splitlines(keepends=True)
+    line = data.draw(st.integers(2, len(lines) - 1))
+    start = sum(map(len, lines[:line]))
+    where = [journal.index(part, start) for part in (b'"params"', b'"candidate"', b'"checksum"')]
+    at = data.draw(st.sampled_from(where)) + data.draw(st.integers(0, 20))
+    damaged = journal[:at] + b'\0\0\0' + journal[at + 3 :]
+    with pytest.raises(StorageError, match=r'search\.journal.* damaged.*untouched'):
+        reopened(tmp_path, plan, damaged)
+    assert (tmp_path / 'search.journal').read_bytes() == damaged
+
+
+@pytest.mark.parametrize('field', [b'"top1":', b'"params_m":', b'"tries":', b'"genes.0.size":'])
+def test_a_changed_number_is_noticed(tmp_path, finished, field):
+    plan, _, journal = finished
+    head, tail = journal.rsplit(field, 1)
+    end = min(tail.index(mark) for mark in (b',', b'}') if mark in tail)
+    other = str(float(tail[:end]) + 1).encode() if b'.' in tail[:end] else str((int(tail[:end]) + 1) % 3).encode()
+    damaged = head + field + other + tail[end:]
+    with pytest.raises(StorageError, match='not as it was written'):
+        reopened(tmp_path, plan, damaged)
+    assert (tmp_path / 'search.journal').read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    'content', [b'not a journal', b'not a journal\n', b'{"a": 1}\n', b'\x89PNG\r\n\x1a\n', b'\0' * 50]
+)
+def test_files_of_others_are_left_alone(tmp_path, content):
+    with pytest.raises(StorageError, match=r'line 1.*untouched'):
+        reopened(tmp_path, settings(Toy()), content)
+    assert (tmp_path / 'search.journal').read_bytes() == content
+
+
+def test_a_damaged_database_is_an_error_and_left_untouched(tmp_path):
+    plan = settings(Toy(), [Stage(budget=4, population=4)])
+    path = tmp_path / 'search.db'
+
+    def run():
+        return Searcher(plan, estimate, Smooth(Toy()), StudyStorage(f'sqlite:///{path}', plan, resume=True)).run()
+
+    run()
+    damaged = b'garbage!' * 20 + path.read_bytes()[160:]
+    path.write_bytes(damaged)
+    with pytest.raises(StorageError, match=r'search\.db'):
+        run()
+    assert path.read_bytes() == damaged
+
+
+def test_a_changed_row_of_a_database_is_noticed(tmp_path):
+    plan = settings(Toy(), [Stage(budget=4, population=4)])
+    path = tmp_path / 'search.db'
+
+    def run():
+        return Searcher(plan, estimate, Smooth(Toy()), StudyStorage(f'sqlite:///{path}', plan, resume=True)).run()
+
+    run()
+    with sqlite3.connect(path) as database:
+        database.execute("update trial_user_attributes set value_json = replace(value_json, 'top1', 'top5')")
+    with pytest.raises(StorageError, match='trial 0'):
+        run()
+
+
+def test_starting_again_without_resume_is_an_error(tmp_path, finished):
+    plan, _, journal = finished
+    (tmp_path / 'search.journal').write_bytes(journal)
+    with pytest.raises(StorageError, match='resume'):
+        search(tmp_path, plan)
+    assert (tmp_path / 'search.journal').read_bytes() == journal
+
+
+def test_resuming_nothing_starts(tmp_path, finished):
+    plan, result, _ = finished
+    assert search(tmp_path, plan, resume=True).history == result.history
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        ({'seed': 1}, 'seed was 0, now 1'),
+        ({'space': Toy(4, 3)}, 'space.values was 4, now 3'),
+        ({'constraints': [Constraint('params_m', max=3.0)]}, r'constraints was \[\], now'),
+        ({'objectives': [Objective('top1', 'minimize')]}, r'objectives\[0\].direction was "maximize"'),
+        ({'stages': [Stage(budget=13, population=6)]}, r'stages\[0\].budget was 12, now 13'),
+        ({'stages': [Stage(budget=12, population=6, sampler=RandomSampler())]}, r'stages\[0\].sampler.type'),
+        ({'max_tries': 7}, 'max_tries was 1000, now 7'),
+    ],
+)
+def test_other_settings_are_named(tmp_path, finished, change, named):
+    plan, _, journal = finished
+    with pytest.raises(StorageError, match=named):
+        reopened(tmp_path, replace(plan, **change), journal)
+    assert (tmp_path / 'search.journal').read_bytes() == journal
+
+
+def test_other_costs_are_noticed(tmp_path, finished):
+    plan, _, journal = finished
+    (tmp_path / 'search.journal').write_bytes(journal)
+    storage = StudyStorage(tmp_path / 'search.journal', plan, resume=True)
+
+    def dearer(arch):
+        return {name: value + 1 for name, value in estimate(arch).items()}
+
+    with pytest.raises(StorageError, match='changed since'):
+        Searcher(plan, dearer, Smooth(plan.space), storage).run()
+
+
+def test_two_searches_do_not_share_a_file_by_accident(tmp_path):
+    plan = settings(Toy())
+    first = StudyStorage(tmp_path / 'search.journal', plan)
+    first.open()
+    with pytest.raises(StorageError, match='another process'):
+        search(tmp_path, plan, resume=True)
+    first.close()
+    assert search(tmp_path, plan, resume=True).evaluated
+
+
+def test_optuna_understands_the_study(tmp_path):
+    objectives = [TOP1, Objective('params_m', 'minimize')]
+    result = search(tmp_path, settings(AUTOVIT, objectives=objectives))
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / 'search.journal'))
+    study = optuna.load_study(study_name='search', storage=optuna.storages.JournalStorage(backend))
+    assert [trial.params for trial in study.trials] == [dict(candidate.arch) for candidate in result.history]
+    assert len(study.best_trials) == len(result.front())
+    study.sampler = optuna.samplers.TPESampler(seed=0)
+    study.ask(study.trials[0].distributions)
+
+
+def test_a_study_reads_back_as_it_was_found(tmp_path, finished):
+    plan, result, journal = finished
+    path = tmp_path / 'search.journal'
+    path.write_bytes(journal)
+
+    def build(config):
+        assert config == plan.to_config()
+        return replace(plan, space=build_toy(config['space']))
+
+    read, candidates = read_study(path, build)
+    assert read.to_config() == plan.to_config()
+    assert tuple(candidates) == result.history
+    with pytest.raises(StorageError, match='no such file'):
+        read_study(tmp_path / 'other.journal', build)
+
+
+def test_an_interrupted_search_can_be_read_while_it_runs(tmp_path):
+    plan = settings(Toy(4, 4), [random_stage()])
+    found = []
+
+    class Reader:
+        def on_candidate(self, candidate, progress):
+            found.append(len(read_study(tmp_path / 'search.journal', lambda config: plan)[1]))
+
+        def on_message(self, text):
+            raise AssertionError(text)
+
+    search(tmp_path, plan, watcher=Reader())
+    assert found == list(range(1, 41))
+
+
+def test_all_failed_is_said(tmp_path):
+    result = search(tmp_path, settings(Toy(4, 4)), lambda arch: {'top1': float('inf')})
+    with pytest.raises(SearchError, match='40 evaluations'):
+        _ = result.best
+    assert (
+        json.loads((tmp_path / 'search.journal').read_text().splitlines()[2])['state'] == optuna.trial.TrialState.FAIL
+    )

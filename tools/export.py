@@ -1,0 +1,50 @@
+"""Write the network of a config in a format that other programs run.
+
+    python tools/export.py CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
+
+The file takes normalised images of one shape and gives what the model's heads give (logits of a classifier).
+``coreml`` writes a ``.mlpackage`` where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+from mmengine.registry import MODELS, init_default_scope
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.export import FORMATS, export_model
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Write the network of a config in a format that other programs run.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--out', required=True, metavar='FILE')
+    parser.add_argument('--format', required=True, choices=tuple(FORMATS))
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: at random')
+    parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build, load and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        if 'model' not in cfg:
+            raise ValueError(f'config {args.config} has no model')
+        model = MODELS.build(cfg.model)
+        if args.checkpoint is not None:
+            cli.check_fits(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
+        export_model(model, (args.batch, 3, *args.shape), args.out, args.format)
+    print(f'{args.out}: {args.format}')
+
+
+if __name__ == '__main__':
+    main()

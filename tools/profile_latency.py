@@ -1,0 +1,67 @@
+"""Measure the latency table of a search space on this device.
+
+    python tools/profile_latency.py CONFIG --out table.json [--device cuda] [--backend compile] [--threads 1] ...
+
+CONFIG has a model with a supernet. Interrupted, the same command continues from ``table.json.partial``. Every
+resolution of the space is measured; leave some out with ``--resolutions``.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+import torch
+from mmengine.config import DictAction
+
+from mmhybrid.engine import cli
+from mmhybrid.estimation.backends import BACKENDS, DTYPES
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import PartCosts
+from mmhybrid.estimation.profiler import Plan, profile
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    default = Plan()
+    parser = ArgumentParser(description='Measure the latency table of a search space on this device.')
+    parser.add_argument('config', help='config file with a supernet')
+    parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--backend', choices=tuple(BACKENDS), default='eager')
+    parser.add_argument('--dtype', choices=tuple(DTYPES), default='float32')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), metavar='N', help="default: torch's")
+    parser.add_argument(
+        '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
+    )
+    parser.add_argument('--resolutions', type=int, nargs='+', metavar='N', help='of those in the space; default: all')
+    parser.add_argument(
+        '--networks', type=int, default=default.networks, metavar='N', help='measured at each resolution'
+    )
+    parser.add_argument('--repeats', type=int, default=default.repeats, metavar='N', help='timed rounds')
+    parser.add_argument('--warmup', type=int, default=default.warmup, metavar='N', help='rounds before them')
+    parser.add_argument('--seed', type=int, default=default.seed)
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options)
+        costs = PartCosts.of_model(cfg.get('model', {}), args.input_size)
+        if args.resolutions is not None:
+            costs = costs.restrict({'resolution': args.resolutions})
+        device = Device.here(args.device, args.backend, args.dtype, args.batch, args.threads)
+        torch.set_num_threads(args.threads)
+        plan = Plan(args.networks, args.repeats, args.warmup, args.seed)
+        table = profile(costs, device, plan, args.out)
+    print(
+        f'{args.out}: {len(table.entries)} parts from {len(table.measurements)} networks, {100 * table.residual:.1f} %'
+    )
+
+
+if __name__ == '__main__':
+    main()

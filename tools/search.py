@@ -1,0 +1,33 @@
+"""Search over a trained supernet.
+
+python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/autovit_supernet/epoch_30.pth
+"""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmhybrid.engine import cli
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the search that the config describes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('config', help='config file with a search')
+    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
+    parser.add_argument('--work-dir', help='where the search and its results go')
+    parser.add_argument('--resume', action='store_true', help='go on with the search in the work directory or storage')
+    parser.add_argument('--storage', metavar='URL', help='a file, or a database of many machines')
+    parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        cli.search(cfg, args.checkpoint, resume=args.resume, storage=args.storage, shared=args.shared)
+
+
+if __name__ == '__main__':
+    main()
