@@ -136,7 +136,7 @@ def search(
             raise ValueError(
                 f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)'
             )
-        cfg.val_cfg = Config({**cfg.search_cfg, 'resume': resume, 'storage': storage, 'shared': shared})
+        cfg.val_cfg = {**cfg.search_cfg, 'resume': resume, 'storage': storage, 'shared': shared}
         runner = Runner.from_cfg(cfg)
         check_fits(runner.model, read_checkpoint(checkpoint), checkpoint)
         runner.register_hook(started)

@@ -61,7 +61,7 @@ class Plan:
     """
 
     networks: int = 90
-    repeats: int = 12
+    repeats: int = 10
     warmup: int = 1
     seed: int = 0
 

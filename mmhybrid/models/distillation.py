@@ -78,19 +78,22 @@ class Teacher:
             raise bad_value('teacher', {'config': config, 'timm': timm}, 'either config or timm')
         if not Path(checkpoint).is_file():
             raise bad_value('teacher.checkpoint', checkpoint, 'the path of an existing file')
-        self.model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
-        load_checkpoint(self.model, checkpoint, map_location='cpu', strict=True)
-        self.model.eval().requires_grad_(False)
+        model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
+        self.model = model
+        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        model.eval().requires_grad_(False)
         if config is not None:
-            self._mean, self._std = normalisation(self.model.data_preprocessor)
+            self._mean, self._std = normalisation(model.data_preprocessor)
         else:
-            cfg = self.model.default_cfg
-            self._mean, self._std = (255 * torch.tensor(cfg[name]).view(-1, 1, 1) for name in ('mean', 'std'))
+            self._mean, self._std = (
+                255 * torch.tensor(model.default_cfg[name]).view(-1, 1, 1) for name in ('mean', 'std')
+            )
 
     @property
     def num_classes(self) -> int:
         """Classes that it knows."""
-        return int((self.model.head if hasattr(self.model, 'data_preprocessor') else self.model).num_classes)
+        classifier: Any = self.model
+        return int((classifier.head if hasattr(classifier, 'data_preprocessor') else classifier).num_classes)
 
     @torch.no_grad()
     def logits(self, inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class OneShot(BaseModel):
         """Images at the resolution of the active architecture."""
         if not self.resizes:
             return images
-        size = self.space.resolution(self.supernet.arch)
+        size = int(self.supernet.arch['resolution'])
         if images.shape[-2:] == (size, size):
             return images
         return F.interpolate(images, (size, size), mode='bilinear', align_corners=False, antialias=True)

@@ -174,8 +174,8 @@ class Supernet(BaseModule):
         for path, layer in network.named_modules():
             owner = _find(self.weights, self._shared_path(path, arch))
             for key, tensor in _own_tensors(layer):
-                have = None if owner is None else getattr(owner, key, None)
-                if have is None or not _covers(owner, have, layer, tensor):
+                have = getattr(owner, key, None)
+                if owner is None or have is None or not _covers(owner, have, layer, tensor):
                     return True
         return False
 
@@ -226,14 +226,14 @@ def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
         picks = ({field: index} for field, count in fields.items() for index in range(count))
     seen = set()
     for pick in picks:
-        arch = space.walk(lambda name, options, pick=pick: _option(options, pick.get(name.rsplit('.', 1)[-1])))
+
+        def choose(name: str, options: tuple[Any, ...], pick: dict[str, int] = pick) -> Any:
+            return options[min(pick.get(name.rsplit('.', 1)[-1], len(options) - 1), len(options) - 1)]
+
+        arch = space.walk(choose)
         if arch not in seen:
             seen.add(arch)
             yield arch
-
-
-def _option(options: tuple[Any, ...], index: int | None) -> Any:
-    return options[-1] if index is None else options[min(index, len(options) - 1)]
 
 
 def _candidate(prefix: str, index: str, arch: Arch) -> str:
@@ -301,4 +301,5 @@ def _graft(ours: nn.Module, theirs: nn.Module) -> None:
     for key, tensor in _own_tensors(theirs):
         have = getattr(ours, key, None)
         if have is None or not _covers(ours, have, theirs, tensor):
-            (ours._parameters if key in theirs._parameters else ours._buffers)[key] = tensor
+            tensors: dict[str, Any] = ours._parameters if key in theirs._parameters else ours._buffers
+            tensors[key] = tensor
