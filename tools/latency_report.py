@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description='How well latencies of networks are predicted that were not used for it.')
     parser.add_argument('table', help='file that tools/profile_latency.py wrote')
     parser.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
-    parser.add_argument('--repeats', type=int, default=12, metavar='N', help='timed rounds; default: 12')
+    parser.add_argument('--repeats', type=int, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--analytic', action='store_true', help='judge the analytic model')
     parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')

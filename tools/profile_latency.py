@@ -13,7 +13,7 @@ import torch
 from mmengine.config import DictAction
 
 from mmhybrid.engine import cli
-from mmhybrid.estimation.backends import BACKENDS, DTYPES
+from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCosts
 from mmhybrid.estimation.profiler import Plan, profile
@@ -30,6 +30,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--dtype', choices=tuple(DTYPES), default='float32')
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), metavar='N', help="default: torch's")
+    parser.add_argument('--clock', choices=tuple(CLOCKS), default='wall', help='thread: for one thread of a busy CPU')
     parser.add_argument(
         '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
     )
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         costs = PartCosts.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:
             costs = costs.restrict({'resolution': args.resolutions})
-        device = Device.here(args.device, args.backend, args.dtype, args.batch, args.threads)
+        device = Device.here(args.device, args.backend, args.dtype, args.batch, args.threads, args.clock)
         torch.set_num_threads(args.threads)
         plan = Plan(args.networks, args.repeats, args.warmup, args.seed)
         table = profile(costs, device, plan, args.out)

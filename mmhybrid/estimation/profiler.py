@@ -113,7 +113,11 @@ def part_keys(costs: PartCosts, archs: Sequence[Mapping[str, Any]]) -> list[str]
 
 
 def choose_networks(costs: PartCosts, side: int, plan: Plan) -> list[Arch]:
-    """The networks of one resolution to measure, the largest and the smallest first, then the most telling ones."""
+    """The networks of one resolution to measure.
+
+    First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
+    those whose latency the others leave most uncertain.
+    """
     space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
     rng = random.Random(f'{plan.seed} {side}')
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(CANDIDATES))]))
@@ -123,10 +127,13 @@ def choose_networks(costs: PartCosts, side: int, plan: Plan) -> list[Arch]:
     rows = counts / (counts @ prior)[:, None]
     covariance = prior_covariance(prior, keys, PART_DOUBTS[-1])
     chosen: list[int] = []
+    covered = np.zeros(len(keys), bool)
     while len(chosen) < min(plan.networks, len(pool)):
         uncertain = np.einsum('ij,ij->i', rows @ covariance, rows)
-        uncertain[chosen] = -1
-        best = len(chosen) if len(chosen) < 2 else int(uncertain.argmax())
+        unseen = (counts[:, ~covered] > 0).sum(axis=1)
+        order = np.lexsort((uncertain, unseen))[::-1]
+        best = len(chosen) if len(chosen) < 2 else next(int(i) for i in order if i not in chosen)
+        covered |= counts[best] > 0
         gain = covariance @ rows[best]
         covariance -= np.outer(gain, gain) / (max(uncertain[best], 0) + SETTLED**2)
         chosen.append(best)

@@ -91,6 +91,7 @@ def set_in_first_entry(name, value):
         (lambda raw: raw.update(format=0), 'format: got 0'),
         (lambda raw: raw['device'].update(threads=0), 'device.threads: got 0'),
         (lambda raw: raw['device'].update(backend='magic'), 'device.backend'),
+        (lambda raw: raw['device'].update(clock='thread', threads=2), 'device.clock'),
         (lambda raw: raw['measurements'][0].update(ms=-3.0), 'measurements'),
     ],
 )
