@@ -1,0 +1,102 @@
+"""The search tool over a supernet with random weights, on generated data."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.engine.cli import load_config
+from mmhybrid.registry import MODELS
+from mmhybrid.space import Arch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+import search  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small data set, a config that searches on it, and a checkpoint."""
+    folder = tmp_path_factory.mktemp('search')
+    make_demo_data(folder / 'data', num_train=16, num_val=4, size=64, seed=0)
+    config = folder / 'search.py'
+    config.write_text(f"""
+_base_ = [{str(ROOT / 'configs/demo/autovit_search.py')!r}]
+root = {str(folder / 'data/imagenet')!r}
+train_dataloader = dict(dataset=dict(data_root=root))
+val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=root))
+test_dataloader = dict(dataset=dict(data_root=root))
+search_cfg = dict(
+    stages=[
+        dict(name='coarse', sampler=dict(type='RandomSampler'), budget=20, population=20, rank_by=dict(name='macs_m')),
+        dict(name='fine', sampler=dict(type='BlockEvolution'), budget=6, population=3,
+             skeletons=dict(stage='coarse', count=3)),
+    ],
+    constraints=[dict(name='params_m', max=0.5)],
+    calibration=dict(num_images=4, dataset=dict(data_root=root)),
+)
+""")
+    torch.manual_seed(0)
+    cfg = load_config(str(config))
+    import mmpretrain.models  # noqa: F401
+
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
+    torch.save({'state_dict': model.state_dict()}, folder / 'supernet.pth')
+    return {'config': str(config), 'checkpoint': str(folder / 'supernet.pth'), 'folder': str(folder)}
+
+
+def run(demo: dict[str, str], work_dir: Path, *arguments: str) -> list[list[str]]:
+    search.main([demo['config'], '--checkpoint', demo['checkpoint'], '--work-dir', str(work_dir), *arguments])
+    with open(work_dir / 'topk.csv') as file:
+        return list(csv.reader(file))
+
+
+def test_finds_archs_within_the_constraints_the_same_each_time(demo: dict[str, str], tmp_path: Path) -> None:
+    first, second = (run(demo, tmp_path / name) for name in 'ab')
+    assert first == second
+    header, *rows = first
+    assert len(rows) == 6
+    assert all(float(row[header.index('params_m')]) <= 0.5 for row in rows)
+    assert len({row[-1] for row in rows}) == 6
+    scores = [float(row[header.index('accuracy/top1')]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    best = json.loads((tmp_path / 'a/best_arch.json').read_text())
+    assert Arch(best['arch']) == Arch.from_json(rows[0][-1])
+    assert best['metrics']['accuracy/top1'] == scores[0]
+
+
+def test_resume_takes_up_what_is_stored(demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    whole = run(demo, tmp_path / 'whole')
+    with pytest.raises(SystemExit, match='holds a search already'):
+        run(demo, tmp_path / 'whole')
+    assert run(demo, tmp_path / 'whole', '--resume') == whole
+
+
+def test_mistakes_end_with_one_sentence(demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def fails(*options: str, config: str = demo['config'], checkpoint: str = demo['checkpoint']) -> str:
+        with pytest.raises(SystemExit) as ended:
+            search.main([config, '--checkpoint', checkpoint, '--work-dir', str(tmp_path), *options])
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    assert 'checkpoint none.pth does not exist' in fails(checkpoint='none.pth')
+    assert 'a search needs search_cfg' in fails(config=str(ROOT / 'configs/demo/autovit_supernet.py'))
+    overlap = fails('--cfg-options', 'val_dataloader.dataset.ann_file=', 'val_dataloader.dataset.data_prefix=val')
+    assert 'val_dataloader: 4 of its images are in the test set too' in overlap
+    assert 'none.json does not exist' in fails('--cfg-options', f'search_cfg.latency_table={tmp_path / "none.json"}')
+
+
+def test_infeasible_constraints_are_named(demo: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / 'infeasible.py'
+    path.write_text(
+        f"_base_ = [{demo['config']!r}]\nsearch_cfg = dict(constraints=[dict(name='params_m', max=0.001)])\n"
+    )
+    assert Config.fromfile(path).search_cfg.constraints[0].max == 0.001
+    with pytest.raises(SystemExit, match=r'params_m <= 0.001: 100'):
+        search.main([str(path), '--checkpoint', demo['checkpoint'], '--work-dir', str(tmp_path)])
