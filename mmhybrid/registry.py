@@ -4,6 +4,9 @@ A component is named ``mmhybrid.<Name>`` from any host (``mmpretrain``, ``mmdet`
 ``default_scope`` of a config. The modules under ``locations`` are imported when a name is first looked up.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
@@ -23,6 +26,15 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 )
 TASK_UTILS = _child('task util', mmengine_registry.TASK_UTILS, 'mmhybrid.engine')
 
-SEARCH_SPACES = Registry('search space', scope='mmhybrid', locations=['mmhybrid.space.registered'])
-MUTATORS = Registry('mutator', scope='mmhybrid', locations=['mmhybrid.models'])
-SAMPLERS = Registry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.registered'])
+
+class OwnRegistry(Registry):
+    """A root that the hosts lack: it is searched whatever a config's ``default_scope`` is."""
+
+    def build(self, cfg: Any) -> Any:
+        """Build what a config describes."""
+        return super().build({'_scope_': 'mmhybrid', **cfg} if isinstance(cfg, Mapping) else cfg)
+
+
+SEARCH_SPACES = OwnRegistry('search space', scope='mmhybrid', locations=['mmhybrid.space.registered'])
+MUTATORS = OwnRegistry('mutator', scope='mmhybrid', locations=['mmhybrid.models'])
+SAMPLERS = OwnRegistry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.registered'])

@@ -15,7 +15,7 @@ space = dict(
         num_stages=[3],
         num_heads=[2, 3, 4],
         depths=[1, 2, 3],
-        resolutions=[64],
+        resolutions=[96],
     ),
 )
 model = dict(

@@ -12,7 +12,7 @@ model = dict(
         backbone=dict(
             type='mmhybrid.Supernet',
             space=space,
-            backbone=dict(type='mmhybrid.GLiT', img_size=64, patch_size=8),
+            backbone=dict(type='mmhybrid.GLiT', img_size=96, patch_size=8),
             separate=['blocks'],
         ),
     )

@@ -6,9 +6,9 @@ classifier['train_cfg'] = None  # small networks that take turns have enough to 
 model = dict(_delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator', seed=0))
 # a quarter of the training images is held out, for this validation and for the search; the test set stays unseen
 train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(scale=64, crop_ratio_range=(0.7, 1.0))
+train_pipeline[1].update(scale=96, crop_ratio_range=(0.7, 1.0))
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = 64
+test_pipeline[1].scale = 96
 train_dataloader = dict(batch_size=16, dataset=dict(ann_file='meta/search_train.txt', pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(ann_file='meta/search_val.txt', data_prefix='train', pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
@@ -22,9 +22,9 @@ calibration = dict(
         pipeline=test_pipeline,
     ),
 )
-train_cfg = dict(max_epochs=40, val_interval=10)
+train_cfg = dict(max_epochs=100, val_interval=25)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=2, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=2, end=40, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=2, end=100, convert_to_iter_based=True),
 ]
 val_cfg = dict(type='mmhybrid.SubnetValLoop', num_random=3, calibration=calibration)

@@ -1,0 +1,57 @@
+"""Supernet of AutoViT-XXS on Imagenette, 10 epochs at 128 and 160 px.
+
+Command: ``python tools/train.py configs/autovit/supernet_autovit_xxs_imagenette.py``
+Source: ours, a quick check on real photographs; see docs/results.md for what it reaches.
+Published: none.
+"""
+
+_base_ = [
+    '../_base_/models/autovit_cls.py',
+    '../_base_/datasets/imagenette_160.py',
+    '../_base_/schedules/imagenette_adamw_20e.py',
+    '../_base_/runtime/cls.py',
+]
+
+space = dict(
+    type='mmhybrid.AutoViTSpace',
+    table=dict(
+        stem_widths=[16, 24],
+        conv_widths=[[16, 24], [24, 32], [32, 48]],
+        conv_depths=[[1, 2], [2, 3], [2, 3]],
+        widths=[[48, 64], [64, 80], [80, 96], [96, 112]],
+        num_stages=[3, 4],
+        num_heads=[2, 3, 4],
+        depths=[2, 3],
+        resolutions=[128, 160],
+    ),
+)
+classifier = _base_.model
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    architecture=dict(
+        **{
+            **classifier,
+            'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT')),
+            'train_cfg': None,
+        }
+    ),
+)
+model['architecture']['head'].update(num_classes=10, in_channels=480)
+
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=True, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=10, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=10, val_interval=5)
+val_cfg = dict(
+    type='mmhybrid.SubnetValLoop',
+    calibration=dict(
+        num_images=512,
+        dataset=dict(
+            type='CustomDataset', data_root='data/imagenette', data_prefix='train', pipeline=_base_.test_pipeline
+        ),
+    ),
+)
+find_unused_parameters = True
