@@ -1,0 +1,22 @@
+"""The model index, as OpenMMLab's tools read it."""
+
+from pathlib import Path
+
+from modelindex.load_model_index import load
+
+from mmhybrid.estimation.presets import count_presets
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_preset_is_listed_with_its_figures() -> None:
+    index = load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    models = {model.name: model for model in index.models}
+    for preset, counted in count_presets():
+        model = models.pop(f'{preset.family.lower()}-{preset.arch}_in1k')
+        assert (ROOT / model.config).is_file()
+        assert model.metadata.parameters == counted.params
+        assert model.metadata.flops == counted.macs
+        assert model.results[0].metrics['Top 1 Accuracy'] == preset.top1
+    assert not models
