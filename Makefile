@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env demo test test-slow lint docs-check clean
+.PHONY: env demo test test-slow lint clean
 
 env: $(STAMP)
 

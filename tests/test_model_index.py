@@ -18,5 +18,8 @@ def test_every_preset_is_listed_with_its_figures() -> None:
         assert (ROOT / model.config).is_file()
         assert model.metadata.parameters == counted.params
         assert model.metadata.flops == counted.macs
-        assert model.results[0].metrics['Top 1 Accuracy'] == preset.top1
+        # reconstructions, and architectures of our own, state no result
+        is_published = preset.family == 'GLNet' or (preset.family, preset.arch) == ('GLiT', 'tiny')
+        stated = [result.metrics['Top 1 Accuracy'] for result in model.results or []]
+        assert stated == ([preset.top1] if is_published else [])
     assert not models

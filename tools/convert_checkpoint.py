@@ -16,7 +16,7 @@ def parse_args() -> tuple[ArgumentParser, Namespace]:
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('src', metavar='SRC', type=Path, help='the released file')
     parser.add_argument('dst', metavar='DST', type=Path, help='the file to write')
-    parser.add_argument('--key', help="where the weights are in SRC; without it 'model', else 'model_ema'")
+    parser.add_argument('--key', help='where the weights are in SRC, such as model_ema; default: model, if it is there')
     return parser, parser.parse_args()
 
 

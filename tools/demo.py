@@ -4,7 +4,6 @@ python tools/demo.py
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ RUNS = (
 def run(*command: str) -> None:
     """Run a command of this checkout; stop with its exit code if it fails."""
     print(f'$ python {" ".join(command)}', flush=True)
-    code = subprocess.run([sys.executable, '-W', 'ignore', *command], cwd=ROOT, env=os.environ).returncode
+    code = subprocess.run([sys.executable, '-W', 'ignore', *command], cwd=ROOT).returncode
     if code:
         sys.exit(code)
 

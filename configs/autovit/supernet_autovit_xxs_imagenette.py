@@ -1,4 +1,4 @@
-"""Supernet of AutoViT-XXS on Imagenette, 10 epochs at 128 and 160 px.
+"""Supernet of AutoViT-XXS on Imagenette, 6 epochs at 128 and 160 px.
 
 Command: ``python tools/train.py configs/autovit/supernet_autovit_xxs_imagenette.py``
 Source: ours, a quick check on real photographs; see docs/results.md for what it reaches.
@@ -42,9 +42,9 @@ model['architecture']['head'].update(num_classes=10, in_channels=480)
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=10, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=6, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=10, val_interval=5)
+train_cfg = dict(max_epochs=6, val_interval=3)
 val_cfg = dict(
     type='mmhybrid.SubnetValLoop',
     calibration=dict(

@@ -28,4 +28,5 @@ model = dict(
 )
 model['architecture']['head'].update(in_channels=480)
 val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+train_cfg = dict(val_interval=10)
 find_unused_parameters = True

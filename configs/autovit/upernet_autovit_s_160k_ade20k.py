@@ -1,6 +1,7 @@
 """UperNet with AutoViT-S on ADE20K, 160k iterations.
 
-Command: ``bash tools/dist_train.sh configs/autovit/upernet_autovit_s_160k_ade20k.py 8``
+Command: ``bash tools/dist_train.sh configs/autovit/upernet_autovit_s_160k_ade20k.py 8
+--cfg-options load_from=CHECKPOINT``
 Source: no published result.
 Published: none.
 """

@@ -21,6 +21,7 @@ space = dict(
     restrict={f'blocks.{i}.num_attn_heads': heads for i, heads in enumerate(distribution)},
 )
 classifier = _base_.model
+classifier['train_cfg'] = None  # mixup and cutmix belong to the retraining
 model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',

@@ -15,6 +15,7 @@ _base_ = [
 
 space = dict(type='mmhybrid.GLiTSpace', level='distribution')
 classifier = _base_.model
+classifier['train_cfg'] = None  # mixup and cutmix belong to the retraining
 model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',

@@ -4,7 +4,8 @@ Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_flat_in1k.py
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
 Source: GLiT, sections 3.3 and 4.1.
 Published: 72.7 % top-1 for the network found, retrained.
-Candidates of a block share weights here: with weights of their own the supernet would have 198 candidates a block.
+Candidates of a block share weights here: with weights of their own (``separate=['blocks']``) a block has 198 of them,
+1.06 G parameters in all; docs/spaces.md says what memory that takes.
 """
 
 _base_ = [
@@ -16,6 +17,7 @@ _base_ = [
 
 space = dict(type='mmhybrid.GLiTSpace', level='flat')
 classifier = _base_.model
+classifier['train_cfg'] = None  # mixup and cutmix belong to the retraining
 model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',

@@ -1,6 +1,7 @@
 """UperNet with GLiT-Tiny on ADE20K, 160k iterations.
 
-Command: ``bash tools/dist_train.sh configs/glit/upernet_glit_tiny_160k_ade20k.py 8``
+Command: ``bash tools/dist_train.sh configs/glit/upernet_glit_tiny_160k_ade20k.py 8
+--cfg-options load_from=CHECKPOINT``
 Source: no published result; ViTDet's simple feature pyramid on the plain backbone.
 Published: none.
 """

@@ -1,6 +1,6 @@
 """Supernet around GLNet-STL and GLNet-4G on ImageNet-1k.
 
-Command: ``bash tools/dist_train.sh configs/glnet/supernet_glnet_in1k.py 8``, after
+Command: ``bash tools/dist_train.sh configs/glnet/supernet_glnet_in1k.py 16``, after
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
 Source: ours; nobody has searched GLNet yet. The recipe is that of GLNet, table 8.
 Published: none.
@@ -27,4 +27,5 @@ model['architecture']['head'].update(in_channels=768)
 optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.0))
 auto_scale_lr = dict(base_batch_size=2048)
 val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+train_cfg = dict(val_interval=10)
 find_unused_parameters = True

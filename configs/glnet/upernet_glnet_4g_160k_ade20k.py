@@ -1,8 +1,9 @@
 """UperNet with GLNet-4G on ADE20K, 160k iterations.
 
-Command: ``bash tools/dist_train.sh configs/glnet/upernet_glnet_4g_160k_ade20k.py 8``
+Command: ``bash tools/dist_train.sh configs/glnet/upernet_glnet_4g_160k_ade20k.py 8
+--cfg-options load_from=CHECKPOINT``
 Source: GLNet, Table 5.
-Published: 50.6 mIoU, 56.8 M parameters, 907 G FLOPs (attention and slot matmuls not counted).
+Published: 50.6 mIoU, 56.8 M parameters, 907 G FLOPs (counted without attention layers and slot products).
 Batch 32 and weight decay 1e-2 as published. The published rate "6e-4" is ten times that of the same author's earlier
 code (6e-5 at batch 16); the published value stands here.
 """

@@ -9,7 +9,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -122,6 +122,8 @@ class SearchLoop(BaseLoop):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(model, OneShot):
             raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, for a search')
+        if get_world_size() > 1:
+            revert_sync_batchnorm(model)  # ranks are at different subnets and must not wait for each other
         dataset = DATASETS.build(dict(dataloader['dataset']))
         check_disjoint(dataset, runner.cfg.get('test_dataloader'))
         evaluator = evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator)

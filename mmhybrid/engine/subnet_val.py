@@ -64,7 +64,8 @@ class SubnetValLoop(ValLoop):
             self.batches = calibration_batches(**calibration)
 
     def run(self) -> dict[str, float]:
-        """Run the validation of every subnet."""
+        """Run the validation of every subnet; the active one stays active."""
+        active = self.model.supernet.arch
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         metrics: dict[str, float] = {}
@@ -77,6 +78,7 @@ class SubnetValLoop(ValLoop):
             else:
                 found = self._evaluate()
             metrics |= {f'{name}/{key}': value for key, value in found.items()}
+        self.model.set_arch(active)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics

@@ -1,4 +1,4 @@
-"""Models: backbones, their supernets, necks and heads. Importing this package registers them."""
+"""Models: backbones, their supernets, one-shot training, necks. Importing this package registers them."""
 
 from mmhybrid.models import backbones, mutators, necks, one_shot, supernets
 

@@ -70,7 +70,8 @@ class Teacher:
         checkpoint: Path of the weights.
 
     Raises:
-        ValueError: If a file is missing, or neither or both of ``config`` and ``timm`` are given.
+        ValueError: If a file is missing, the weights are not those of the model, or neither or both of ``config`` and
+            ``timm`` are given.
     """
 
     def __init__(self, checkpoint: str, config: str | None = None, timm: str | None = None) -> None:
@@ -80,7 +81,11 @@ class Teacher:
             raise bad_value('teacher.checkpoint', checkpoint, 'the path of an existing file')
         model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
         self.model = model
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        try:
+            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        except RuntimeError as error:
+            reason = ' '.join(str(error).split())
+            raise ValueError(f'teacher.checkpoint: {checkpoint} does not fit the model: {reason}') from error
         model.eval().requires_grad_(False)
         if config is not None:
             self._mean, self._std = normalisation(model.data_preprocessor)
@@ -88,6 +93,9 @@ class Teacher:
             self._mean, self._std = (
                 255 * torch.tensor(model.default_cfg[name]).view(-1, 1, 1) for name in ('mean', 'std')
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'Teacher':
+        return self  # it never changes, and a moving average of the student needs none of its own
 
     @property
     def num_classes(self) -> int:

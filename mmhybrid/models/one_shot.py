@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -22,7 +23,7 @@ Losses = dict[str, Tensor]
 class OneShot(BaseModel):
     """Train the subnets that a mutator picks, with the loss of the wrapped model.
 
-    Images of a classifier are resized to the ``resolution`` of an architecture where the space leaves it open.
+    Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one.
 
     Args:
         architecture: Config of any mmpretrain, mmdet or mmseg model whose backbone is a :class:`Supernet`.
@@ -34,7 +35,7 @@ class OneShot(BaseModel):
         init_cfg: As in MMEngine.
 
     Raises:
-        ValueError: If the backbone is no supernet, or teacher and student disagree on the classes.
+        ValueError: If the backbone is no supernet, teacher and student disagree on the classes, or nothing teaches.
     """
 
     def __init__(
@@ -56,20 +57,22 @@ class OneShot(BaseModel):
         self.architecture = model
         self.mutator: Mutator = MUTATORS.build(dict(mutator))
         self.is_classifier = hasattr(model, 'head') and hasattr(model.head, 'num_classes')
-        resolution = self.space.choices.get('resolution')
-        self.resizes = resolution is not None and len(resolution.values) > 1
+        self.resizes = self.is_classifier and 'resolution' in self.space.choices
         self.distillation = None if distillation is None else Distillation(**distillation)
         # in a tuple, so that its weights are no part of this model
         self._teacher = () if teacher is None else (build_teacher(teacher),)
         self._check()
 
     def _check(self) -> None:
-        if not self.is_classifier and self.resizes:
-            raise bad_value('space.resolution', self.space.choices['resolution'].values, 'one value, for this model')
+        resolution = self.space.choices.get('resolution')
+        if not self.is_classifier and resolution is not None and len(resolution.values) > 1:
+            raise bad_value('space.resolution', resolution.values, 'one value, for this model')
         if not self.is_classifier and self.distillation is not None:
             raise bad_value('distillation', type(self.architecture).__name__, 'None, or a classifier')
         if self._teacher and self.distillation is None:
             raise bad_value('distillation', None, "a dict, such as dict(kind='hard', alpha=0.5), with a teacher")
+        if self.distillation is not None and not self._teacher and len(self.mutator.archs(self.space, 0)) < 2:
+            raise bad_value('teacher', None, 'a dict, with a mutator of one architecture and distillation')
         if self._teacher and self._teacher[0].num_classes != self.architecture.head.num_classes:
             allowed = f'the {self.architecture.head.num_classes} of the student'
             raise bad_value('number of classes of the teacher', self._teacher[0].num_classes, allowed)
@@ -105,8 +108,9 @@ class OneShot(BaseModel):
             if teacher_logits is None and logits is not None:
                 teacher_logits = logits.detach()
             for name, loss in losses.items():
-                mean = sum(loss) if isinstance(loss, list) else loss
-                total[name] = total.get(name, 0) + mean / len(archs)
+                # as MMEngine adds a list up; what a detector returns may differ in shape between subnets
+                parts = loss if isinstance(loss, list) else [loss]
+                total[name] = total.get(name, 0) + torch.stack([part.mean() for part in parts]).sum() / len(archs)
         return total
 
     def _subnet_loss(

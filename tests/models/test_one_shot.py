@@ -1,5 +1,6 @@
 """One-shot training, distillation and batch-norm calibration, on a small classifier."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,28 @@ def test_sandwich_loss_is_the_mean() -> None:
     torch.testing.assert_close(model(images, samples, mode='loss')['loss'], torch.stack(losses).mean())
 
 
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_gradients_of_a_step_are_the_mean_of_its_subnets(with_cp: bool) -> None:
+    model, (images, samples) = one_shot('SandwichMutator'), batch()
+    model.supernet.backbone_cfg['with_cp'] = with_cp
+    small, large = model.space.smallest(), model.space.largest()
+    archs = [large, small, large]  # the same twice: its tensors are put into place anew in between
+    wanted = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
+    for arch in archs:
+        model.zero_grad()
+        model.set_arch(arch)
+        model.architecture(images, samples, mode='loss')['loss'].backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                wanted[name] += parameter.grad / len(archs)
+    model.zero_grad()
+    model.mutator.archs = lambda space, iteration: archs
+    model(images, samples, mode='loss')['loss'].backward()
+    for name, parameter in model.named_parameters():
+        found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found, wanted[name], rtol=1e-4, atol=1e-5)
+
+
 def test_the_largest_teaches_in_place() -> None:
     model, (images, samples) = one_shot('SandwichMutator', distillation={'alpha': 0.25}), batch()
     archs = model.mutator.archs(model.space, 0)
@@ -116,6 +139,17 @@ def test_the_largest_teaches_in_place() -> None:
     torch.testing.assert_close(losses['loss'], (hard[0] + 0.75 * sum(hard[1:])) / 4)
     soft = [F.kl_div(student.log_softmax(-1), logits[0].softmax(-1), reduction='batchmean') for student in logits[1:]]
     torch.testing.assert_close(losses['loss_distillation'], 0.25 * sum(soft) / 4)
+
+
+def test_lists_of_losses_may_differ_in_shape() -> None:
+    model, (images, samples) = one_shot('SandwichMutator'), batch()
+    returned = [
+        {'loss_box': [torch.tensor([1.0, 3.0]), torch.tensor([5.0])], 'acc': torch.tensor([float(i)] * (i + 1))}
+        for i in range(4)
+    ]
+    model.architecture.forward = lambda *_, **__: returned.pop()
+    losses = model(images, samples, mode='loss')
+    assert {name: value.item() for name, value in losses.items()} == {'loss_box': 2.0 + 5.0, 'acc': 1.5}
 
 
 @pytest.mark.parametrize('temperature', [1.0, 4.0])
@@ -148,6 +182,11 @@ def test_teacher_stands_outside(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.model.parameters())
 
 
+def test_copies_share_the_teacher(tmp_path: Path) -> None:
+    model = one_shot(teacher=save_teacher(tmp_path), distillation={})
+    assert copy.deepcopy(model)._teacher[0] is model._teacher[0]
+
+
 def test_teacher_normalises_in_its_own_way(tmp_path: Path) -> None:
     model = one_shot(
         teacher=save_teacher(tmp_path), distillation={}, data_preprocessor={'mean': [1, 2, 3], 'std': [4, 5, 6]}
@@ -171,21 +210,27 @@ def test_refuses(tmp_path: Path) -> None:
         one_shot(teacher=save_teacher(tmp_path))
     with pytest.raises(ValueError, match='teacher: got'):
         one_shot(teacher={'checkpoint': teacher['checkpoint']}, distillation={})
+    torch.save({'head.fc.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'teacher.checkpoint: .*other.pth does not fit the model: .*head.fc.bias'):
+        one_shot(teacher={**teacher, 'checkpoint': str(tmp_path / 'other.pth')}, distillation={})
+    with pytest.raises(ValueError, match='teacher: got None'):
+        one_shot(distillation={})
     with pytest.raises(ValueError, match=r'distillation.kind: got .*warm'):
         one_shot(distillation={'kind': 'warm'})
     with pytest.raises(ValueError, match=r'architecture.backbone.type: got .*ResNet'):
         OneShot({**classifier(), 'backbone': {'type': 'ResNet', 'depth': 18}}, {'type': 'UniformMutator'})
 
 
-def test_images_are_resized_to_an_open_resolution() -> None:
-    space = {**SPACE, 'table': {**SPACE['table'], 'resolutions': [64, 96]}}
+@pytest.mark.parametrize('resolutions', [[64, 96], [64]])
+def test_images_are_resized_to_the_resolution(resolutions: list[int]) -> None:
+    space = {**SPACE, 'table': {**SPACE['table'], 'resolutions': resolutions}}
     model = one_shot(space=space).eval()
     seen = []
     model.architecture.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[-1]))
-    for resolution in (64, 96):
+    for resolution in resolutions:
         model.set_arch({**model.space.largest(), 'resolution': resolution})
         model(torch.randn(1, 3, 96, 96), mode='tensor')
-    assert seen == [64, 96]
+    assert seen == resolutions
 
 
 def randomise_statistics(model: nn.Module) -> None:

@@ -194,19 +194,25 @@ def _adopt_output_layers(module: HybridBackbone, state_dict: dict[str, Any], pre
     """Let a classification checkpoint load into a dense predictor and the other way round.
 
     The layers behind the outputs belong to the task: ``norm`` of a classifier has no place in a backbone with
-    ``out_norms`` (or without the last stage among its outputs), and ``out_norms`` a checkpoint lacks keep their
-    initial values. Any other difference is reported by load_state_dict as usual.
+    ``out_norms`` (or without the last stage among its outputs), and ``out_norms`` of which a checkpoint has nothing
+    keep their initial values. Any other difference is reported by load_state_dict as usual.
     """
     layers = module.output_layers
     own = {prefix + name: value for name, value in module.state_dict().items() if _belongs(name, layers)}
-    theirs = {name for name in state_dict if _belongs(name.removeprefix(prefix), layers)}
-    has_network = any(name.startswith(prefix) for name in state_dict.keys() - theirs)
+    inside = {name for name in state_dict if name.startswith(prefix)}
+    theirs = {name for name in inside if _belongs(name.removeprefix(prefix), layers)}
+    has_network = inside != theirs
     if not has_network or theirs == own.keys():
         return
-    fresh = sorted(own.keys() - theirs)
+    present = {_layer(name, prefix) for name in theirs}
+    fresh = sorted(name for name in own.keys() - theirs if _layer(name, prefix) not in present)
     for name in theirs - own.keys():
         del state_dict[name]
     for name in fresh:
         state_dict[name] = own[name]
     if fresh:
         MMLogger.get_current_instance().info(f'output layers not in the checkpoint start fresh: {", ".join(fresh)}')
+
+
+def _layer(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).split('.')[0]

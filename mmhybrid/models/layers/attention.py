@@ -9,8 +9,7 @@ from mmhybrid.models.layers.basic import fused
 class SelfAttention(nn.Module):
     """Softmax attention with one fused query-key-value projection.
 
-    ``embed_dims`` channels go in and out; the heads are ``head_dim`` wide, whatever the embedding width. The number of
-    heads is read from the projection's output, so that an elastic projection may produce fewer.
+    ``embed_dims`` channels go in and out; the heads are ``head_dim`` wide, whatever the embedding width.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, head_dim: int) -> None:

@@ -7,6 +7,8 @@ import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmhybrid.utils.checks import bad_value
+
 Layer = TypeVar('Layer', bound=nn.Module)
 Axes = tuple[int, ...]
 
@@ -31,7 +33,13 @@ def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool =
 
 
 def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
-    """The norm of a config; ``LN2d`` is :class:`LayerNorm2d`, the others are MMCV's."""
+    """The norm of a config; ``LN2d`` is :class:`LayerNorm2d`, the others are MMCV's.
+
+    Raises:
+        ValueError: If the config names no type.
+    """
+    if 'type' not in norm_cfg:
+        raise bad_value('norm_cfg', norm_cfg, "a dict with a type, such as dict(type='BN')")
     return LayerNorm2d(width) if norm_cfg['type'] == 'LN2d' else build_norm_layer(dict(norm_cfg), width)[1]
 
 

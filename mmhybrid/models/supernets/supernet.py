@@ -107,6 +107,9 @@ class Supernet(BaseModule):
         if self.arch not in self._subnets:
             with torch.device('meta'):
                 network = self._build(self.arch)
+                if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
+                    # MMEngine's ``sync_bn`` converts what it finds: the shared layers
+                    network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
             self._subnets[self.arch] = network.train(self.training), self._bind(network, self.arch)
             if len(self._subnets) > CACHED_SUBNETS:
                 self._subnets.popitem(last=False)

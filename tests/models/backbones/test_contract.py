@@ -335,6 +335,20 @@ def test_strict_loading_reports_differences(case: Case) -> None:
         case.build().load_state_dict(state)
 
 
+@pytest.mark.parametrize('out_norm_cfg', [None, {'type': 'LN2d'}], ids=['norm', 'out_norms'])
+def test_strict_loading_reports_damaged_output_layers(out_norm_cfg: dict[str, Any] | None) -> None:
+    model = CASES[0].build(out_indices=(2, 3), out_norm_cfg=out_norm_cfg)
+    state = model.state_dict()
+    state.pop(next(name for name in state if belongs(name, ('norm', 'out_norms'))))
+    with pytest.raises(RuntimeError, match='Missing'):
+        model.load_state_dict(state)
+
+
+@pytest.mark.parametrize('argument', ['norm_cfg', 'out_norm_cfg'])
+def test_norms_need_a_type(argument: str) -> None:
+    assert_refused(lambda: CASES[0].build(**{argument: {'eps': 1.0}}), 'norm_cfg', {'eps': 1.0})
+
+
 @each_case
 def test_copies_are_independent(case: Case) -> None:
     model = case.build().eval()

@@ -255,6 +255,19 @@ def test_a_step_of_the_optimizer_changes_cached_subnets(case):
 # Modes
 
 
+@pytest.mark.parametrize('case', WITH_SINGLE_PATH)
+def test_subnets_take_over_synchronised_norms(case):
+    supernet = nn.SyncBatchNorm.convert_sync_batchnorm(cases.randomise(case.build()))
+    supernet.set_arch(supernet.space.sample(random.Random(0)))
+    norms = [module for module in supernet.subnet.modules() if isinstance(module, _BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    supernet.eval()
+    with torch.no_grad():
+        wanted = cases.standalone(supernet).eval()(case.images())
+        assert all(torch.equal(out[:, : w.shape[1]], w) for out, w in zip(supernet(case.images()), wanted, strict=True))
+
+
 @pytest.mark.parametrize('case', FAMILIES)
 def test_checkpointing_changes_no_gradient_and_no_statistics(case):
     plain, saving = cases.randomise(case.build()), cases.randomise(case.build(with_cp=True))
