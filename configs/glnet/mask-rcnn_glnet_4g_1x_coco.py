@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glnet/mask-rcnn_glnet_4g_1x_coco.py 8
 --cfg-options load_from=CHECKPOINT``
 Source: GLNet, Table 4.
-Published: 48.3 box AP, 43.6 mask AP, 46.6 M parameters, 233 G FLOPs (counted without attention layers and slot products).
+Published: 48.3 box AP, 43.6 mask AP, 46.6 M parameters, 233 G FLOPs (attention layers and slot products not counted).
 """
 
 _base_ = [
