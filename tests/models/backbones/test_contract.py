@@ -451,9 +451,10 @@ def test_torch_export_and_onnx(case: Case, size: tuple[int, int], tmp_path) -> N
 )
 def test_torch_compile(case: Case, with_cp: bool) -> None:
     torch._dynamo.reset()
-    model, plain = case.build(with_cp=with_cp).train(), case.build().train()
-    expected, expected_grads = step(plain, image())
-    outputs = torch.compile(model, fullgraph=True, backend='aot_eager')(image())
+    # in float64: the gradient of a bias in front of a batch norm is zero but for rounding, which compiling may change
+    model, plain = case.build(with_cp=with_cp).train().double(), case.build().train().double()
+    expected, expected_grads = step(plain, image().double())
+    outputs = torch.compile(model, fullgraph=True, backend='aot_eager')(image().double())
     backward(outputs)
     grads = {name: parameter.grad for name, parameter in model.named_parameters()}
     torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
