@@ -6,27 +6,6 @@ Source: AutoViT, section 3.4, tables 1 and 5.
 Published: 75.5 % top-1 for the network found, with hard distillation from RegNetY.
 """
 
-_base_ = [
-    '../_base_/models/autovit_cls.py',
-    '../_base_/datasets/imagenet_search_256.py',
-    '../_base_/schedules/imagenet_adamw_300e.py',
-    '../_base_/runtime/cls.py',
-]
+_base_ = ['./supernet_autovit_xxs_in1k.py']
 
-space = dict(type='mmhybrid.AutoViTSpace', table='xs')
-classifier = _base_.model
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT')),
-        }
-    ),
-)
-model['architecture']['head'].update(in_channels=672)
-val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-train_cfg = dict(val_interval=10)
-find_unused_parameters = True
+model = dict(architecture=dict(backbone=dict(space=dict(table='xs')), head=dict(in_channels=672)))
