@@ -1,5 +1,5 @@
-"""What MMEngine runs: loops, hooks and the tools' shared code."""
+"""What MMEngine runs: loops, hooks and the tools' shared code. Importing it registers all but the search's."""
 
-from mmhybrid.engine import checkpoint, resume, search_loop, subnet_val
+from mmhybrid.engine import checkpoint, layer_decay, resume
 
-__all__ = ['checkpoint', 'resume', 'search_loop', 'subnet_val']
+__all__ = ['checkpoint', 'layer_decay', 'resume']

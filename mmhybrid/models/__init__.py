@@ -1,5 +1,5 @@
-"""Models: backbones, their supernets, one-shot training, necks. Importing this package registers them."""
+"""Models: backbones, necks, heads, supernets, one-shot training. Importing it registers all but the search's."""
 
-from mmhybrid.models import backbones, mutators, necks, one_shot, supernets
+from mmhybrid.models import backbones, heads, necks, resized_inputs, token_label_classifier
 
-__all__ = ['backbones', 'mutators', 'necks', 'one_shot', 'supernets']
+__all__ = ['backbones', 'heads', 'necks', 'resized_inputs', 'token_label_classifier']

@@ -172,6 +172,18 @@ def drop_path_rates(drop_path_rate: float, num_blocks: int) -> list[float]:
     return [drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
 
 
+def output_widths(network: nn.Module, in_channels: int = 3) -> tuple[int, ...]:
+    """Channels of the outputs of a backbone on the meta device."""
+    images = torch.empty(1, in_channels, 64, 64, device='meta')
+    with torch.no_grad():
+        return tuple(out.shape[channel_axis(out)] for out in network.eval()(images))
+
+
+def channel_axis(x: Tensor) -> int:
+    """Of maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
+    return 2 if x.dim() == 3 else 1
+
+
 @contextmanager
 def _without_statistics(block: nn.Module) -> Iterator[None]:
     """For the recomputation: a batch must not count twice in the running statistics."""

@@ -4,11 +4,14 @@ Paper: "GLiT: Neural Architecture Search for Global and Local Image Transformer"
 released code the FFN's activation is GELU (the paper says Swish), and in a mixed block the first channels go to the
 attention heads, the last ones to the convolution heads, with no projection across the two.
 
-A block computes ``x += mixer(norm(x))``, ``x += ffn(norm(x))`` on the class token followed by the patches.
+A block computes ``x += mixer(norm(x))``, ``x += ffn(norm(x))`` on the class token followed by the patches. What the
+ablation of table 6 puts in place of the convolution over the sequence is in :data:`LOCALITIES`.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +27,8 @@ from mmhybrid.models.layers.basic import build_norm, fused
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys, check_list
 
-OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
+MAP_OUT_TYPES = ('raw', 'featmap', 'avg_featmap')
+OUT_TYPES = ('cls_token', *MAP_OUT_TYPES)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class GLiTBlockArch:
         mlp_ratio: Hidden width of the FFN over the embedding width (d_z).
         qkv_ratio: Width of queries, keys and values over the attention's channels (d_k); None without attention.
         conv_ratio: Expansion E of the convolution heads; None without them.
-        kernel_size: Odd kernel K of their depth-wise convolution; None without them.
+        kernel_size: Kernel K of their depth-wise convolution; None without them.
     """
 
     num_attn_heads: int
@@ -48,24 +52,33 @@ class GLiTBlockArch:
 
 @dataclass(frozen=True)
 class GLiTArch:
-    """A GLiT: its width, its number of heads, its blocks."""
+    """A GLiT.
+
+    Args:
+        embed_dims: Width.
+        num_heads: Heads of each block.
+        blocks: The blocks.
+        locality: What stands for the convolution heads, a name of :data:`LOCALITIES`.
+    """
 
     embed_dims: int
     num_heads: int
     blocks: tuple[GLiTBlockArch, ...]
+    locality: str = 'conv1d'
 
     @classmethod
     def parse(cls, arch: str | Mapping[str, Any]) -> 'GLiTArch':
         """Validate a preset's name or a dict with ``embed_dims``, ``num_heads`` and ``blocks``.
 
-        A block is a dict with ``num_attn_heads`` and ``mlp_ratio``, with ``qkv_ratio`` if it has attention heads and
-        with ``conv_ratio`` and ``kernel_size`` if it has convolution heads.
+        ``locality`` (``conv1d``) is optional. A block is a dict with ``num_attn_heads`` and ``mlp_ratio``, with
+        ``qkv_ratio`` if it has attention heads and with ``conv_ratio`` and ``kernel_size`` if it has convolution heads.
 
         Raises:
             ValueError: Naming the field, the value and what is allowed.
         """
         raw = resolve_arch('GLiT', arch, PRESETS)
-        check_keys('GLiT arch', raw, ('embed_dims', 'num_heads', 'blocks'))
+        check_keys('GLiT arch', raw, ('embed_dims', 'num_heads', 'blocks'), ('locality',))
+        locality = check_choice('arch.locality', raw.get('locality', 'conv1d'), tuple(LOCALITIES))
         num_heads = check_int('arch.num_heads', raw['num_heads'], 1)
         embed_dims = check_int('arch.embed_dims', raw['embed_dims'], 1)
         if embed_dims % num_heads:
@@ -74,11 +87,14 @@ class GLiTArch:
         if not blocks:
             raise bad_value('arch.blocks', blocks, 'at least one block')
         head_dim = embed_dims // num_heads
-        parsed = tuple(_parse_block(f'arch.blocks[{i}]', block, num_heads, head_dim) for i, block in enumerate(blocks))
-        return cls(embed_dims, num_heads, parsed)
+        parsed = tuple(
+            _parse_block(f'arch.blocks[{i}]', block, num_heads, head_dim, LOCALITIES[locality])
+            for i, block in enumerate(blocks)
+        )
+        return cls(embed_dims, num_heads, parsed, locality)
 
 
-def _parse_block(field: str, raw: object, num_heads: int, head_dim: int) -> GLiTBlockArch:
+def _parse_block(field: str, raw: object, num_heads: int, head_dim: int, locality: 'Locality') -> GLiTBlockArch:
     attention, convolution = ('qkv_ratio',), ('conv_ratio', 'kernel_size')
     check_keys(field, raw, ('num_attn_heads', 'mlp_ratio'), attention + convolution)
     assert isinstance(raw, Mapping)
@@ -90,27 +106,85 @@ def _parse_block(field: str, raw: object, num_heads: int, head_dim: int) -> GLiT
     if num_attn_heads:
         qkv_ratio = check_ratio(f'{field}.qkv_ratio', raw['qkv_ratio'], head_dim)
     if num_attn_heads < num_heads:
-        conv_dims = (num_heads - num_attn_heads) * head_dim
-        conv_ratio = check_ratio(f'{field}.conv_ratio', raw['conv_ratio'], conv_dims)
-        kernel_size = check_odd(f'{field}.kernel_size', raw['kernel_size'])
+        conv_ratio = check_ratio(f'{field}.conv_ratio', raw['conv_ratio'], head_dim)
+        kernel_size = locality.check_size(f'{field}.kernel_size', raw['kernel_size'])
     mlp_ratio = check_ratio(f'{field}.mlp_ratio', raw['mlp_ratio'], num_heads * head_dim)
     return GLiTBlockArch(num_attn_heads, mlp_ratio, qkv_ratio, conv_ratio, kernel_size)
 
 
 class ConvHeads(nn.Module):
-    """The local sub-module (figure 3): expand, GLU, depth-wise convolution over the sequence, norm, Swish, reduce."""
+    """The local sub-module (figure 3): expand, GLU, depth-wise convolution over the tokens, norm, Swish, reduce.
 
-    def __init__(self, embed_dims: int, hidden_dims: int, kernel_size: int) -> None:
+    ``conv`` and ``norm`` say whether the tokens are a sequence (B, L, C) or a map (B, H, W, C).
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        ratio: float,
+        kernel_size: int,
+        conv: type[nn.Conv1d] | type[nn.Conv2d],
+        norm: str,
+    ) -> None:
         super().__init__()
-        self.expand = fused(nn.Conv1d(embed_dims, 2 * hidden_dims, 1), out=(2, hidden_dims))
-        self.dwconv = nn.Conv1d(hidden_dims, hidden_dims, kernel_size, padding=kernel_size // 2, groups=hidden_dims)
-        self.norm = build_norm({'type': 'BN1d'}, hidden_dims)
-        self.reduce = nn.Conv1d(hidden_dims, embed_dims, 1)
+        embed_dims = num_heads * head_dim
+        hidden_dims = int(ratio * embed_dims)
+        self.expand = fused(conv(embed_dims, 2 * hidden_dims, 1), out=(2, hidden_dims))
+        self.dwconv = conv(hidden_dims, hidden_dims, kernel_size, padding=kernel_size // 2, groups=hidden_dims)
+        self.norm = build_norm({'type': norm}, hidden_dims)
+        self.reduce = conv(hidden_dims, embed_dims, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ..., C) -> (B, ..., C)."""
+        x = F.glu(self.expand(x.movedim(-1, 1)), dim=1)
+        return self.reduce(F.silu(self.norm(self.dwconv(x)))).movedim(1, -1)
+
+
+class WindowHeads(nn.Module):
+    """Attention within windows of consecutive tokens.
+
+    The first window also takes what is left over: at 224 px and with the paper's sizes the class token.
+    """
+
+    def __init__(self, num_heads: int, head_dim: int, ratio: float, window: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(num_heads * head_dim, num_heads, int(ratio * head_dim))
+        self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
-        x = F.glu(self.expand(x.transpose(1, 2)), dim=1)
-        return self.reduce(F.silu(self.norm(self.dwconv(x)))).transpose(1, 2)
+        length = x.shape[1]
+        first = min(length, self.window + length % self.window)
+        parts = [self.attention(x[:, :first])]
+        if first < length:
+            others = x[:, first:].unflatten(1, (-1, self.window))
+            parts.append(self.attention(others).flatten(1, 2))
+        return torch.cat(parts, dim=1)
+
+
+@dataclass(frozen=True)
+class Locality:
+    """Heads that see their neighbourhood only.
+
+    Args:
+        build: Makes them, from their number, the width of each, ``conv_ratio`` and ``kernel_size``.
+        check_size: Checks ``kernel_size``, called with the name of the field and the value.
+        on_map: They see rows and columns, and the network has no class token.
+    """
+
+    build: Callable[[int, int, float, int], nn.Module]
+    check_size: Callable[[str, object], int]
+    on_map: bool = False
+
+
+# Convolution over the sequence; table 6: over the map, with kernels of 3, 5 or 7; attention within windows of 14, 28 or
+# 49 tokens, queries and keys conv_ratio times as wide as the channels. How the windows lie the paper does not say.
+LOCALITIES = {
+    'conv1d': Locality(partial(ConvHeads, conv=nn.Conv1d, norm='BN1d'), check_odd),
+    'conv2d': Locality(partial(ConvHeads, conv=nn.Conv2d, norm='BN'), check_odd, on_map=True),
+    'window': Locality(WindowHeads, partial(check_int, low=1)),
+}
 
 
 class GlobalLocal(nn.Module):
@@ -119,21 +193,23 @@ class GlobalLocal(nn.Module):
     def __init__(self, arch: GLiTArch, block: GLiTBlockArch) -> None:
         super().__init__()
         head_dim = arch.embed_dims // arch.num_heads
+        num_conv_heads = arch.num_heads - block.num_attn_heads
         self.attn_dims = block.num_attn_heads * head_dim
-        conv_dims = arch.embed_dims - self.attn_dims
         self.attention: SelfAttention | None = None
-        self.conv: ConvHeads | None = None
+        self.conv: nn.Module | None = None
         if block.qkv_ratio is not None:
             qkv_dims = int(block.qkv_ratio * head_dim)
             self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims)
         if block.conv_ratio is not None and block.kernel_size is not None:
-            self.conv = ConvHeads(conv_dims, int(block.conv_ratio * conv_dims), block.kernel_size)
+            build = LOCALITIES[arch.locality].build
+            self.conv = build(num_conv_heads, head_dim, block.conv_ratio, block.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L, C)."""
+        """Tokens (B, ..., C) -> (B, ..., C)."""
         parts = []
         if self.attention is not None:
-            parts.append(self.attention(x[..., : self.attn_dims]))
+            heads = x[..., : self.attn_dims]
+            parts.append(self.attention(heads.flatten(1, -2)).reshape(heads.shape))
         if self.conv is not None:
             parts.append(self.conv(x[..., self.attn_dims :]))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
@@ -165,7 +241,7 @@ class GLiTBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L, C)."""
+        """Tokens (B, ..., C) -> (B, ..., C)."""
         x = x + self.drop_path(self.mixer(self.norm1(x)))
         return x + self.drop_path(self.ffn(self.norm2(x)))
 
@@ -182,8 +258,9 @@ class GLiT(HybridBackbone):
         patch_size: Side of a patch.
         in_channels: Channels of the input.
         out_indices: Blocks to return.
-        out_type: ``cls_token`` (B, C); ``featmap`` (B, C, H / patch_size, W / patch_size); ``avg_featmap``, its mean,
-            (B, C); ``raw``, class token and patches, (B, L, C).
+        out_type: ``cls_token`` (B, C), unless the arch has none (``locality='conv2d'``); ``featmap`` (B, C,
+            H / patch_size, W / patch_size); ``avg_featmap``, its mean, (B, C); ``raw``, class token and patches,
+            (B, L, C).
         drop_path_rate: Stochastic depth of the last block, growing linearly over all blocks.
         out_norm_cfg: A norm for each output, for dense prediction (``featmap`` only); None for the classifier's
             single LayerNorm behind the last block.
@@ -209,7 +286,8 @@ class GLiT(HybridBackbone):
         parsed = GLiTArch.parse(arch)
         super().__init__(len(parsed.blocks), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = parsed
-        self.out_type = check_choice('out_type', out_type, OUT_TYPES)
+        with_cls_token = not LOCALITIES[parsed.locality].on_map
+        self.out_type = check_choice('out_type', out_type, OUT_TYPES if with_cls_token else MAP_OUT_TYPES)
         if out_norm_cfg is not None and out_type != 'featmap':
             raise bad_value('out_norm_cfg', out_norm_cfg, f"None unless out_type is 'featmap', here {out_type!r}")
         self.patch_size = check_int('patch_size', patch_size, 1)
@@ -217,8 +295,8 @@ class GLiT(HybridBackbone):
         width = self.arch.embed_dims
         in_channels = check_int('in_channels', in_channels, 1)
         self.patch_embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid_size**2, width))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if with_cls_token else None
+        self.pos_embed = nn.Parameter(torch.zeros(1, with_cls_token + grid_size**2, width))
         rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_stages)
         self.blocks = nn.ModuleList(
             GLiTBlock(self.arch, block, rate) for block, rate in zip(self.arch.blocks, rates, strict=True)
@@ -230,7 +308,8 @@ class GLiT(HybridBackbone):
     def init_weights(self) -> None:
         """Truncated normal (0.02) for tokens and linear weights as DeiT has it, unless ``init_cfg`` says else."""
         if self.init_cfg is None:
-            trunc_normal_(self.cls_token, std=0.02)
+            if self.cls_token is not None:
+                trunc_normal_(self.cls_token, std=0.02)
             trunc_normal_(self.pos_embed, std=0.02)
             self.apply(_init_weights)
         super().init_weights()
@@ -245,10 +324,14 @@ class GLiT(HybridBackbone):
         pad_h, pad_w = (-side % self.patch_size for side in x.shape[-2:])
         if pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h))
-        x = self.patch_embed(x)
-        grid = (x.shape[-2], x.shape[-1])
-        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)), dim=1)
+        patches = self.patch_embed(x)
+        grid = (patches.shape[-2], patches.shape[-1])
+        tokens = patches.flatten(2).transpose(1, 2)
+        if self.cls_token is not None:
+            tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), tokens), dim=1)
         tokens = tokens + resize_pos_embed(self.pos_embed, grid)
+        if self.cls_token is None:
+            tokens = tokens.unflatten(1, grid)
         outs = []
         for i, block in enumerate(self.blocks):
             tokens = self.run_block(block, tokens)
@@ -259,24 +342,32 @@ class GLiT(HybridBackbone):
     def _format_output(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if not hasattr(self, 'out_norms'):
             tokens = self.output_norm(index, tokens)
+        tokens = tokens.flatten(1, -2)
+        patches = tokens if self.cls_token is None else tokens[:, 1:]
         if self.out_type == 'raw':
             return tokens
         if self.out_type == 'cls_token':
             return tokens[:, 0]
         if self.out_type == 'avg_featmap':
-            return tokens[:, 1:].mean(1)
-        featmap = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+            return patches.mean(1)
+        featmap = patches.transpose(1, 2).unflatten(2, grid)
         return self.output_norm(index, featmap) if hasattr(self, 'out_norms') else featmap
 
 
 def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embedding (1, 1 + side ** 2, C), class token first, for a grid of patches: (1, 1 + H * W, C)."""
-    side = round((pos_embed.shape[1] - 1) ** 0.5)
+    """Position embedding (1, side ** 2, C), or one more with the class token first, for a grid of patches."""
+    side = _side(pos_embed)
     if grid == (side, side):
         return pos_embed
-    patches = pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    cls_token, patches = pos_embed.split((pos_embed.shape[1] - side**2, side**2), dim=1)
+    patches = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     patches = F.interpolate(patches.float(), grid, mode='bicubic', align_corners=False).to(pos_embed.dtype)
-    return torch.cat((pos_embed[:, :1], patches.flatten(2).transpose(1, 2)), dim=1)
+    return torch.cat((cls_token, patches.flatten(2).transpose(1, 2)), dim=1)
+
+
+def _side(pos_embed: Tensor) -> int:
+    """Patches a side, with or without a class token: no square is another plus one."""
+    return math.isqrt(pos_embed.shape[1])
 
 
 def _resize_loaded_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
@@ -284,7 +375,7 @@ def _resize_loaded_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: s
     loaded = state_dict.get(key)
     if loaded is None or loaded.shape == module.pos_embed.shape or loaded.shape[-1] != module.pos_embed.shape[-1]:
         return
-    side = round((module.pos_embed.shape[1] - 1) ** 0.5)
+    side = _side(module.pos_embed)
     state_dict[key] = resize_pos_embed(loaded, (side, side))
 
 

@@ -21,13 +21,13 @@ from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, depthwise_conv2d
-from mmhybrid.models.layers.glmix import LocalConv, SlotAttention
+from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
 
 HEAD_DIM = 32
 NUM_STAGES = 4
-MIXERS = ('glmix', 'mhsa', 'local', 'global')
+MIXERS = ('glmix', 'mhsa', 'local', 'global', 'global-local', 'local-global', 'window-global')
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class GLNetArch:
         embed_dims: Channels of the four stages, multiples of 32.
         depths: Blocks of each stage.
         ffn_ratios: Hidden width of the FFN over its input's.
-        mixers: For each stage the mixer of each block: ``glmix``, ``mhsa``, ``local`` (glmix without slots) or
-            ``global`` (glmix without convolution).
+        mixers: For each stage the mixer of each block: ``glmix`` or ``mhsa``, or, for table 6, ``local`` (glmix
+            without slots), ``global`` (glmix without convolution), ``global-local`` and ``local-global`` (one behind
+            the other), ``window-global`` (attention in windows of 7x7 pixels as the local branch).
         local_kernels: Odd size of the depth-wise convolution of glmix and local blocks.
         num_slots: Slots of glmix and global blocks, squares.
         learned_slots: Start from learned slots, not from a pooled map.
@@ -117,7 +118,7 @@ def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
 class GLMix(nn.Module):
     """Global and local branch added (figure 4), or one of them alone (table 6)."""
 
-    def __init__(self, local: LocalConv | None, slots: SlotAttention | None) -> None:
+    def __init__(self, local: LocalConv | WindowAttention | None, slots: SlotAttention | None) -> None:
         super().__init__()
         self.local = local
         self.slots = slots
@@ -129,6 +130,23 @@ class GLMix(nn.Module):
             return self.local(x)
         out = self.slots(x, self.slots.initial_slots(block_input))
         return out if self.local is None else out + self.local(x)
+
+
+class SequentialMix(nn.Module):
+    """The two branches one behind the other, within one residual (table 6; the paper leaves the residuals open)."""
+
+    def __init__(self, local: LocalConv, slots: SlotAttention, global_first: bool) -> None:
+        super().__init__()
+        self.local = local
+        self.slots = slots
+        self.global_first = global_first
+
+    def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
+        """Normed map and the block's input, from which the slots start, both (B, C, H, W) -> (B, C, H, W)."""
+        initial_slots = self.slots.initial_slots(block_input)
+        if self.global_first:
+            return self.local(self.slots(x, initial_slots))
+        return self.slots(self.local(x), initial_slots)
 
 
 class MHSA(SelfAttention):
@@ -162,19 +180,10 @@ class GLNetBlock(nn.Module):
 
     def __init__(self, arch: GLNetArch, stage: int, index: int, drop_path: float) -> None:
         super().__init__()
-        width, mixer = arch.embed_dims[stage], arch.mixers[stage][index]
+        width = arch.embed_dims[stage]
         self.pos_conv = depthwise_conv2d(width, 3) if arch.pos_encoding else None
         self.norm1 = LayerNorm2d(width)
-        self.mixer: nn.Module
-        if mixer == 'mhsa':
-            self.mixer = MHSA(width, width // HEAD_DIM, HEAD_DIM)
-        else:
-            self.mixer = GLMix(
-                local=None if mixer == 'global' else LocalConv(width, arch.local_kernels[stage]),
-                slots=None
-                if mixer == 'local'
-                else SlotAttention(width, arch.num_slots[stage], HEAD_DIM, arch.learned_slots),
-            )
+        self.mixer = _build_mixer(arch, stage, arch.mixers[stage][index])
         self.norm2 = LayerNorm2d(width)
         self.ffn = FFN(width, int(arch.ffn_ratios[stage] * width), arch.conv_ffn)
         scale = arch.layer_scale
@@ -189,6 +198,23 @@ class GLNetBlock(nn.Module):
             x = x + self.pos_conv(x)
         x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), block_input)))
         return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))
+
+
+def _build_mixer(arch: GLNetArch, stage: int, mixer: str) -> nn.Module:
+    width = arch.embed_dims[stage]
+    if mixer == 'mhsa':
+        return MHSA(width, width // HEAD_DIM, HEAD_DIM)
+    local: LocalConv | WindowAttention | None = None
+    slots: SlotAttention | None = None
+    if mixer == 'window-global':
+        local = WindowAttention(width, HEAD_DIM)
+    elif mixer != 'global':
+        local = LocalConv(width, arch.local_kernels[stage])
+    if mixer != 'local':
+        slots = SlotAttention(width, arch.num_slots[stage], HEAD_DIM, arch.learned_slots)
+    if isinstance(local, LocalConv) and slots is not None and mixer != 'glmix':
+        return SequentialMix(local, slots, global_first=mixer == 'global-local')
+    return GLMix(local, slots)
 
 
 @MODELS.register_module()
@@ -235,7 +261,9 @@ class GLNet(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """Truncated normal (0.02) for linear and convolution weights as released, unless ``init_cfg`` says else."""
+        """As released, unless ``init_cfg`` says else: truncated normal (0.02) for linear layers, Xavier for attention's
+        projections of its input, torch's own for convolutions.
+        """
         if self.init_cfg is None:
             self.apply(_init_weights)
         super().init_weights()
@@ -289,10 +317,13 @@ def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dic
 
 
 def _init_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Conv2d):
+    """Of one module, its children's being done."""
+    if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, SelfAttention):
+        nn.init.xavier_uniform_(module.qkv.weight)
 
 
 _HYBRID_STAGE_3 = ['glmix', 'mhsa'] * 9

@@ -22,6 +22,26 @@ class LocalConv(nn.Module):
         return self.conv2(self.dwconv(self.conv1(x)))
 
 
+class WindowAttention(SelfAttention):
+    """Attention within windows of ``window_size`` pixels a side, in place of the local branch (table 6).
+
+    Maps that no whole number of windows covers are padded with zeros at the bottom and the right.
+    """
+
+    def __init__(self, embed_dims: int, head_dim: int = 32, window_size: int = 7) -> None:
+        super().__init__(embed_dims, embed_dims // head_dim, head_dim)
+        self.window_size = window_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        size, (height, width) = self.window_size, x.shape[2:]
+        x = F.pad(x, (0, -width % size, 0, -height % size))
+        grid = x.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
+        windows = grid.transpose(2, 3).flatten(3, 4)  # (B, rows, columns, pixels, C)
+        out = super().forward(windows).unflatten(3, (size, size)).transpose(2, 3)
+        return out.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)[..., :height, :width]
+
+
 class SlotAttention(nn.Module):
     """The global branch: cluster the pixels softly into slots, attend among the slots, dispatch them to the pixels.
 

@@ -66,10 +66,17 @@ GLNET_LEARNED = {
     'num_slots': [16, 9, 4, 4],
     'learned_slots': True,
 }
+GLNET_VARIANTS = {
+    **GLNET_STL,
+    'mixers': ['window-global', 'local-global', ['global-local', 'mhsa'], 'window-global'],
+    'num_slots': [16, 9, 4, 4],
+}
 ATTENTION_BLOCK = {'num_attn_heads': 3, 'mlp_ratio': 2, 'qkv_ratio': 0.5}
 CONV_BLOCK = {'num_attn_heads': 0, 'mlp_ratio': 2, 'conv_ratio': 2, 'kernel_size': 17}
 MIXED_BLOCK = {'num_attn_heads': 1, 'mlp_ratio': 3, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 5}
 GLIT_MIXED = {'embed_dims': 48, 'num_heads': 3, 'blocks': [ATTENTION_BLOCK, CONV_BLOCK, MIXED_BLOCK]}
+GLIT_MAP = {**GLIT_MIXED, 'locality': 'conv2d'}
+GLIT_WINDOWS = {**GLIT_MIXED, 'locality': 'window'}
 GLIT_ATTENTION = {'embed_dims': 48, 'num_heads': 3, 'blocks': [ATTENTION_BLOCK] * 3}
 AUTOVIT_3 = {
     'stem_width': 8,
@@ -139,6 +146,9 @@ CASES = [
     autovit_case('autovit-3', (16, 16, 32, 288), arch=AUTOVIT_3),
     autovit_case('autovit-5', (16, 16, 16, 48), arch=AUTOVIT_5, mbpool=False, out_norm_cfg={'type': 'LN2d'}),
     autovit_case('autovit-transformer', (16, 16, 32, 48), arch=AUTOVIT_TRANSFORMER, mbpool=False),
+    glit_case('glit-conv2d', arch=GLIT_MAP),
+    glit_case('glit-window', arch=GLIT_WINDOWS),
+    glnet_case('glnet-variants', arch=GLNET_VARIANTS),
 ]
 each_case = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
 ONE_OF_EACH = [CASES[1], CASES[3], CASES[6]]
@@ -627,6 +637,7 @@ BAD_VALUES = {
         'embed_dims': (*NOT_AN_INT, 49),
         'num_heads': NOT_AN_INT,
         'blocks': (*NOT_A_LIST, []),
+        'locality': (None, 1, 'conv3d'),
     },
     AutoViT: {
         'stem_width': NOT_AN_INT,

@@ -1,0 +1,14 @@
+# Mask R-CNN on GLNet-4G.
+_base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmhybrid.GLNet',
+        arch='4g',
+        out_indices=(0, 1, 2, 3),
+        out_norm_cfg=dict(type='LN2d'),
+        drop_path_rate=0.15,
+    ),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)

@@ -1,0 +1,10 @@
+"""GLNet-STL with overlapped patches and a hybrid stage 3, on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/ablation_hybrid-stage-3_in1k.py 16``
+Source: GLNet, Table 7, step 2.
+Published: 83.1 % top-1, 31.4 M parameters, 4.8 G FLOPs.
+"""
+
+_base_ = ['./ablation_overlapped-patches_in1k.py']
+
+model = dict(backbone=dict(arch=dict(mixers=['glmix', 'glmix', ['glmix', 'mhsa'] * 3, 'mhsa'])))

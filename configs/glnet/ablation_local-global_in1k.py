@@ -1,0 +1,10 @@
+"""GLNet-STL with the global branch behind the local one, on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/ablation_local-global_in1k.py 16``
+Source: GLNet, Table 6.
+Published: 79.6 % top-1, 30.3 M parameters, 4.4 G FLOPs.
+"""
+
+_base_ = ['../_base_/ablation_glnet.py']
+
+model = dict(backbone=dict(arch=dict(mixers=['local-global', 'local-global', 'local-global', 'mhsa'])))

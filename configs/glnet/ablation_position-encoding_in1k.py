@@ -1,0 +1,10 @@
+"""GLNet-STL with overlapped patches, a hybrid stage 3 and position encoding, on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/ablation_position-encoding_in1k.py 16``
+Source: GLNet, Table 7, step 3.
+Published: 83.2 % top-1, 31.4 M parameters, 4.8 G FLOPs.
+"""
+
+_base_ = ['./ablation_hybrid-stage-3_in1k.py']
+
+model = dict(backbone=dict(arch=dict(pos_encoding=True)))

@@ -1,0 +1,10 @@
+"""GLNet-STL with 49 slots, on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/ablation_slots-49_in1k.py 16``
+Source: GLNet, Table 6.
+Published: 82.3 % top-1, 30.3 M parameters, 4.2 G FLOPs.
+"""
+
+_base_ = ['../_base_/ablation_glnet.py']
+
+model = dict(backbone=dict(arch=dict(num_slots=[49, 49, 49, 49])))

@@ -1,0 +1,10 @@
+"""GLNet-STL with 81 slots, on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/ablation_slots-81_in1k.py 16``
+Source: GLNet, Table 6.
+Published: 82.4 % top-1, 30.3 M parameters, 4.5 G FLOPs.
+"""
+
+_base_ = ['../_base_/ablation_glnet.py']
+
+model = dict(backbone=dict(arch=dict(num_slots=[81, 81, 81, 81])))

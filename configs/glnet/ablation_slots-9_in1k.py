@@ -1,0 +1,10 @@
+"""GLNet-STL with 9 slots, on ImageNet-1k, 300 epochs at batch 2048.
+
+Command: ``bash tools/dist_train.sh configs/glnet/ablation_slots-9_in1k.py 16``
+Source: GLNet, Table 6.
+Published: 81.9 % top-1, 30.3 M parameters, 3.9 G FLOPs.
+"""
+
+_base_ = ['../_base_/ablation_glnet.py']
+
+model = dict(backbone=dict(arch=dict(num_slots=[9, 9, 9, 9])))

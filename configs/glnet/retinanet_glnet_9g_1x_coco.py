@@ -1,0 +1,11 @@
+"""RetinaNet 1x with GLNet-9G on COCO, batch 16.
+
+Command: ``bash tools/dist_train.sh configs/glnet/retinanet_glnet_9g_1x_coco.py 8
+--cfg-options load_from=CHECKPOINT``
+Source: GLNet, Table 4.
+Published: 47.7 box AP, 70 M parameters, 292 G FLOPs (attention layers and slot products not counted).
+"""
+
+_base_ = ['./retinanet_glnet_4g_1x_coco.py']
+
+model = dict(backbone=dict(arch='9g', drop_path_rate=0.3), neck=dict(in_channels=[192, 384, 768]))

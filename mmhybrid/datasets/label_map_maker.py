@@ -1,0 +1,95 @@
+"""Label maps from a teacher."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmhybrid.datasets.label_maps import label_map_path, top_classes, write_label_map
+from mmhybrid.datasets.split import IMAGE_SUFFIXES
+from mmhybrid.utils.checks import bad_value, check_int
+
+
+def dense_logits(classifier: Any, inputs: Tensor) -> Tensor:
+    """What an mmpretrain classifier says of each position of its last map: its neck and head on that position alone.
+
+    Where the neck takes the mean and the head is linear, the mean of these logits is the classifier's logits.
+
+    Args:
+        classifier: In eval mode.
+        inputs: Preprocessed images (B, 3, H, W).
+
+    Returns:
+        Logits (B, classes, h, w).
+
+    Raises:
+        ValueError: If the backbone's last output is no map.
+    """
+    feats = classifier.extract_feat(inputs, stage='backbone')
+    last = feats[-1] if isinstance(feats, Sequence) else feats
+    if not isinstance(last, Tensor) or last.ndim != 4:
+        allowed = "a map (B, C, H, W); some backbones take out_type='featmap' or gap_before_final_norm=False"
+        shape = tuple(last.shape) if isinstance(last, Tensor) else type(last).__name__
+        raise bad_value("the last output of the teacher's backbone", shape, allowed)
+    batch, width, rows, columns = last.shape
+    cells = last.permute(0, 2, 3, 1).reshape(-1, width, 1, 1)
+    pooled = classifier.neck((cells,))[-1] if classifier.neck is not None else cells
+    logits = classifier.head((pooled.flatten(1),))
+    return logits.reshape(batch, rows, columns, -1).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def make_label_maps(
+    classifier: Any, images: Path, out: Path, size: int, batch_size: int = 32, num_kept: int = 5
+) -> Iterator[Path]:
+    """Write the label map of each image that has none yet.
+
+    The teacher sees whole images, squeezed into a square, so that a position of the map is that share of the image.
+
+    Args:
+        classifier: An mmpretrain classifier with its data preprocessor, on the device of its choice, in eval mode.
+        images: Folder of class folders.
+        out: Folder of the label maps.
+        size: Side of the square in pixels.
+        batch_size: Images at once.
+        num_kept: Classes to keep at each position.
+
+    Yields:
+        The files written.
+
+    Raises:
+        ValueError: If there are no images, or two images have one label map's name.
+    """
+    check_int('size', size, 1)
+    check_int('batch_size', batch_size, 1)
+    check_int('num_kept', num_kept, 1)
+    todo = [(image, target) for image, target in _targets(images, out).items() if not target.is_file()]
+    for start in range(0, len(todo), batch_size):
+        batch = todo[start : start + batch_size]
+        pixels = torch.stack([_squeezed(image, size) for image, _ in batch])
+        inputs = classifier.data_preprocessor({'inputs': pixels})['inputs']
+        label_maps = top_classes(dense_logits(classifier, inputs), num_kept)
+        for (_, target), label_map in zip(batch, label_maps, strict=True):
+            write_label_map(target, label_map)
+            yield target
+
+
+def _targets(images: Path, out: Path) -> dict[Path, Path]:
+    """The label map's file of each image."""
+    found = sorted(path for path in images.glob('*/*') if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise bad_value('images', str(images), 'a folder of class folders with images')
+    targets = {image: label_map_path(out, image) for image in found}
+    if len(set(targets.values())) < len(found):
+        raise bad_value('images', str(images), 'images of a class whose names differ before the first dot')
+    return targets
+
+
+def _squeezed(image: Path, size: int) -> Tensor:
+    """An image as (3, size, size), in BGR as MMPretrain loads it."""
+    pixels = mmcv.imresize(mmcv.imread(image), (size, size), interpolation='bicubic', backend='pillow')
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,128 @@
+"""Transforms that keep an image and its label map together, as LV-ViT's do.
+
+Pipeline: ``LoadImageFromFile``, ``LoadLabelMap``, ``LabelMapFlip``, ``LabelMapRandAugment``, ``LabelMapCrop``, what
+moves no pixel, and ``PackInputs`` with ``algorithm_keys=('label_map', 'label_map_box')``. The map stays sparse and
+covers the whole image; the crop only notes its box, from which ``TokenLabelHead`` computes the targets.
+
+The released transforms note the box as (top, left, bottom, right) and read it as (left, top, right, bottom), so that
+their targets are those of the crop mirrored at the diagonal. Here they are those of the crop.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform, RandomFlip
+from mmcv.transforms.utils import cache_random_params
+
+from mmhybrid.datasets.label_maps import label_map_path, read_label_map
+from mmhybrid.registry import TRANSFORMS
+
+Results = dict[str, Any]
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
+GEOMETRIC = ('Rotate', 'Shear', 'Translate')  # of RandAugment's operations
+
+
+@TRANSFORMS.register_module()
+class LoadLabelMap(BaseTransform):
+    """Add ``label_map`` (2, K, H, W) and ``label_map_box``, the shares (left, top, right, bottom) of the image.
+
+    Args:
+        root: Folder of the label maps, see :mod:`mmhybrid.datasets.label_maps`.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def transform(self, results: Results) -> Results:
+        """Read the file that belongs to ``img_path``."""
+        results['label_map'] = read_label_map(label_map_path(self.root, results['img_path']))
+        results['label_map_box'] = WHOLE_IMAGE
+        return results
+
+
+@TRANSFORMS.register_module()
+class LabelMapFlip(RandomFlip):
+    """MMCV's RandomFlip, with the label map."""
+
+    def _flip(self, results: Results) -> None:
+        super()._flip(results)
+        left, top, right, bottom = results['label_map_box']
+        if results['flip_direction'] in ('horizontal', 'diagonal'):
+            results['label_map'], left, right = results['label_map'].flip(3), 1 - right, 1 - left
+        if results['flip_direction'] in ('vertical', 'diagonal'):
+            results['label_map'], top, bottom = results['label_map'].flip(2), 1 - bottom, 1 - top
+        results['label_map_box'] = (left, top, right, bottom)
+
+
+@TRANSFORMS.register_module()
+class LabelMapCrop(BaseTransform):
+    """A random crop of an image not yet cropped; its box is noted.
+
+    Args:
+        crop: Config of mmpretrain's ``RandomResizedCrop``.
+    """
+
+    def __init__(self, crop: Mapping[str, Any]) -> None:
+        self.crop: Any = TRANSFORMS.build(dict(crop))
+
+    def transform(self, results: Results) -> Results:
+        """Crop ``img``, as the transform does it by whose numbers this goes."""
+        img, crop = results['img'], self.crop
+        height, width = img.shape[:2]
+        top, left, rows, columns = crop.rand_crop_params(img)
+        part = img[top : top + rows, left : left + columns]
+        size = tuple(crop.scale[::-1])
+        results['img'] = mmcv.imresize(part, size, interpolation=crop.interpolation, backend=crop.backend)
+        results['img_shape'] = results['img'].shape[:2]
+        results['label_map_box'] = (left / width, top / height, (left + columns) / width, (top + rows) / height)
+        return results
+
+
+@TRANSFORMS.register_module()
+class LabelMapRandAugment(BaseTransform):
+    """RandAugment of an image not yet cropped; the label map is rotated, sheared and translated with it.
+
+    The map moves as a square image would, each position taking the nearest one's classes, and all classes alike where
+    nothing is left.
+
+    Args:
+        augment: Config of mmpretrain's ``RandAugment``.
+    """
+
+    def __init__(self, augment: Mapping[str, Any]) -> None:
+        self.augment: Any = TRANSFORMS.build(dict(augment))
+
+    def transform(self, results: Results) -> Results:
+        """Augment ``img`` and ``label_map``."""
+        for index in self.augment.random_policy_indices():
+            operation = self.augment.transforms[index]
+            if type(operation).__name__ not in GEOMETRIC:
+                results = operation(results)
+                continue
+            with cache_random_params(operation):
+                results = operation(results)
+                if not operation.random_disable():
+                    results['label_map'] = _moved_with(operation, results['label_map'])
+        return results
+
+
+def _moved_with(operation: Any, label_map: torch.Tensor) -> torch.Tensor:
+    """What a geometric operation of RandAugment, with its present random values, does to a label map."""
+    kind = type(operation).__name__
+    height, width = label_map.shape[2:]
+    magnitude = operation.random_negative(operation.random_magnitude())
+    sources = np.arange(height * width, dtype=np.float32).reshape(height, width)
+    border: dict[str, Any] = {'border_value': -1, 'interpolation': 'nearest'}
+    if kind == 'Rotate':
+        sources = mmcv.imrotate(sources, magnitude, **border)
+    elif kind == 'Shear':
+        sources = mmcv.imshear(sources, magnitude, operation.direction, **border)
+    else:
+        side = width if operation.direction == 'horizontal' else height
+        sources = mmcv.imtranslate(sources, magnitude * side, operation.direction, **border)
+    indices = torch.from_numpy(sources.reshape(-1)).long()
+    moved = label_map.flatten(2)[:, :, indices.clamp_min(0)]
+    return moved.masked_fill(indices < 0, 0).reshape(label_map.shape)

@@ -1,0 +1,61 @@
+"""Label maps on disk, in LV-ViT's format.
+
+One file an image, ``<folder>/<class folder>/<image name up to its first dot>.pt``: a float16 tensor (2, K, H, W), of a
+teacher's K largest logits at each of H x W positions over the whole image, the logits first and their classes second
+(K = 5, and 18 x 18 positions, in the published maps of NFNet-F6).
+"""
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from mmhybrid.utils.checks import bad_value
+
+MAX_CLASSES = 2048  # float16 counts no further
+
+
+def label_map_path(folder: str | Path, image: str | Path) -> Path:
+    """Where the label map of an image is, which its name and its folder's decide."""
+    image = Path(image)
+    return Path(folder, image.parent.name, f'{image.name.split(".")[0]}.pt')
+
+
+def top_classes(logits: Tensor, num_kept: int) -> Tensor:
+    """Dense logits (..., classes, H, W) -> label maps (..., 2, num_kept, H, W).
+
+    Raises:
+        ValueError: If there are fewer classes than are kept, or more than the format has numbers for.
+    """
+    num_classes = logits.shape[-3]
+    if not num_kept <= num_classes <= MAX_CLASSES:
+        raise bad_value('number of classes of the teacher', num_classes, f'from {num_kept} to {MAX_CLASSES}')
+    values, classes = logits.topk(num_kept, dim=-3)
+    return torch.stack((values.half(), classes.half()), dim=-4)
+
+
+def write_label_map(path: Path, label_map: Tensor) -> None:
+    """Write one label map (2, K, H, W), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    torch.save(label_map.half().cpu().contiguous().clone(), partial)
+    os.replace(partial, path)
+
+
+def read_label_map(path: Path) -> Tensor:
+    """One label map (2, K, H, W).
+
+    Raises:
+        ValueError: If there is no such file, or it holds something else.
+    """
+    try:
+        label_map = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise bad_value('label map', str(path), 'an existing file; tools/make_label_maps.py makes them') from error
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise bad_value('label map', str(path), 'a file that torch.save has written') from error
+    if not isinstance(label_map, Tensor) or label_map.ndim != 4 or len(label_map) != 2:
+        raise bad_value('label map', str(path), 'a tensor (2, K, H, W) of logits and classes')
+    return label_map

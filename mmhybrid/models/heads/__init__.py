@@ -1,0 +1,5 @@
+"""Heads."""
+
+from mmhybrid.models.heads.token_label_head import TokenLabelHead
+
+__all__ = ['TokenLabelHead']

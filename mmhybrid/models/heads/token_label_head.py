@@ -1,0 +1,122 @@
+"""Class logits, and logits at each position that learn from a teacher's label map."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmhybrid.models.heads.token_targets import crop_targets, dense_maps
+from mmhybrid.models.mix_token import Region, swap_region
+from mmhybrid.registry import MODELS
+from mmhybrid.utils.checks import bad_value, check_float, check_int
+
+
+@MODELS.register_module()
+class TokenLabelHead(BaseModule):
+    """GLNet's head for token labelling: two linear layers, on the mean over the last map and on each of its pixels.
+
+    Both learn from the label map alone, as in the released code: the class logits from its mean over the crop, the
+    others from its part at their position. A ground-truth label is not used.
+
+    Args:
+        num_classes: Classes of the label maps.
+        in_channels: Channels of the last map.
+        dense_weight: Weight of the positions' loss; the class logits' has 1.
+        label_smooth_val: Label smoothing of all targets.
+        aux_weight: At inference, this much of the maximal logit over the positions is added to the class logits
+            (released: 0.5); 0 leaves the class logits alone.
+        init_cfg: As in MMEngine.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        dense_weight: float = 0.5,
+        label_smooth_val: float = 0.1,
+        aux_weight: float = 0.5,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg or {'type': 'TruncNormal', 'layer': 'Linear', 'std': 0.02})
+        self.num_classes = check_int('num_classes', num_classes, 1)
+        self.dense_weight = check_float('dense_weight', dense_weight, 0)
+        self.label_smooth_val = check_float('label_smooth_val', label_smooth_val, 0, 1)
+        self.aux_weight = check_float('aux_weight', aux_weight, 0)
+        self.fc = nn.Linear(check_int('in_channels', in_channels, 1), num_classes)
+        self.aux_fc = nn.Linear(in_channels, num_classes)
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, num_classes)."""
+        return self.fc(x.mean((2, 3)))
+
+    def token_logits(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, num_classes, H, W)."""
+        return self.aux_fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Maps of the backbone, of which the last one counts -> logits (B, num_classes) for inference."""
+        logits = self.class_logits(feats[-1])
+        if not self.aux_weight:
+            return logits
+        return logits + self.aux_weight * self.token_logits(feats[-1]).amax((2, 3))
+
+    def loss(
+        self, feats: Sequence[Tensor], data_samples: Sequence[Any], region: Region | None = None
+    ) -> dict[str, Tensor]:
+        """Cross-entropies with the label maps.
+
+        Args:
+            feats: As for :meth:`forward`.
+            data_samples: With ``label_map`` (2, K, H, W) and ``label_map_box``, see ``mmhybrid.LoadLabelMap``.
+            region: Cells of the last map that came from the batch in reverse order (MixToken). Their logits go back
+                to their image, and the class target is mixed by the region's share.
+
+        Raises:
+            ValueError: If a sample has no label map.
+        """
+        x = feats[-1]
+        class_target, token_target = self._targets(data_samples, x)
+        token_logits = self.token_logits(x)
+        if region is not None:
+            share = region.area / (x.shape[2] * x.shape[3])
+            class_target = class_target.lerp(class_target.flip(0), share)
+            token_logits = swap_region(token_logits, region)
+        return {
+            'loss_cls': soft_cross_entropy(self.class_logits(x), class_target),
+            'loss_token': self.dense_weight * soft_cross_entropy(token_logits, token_target),
+        }
+
+    def predict(self, feats: Sequence[Tensor], data_samples: Sequence[Any] | None = None) -> list[Any]:
+        """The data samples, new ones where none are given, with ``pred_score`` and ``pred_label``."""
+        scores = self(feats).softmax(1)
+        if data_samples is None:
+            from mmpretrain.structures import DataSample  # it imports mmdet where that is installed
+
+            data_samples = [DataSample() for _ in scores]
+        labels = scores.argmax(1, keepdim=True).detach()
+        return [
+            sample.set_pred_score(score).set_pred_label(label)
+            for sample, score, label in zip(data_samples, scores, labels, strict=True)
+        ]
+
+    def _targets(self, data_samples: Sequence[Any], x: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets of the class logits (B, num_classes) and of those at each position (B, num_classes, H, W)."""
+        if not all('label_map' in sample for sample in data_samples):
+            raise bad_value('data_samples', 'no label_map', 'samples that mmhybrid.LoadLabelMap has read')
+        label_maps = torch.stack([sample.label_map for sample in data_samples]).to(x.device)
+        boxes = torch.tensor([sample.label_map_box for sample in data_samples])
+        smooth = self.label_smooth_val
+        with torch.autocast(x.device.type, enabled=False):  # logits lose a tenth in half precision
+            maps = dense_maps(label_maps, self.num_classes)
+            whole, cells = (
+                crop_targets(maps, boxes, *size) * (1 - smooth) + smooth / self.num_classes
+                for size in ((1, 1), x.shape[2:])
+            )
+        return whole.flatten(1), cells
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Logits and probabilities (B, classes, ...) -> the mean of the cross-entropies."""
+    return -(target * logits.float().log_softmax(1)).sum(1).mean()

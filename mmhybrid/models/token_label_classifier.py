@@ -1,0 +1,80 @@
+"""A classifier that mixes tokens behind its stem and learns from label maps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.dist import get_rank
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmhybrid.models.mix_token import MixToken, Region, swap_region
+from mmhybrid.registry import MODELS
+
+STEM_STRIDE, LAST_STRIDE = 4, 32
+
+
+@MODELS.register_module()
+class TokenLabelClassifier(BaseModel):
+    """An mmpretrain classifier for token labelling; its weights have the names of an ``ImageClassifier``'s.
+
+    In training, a rectangle of the stem's output is exchanged between images (MixToken), on the grid of the last map,
+    and the head is told which.
+
+    Args:
+        backbone: Config of a :class:`GLNet`, whose ``downsamplers[0]`` is the stem.
+        head: Config of a :class:`TokenLabelHead`.
+        mix_token: Arguments of :class:`MixToken`; None for no mixing.
+        data_preprocessor: Config; the type is ``ClsDataPreprocessor`` where it names none.
+        init_cfg: As in MMEngine.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        head: Mapping[str, Any],
+        mix_token: Mapping[str, Any] | None = None,
+        data_preprocessor: Mapping[str, Any] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__({'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}, init_cfg)
+        self.backbone: Any = MODELS.build(dict(backbone))
+        self.head: Any = MODELS.build(dict(head))
+        self.mix_token = None if mix_token is None else MixToken(**mix_token)
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, H, W) -> maps of the backbone."""
+        return self.backbone(inputs)
+
+    def forward(self, inputs: Tensor, data_samples: Sequence[Any] | None = None, mode: str = 'tensor') -> Any:
+        """Logits (B, num_classes), or with ``mode`` the losses (``loss``) or the data samples (``predict``)."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples or ())
+        feats = self.extract_feat(inputs)
+        return self.head.predict(feats, data_samples) if mode == 'predict' else self.head(feats)
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        """Losses of a batch, with tokens mixed."""
+        region = self._region(inputs)
+        if region is None:
+            return self.head.loss(self.extract_feat(inputs), data_samples)
+        with _swapped_output(self.backbone.downsamplers[0], region.scaled(LAST_STRIDE // STEM_STRIDE)):
+            feats = self.extract_feat(inputs)
+        return self.head.loss(feats, data_samples, region)
+
+    def _region(self, inputs: Tensor) -> Region | None:
+        if self.mix_token is None:
+            return None
+        height, width = (side // LAST_STRIDE for side in inputs.shape[2:])
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        return self.mix_token.region(height, width, get_rank(), iteration)
+
+
+@contextmanager
+def _swapped_output(module: nn.Module, region: Region) -> Iterator[None]:
+    handle = module.register_forward_hook(lambda _module, _args, output: swap_region(output, region))
+    try:
+        yield
+    finally:
+        handle.remove()

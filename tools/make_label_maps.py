@@ -1,0 +1,42 @@
+"""Make label maps for token labelling with a trained mmpretrain classifier.
+
+    python tools/make_label_maps.py CONFIG CHECKPOINT data/imagenet/train data/imagenet/label_maps
+
+Images that have their label map already are left out, so a run that was stopped goes on.
+"""
+
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhybrid.datasets.label_map_maker import make_label_maps
+from mmhybrid.engine import cli
+from mmhybrid.models.distillation import Teacher
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
+    parser.add_argument('config', help="the teacher's config file")
+    parser.add_argument('checkpoint', help="the teacher's weights")
+    parser.add_argument('images', type=Path, help='folder of class folders')
+    parser.add_argument('out', type=Path, help='folder of the label maps')
+    parser.add_argument('--size', type=int, default=224, metavar='N', help='side of the square that the teacher sees')
+    parser.add_argument('--num-kept', type=int, default=5, metavar='K', help='classes to keep at each position')
+    parser.add_argument('--batch-size', type=int, default=32, metavar='N')
+    parser.add_argument('--device', default='cpu', help='such as cuda:0')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the teacher and write the files."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        classifier = Teacher(args.checkpoint, config=args.config).model.to(args.device)
+        files = make_label_maps(classifier, args.images, args.out, args.size, args.batch_size, args.num_kept)
+        count = sum(1 for _ in files)
+    print(f'{args.out}: {count} label maps')
+
+
+if __name__ == '__main__':
+    main()
