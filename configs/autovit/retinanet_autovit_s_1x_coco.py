@@ -2,7 +2,7 @@
 
 Command: ``bash tools/dist_train.sh configs/autovit/retinanet_autovit_s_1x_coco.py 8
 --cfg-options load_from=CHECKPOINT``
-Source: AutoViT, section on downstream tasks.
+Source: no published result.
 Published: none.
 """
 

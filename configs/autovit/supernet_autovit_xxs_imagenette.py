@@ -1,13 +1,14 @@
 """Supernet of AutoViT-XXS on Imagenette, 6 epochs at 128 and 160 px.
 
-Command: ``python tools/train.py configs/autovit/supernet_autovit_xxs_imagenette.py``
+Command: ``python tools/train.py configs/autovit/supernet_autovit_xxs_imagenette.py``, after
+``python tools/split_imagenet.py data/imagenette/train data/imagenette/meta --num-held-out 500``
 Source: ours, a quick check on real photographs; see docs/results.md for what it reaches.
 Published: none.
 """
 
 _base_ = [
     '../_base_/models/autovit_cls.py',
-    '../_base_/datasets/imagenette_160.py',
+    '../_base_/datasets/imagenette_search_160.py',
     '../_base_/schedules/imagenette_adamw_20e.py',
     '../_base_/runtime/cls.py',
 ]
@@ -45,13 +46,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=6, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=6, val_interval=3)
-val_cfg = dict(
-    type='mmhybrid.SubnetValLoop',
-    calibration=dict(
-        num_images=512,
-        dataset=dict(
-            type='CustomDataset', data_root='data/imagenette', data_prefix='train', pipeline=_base_.test_pipeline
-        ),
-    ),
-)
+val_cfg = dict(type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
 find_unused_parameters = True

@@ -2,7 +2,7 @@
 
 Command: ``bash tools/dist_train.sh configs/glit/retinanet_glit_tiny_1x_coco.py 8
 --cfg-options load_from=CHECKPOINT``
-Source: no published result; ViTDet's simple feature pyramid on the plain backbone.
+Source: no published result; ViTDet's simple feature pyramid and layer decay.
 Published: none.
 """
 
@@ -25,3 +25,4 @@ model = dict(
     neck=dict(_delete_=True, type='mmhybrid.SimpleFeaturePyramid', in_channels=192, out_channels=256, num_outs=5),
     bbox_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])),
 )
+optim_wrapper = dict(constructor='mmhybrid.LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(layer_decay_rate=0.7))

@@ -2,7 +2,7 @@
 
 Command: ``bash tools/dist_train.sh configs/glit/upernet_glit_tiny_160k_ade20k.py 8
 --cfg-options load_from=CHECKPOINT``
-Source: no published result; ViTDet's simple feature pyramid on the plain backbone.
+Source: no published result; ViTDet's simple feature pyramid, BEiT's layer decay.
 Published: none.
 """
 
@@ -29,3 +29,4 @@ model = dict(
     auxiliary_head=dict(in_channels=192, num_classes=150),
 )
 train_dataloader = dict(batch_size=2)
+optim_wrapper = dict(constructor='mmhybrid.LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(layer_decay_rate=0.9))

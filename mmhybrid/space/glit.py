@@ -1,11 +1,12 @@
 """The space of GLiT (table 2): how each block's heads are split, and the sizes of what they are split into."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Rule
-from mmhybrid.utils.checks import bad_value, check_choice, check_int
+from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 
 LOW_LEVEL: dict[str, tuple[Value, ...]] = {
     'mlp_ratio': (2, 4, 6),
@@ -31,8 +32,9 @@ class GLiTSpace(SearchSpace):
         level: ``flat`` opens all of table 2. ``distribution``, the first stage of the hierarchical search, opens
             ``num_attn_heads`` alone, the others stay at :data:`FIXED_LOW_LEVEL`. ``detail``, the second stage, opens
             what a block's distribution leaves open: qkv and MLP ratio of all-attention blocks, kernel and expansion
-            of all-convolution blocks, expansion and MLP ratio of mixed blocks; restrict it to the distribution that
-            the first stage found. ``attention`` is the "NLP-NAS" baseline: attention blocks, qkv and MLP ratio.
+            of all-convolution blocks, expansion and MLP ratio of mixed blocks; give it the distribution that the
+            first stage found. ``attention`` is the "NLP-NAS" baseline: attention blocks, qkv and MLP ratio.
+        distribution: Attention heads of each block; short for restricting each ``num_attn_heads`` to one value.
         restrict: See :meth:`SearchSpace.restrict`.
 
     Raises:
@@ -45,6 +47,7 @@ class GLiTSpace(SearchSpace):
         num_heads: int = 3,
         num_blocks: int = 12,
         level: str = 'flat',
+        distribution: Sequence[int] | None = None,
         restrict: Restriction | None = None,
     ) -> None:
         if check_int('num_heads', num_heads, 3) % 3:
@@ -53,6 +56,9 @@ class GLiTSpace(SearchSpace):
             raise bad_value('embed_dims', embed_dims, f'a multiple of num_heads = {num_heads}')
         check_int('num_blocks', num_blocks, 1)
         check_choice('level', level, LEVELS)
+        if distribution is not None:
+            heads = check_list('distribution', distribution, num_blocks)
+            restrict = {**(restrict or {}), **{f'blocks.{i}.num_attn_heads': n for i, n in enumerate(heads)}}
         self.embed_dims, self.num_heads, self.num_blocks = embed_dims, num_heads, num_blocks
         super().__init__(
             [choice for i in range(num_blocks) for choice in _block(f'blocks.{i}', num_heads, level)],

@@ -132,6 +132,8 @@ def test_glit_stages_of_the_hierarchical_search():
     restricted = second.restrict(distribution)
     assert restricted.size() == 9**12
     assert restricted.contains(arch)
+    by_list = GLiTSpace(level='detail', distribution=[distribution[f'blocks.{i}.num_attn_heads'] for i in range(12)])
+    assert by_list.to_config() == restricted.to_config()
 
 
 @pytest.mark.parametrize('level', ['flat', 'distribution'])

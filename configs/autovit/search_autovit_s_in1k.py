@@ -1,0 +1,17 @@
+"""Coarse-to-fine search over the supernet of AutoViT-S, within a latency and a number of parameters.
+
+Command: ``python tools/search.py configs/autovit/search_autovit_s_in1k.py --checkpoint CHECKPOINT``, after
+``python tools/profile_latency.py configs/autovit/supernet_autovit_s_in1k.py --out work_dirs/latency_s.json``
+Source: AutoViT, algorithm 2, section 4.1, table 1.
+Published: 79.2 % top-1 at 27.9 ms for the network found, from a supernet trained with hard distillation.
+CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
+device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.
+"""
+
+_base_ = ['./supernet_autovit_s_in1k.py', '../_base_/search/coarse_to_fine.py']
+
+search_cfg = dict(
+    constraints=[dict(name='params_m', min=4.0, max=7.2), dict(name='latency_ms', max=27.9)],
+    latency_table='work_dirs/latency_s.json',
+    calibration=_base_.calibration,
+)

@@ -1,0 +1,17 @@
+"""Coarse-to-fine search over the supernet of AutoViT-XXS, within a latency and a number of parameters.
+
+Command: ``python tools/search.py configs/autovit/search_autovit_xxs_in1k.py --checkpoint CHECKPOINT``, after
+``python tools/profile_latency.py configs/autovit/supernet_autovit_xxs_in1k.py --out work_dirs/latency_xxs.json``
+Source: AutoViT, algorithm 2, section 4.1, table 1.
+Published: 71.3 % top-1 at 10.2 ms for the network found, from a supernet trained with hard distillation.
+CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
+device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.
+"""
+
+_base_ = ['./supernet_autovit_xxs_in1k.py', '../_base_/search/coarse_to_fine.py']
+
+search_cfg = dict(
+    constraints=[dict(name='params_m', min=1.0, max=1.8), dict(name='latency_ms', max=10.2)],
+    latency_table='work_dirs/latency_xxs.json',
+    calibration=_base_.calibration,
+)

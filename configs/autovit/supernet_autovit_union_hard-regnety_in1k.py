@@ -1,0 +1,16 @@
+"""Supernet of the union of the three spaces on ImageNet-1k, with hard distillation from RegNetY-32G (83.6 %).
+
+Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_union_hard-regnety_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: AutoViT, section 5.2: one supernet in place of three.
+Published: 65.3 % top-1 for a network of 1.8 M parameters, against 71.3 % of the XXS supernet.
+The paper does not say whether this supernet was distilled; the 71.3 % that it is compared with was.
+The teacher is a timm model; its weights are to be saved as ``checkpoints/regnety_320.pth``.
+"""
+
+_base_ = ['./supernet_autovit_union_in1k.py']
+
+model = dict(
+    teacher=dict(timm='regnety_320', checkpoint='checkpoints/regnety_320.pth'),
+    distillation=dict(kind='hard', alpha=0.5),
+)

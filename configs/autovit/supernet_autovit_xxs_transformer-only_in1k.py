@@ -1,0 +1,13 @@
+"""Supernet of AutoViT-XXS without MBConv on ImageNet-1k.
+
+Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xxs_transformer-only_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: AutoViT, section 5.3 and Table 7: a strided convolution in place of each MBConv stage.
+Published: none without distillation.
+"""
+
+_base_ = ['./supernet_autovit_xxs_in1k.py']
+
+model = dict(
+    architecture=dict(backbone=dict(space=dict(table='xxs', transformer_only=True)), head=dict(in_channels=480))
+)

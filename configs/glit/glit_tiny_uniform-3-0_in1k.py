@@ -1,0 +1,11 @@
+"""GLiT-Tiny with the same heads in every block on ImageNet-1k, attention heads only: DeiT-Tiny.
+
+Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_uniform-3-0_in1k.py 8``
+Source: GLiT, Table 1.
+Published: 72.20 % top-1.
+"""
+
+_base_ = ['./glit_tiny_in1k.py']
+
+block = dict(num_attn_heads=3, qkv_ratio=1, mlp_ratio=4)
+model = dict(backbone=dict(arch=dict(_delete_=True, embed_dims=192, num_heads=3, blocks=[block] * 12)))
