@@ -8,6 +8,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.search_loop import search
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        cli.search(cfg, args.checkpoint, resume=args.resume, storage=args.storage, shared=args.shared)
+    search(cfg, args.checkpoint, resume=args.resume, storage=args.storage, shared=args.shared)
 
 
 if __name__ == '__main__':

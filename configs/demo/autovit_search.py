@@ -25,6 +25,6 @@ search_cfg = dict(
         ),
     ],
     objectives=[dict(name='accuracy/top1')],
-    constraints=[dict(name='macs_m', max=12.0)],
+    constraints=[dict(name='macs_m', max=24.0)],
     calibration=_base_.calibration,
 )

@@ -10,7 +10,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_distributed
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -18,7 +20,6 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
-from mmhybrid.search.errors import SearchError
 from mmhybrid.utils.checks import bad_value
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
@@ -99,10 +100,29 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def join_ranks(cfg: Config) -> None:
+    """Let the processes that torchrun started find each other, through gloo, on a machine without a GPU.
+
+    MMEngine gives each of them a GPU, whatever the backend.
+    """
+    if cfg.get('launcher') != 'pytorch' or torch.cuda.is_available():
+        return
+    if not is_distributed():
+        torch.distributed.init_process_group('gloo')
+    wrapper = {
+        'type': 'MMDistributedDataParallel',
+        'device_ids': None,
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+    }
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}
+
+
 def train(cfg: Config) -> None:
     """Build and run a training; mistakes found before it starts end the program (see :func:`ending_on_mistakes`)."""
-    started = _Started()
+    started = Started()
     with ending_on_mistakes(started):
+        join_ranks(cfg)
         runner = Runner.from_cfg(cfg)
         if runner._resume:
             path = runner._load_from or find_latest_checkpoint(runner.work_dir)
@@ -116,34 +136,15 @@ def train(cfg: Config) -> None:
 
 def evaluate(cfg: Config, out: str | None = None) -> None:
     """Evaluate ``cfg.load_from``, which has to fit the model exactly; ``out``: a .pkl file for the predictions."""
-    started = _Started()
+    started = Started()
     with ending_on_mistakes(started):
+        join_ranks(cfg)
         runner = Runner.from_cfg(cfg)
         check_fits(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
         if out is not None:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
         runner.register_hook(started)
         runner.test()
-
-
-def search(
-    cfg: Config, checkpoint: str, resume: bool = False, storage: str | None = None, shared: bool = False
-) -> None:
-    """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
-    started = _Started()
-    with ending_on_mistakes(started):
-        if 'search_cfg' not in cfg:
-            raise ValueError(
-                f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)'
-            )
-        cfg.val_cfg = {**cfg.search_cfg, 'resume': resume, 'storage': storage, 'shared': shared}
-        runner = Runner.from_cfg(cfg)
-        check_fits(runner.model, read_checkpoint(checkpoint), checkpoint)
-        runner.register_hook(started)
-        try:
-            runner.val()
-        except SearchError as error:
-            raise SystemExit(f'{error}') from error
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -193,20 +194,21 @@ def _few(items: list[str], count: int = 3) -> str:
     return f'{text} and {len(items) - count} more' if len(items) > count else text
 
 
-class _Started(Hook):
+class Started(Hook):
     """Whether the runner has built everything and begun."""
 
     priority = 'HIGHEST'
     started = False
 
     def before_train(self, runner: Runner) -> None:
+        """From here on, errors keep their traceback."""
         self.started = True
 
     before_test = before_train
 
 
 @contextmanager
-def ending_on_mistakes(phase: _Started | None = None) -> Iterator[None]:
+def ending_on_mistakes(phase: Started | None = None) -> Iterator[None]:
     """End the program with one sentence on stderr and exit code 2 for a user's mistake.
 
     Other errors, and any error once ``phase`` has started, keep their traceback.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
@@ -15,12 +16,14 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, Dataset
 
+from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
+from mmhybrid.search.errors import SearchError
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.space import Arch
@@ -98,6 +101,12 @@ class SearchLoop(BaseLoop):
         resume: Go on with the search that the storage holds.
         shared: Whether other processes search in the same storage at the same time.
 
+    Attributes:
+        settings: Of the search.
+        estimate: Costs of an arch by name.
+        scorer: Metrics of an arch by name.
+        searcher: What :meth:`run` runs.
+
     Raises:
         ValueError: If an argument is wrong, or candidates would be judged on images of the config's test set.
     """
@@ -127,7 +136,7 @@ class SearchLoop(BaseLoop):
         dataset = DATASETS.build(dict(dataloader['dataset']))
         check_disjoint(dataset, runner.cfg.get('test_dataloader'))
         evaluator = evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator)
-        scorer = SubnetEvaluator(
+        self.scorer = SubnetEvaluator(
             model,
             dataset,
             evaluator,
@@ -135,7 +144,7 @@ class SearchLoop(BaseLoop):
             dataloader['batch_size'],
             dataloader.get('num_workers', 0),
         )
-        super().__init__(runner, scorer.loader)
+        super().__init__(runner, self.scorer.loader)
 
         self.settings = build_settings(
             {
@@ -147,10 +156,11 @@ class SearchLoop(BaseLoop):
                 'max_tries': max_tries,
             }
         )
+        self.estimate = self._estimate(model, latency_table, input_size)
         self.searcher = Searcher(
             self.settings,
-            self._estimate(model, latency_table, input_size),
-            scorer,
+            self.estimate,
+            self.scorer,
             StudyStorage(storage or Path(runner.work_dir, FILE_NAME), self.settings, resume=resume, shared=shared),
             Team(get_rank(), get_world_size(), all_gather_object),
             LogWatcher(self.settings, runner.logger),
@@ -183,6 +193,27 @@ class SearchLoop(BaseLoop):
             return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
 
         return estimate
+
+
+def search(
+    cfg: Config, checkpoint: str, resume: bool = False, storage: str | None = None, shared: bool = False
+) -> None:
+    """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
+    started = cli.Started()
+    with cli.ending_on_mistakes(started):
+        if 'search_cfg' not in cfg:
+            raise ValueError(
+                f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)'
+            )
+        cfg.val_cfg = {**cfg.search_cfg, 'resume': resume, 'storage': storage, 'shared': shared}
+        cli.join_ranks(cfg)
+        runner = Runner.from_cfg(cfg)
+        cli.check_fits(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
+        runner.register_hook(started)
+        try:
+            runner.val()
+        except SearchError as error:
+            raise SystemExit(f'{error}') from error
 
 
 def check_disjoint(dataset: Dataset, test_dataloader: Mapping[str, Any] | None) -> None:

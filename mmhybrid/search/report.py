@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import front, hypervolume
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.files import write_whole
 
 BEST_FILE = 'best_arch.json'
 TOP_FILE = 'topk.csv'
@@ -94,8 +93,8 @@ class SearchResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         best, top = folder / BEST_FILE, folder / TOP_FILE
-        _write(best, json.dumps(self._described(self.best), indent=2) + '\n')
-        _write(top, self._table(check_int('count', count, 1)))
+        write_whole(best, f'{json.dumps(self._described(self.best), indent=2)}\n'.encode())
+        write_whole(top, self._table(check_int('count', count, 1)).encode())
         return [best, top]
 
     def _described(self, candidate: Candidate) -> dict[str, Any]:
@@ -119,15 +118,3 @@ class SearchResult:
             numbers = [candidate.numbers.get(name, '') for name in names]
             table.writerow([rank, *numbers, *candidate.key, candidate.arch.to_json()])
         return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

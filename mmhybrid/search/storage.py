@@ -6,12 +6,13 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
@@ -19,7 +20,7 @@ from mmhybrid.search.candidate import Candidate, Key
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.optuna_tools import distributions, quiet
 from mmhybrid.search.stages import SearchSettings
-from mmhybrid.space import SearchSpace
+from mmhybrid.space import Arch, SearchSpace
 
 FILE_NAME = 'search.journal'
 SETTINGS = 'settings'
@@ -227,7 +228,8 @@ def read_study(
     """
     location = str(location)
     if '://' in location:
-        storage = _understood(location, optuna.storages.get_storage, location)
+        _check_database_file(location)
+        storage: BaseStorage = _understood(location, RDBStorage, location, skip_table_creation=True)
     else:
         if not Path(location).is_file():
             raise StorageError(f'{location}: no such file')
@@ -241,6 +243,13 @@ def read_study(
     places = {stage.name: place for place, stage in enumerate(settings.stages)}
     candidates = _load(study, location, settings.space).values()
     return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
+
+
+def _check_database_file(url: str) -> None:
+    """Raise StorageError for an SQLite file that reading would make."""
+    path = url.partition(':///')[2].partition('?')[0]
+    if url.startswith('sqlite') and not Path(path).is_file():
+        raise StorageError(f'{url}: no such file')
 
 
 def _stored_settings(storage: BaseStorage, location: str, study_name: str) -> tuple[bool, dict[str, Any] | None]:
@@ -267,9 +276,11 @@ def _load(study: optuna.Study, location: str, space: SearchSpace) -> dict[Key, C
 def _read(trial: FrozenTrial, location: str, space: SearchSpace) -> Candidate:
     record = trial.user_attrs[CANDIDATE]
     try:
-        arch = space.canonical(trial.params)
-        candidate = Candidate(arch=arch, **{name: value for name, value in record.items() if name != CHECKSUM})
-        is_sound = record[CHECKSUM] == _record(candidate)[CHECKSUM] and len(arch) == len(trial.params)
+        # as written: a space built anew may say 2.0 where the search said 2, which is equal but not the same text
+        fields = {name: value for name, value in record.items() if name != CHECKSUM}
+        written = Candidate(arch=Arch(trial.params), **fields)
+        candidate = replace(written, arch=space.canonical(trial.params))
+        is_sound = record[CHECKSUM] == _record(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
     except (TypeError, ValueError, AttributeError, KeyError):
         is_sound = False
     if not is_sound:

@@ -6,49 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
+from search_demo import BUDGET, ROOT, make_search
 
-from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.cli import load_config
-from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
-import search  # noqa: E402
+import search
 
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A small data set, a config that searches on it, and a checkpoint."""
-    folder = tmp_path_factory.mktemp('search')
-    make_demo_data(folder / 'data', num_train=16, num_val=4, size=64, seed=0)
-    config = folder / 'search.py'
-    config.write_text(f"""
-_base_ = [{str(ROOT / 'configs/demo/autovit_search.py')!r}]
-root = {str(folder / 'data/imagenet')!r}
-train_dataloader = dict(dataset=dict(data_root=root))
-val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=root))
-test_dataloader = dict(dataset=dict(data_root=root))
-search_cfg = dict(
-    stages=[
-        dict(name='coarse', sampler=dict(type='RandomSampler'), budget=20, population=20, rank_by=dict(name='macs_m')),
-        dict(name='fine', sampler=dict(type='BlockEvolution'), budget=6, population=3,
-             skeletons=dict(stage='coarse', count=3)),
-    ],
-    constraints=[dict(name='params_m', max=0.5)],
-    calibration=dict(num_images=4, dataset=dict(data_root=root)),
-)
-""")
-    torch.manual_seed(0)
-    cfg = load_config(str(config))
-    import mmpretrain.models  # noqa: F401
-
-    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
-    torch.save({'state_dict': model.state_dict()}, folder / 'supernet.pth')
-    return {'config': str(config), 'checkpoint': str(folder / 'supernet.pth'), 'folder': str(folder)}
+    return make_search(tmp_path_factory.mktemp('search'))
 
 
 def run(demo: dict[str, str], work_dir: Path, *arguments: str) -> list[list[str]]:
@@ -61,9 +31,9 @@ def test_finds_archs_within_the_constraints_the_same_each_time(demo: dict[str, s
     first, second = (run(demo, tmp_path / name) for name in 'ab')
     assert first == second
     header, *rows = first
-    assert len(rows) == 6
+    assert len(rows) == BUDGET
     assert all(float(row[header.index('params_m')]) <= 0.5 for row in rows)
-    assert len({row[-1] for row in rows}) == 6
+    assert len({row[-1] for row in rows}) == BUDGET
     scores = [float(row[header.index('accuracy/top1')]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     best = json.loads((tmp_path / 'a/best_arch.json').read_text())
@@ -100,3 +70,17 @@ def test_infeasible_constraints_are_named(demo: dict[str, str], tmp_path: Path) 
     assert Config.fromfile(path).search_cfg.constraints[0].max == 0.001
     with pytest.raises(SystemExit, match=r'params_m <= 0.001: 100'):
         search.main([str(path), '--checkpoint', demo['checkpoint'], '--work-dir', str(tmp_path)])
+
+
+def test_a_damaged_storage_is_left_untouched(
+    demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run(demo, tmp_path)
+    journal = tmp_path / 'search.journal'
+    damaged = journal.read_bytes().replace(b'"accuracy/top1":', b'"accuracy/top1":1', 1)
+    assert damaged != journal.read_bytes()
+    journal.write_bytes(damaged)
+    with pytest.raises(SystemExit, match=r'search\.journal is damaged: trial \d is not as it was written') as ended:
+        run(demo, tmp_path, '--resume')
+    assert '\n' not in str(ended.value)
+    assert journal.read_bytes() == damaged

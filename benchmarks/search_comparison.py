@@ -1,0 +1,231 @@
+"""Random, evolutionary and coarse-to-fine search with as many evaluations each, over the same trained supernet.
+
+    python benchmarks/search_comparison.py CONFIG --checkpoint FILE [--seeds N] [--evaluations N] [--json FILE]
+
+Space, first objective, constraints, data and calibration are those of CONFIG, such as
+configs/demo/autovit_search.py. For each seed: random search, evolution, coarse-to-fine search, and coarse-to-fine
+search with fewer evaluations (``--fewer``). A score is a function of the network alone, so each is kept in ``--scores``
+and used again by all seeds and searches; interrupted, the same command goes on from there.
+
+For each search the best score and the hypervolume (score against MACs, as a share of the box between the worst and the
+best that any search has met): the mean over the seeds and its bootstrap interval of 95 %. ``ahead_of_random`` is how
+much better the best score is than that of random search with the same seed.
+"""
+
+import hashlib
+import json
+import os
+import random
+import statistics
+import tempfile
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from _common import Figures, describe_machine, require, write_json
+from mmengine.config import DictAction
+
+require('mmpretrain')
+from _search import load_search, make_searcher  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from mmhybrid.engine.cli import ending_on_mistakes  # noqa: E402
+from mmhybrid.search import (  # noqa: E402
+    BlockEvolution,
+    Evolution,
+    Objective,
+    RandomSampler,
+    SearchError,
+    SearchResult,
+    SearchSettings,
+    Skeletons,
+    Stage,
+    hypervolume,
+)
+from mmhybrid.search.searcher import Evaluate  # noqa: E402
+from mmhybrid.search.storage import first_difference  # noqa: E402
+from mmhybrid.space import Arch  # noqa: E402
+
+COST = Objective('macs_m', 'minimize')
+RESAMPLES = 10_000
+RANDOM, FEWER = 'random', 'coarse_to_fine_fewer'
+
+
+class Remembered:
+    """Scores that are computed once, in a file with a line for each network.
+
+    Args:
+        evaluate: Scores of an arch.
+        path: The file; its first line says what the scores belong to.
+        origin: What they have to belong to.
+
+    Raises:
+        ValueError: If the file belongs to something else.
+    """
+
+    def __init__(self, evaluate: Evaluate, path: Path, origin: Mapping[str, Any]) -> None:
+        self._evaluate = evaluate
+        self._known: dict[Arch, dict[str, float]] = {}
+        if path.exists() and path.stat().st_size:
+            first, *lines = path.read_text().splitlines(keepends=True)
+            if difference := first_difference(json.loads(first), origin):
+                raise ValueError(f'{path}: holds scores of something else: {difference}')
+            whole = [line for line in lines if line.endswith('\n')]
+            self._known = {Arch(record['arch']): record['metrics'] for record in map(json.loads, whole)}
+            os.truncate(path, len(''.join([first, *whole]).encode()))  # without what was being written when it ended
+        else:
+            path.write_text(json.dumps(origin) + '\n')
+        self._file = path.open('a')
+
+    def __call__(self, arch: Arch) -> Mapping[str, float]:
+        """The metrics of ``arch``."""
+        if arch not in self._known:
+            self._known[arch] = dict(self._evaluate(arch))
+            self._file.write(json.dumps({'arch': dict(arch), 'metrics': self._known[arch]}) + '\n')
+            self._file.flush()
+        return self._known[arch]
+
+
+def searches(args: Namespace) -> dict[str, list[Stage]]:
+    """The stages of each search."""
+
+    def coarse_to_fine(evaluations: int) -> list[Stage]:
+        coarse = Stage('coarse', RandomSampler(), args.samples, args.samples, rank_by=Objective(COST.name))
+        skeletons = Skeletons('coarse', args.population)
+        return [coarse, Stage('fine', BlockEvolution(), evaluations, args.population, skeletons=skeletons)]
+
+    return {
+        RANDOM: [Stage('random', RandomSampler(), args.evaluations, args.population)],
+        'evolution': [Stage('evolution', Evolution(), args.evaluations, args.population)],
+        'coarse_to_fine': coarse_to_fine(args.evaluations),
+        FEWER: coarse_to_fine(args.fewer),
+    }
+
+
+def run_all(args: Namespace) -> dict[str, list[SearchResult]]:
+    """A result for each search and seed."""
+    with tempfile.TemporaryDirectory() as folder:
+        loop = load_search(args.config, args.checkpoint, folder, args.cfg_options)
+        origin = {
+            'checkpoint': hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest(),
+            'space': loop.settings.space.to_config(),
+            'dataset': loop.runner.cfg.val_dataloader.dataset,
+            'calibration': loop.runner.cfg.search_cfg.calibration,
+        }
+        evaluate = Remembered(loop.scorer, args.scores, json.loads(json.dumps(origin)))
+        results: dict[str, list[SearchResult]] = {}
+        for name, stages in searches(args).items():
+            results[name] = []
+            for seed in range(args.seeds):
+                settings: SearchSettings = replace(
+                    loop.settings, stages=stages, objectives=loop.settings.objectives[:1], seed=seed
+                )
+                result = make_searcher(loop, settings, evaluate, Path(folder, name, str(seed))).run()
+                results[name].append(result)
+                score = result.best.numbers[settings.objectives[0].name]
+                print(f'{name}, seed {seed}: best {score:.4g} of {len(result.evaluated)}', flush=True)
+    return results
+
+
+def summarise(results: Mapping[str, Sequence[SearchResult]]) -> Figures:
+    """The mean of each figure over the seeds, and its interval."""
+    objectives = [*results[RANDOM][0].settings.objectives, COST]
+    losses = {
+        name: [[candidate.losses(objectives) for candidate in result.top()] for result in many]
+        for name, many in results.items()
+    }
+    met = [row for runs in losses.values() for rows in runs for row in rows]
+    worst, best = ([choose(column) for column in zip(*met, strict=True)] for choose in (max, min))
+    box = hypervolume([best], worst) or 1.0
+    sign = objectives[0].sign
+    figures: Figures = {}
+    for name, runs in losses.items():
+        bests = [sign * rows[0][0] for rows in runs]
+        columns = {'best': bests, 'hypervolume': [hypervolume(rows, worst) / box for rows in runs]}
+        if name != RANDOM:
+            pairs = zip(losses[RANDOM], runs, strict=True)
+            columns['ahead_of_random'] = [other[0][0] - own[0][0] for other, own in pairs]
+        for column, values in columns.items():
+            low, high = interval(values)
+            figures |= {f'{name}.{column}': statistics.mean(values)}
+            figures |= {f'{name}.{column}.low': low, f'{name}.{column}.high': high}
+        figures[f'{name}.evaluations'] = statistics.mean(len(result.evaluated) for result in results[name])
+    return figures
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where 95 % of the means of resampled values are."""
+    rng = random.Random(0)
+    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
+
+
+def make_table(figures: Figures) -> Table:
+    """A row for each search."""
+    table = Table(title='mean over the seeds, bootstrap interval of 95 %')
+    columns = ('best', 'hypervolume', 'ahead_of_random')
+    table.add_column('search')
+    for title in ('evaluations', *columns):
+        table.add_column(title.replace('_', ' '), justify='right')
+    for name in [key.removesuffix('.evaluations') for key in figures if key.endswith('.evaluations')]:
+        cells = [
+            '{:.4g} ({:.4g} to {:.4g})'.format(*(figures[f'{name}.{column}{end}'] for end in ('', '.low', '.high')))
+            if f'{name}.{column}' in figures
+            else '-'
+            for column in columns
+        ]
+        table.add_row(name, f'{figures[f"{name}.evaluations"]:.0f}', *cells)
+    return table
+
+
+def positive(text: str) -> int:
+    """An int above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(f'got {text}, allowed: an int >= 1')
+    return int(text)
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Random, evolutionary and coarse-to-fine search over a trained supernet.')
+    parser.add_argument('config', help='config file with a search')
+    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
+    parser.add_argument('--seeds', type=positive, default=5, metavar='N', help='default: 5')
+    parser.add_argument('--evaluations', type=positive, default=200, metavar='N', help='of a search; default: 200')
+    parser.add_argument('--fewer', type=positive, metavar='N', help='of the shorter search; default: half')
+    parser.add_argument('--population', type=positive, default=20, metavar='N', help='default: 20')
+    parser.add_argument(
+        '--samples', type=positive, default=1000, metavar='N', help='of the coarse stage, not evaluated; default: 1000'
+    )
+    parser.add_argument(
+        '--scores', type=Path, default=Path('search_comparison.scores.jsonl'), metavar='FILE', help='kept scores'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    args = parser.parse_args(argv)
+    args.fewer = args.fewer or max(args.evaluations // 2, 1)
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Search, print and write."""
+    args = parse_args(argv)
+    with ending_on_mistakes():
+        try:
+            figures = summarise(run_all(args))
+        except SearchError as error:
+            raise SystemExit(str(error)) from error
+    Console(width=120).print(make_table(figures))
+    if args.json is not None:
+        names = ('seeds', 'evaluations', 'fewer', 'population', 'samples')
+        setting = {f'setting.{name}': getattr(args, name) for name in names}
+        write_json(args.json, {**figures, **setting, **describe_machine('cpu')})
+
+
+if __name__ == '__main__':
+    main()
