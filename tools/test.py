@@ -1,6 +1,6 @@
 """Evaluate a checkpoint, which has to fit the config's model exactly.
 
-python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out PREDICTIONS.pkl]
+python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--out PREDICTIONS.pkl]
 """
 
 import os
@@ -16,6 +16,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
+    parser.add_argument('--split', choices=('test', 'val'), default='test', help='on which images; default: test')
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         cfg.load_from = args.checkpoint
+        if args.split == 'val':
+            cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cli.evaluate(cfg, args.out)
 
 

@@ -7,10 +7,10 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
-from torch.nn import functional as F
 
 from mmhybrid.models.distillation import Distillation, build_teacher, captured_logits, normalisation
 from mmhybrid.models.mutators import Mutator
+from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, MUTATORS
 from mmhybrid.space import SearchSpace
@@ -140,7 +140,4 @@ class OneShot(BaseModel):
         """Images at the resolution of the active architecture."""
         if not self.resizes:
             return images
-        size = int(self.supernet.arch['resolution'])
-        if images.shape[-2:] == (size, size):
-            return images
-        return F.interpolate(images, (size, size), mode='bilinear', align_corners=False, antialias=True)
+        return resized(images, int(self.supernet.arch['resolution']))

@@ -17,7 +17,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
@@ -83,7 +83,7 @@ class Supernet(BaseModule):
                 network = self._build(arch)
             # the largest is at its widest everywhere, but in a network with fewer stages other stages are the outputs
             if arch == self.arch or self._num_stages(arch) != self._num_stages(self.arch):
-                widths.append(_output_widths(network, self.backbone_cfg.get('in_channels', 3)))
+                widths.append(output_widths(network, self.backbone_cfg.get('in_channels', 3)))
             if self._adds(network, arch):
                 other = self._build(arch)
                 self._rename(other, arch)
@@ -244,23 +244,11 @@ def _candidate(prefix: str, index: str, arch: Arch) -> str:
     return '@'.join((index, *genes)).replace('.', '_')
 
 
-def _output_widths(network: HybridBackbone, in_channels: int) -> tuple[int, ...]:
-    """Channels of the outputs; the network is on the meta device."""
-    images = torch.empty(1, in_channels, 64, 64, device='meta')
-    with torch.no_grad():
-        return tuple(out.shape[_channel_axis(out)] for out in network.eval()(images))
-
-
 def _widened(x: Tensor, width: int) -> Tensor:
     """Channels of zeros appended up to ``width``."""
-    axis = _channel_axis(x)
+    axis = channel_axis(x)
     missing = width - x.shape[axis]
     return F.pad(x, (*(0, 0) * (x.dim() - 1 - axis), 0, missing)) if missing else x
-
-
-def _channel_axis(x: Tensor) -> int:
-    """Of maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
-    return 2 if x.dim() == 3 else 1
 
 
 def _forget_subnets(supernet: Supernet, _: object) -> None:

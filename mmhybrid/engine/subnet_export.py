@@ -1,0 +1,353 @@
+"""From a supernet and an architecture to a config and weights of its own, which need no code of the search."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
+from mmhybrid.engine.checkpoint import AtomicBackend
+from mmhybrid.engine.config_text import Expression, config_text
+from mmhybrid.estimation.complexity import count_complexity
+from mmhybrid.estimation.files import read_json
+from mmhybrid.models.backbones.base import output_widths
+from mmhybrid.models.one_shot import OneShot
+from mmhybrid.registry import MODELS
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.utils.checks import bad_value
+
+TOLERANCE = 1e-5
+# What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
+HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
+# Sections of an exported config, each with the settings it has of the supernet's.
+SECTIONS = (
+    ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
+    ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr'),
+    ('default_scope', 'default_hooks', 'custom_hooks', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor')
+    + ('log_level', 'randomness', 'sync_bn'),
+)
+
+
+# A config of its own imports no code of the search: only what registers backbones, hooks and loops.
+IMPORTS = "\ncustom_imports = dict(imports=['mmhybrid'], allow_failed_imports=False)\n"
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """A network without its supernet.
+
+    Args:
+        model: Config; its ``backbone`` is in ``backbone``.
+        data_preprocessor: Config.
+        backbone: Config.
+        channels: Of the backbone's outputs.
+        weights: State dict of the model.
+        difference: To the supernet's outputs on real images, relative to the largest of them.
+        params_m: Millions of parameters.
+        macs_m: Millions of multiply-accumulates, for an image as large as the calibration's.
+    """
+
+    model: dict[str, Any]
+    data_preprocessor: dict[str, Any] | None
+    backbone: dict[str, Any]
+    channels: tuple[int, ...]
+    weights: dict[str, Tensor]
+    difference: float
+    params_m: float
+    macs_m: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Args:
+        arch: The network.
+        metrics: Its scores; empty if unknown.
+    """
+
+    arch: Arch
+    metrics: Mapping[str, float]
+
+
+def read_found(path: str | Path, space: SearchSpace) -> Found:
+    """The content of ``best_arch.json``, or of a JSON object of genes.
+
+    Raises:
+        ValueError: If the file cannot be read, or its arch is not in ``space``.
+    """
+    content = read_json(path)
+    genes = content.get('arch', content)
+    reason = space.why_not(Arch(genes))
+    if reason is not None:
+        raise ValueError(f'{path}: arch is not in the space of the supernet: {reason}')
+    return Found(space.canonical(genes), content.get('metrics', {}) if 'arch' in content else {})
+
+
+def build_supernet(cfg: Config, checkpoint: str) -> OneShot:
+    """The model of a supernet's config with trained weights.
+
+    Raises:
+        ValueError: If it is another model, or the checkpoint does not fit.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model_cfg = dict(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(model_cfg)
+    if not isinstance(model, OneShot):
+        raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, the config of a supernet')
+    cli.check_fits(model, cli.read_checkpoint(checkpoint), checkpoint)
+    return model.eval()
+
+
+def calibration_of(cfg: Config) -> dict[str, Any]:
+    """Arguments of :func:`calibration_batches` that the config's search, or its validation, uses.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    for section in ('search_cfg', 'val_cfg'):
+        calibration = (cfg.get(section) or {}).get('calibration')
+        if calibration is not None:
+            return dict(calibration)
+    raise ValueError(f'{cfg.filename} lacks search_cfg.calibration or val_cfg.calibration')
+
+
+@torch.no_grad()
+def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
+    """The network of ``arch``, with batch-norm statistics of its own, compared with the supernet on real images.
+
+    Raises:
+        ValueError: If ``arch`` is not in the space, a head cannot be made narrower, or the network differs from the
+            supernet by more than :data:`TOLERANCE`.
+    """
+    model.set_arch(arch)
+    batches = calibration_batches(**calibration_of(cfg))
+    data = model.data_preprocessor(batches[0], False)
+    with calibrated(model, batches):
+        backbone_cfg, backbone = model.supernet.export()
+        rest = {name: tensor.clone() for name, tensor in model.architecture.state_dict().items()}
+        expected = list(_tensors(model(data['inputs'], data.get('data_samples'), mode='tensor')))
+
+    config = Config({'model': cfg.model.architecture}).to_dict()['model']
+    preprocessor = config.pop('data_preprocessor', None) or cfg.model.get('data_preprocessor')
+    preprocessor = preprocessor or cfg.get('data_preprocessor')
+    size = model.space.resolution(arch)
+    if model.resizes and tuple(data['inputs'].shape[-2:]) != (size, size):
+        first = {'type': type(model.data_preprocessor).__name__, **preprocessor}
+        preprocessor = {'type': 'mmhybrid.ResizedInputs', 'size': size, 'preprocessor': first}
+    channels = widths_of(backbone_cfg)
+    for name, change in fitted(config, channels).items():
+        config[name] = {**config[name], **change} if isinstance(change, Mapping) else change
+    given = {} if preprocessor is None else {'data_preprocessor': dict(preprocessor)}
+    # hosts write into what they are given
+    network = MODELS.build(deepcopy({**config, **given, 'backbone': backbone_cfg}))
+    wide, narrow = model.supernet.out_channels, channels
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith('backbone.')}
+    weights = {name: narrowed(name, rest[name], tensor.shape, wide, narrow) for name, tensor in own.items()}
+    weights |= {f'backbone.{name}': tensor for name, tensor in backbone.items()}
+    network.load_state_dict(weights)
+
+    data = network.eval().data_preprocessor(batches[0], False)
+    found = list(_tensors(network(data['inputs'], data.get('data_samples'), mode='tensor')))
+    pairs = list(zip(found, expected, strict=True))
+    difference = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+    if difference > TOLERANCE:
+        raise ValueError(f'the exported network differs from the supernet by {difference:.1e}, allowed: {TOLERANCE}')
+    cost = count_complexity(network, data['inputs'].shape[1:])
+    return Standalone(
+        config,
+        given.get('data_preprocessor'),
+        backbone_cfg,
+        channels,
+        weights,
+        difference,
+        cost.params / 1e6,
+        cost.macs / 1e6,
+    )
+
+
+def widths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
+    """Channels of the outputs of the backbone that a config describes."""
+    with torch.device('meta'):
+        return output_widths(MODELS.build(deepcopy(dict(backbone))), backbone.get('in_channels', 3))
+
+
+def fitted(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
+    """What has to be merged into the config ``model`` so that it reads a backbone with these outputs.
+
+    Raises:
+        ValueError: Naming the component that reads more outputs than there are.
+    """
+    necks = model.get('neck') or ()
+    listed = [necks] if isinstance(necks, Mapping) else list(necks)
+    for index, neck in enumerate(listed):
+        if 'in_channels' in neck:
+            changed = _fitted('neck', neck, channels)
+            return {
+                'neck': changed
+                if isinstance(necks, Mapping)
+                else [*listed[:index], {**neck, **changed}, *listed[index + 1 :]]
+            }
+    changes: dict[str, Any] = {}
+    for name in HEADS:
+        heads = model.get(name) or ()
+        if isinstance(heads, Mapping) and 'in_channels' in heads:
+            changes[name] = _fitted(name, heads, channels)
+        elif not isinstance(heads, Mapping) and heads:
+            changes[name] = [{**head, **_fitted(name, head, channels)} for head in heads]
+    return changes
+
+
+def _fitted(name: str, component: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
+    wanted = component['in_channels']
+    single = isinstance(wanted, int)
+    places = component.get('in_index', -1 if single else range(len(wanted)))
+    reads = [places] if single else list(places)
+    if not all(-len(channels) <= place < len(channels) for place in reads):
+        raise bad_value(f'{name}.in_channels', wanted, f'at most {len(channels)} outputs, of {list(channels)} channels')
+    narrow = [channels[place] for place in reads]
+    return {'in_channels': narrow[0] if single else narrow}
+
+
+def narrowed(name: str, tensor: Tensor, shape: torch.Size, wide: Sequence[int], narrow: Sequence[int]) -> Tensor:
+    """A tensor of a neck or head without the channels that are zero for the subnet.
+
+    Those of output k lie behind its own, whether a layer reads output k alone or with others after it.
+    """
+    for axis, (have, want) in enumerate(zip(tensor.shape, shape, strict=True)):
+        if have != want:
+            places = [k for k, width in enumerate(wide) if width - narrow[k] == have - want and width <= have]
+            if not places:
+                raise ValueError(f'{name} cannot be made narrower, from {have} to {want} channels')
+            k = next((k for k in places if wide[k] == have), places[-1])
+            parts = tensor.narrow(axis, 0, narrow[k]), tensor.narrow(axis, wide[k], have - wide[k])
+            tensor = torch.cat(parts, axis)
+    return tensor.clone()
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, list | tuple):
+        for output in outputs:
+            yield from _tensors(output)
+
+
+def write(network: Standalone, cfg: Config, folder: str | Path, name: str, metrics: Mapping[str, float]) -> list[Path]:
+    """Write ``<name>_backbone.py``, ``<name>.py``, ``<name>.pth`` and ``<name>.safetensors``, each whole or not at all.
+
+    Args:
+        network: From :func:`take_out`.
+        cfg: Of the supernet; gives the data, the schedule and the runtime.
+        folder: Made if missing.
+        name: Of the files.
+        metrics: The scores that the search recorded, for the docstring.
+    """
+    folder = Path(folder)
+    paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
+    checkpoint = io.BytesIO()
+    torch.save({'state_dict': network.weights, 'meta': {'metrics': dict(metrics)}}, checkpoint)
+    lines = '\n'.join(f'{key}: {value}' for key, value in described(network, metrics).items())
+    contents = {
+        '.safetensors': safetensors.torch.save({key: w.contiguous() for key, w in network.weights.items()}),
+        '.pth': checkpoint.getvalue(),
+        '_backbone.py': _backbone_text(network, lines, paths['.pth']).encode(),
+        '.py': _config_text(network, cfg, lines, paths).encode(),
+    }
+    for end, content in contents.items():
+        AtomicBackend().put(content, paths[end])
+    return list(paths.values())
+
+
+def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, str]:
+    """What to tell of a network, by name."""
+    costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}'}
+    return {**{name: f'{value:.6g}' for name, value in metrics.items()}, **costs}
+
+
+def _backbone_text(network: Standalone, about: str, weights: Path) -> str:
+    return f'"""The backbone of a searched network.\n\n{about}\n"""\n\n' + config_text(
+        {
+            'backbone': network.backbone,
+            'pretrained': {'type': 'Pretrained', 'checkpoint': str(weights), 'prefix': 'backbone.'},
+            'channels': list(network.channels),
+        }
+    )
+
+
+def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[str, Path]) -> str:
+    command = f'python tools/test.py {paths[".py"]} {paths[".pth"]} --split val'
+    model = {name: value for name, value in network.model.items() if value is not None}
+    model['backbone'] = Expression('_base_.backbone')
+    given = {} if network.data_preprocessor is None else {'data_preprocessor': network.data_preprocessor}
+    settings = _without_scopes(cfg.to_dict()) | {'val_cfg': {}}
+    sections = [{'model': model | given} if 'data_preprocessor' not in cfg else given | {'model': model}]
+    sections += [{key: settings[key] for key in keys if settings.get(key) is not None} for keys in SECTIONS]
+    head = f'"""A searched network.\n\nIts score: ``{command}``\n{about}\n"""\n\n'
+    bases = f'_base_ = {["./" + paths["_backbone.py"].name]!r}\n\n'
+    return head + bases + '\n'.join(map(config_text, sections)) + IMPORTS
+
+
+def _without_scopes(settings: Any) -> Any:
+    """Without the notes that MMEngine leaves where a config is based on one of another package."""
+    if isinstance(settings, dict):
+        return {key: _without_scopes(value) for key, value in settings.items() if key != '_scope_'}
+    return [_without_scopes(value) for value in settings] if isinstance(settings, list) else settings
+
+
+def write_into(network: Standalone, target: str, folder: str | Path, name: str) -> Path:
+    """Write ``<name>_<target>.py``: the config ``target`` with this backbone in place of its own.
+
+    A classifier starts from scratch, as retraining does; every other model from the exported weights.
+
+    Args:
+        network: From :func:`take_out`, written by :func:`write`.
+        target: A config file.
+        folder: Where :func:`write` wrote.
+        name: As there.
+
+    Raises:
+        ValueError: If the backbone of ``target`` is of another family, or more outputs are read than there are.
+    """
+    cfg = cli.load_config(target)
+    model = cfg.get('model') or {}
+    theirs = dict(model.get('backbone') or {})
+    if theirs.get('type') != network.backbone['type']:
+        raise bad_value(f'{target}: model.backbone.type', theirs.get('type'), network.backbone['type'])
+    options = {key: value for key, value in theirs.items() if key not in (*network.backbone, 'init_cfg')}
+    changes: dict[str, Any] = fitted(model, widths_of({**network.backbone, **options}))
+    resizing: dict[str, Any] = {}
+    if str(model.get('type')).endswith('ImageClassifier'):
+        resizing = _resizing(network, model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+    else:
+        options['init_cfg'] = Expression('_base_.pretrained')
+    backbone = {'_delete_': True, '**': Expression('_base_.backbone'), **options}
+    bases = [os.path.relpath(target, folder), f'./{name}_backbone.py']
+    path = Path(folder, f'{name}_{Path(target).stem}.py')
+    head = f'"""{Path(target).stem} with the backbone of a searched network."""\n\n'
+    changes = {'backbone': backbone, **changes}
+    settings = {'model': changes | resizing} if 'data_preprocessor' in model else resizing | {'model': changes}
+    text = config_text({'_base_': bases}) + '\n' + config_text(settings)
+    AtomicBackend().put_text(head + text, path)
+    return path
+
+
+def _resizing(network: Standalone, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """A data preprocessor as ``theirs`` that resizes images as the network's own does."""
+    ours = network.data_preprocessor or {}
+    if ours.get('type') != 'mmhybrid.ResizedInputs':
+        return {}
+    first = {'type': ours['preprocessor']['type'], **theirs}
+    return {'data_preprocessor': {'_delete_': True, **ours, 'preprocessor': first}}

@@ -1,0 +1,196 @@
+"""Searched networks taken out of their supernets, on generated data."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from mmengine.config import Config
+
+from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.engine import cli, search_loop, subnet_export
+from mmhybrid.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+import export_subnet  # noqa: E402
+import test as test_tool  # noqa: E402
+import train as train_tool  # noqa: E402
+
+DETECTORS = ('autovit/retinanet_autovit_s_1x_coco.py', 'autovit/mask-rcnn_autovit_s_1x_coco.py')
+SEGMENTOR = 'autovit/upernet_autovit_s_160k_ade20k.py'
+RECIPE = 'autovit/autovit_xxs_in1k.py'
+HIDDEN = ('mmhybrid.space', 'mmhybrid.search', 'mmhybrid.models.supernets', 'mmhybrid.models.one_shot', 'optuna')
+
+
+def save_supernet(config: Path, out: Path) -> None:
+    """Random weights and statistics."""
+    cfg = cli.load_config(str(config))
+    torch.manual_seed(0)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            noise = 0.1 * torch.randn_like(tensor)
+            tensor.add_(noise.abs() if name.endswith('running_var') else noise)
+    torch.save({'state_dict': model.state_dict()}, out)
+
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A search over two resolutions on generated images, and its winner taken out."""
+    folder = tmp_path_factory.mktemp('export')
+    make_demo_data(folder / 'data', num_train=24, num_val=4, size=64, seed=0)
+    config = folder / 'search.py'
+    config.write_text(f"""
+_base_ = [{str(ROOT / 'configs/demo/autovit_search.py')!r}]
+root = {str(folder / 'data/imagenet')!r}
+loader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=root))
+train_dataloader = loader
+val_dataloader = loader
+test_dataloader = loader
+model = dict(architecture=dict(backbone=dict(space=dict(table=dict(resolutions=[64, 80])))))
+search_cfg = dict(
+    stages=[dict(name='random', sampler=dict(type='RandomSampler'), budget=4, population=4)],
+    constraints=[],
+    calibration=dict(num_images=4, dataset=dict(data_root=root)),
+)
+train_cfg = dict(max_epochs=1)
+""")
+    supernet = folder / 'supernet.pth'
+    save_supernet(config, supernet)
+    search_loop.search(cli.load_config(str(config), work_dir=str(folder / 'search')), str(supernet))
+    arguments = [str(config), '--checkpoint', str(supernet), '--arch', str(folder / 'search/best_arch.json')]
+    targets = [str(ROOT / 'configs' / target) for target in (*DETECTORS, SEGMENTOR, RECIPE)]
+    export_subnet.main([*arguments, '--out-dir', str(folder / 'out'), '--into', *targets])
+    best = json.loads((folder / 'search/best_arch.json').read_text())
+    return {'folder': folder, 'arguments': arguments, 'best': best, 'config': config, 'supernet': supernet}
+
+
+def test_its_score_is_that_of_the_search(found: dict[str, Any], capfd: pytest.CaptureFixture) -> None:
+    out = found['folder'] / 'out'
+    work_dir = str(found['folder'] / 'test')
+    test_tool.main([str(out / 'best.py'), str(out / 'best.pth'), '--split', 'val', '--work-dir', work_dir])
+    scores = re.findall(r'accuracy/top1: ([\d.]+)', ''.join(capfd.readouterr()))
+    assert float(scores[-1]) == pytest.approx(found['best']['metrics']['accuracy/top1'], abs=1e-4)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_path: Path) -> None:
+    cfg = cli.load_config(str(found['config']))
+    model = subnet_export.build_supernet(cfg, str(found['supernet']))
+    arch = model.space.sample(random.Random(seed))
+    network = subnet_export.take_out(model, cfg, arch)
+    assert network.difference <= subnet_export.TOLERANCE
+    subnet_export.write(network, cfg, tmp_path, 'net', {})
+    written = cli.load_config(str(tmp_path / 'net.py'))
+    standalone = MODELS.build(
+        {**written.model, 'data_preprocessor': written.data_preprocessor, '_scope_': 'mmpretrain'}
+    )
+    weights = torch.load(tmp_path / 'net.pth', weights_only=True)['state_dict']
+    standalone.load_state_dict(weights)
+    safe = safetensors.torch.load_file(tmp_path / 'net.safetensors')
+    assert safe.keys() == weights.keys()
+    assert all(torch.equal(safe[name], weights[name]) for name in weights)
+    parameters = sum(parameter.numel() for parameter in standalone.parameters())
+    assert network.params_m == pytest.approx(parameters / 1e6)
+    images = torch.rand(1, 3, 64, 64)
+    size = arch['resolution']
+    assert standalone.data_preprocessor({'inputs': images}, False)['inputs'].shape[-2:] == (size, size)
+
+
+def test_it_trains(found: dict[str, Any]) -> None:
+    out, work_dir = found['folder'] / 'out', found['folder'] / 'train'
+    train_tool.main([str(out / 'best.py'), '--work-dir', str(work_dir), '--cfg-options', f'load_from={out}/best.pth'])
+    assert (work_dir / 'epoch_1.pth').exists()
+
+
+def test_other_models_take_it_without_any_code_of_the_search(found: dict[str, Any]) -> None:
+    out = found['folder'] / 'out'
+    names = ['best.py', *(f'best_{Path(target).name}' for target in (*DETECTORS, SEGMENTOR, RECIPE))]
+    program = f"""
+import sys
+from importlib.abc import MetaPathFinder
+
+class Hider(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith({HIDDEN!r}):
+            raise AssertionError(f'{{name}} is imported')
+
+sys.meta_path.insert(0, Hider())
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+import mmhybrid
+import mmhybrid.engine.cli
+
+weights = torch.load({str(out / 'best.pth')!r}, weights_only=True)['state_dict']
+for name in {names!r}:
+    cfg = Config.fromfile({str(out)!r} + '/' + name)
+    __import__(cfg.default_scope + '.models')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    backbone = model.backbone.state_dict()
+    if cfg.default_scope != 'mmpretrain':
+        shared = [name for name in backbone if 'backbone.' + name in weights]
+        assert len(shared) > 100 and all(torch.equal(backbone[name], weights['backbone.' + name]) for name in shared)
+        with torch.no_grad():
+            outs = model.backbone.eval()(torch.rand(1, 3, 64, 64))
+            model.neck(outs) if model.with_neck else model.decode_head.eval()(outs)
+"""
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT, timeout=300)
+
+
+def test_mistakes_are_told_in_a_sentence(found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def sentence(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            export_subnet.main([*found['arguments'], '--out-dir', str(tmp_path), *arguments])
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    foreign = {'arch': {**found['best']['arch'], 'stem.width': 17}}
+    (tmp_path / 'foreign.json').write_text(json.dumps(foreign))
+    assert 'stem.width' in sentence('--arch', str(tmp_path / 'foreign.json'))
+    (tmp_path / 'broken.json').write_text('{"arch": ')
+    assert 'not JSON' in sentence('--arch', str(tmp_path / 'broken.json'))
+    assert 'does not exist' in sentence('--arch', str(tmp_path / 'none.json'))
+    other = ROOT / 'configs/glit/retinanet_glit_tiny_1x_coco.py'
+    assert 'mmhybrid.AutoViT' in sentence('--into', str(other))
+    assert not list(tmp_path.glob('*.safetensors.*'))
+
+
+def test_heads_that_read_several_outputs_lose_the_right_channels() -> None:
+    wide, narrow = (8, 16), (6, 12)
+    alone = torch.arange(16.0).reshape(1, 16)
+    assert subnet_export.narrowed('head', alone, torch.Size((1, 12)), wide, narrow).tolist() == [list(range(12))]
+    beside = torch.arange(20.0).reshape(1, 20)
+    expected = [*range(12), *range(16, 20)]
+    assert subnet_export.narrowed('head', beside, torch.Size((1, 16)), wide, narrow).tolist() == [expected]
+    with pytest.raises(ValueError, match='cannot be made narrower'):
+        subnet_export.narrowed('head', alone, torch.Size((1, 15)), wide, narrow)
+
+
+def test_fitted_reads_what_the_configs_say() -> None:
+    channels = (8, 16, 24)
+    assert subnet_export.fitted(
+        {'neck': {'type': 'FPN', 'in_channels': [1, 2, 3]}, 'head': {'in_channels': 9}}, channels
+    ) == {'neck': {'in_channels': [8, 16, 24]}}
+    model = Config(
+        {
+            'decode_head': {'in_channels': [1, 2], 'in_index': [0, 2]},
+            'auxiliary_head': [{'in_channels': 5, 'in_index': 1, 'type': 'FCNHead'}],
+        }
+    )._cfg_dict.to_dict()
+    assert subnet_export.fitted(model, channels) == {
+        'decode_head': {'in_channels': [8, 24]},
+        'auxiliary_head': [{'in_channels': 16, 'in_index': 1, 'type': 'FCNHead'}],
+    }
+    with pytest.raises(ValueError, match='in_channels'):
+        subnet_export.fitted({'neck': {'in_channels': [1, 2, 3, 4]}}, channels)

@@ -1,0 +1,44 @@
+"""Take a searched network out of its supernet: a config and weights of its own.
+
+    python tools/export_subnet.py CONFIG --checkpoint SUPERNET.pth --arch WORK_DIR/best_arch.json --out-dir DIR
+        [--name best] [--into DETECTOR_CONFIG ...]
+
+CONFIG is that of the search or of the supernet. Writes ``<name>.py`` (trains and tests as the supernet's data and
+schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<name>.pth`` and ``<name>.safetensors``.
+``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the recipe
+of a classifier from scratch.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.subnet_export import build_supernet, described, read_found, take_out, write, write_into
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export, and print what was written."""
+    parser = ArgumentParser(description='Take a searched network out of its supernet.')
+    parser.add_argument('config', help='config of the search or of the supernet')
+    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
+    parser.add_argument('--arch', required=True, metavar='FILE', help='best_arch.json of a search')
+    parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
+    parser.add_argument('--name', default='best', help='of the files; default: best')
+    parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config)
+        model = build_supernet(cfg, args.checkpoint)
+        found = read_found(args.arch, model.space)
+        network = take_out(model, cfg, found.arch)
+        paths = write(network, cfg, args.out_dir, args.name, found.metrics)
+        paths += [write_into(network, target, args.out_dir, args.name) for target in args.into]
+    for name, value in described(network, found.metrics).items():
+        print(f'{name}: {value}')
+    print(f'difference to the supernet: {network.difference:.1e}')
+    for path in paths:
+        print(f'written: {path}')
+
+
+if __name__ == '__main__':
+    main()
