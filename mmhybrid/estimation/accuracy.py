@@ -19,8 +19,8 @@ from mmhybrid.estimation.operations import find
 from mmhybrid.estimation.parts import Part
 from mmhybrid.estimation.profiler import Plan, measure, settle, time_round
 from mmhybrid.space import Arch
+from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
 
-BOOTSTRAPS = 1000
 # Networks of the table that are measured again.
 YARDSTICKS = 8
 
@@ -80,24 +80,15 @@ def _new_networks(costs: PartCosts, side: int, count: int, seen: set[Arch], seed
 def accuracy(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Share within 10 %, mean absolute error (relative), bias, and rank correlation with its 95 % interval."""
     errors = predicted / measured - 1
-    rng = np.random.default_rng(seed)
-    samples = (rng.integers(len(measured), size=len(measured)) for _ in range(BOOTSTRAPS))
-    low, high = np.quantile([kendall_tau(predicted[rows], measured[rows]) for rows in samples], (0.025, 0.975))
+    low, high = bootstrap_interval(lambda rows: kendall_tau(predicted[rows], measured[rows]), len(measured), seed)
     return {
         'within_10pct': float(np.mean(np.abs(errors) <= 0.1)),
         'mape': float(np.abs(errors).mean()),
         'bias': float(errors.mean()),
         'kendall_tau': kendall_tau(predicted, measured),
-        'kendall_tau_low': float(low),
-        'kendall_tau_high': float(high),
+        'kendall_tau_low': low,
+        'kendall_tau_high': high,
     }
-
-
-def kendall_tau(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's tau-b, the rank correlation: pairs in the same order less pairs in opposite order; 0 without pairs."""
-    signs_a, signs_b = (np.sign(x[:, None] - x[None]) for x in (a, b))
-    pairs = math.sqrt(np.abs(signs_a).sum() * np.abs(signs_b).sum())
-    return float((signs_a * signs_b).sum() / pairs) if pairs else 0.0
 
 
 def predict(estimator: Estimator, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,10 @@
 """JSON files written whole or not at all."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from mmhybrid.utils.files import write_whole
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -16,10 +16,7 @@ def write_json(path: str | Path, content: Any) -> None:
     path = Path(path)
     if not path.resolve().parent.is_dir():
         raise ValueError(f'{path}: its folder does not exist')
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
-        json.dump(content, file, indent=1)
-        file.write('\n')
-    os.replace(file.name, path)
+    write_whole(path, f'{json.dumps(content, indent=1)}\n'.encode())
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

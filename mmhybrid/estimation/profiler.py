@@ -4,9 +4,10 @@ A part's latency is what a network loses when the part is taken out or exchanged
 whole networks are timed. Each is the sum of its parts; networks that differ from each other in many parts at once tell
 more about each part than networks that differ in one (a weighing design), so the next network to measure is always the
 one whose latency the others leave most uncertain. The parts follow by least squares with a prior: the analytic model's
-latencies, right up to a factor for each kind of part and a smaller one for each part.
+latencies, right up to a factor for each kind of part and smaller ones for parts of near sizes and for each part.
 """
 
+import itertools
 import json
 import math
 import random
@@ -37,9 +38,11 @@ GROUP_PARAMS = 500_000_000
 Timed = list[list[list[float]]]
 CANDIDATES = 2000
 SETTLED = 0.02
-# A factor for each kind of part, and one for each part: their standard deviations around 1.
+# A factor for each kind of part, one that parts of near sizes share, and one for each part: their standard deviations
+# around 1. Sizes are near when they differ by a factor up to e.
 KIND_DOUBT = 1.0
-PART_DOUBTS = (0.05, 0.1, 0.2, 0.4)
+SIZE_DOUBTS = (0.05, 0.1, 0.2, 0.4)
+PART_DOUBTS = (0.01, 0.03, 0.1, 0.2, 0.4)
 RESIDUALS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 # The latency outside all parts, before it is known: that of so many empty operations.
 BASE_OPERATIONS = 20
@@ -125,7 +128,7 @@ def choose_networks(costs: PartCosts, side: int, plan: Plan) -> list[Arch]:
     counts = count_matrix(costs, pool, keys)
     prior = prior_latencies(costs, keys, 1)
     rows = counts / (counts @ prior)[:, None]
-    covariance = prior_covariance(prior, keys, PART_DOUBTS[-1])
+    covariance = prior_covariance(prior, prior_alikeness(keys), 0, PART_DOUBTS[-1])
     chosen: list[int] = []
     covered = np.zeros(len(keys), bool)
     while len(chosen) < min(plan.networks, len(pool)):
@@ -247,11 +250,31 @@ def prior_latencies(costs: PartCosts, keys: Sequence[str], batch: int) -> np.nda
     return np.array([base + ms if key.startswith('network ') else ms for key, ms in zip(keys, latencies, strict=True)])
 
 
-def prior_covariance(prior: np.ndarray, keys: Sequence[str], part_doubt: float) -> np.ndarray:
-    """Of the parts' latencies: parts of a kind are off by a common factor and each by one of its own."""
+def prior_alikeness(keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each two parts: whether they are of a kind (0 or 1), and how near their sizes are (0 to 1)."""
     kinds = np.array([key.partition(' ')[0] for key in keys])
-    alike = KIND_DOUBT**2 * (kinds[:, None] == kinds[None]) + part_doubt**2 * np.eye(len(keys))
-    return np.outer(prior, prior) * alike
+    sizes = [dict(word.split('=') for word in key.split() if '=' in word) for key in keys]
+    names = sorted({name for size in sizes for name in size})
+    logs = np.array([[_log(size.get(name, '1')) for name in names] for size in sizes]).reshape(len(keys), -1)
+    distances = ((logs[:, None] - logs[None]) ** 2).sum(axis=-1)
+    of_a_kind = (kinds[:, None] == kinds[None]).astype(float)
+    return of_a_kind, of_a_kind * np.exp(-distances / 2)
+
+
+def _log(size: str) -> float:
+    """Of a number or a fraction; sizes below a half are taken as that."""
+    numerator, _, denominator = size.partition('/')
+    return math.log(max(float(numerator) / float(denominator or 1), 0.5))
+
+
+def prior_covariance(
+    prior: np.ndarray, alikeness: tuple[np.ndarray, np.ndarray], size_doubt: float, part_doubt: float
+) -> np.ndarray:
+    """Of the parts' latencies: off by a factor that a kind has in common, one of near sizes, and one of each part."""
+    of_a_kind, near = alikeness
+    return np.outer(prior, prior) * (
+        KIND_DOUBT**2 * of_a_kind + size_doubt**2 * near + part_doubt**2 * np.eye(len(prior))
+    )
 
 
 @dataclass(frozen=True)
@@ -277,17 +300,17 @@ def fit_parts(
     """
     prior = prior * statistics.median(milliseconds / (counts @ prior))
     errors = milliseconds - counts @ prior
+    alikeness = prior_alikeness(keys)
     best: tuple[float, Fit] | None = None
-    for part_doubt in PART_DOUBTS:
-        covariance = prior_covariance(prior, keys, part_doubt)
-        for residual in RESIDUALS:
-            noise = np.diag(spreads**2 + (residual * milliseconds) ** 2)
-            expected = counts @ covariance @ counts.T + noise
-            evidence = -0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1])
-            if best is None or evidence > best[0]:
-                gain = np.linalg.solve(expected, counts @ covariance).T
-                posterior = covariance - gain @ counts @ covariance
-                best = evidence, Fit(np.maximum(prior + gain @ errors, 0), posterior, residual)
+    for size_doubt, part_doubt, residual in itertools.product(SIZE_DOUBTS, PART_DOUBTS, RESIDUALS):
+        covariance = prior_covariance(prior, alikeness, size_doubt, part_doubt)
+        noise = np.diag(spreads**2 + (residual * milliseconds) ** 2)
+        expected = counts @ covariance @ counts.T + noise
+        evidence = -0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1])
+        if best is None or evidence > best[0]:
+            gain = np.linalg.solve(expected, counts @ covariance).T
+            posterior = covariance - gain @ counts @ covariance
+            best = evidence, Fit(np.maximum(prior + gain @ errors, 0), posterior, residual)
     assert best is not None
     return best[1]
 
