@@ -1,0 +1,365 @@
+"""A search on one HTML page that needs nothing beside itself."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from mmhybrid.search.candidate import Candidate
+from mmhybrid.search.constraints import KNOWN
+from mmhybrid.search.errors import SearchError
+from mmhybrid.search.pareto import Objective
+from mmhybrid.search.report import SearchResult
+from mmhybrid.search.stages import SearchSettings, Stage
+from mmhybrid.utils.checks import check_int
+from mmhybrid.visualization.arch_drawing import Diagram, arch_diagram, draw, thumbnail
+from mmhybrid.visualization.charts import Point, effects_chart, front_chart, progress_chart
+from mmhybrid.visualization.gene_effects import gene_effects
+from mmhybrid.visualization.picture import FONT
+
+NUM_EFFECTS = 15
+UNITS = {
+    'latency_ms': '{} ms',
+    'macs_m': '{} M MACs',
+    'params_m': '{} M parameters',
+}
+BESIDE_OTHERS = ('latency_upper_ms',)  # estimates that follow another one
+PAGE_WIDTH = 1040
+GAP = 20
+
+
+def search_page(result: SearchResult, title: str, count: int = 10) -> str:
+    """The page.
+
+    Args:
+        result: Of a search that ended, or as far as it is.
+        title: Names the search.
+        count: Rows of the table of the best networks.
+
+    Raises:
+        SearchError: If nothing was evaluated yet, or every evaluation failed.
+        ValueError: If ``count`` is no int above 0.
+    """
+    check_int('count', count, 1)
+    if not result.evaluated:
+        raise SearchError(f'{title} holds no evaluated network yet')
+    best = result.best
+    sections = [
+        ('The best network', _network(result, best)),
+        ('Progress', _progress(result)),
+        ('Score against cost', _fronts(result)),
+        ('What each choice goes along with', _effects(result)),
+        ('Rejected candidates', _rejections(result)),
+        (f'The {min(count, len(result.top()))} best', _table_of_best(result, count)),
+        ('Settings', _settings(result.settings)),
+    ]
+    body = '\n'.join(f'<section>\n<h2>{escape(name)}</h2>\n{content}\n</section>' for name, content in sections)
+    return _PAGE.format(title=escape(title), style=_STYLE, head=_head(result, title), body=body)
+
+
+def _head(result: SearchResult, title: str) -> str:
+    settings, evaluated = result.settings, result.evaluated
+    failed = len(evaluated) - len(result.top())
+    tries = result.rejections()['tries']
+    tiles = {
+        'evaluated networks': f'{len(evaluated)} of {settings.budget}',
+        'networks in the space': _count(settings.space.size()),
+        'proposals drawn': f'{tries}',
+    }
+    if len(settings.objectives) > 1:
+        tiles['networks on the front'] = f'{len(result.front())}'
+    if failed:
+        tiles['failed evaluations'] = f'{failed}'
+    text = f'<p class="kind">Architecture search</p>\n<h1>{escape(title)}</h1>\n'
+    text += f'<p class="result">{escape(_sentence(result))}</p>\n'
+    if len(evaluated) < settings.budget:
+        text += (
+            '<p class="note">The budget is not used up: the search is at work, was stopped, '
+            'or found no more new networks within its constraints.</p>\n'
+        )
+    items = (f'<div><b>{value}</b>{name}</div>' for name, value in tiles.items())
+    return f'{text}<div class="tiles">{"".join(items)}</div>'
+
+
+def _sentence(result: SearchResult) -> str:
+    best, objectives = result.best, result.settings.objectives
+    names = [name for name in best.estimates if name not in (*_names(objectives), *BESIDE_OTHERS)]
+    scores = _listed([_described(name, best.numbers[name]) for name in _names(objectives)])
+    costs = _listed([_described(name, best.estimates[name]) for name in names])
+    number = f'{len(result.evaluated)} evaluated networks'
+    start = f'The best of {number}'
+    if len(objectives) > 1:
+        start = f'{len(result.front())} of {number} are on the front; the best of them by {objectives[0].name}'
+    return f'{start} reaches {scores}' + (f' at {costs}.' if costs else '.')
+
+
+def _network(result: SearchResult, best: Candidate) -> str:
+    diagram = _diagram(result, best)
+    picture = '' if diagram is None else f'{draw(diagram).svg()}\n'
+    place = f'Found in stage “{best.stage}”, generation {best.generation}, place {best.index}.'
+    return f'{picture}<p class="note">{escape(place)}</p>\n{_genes(best, opened=diagram is None)}'
+
+
+def _progress(result: SearchResult) -> str:
+    ranked = set(_keys(result.top()))
+    numbered = [(i, c) for i, c in enumerate(result.evaluated, start=1) if c.key in ranked]
+    stages = {
+        stage.name: sum(candidate.stage == stage.name for candidate in result.evaluated)
+        for stage in result.settings.stages
+    }
+    charts = (
+        progress_chart(
+            [Point(i, c.numbers[objective.name], _title(c)) for i, c in numbered],
+            objective,
+            {name: count for name, count in stages.items() if count},
+            PAGE_WIDTH,
+        ).svg()
+        for objective in result.settings.objectives
+    )
+    return '\n'.join(charts) + '\n<p class="note">Dots: evaluated networks, in order. Line: the best so far.</p>'
+
+
+def _fronts(result: SearchResult) -> str:
+    top, best = result.top(), result.best
+    costs = [name for name in sorted(best.estimates) if name not in BESIDE_OTHERS]
+    scores = [objective for objective in result.settings.objectives if objective.name not in best.estimates]
+    bounds = {
+        constraint.name: [bound for bound in (constraint.min, constraint.max) if bound is not None]
+        for constraint in result.settings.constraints
+    }
+    if not scores or not costs:
+        return '<p class="note">There is no score beside an estimate.</p>'
+    columns = min(len(costs), 3)
+    width = (PAGE_WIDTH - (columns - 1) * GAP) / columns
+
+    def chart(objective: Objective, cost: str) -> str:
+        points = [Point(c.numbers[cost], c.numbers[objective.name], _title(c)) for c in top]
+        return front_chart(points, points[0], cost, objective, bounds.get(cost, []), width).svg()
+
+    charts = '\n'.join(chart(objective, cost) for objective in scores for cost in costs)
+    note = 'Dark and joined: networks that no other beats in both. Orange: the best network. Dashed: a constraint.'
+    grid = f'<div class="charts" style="grid-template-columns:repeat({columns},1fr)">\n{charts}\n</div>'
+    return f'{grid}\n<p class="note">{note}</p>'
+
+
+def _effects(result: SearchResult) -> str:
+    objective, top = result.settings.objectives[0], result.top()
+    effects = gene_effects(result.settings.space, top, objective)
+    if not effects:
+        return '<p class="note">No choice took two values yet.</p>'
+    center = sum(candidate.numbers[objective.name] for candidate in top) / len(top)
+    shown = effects[:NUM_EFFECTS]
+    note = (
+        f'For each choice, the mean of {objective.name} over the evaluated networks with each of its values, from '
+        'light (the smallest value) to dark (the largest). The grey band is as wide as the best and the worst mean '
+        'lie apart by chance: in 95 % of 200 random assignments of the scores to the networks they are closer. '
+        f'Shown are the {len(shown)} of {len(effects)} choices that exceed it by most. A search does not draw its '
+        'networks evenly, so this shows what went along with a good score, not what caused it.'
+    )
+    return f'{effects_chart(shown, objective, center, PAGE_WIDTH).svg()}\n<p class="note">{escape(note)}</p>'
+
+
+def _rejections(result: SearchResult) -> str:
+    stages = [stage.name for stage in result.settings.stages if stage.rank_by is None]
+    counts = {
+        name: SearchResult(result.settings, tuple(c for c in result.history if c.stage == name)).rejections()
+        for name in stages
+    }
+    if len(stages) == 1:
+        stages = []
+    total = result.rejections()
+    reasons = sorted((name for name in total if name != 'tries'), key=lambda name: (name == KNOWN, -total[name], name))
+
+    def share(reason: str, among: Mapping[str, int]) -> str:
+        return f'{among.get(reason, 0) / among["tries"]:.1%}' if among['tries'] else '-'
+
+    rows = [
+        [
+            escape(reason),
+            f'<span class="bar"><i style="width:{total[reason] / total["tries"]:.1%}"></i></span>',
+            share(reason, total),
+            *(share(reason, counts[name]) for name in stages),
+        ]
+        for reason in reasons
+    ]
+    rows.append(['proposals drawn', '', str(total['tries']), *(str(counts[name]['tries']) for name in stages)])
+    table = _table(['rejected for', '', 'all', *map(escape, stages)], rows)
+    note = (
+        'Shares of the proposals drawn until each candidate was found. A network outside several bounds counts for '
+        'each of them. Not stored, and not counted, are the draws of stages that evaluate nothing and those for places '
+        'that were given up.'
+    )
+    return f'{table}\n<p class="note">{note}</p>'
+
+
+def _table_of_best(result: SearchResult, count: int) -> str:
+    top = result.top(count)
+    names = list(dict.fromkeys([*_names(result.settings.objectives), *(name for c in top for name in c.numbers)]))
+    is_drawn = _diagram(result, top[0]) is not None
+    rows = []
+    for rank, candidate in enumerate(top, start=1):
+        diagram = _diagram(result, candidate)
+        rows.append(
+            [
+                str(rank),
+                *([] if diagram is None else [thumbnail(diagram).svg()]),
+                *(_number(candidate.numbers[name]) if name in candidate.numbers else '' for name in names),
+                escape(f'{candidate.stage} {candidate.generation}.{candidate.index}'),
+                _genes(candidate),
+            ]
+        )
+    return _table(['', *(['network'] if is_drawn else []), *map(escape, names), 'stage generation.place', 'arch'], rows)
+
+
+def _settings(settings: SearchSettings) -> str:
+    config = settings.to_config()
+    facts = {
+        'space': ', '.join([f'{settings.space.size():.4g} networks', _plain(config['space'])]),
+        'objectives': ', '.join(f'{objective.direction} {objective.name}' for objective in settings.objectives),
+        'constraints': ', '.join(_bounds(c.name, c.min, c.max) for c in settings.constraints) or 'none',
+        'seed': str(settings.seed),
+        'max_tries': str(settings.max_tries),
+    }
+    rows = [[f'<b>{escape(name)}</b>', escape(text)] for name, text in facts.items()]
+    stages = [
+        [
+            escape(stage.name),
+            escape(_plain(stage.sampler.to_config())),
+            str(stage.budget),
+            str(stage.population),
+            escape(_scope(stage)),
+        ]
+        for stage in settings.stages
+    ]
+    head = ['stage', 'sampler', 'budget', 'population', 'what is particular']
+    whole = escape(json.dumps(config, indent=2))
+    details = f'<details><summary>as JSON</summary><pre>{whole}</pre></details>'
+    return f'{_table([], rows)}\n{_table(head, stages)}\n{details}'
+
+
+def _scope(stage: Stage) -> str:
+    """What a stage does beside sampling the whole space."""
+    told = []
+    if stage.rank_by:
+        told.append(f'evaluates nothing, ranks by {stage.rank_by.name} ({stage.rank_by.direction})')
+    if stage.skeletons:
+        told.append(f'starts from {stage.skeletons.count} skeletons of {stage.skeletons.stage}')
+    if stage.fix:
+        told.append(f'keeps {", ".join(stage.fix.genes)} of number {stage.fix.rank + 1} of {stage.fix.stage}')
+    if stage.space:
+        told.append(f'in {_plain(stage.space.to_config())}')
+    if stage.restrict:
+        told.append(f'where {_plain(stage.restrict)}')
+    return '; '.join(told) or '-'
+
+
+def _plain(config: Mapping[str, object]) -> str:
+    """The type, then the arguments; what is longer than a line is in the JSON."""
+    items = (f'{name} {json.dumps(value)}' for name, value in config.items() if name != 'type')
+    kind = [str(config['type'])] if 'type' in config else []
+    return ', '.join([*kind, *(item for item in items if len(item) < 60)])
+
+
+def _bounds(name: str, low: float | None, high: float | None) -> str:
+    return f'{"" if low is None else f"{low:g} ≤ "}{name}{"" if high is None else f" ≤ {high:g}"}'
+
+
+def _diagram(result: SearchResult, candidate: Candidate) -> Diagram | None:
+    """None for a space that cannot be drawn."""
+    try:
+        return arch_diagram(result.settings.space, candidate.arch)
+    except ValueError:
+        return None
+
+
+def _genes(candidate: Candidate, opened: bool = False) -> str:
+    text = escape(candidate.arch.to_json())
+    return f'<details{" open" if opened else ""}><summary>genes</summary><code>{text}</code></details>'
+
+
+def _title(candidate: Candidate) -> str:
+    numbers = ', '.join(f'{name} {_number(value)}' for name, value in candidate.numbers.items())
+    return f'{candidate.stage} {candidate.generation}.{candidate.index}: {numbers}'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Of cells that are HTML already."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return '<tr>' + ''.join(f'<{tag}>{cell}</{tag}>' for cell in cells) + '</tr>'
+
+    return '\n'.join(['<table>', *([line(head, 'th')] if head else []), *(line(row, 'td') for row in rows), '</table>'])
+
+
+def _described(name: str, value: float) -> str:
+    return UNITS.get(name, f'{name} = {{}}').format(_number(value))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ' and '.join([', '.join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def _number(value: float) -> str:
+    return f'{value:.4g}'
+
+
+def _count(number: int) -> str:
+    """As HTML."""
+    if number < 10**6:
+        return f'{number:,}'
+    mantissa, _, exponent = f'{number:.1e}'.partition('e')
+    return f'{mantissa} &times; 10<sup>{int(exponent)}</sup>'
+
+
+def _names(objectives: Sequence[Objective]) -> list[str]:
+    return [objective.name for objective in objectives]
+
+
+def _keys(candidates: Sequence[Candidate]) -> list[tuple[str, int, int]]:
+    return [candidate.key for candidate in candidates]
+
+
+_STYLE = (
+    """
+body { margin: 0; background: #f5f6f8; color: #1f2933; font: 15px/1.5 """
+    + FONT
+    + """; }
+main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0 0 8px; }
+h2 { font-size: 17px; margin: 0 0 14px; }
+section { background: #fff; border: 1px solid #e3e7ec; border-radius: 10px; padding: 20px 24px; margin: 20px -24px 0; }
+svg { display: block; max-width: 100%; height: auto; }
+.kind { color: #c2410c; font-size: 13px; font-weight: 600; margin: 0; }
+sup { font-size: 60%; }
+.result { font-size: 19px; margin: 0 0 8px; }
+.note { color: #6b7785; font-size: 13px; margin: 10px 0 0; max-width: 900px; }
+.tiles { display: flex; gap: 40px; margin: 20px 0 28px; color: #6b7785; font-size: 13px; }
+.tiles b { display: block; font-size: 22px; line-height: 1.3; color: #1f2933; font-weight: 600; }
+.charts { display: grid; gap: 20px; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+table + table { margin-top: 20px; }
+th { text-align: left; color: #6b7785; font-weight: 500; }
+th, td { padding: 6px 16px 6px 0; border-bottom: 1px solid #eceff3; vertical-align: middle; }
+td b { font-weight: 500; color: #6b7785; }
+summary { cursor: pointer; color: #3d5fa8; font-size: 13px; }
+code, pre { font: 12px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; }
+.bar { display: block; width: 280px; height: 10px; background: #eceff3; border-radius: 2px; }
+.bar i { display: block; height: 10px; background: #c2410c; border-radius: 2px; }
+"""
+)
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+{head}
+{body}
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,76 @@
+"""The command line of tools/plot_arch.py; the drawing itself is tests/visualization's."""
+
+import json
+import runpy
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from mmhybrid.space import GLiTSpace
+from mmhybrid.visualization.arch_drawing import arch_diagram, draw
+
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / 'tools' / 'plot_arch.py'))
+SPACE = GLiTSpace()
+
+
+@pytest.fixture
+def best(tmp_path):
+    path = tmp_path / 'best_arch.json'
+    path.write_text(
+        json.dumps({'space': SPACE.to_config(), 'arch': dict(SPACE.smallest()), 'metrics': {'accuracy/top1': 1.0}})
+    )
+    return path
+
+
+def test_draws_what_a_search_found(best, tmp_path):
+    TOOL['main']([str(best), '--out', str(tmp_path / 'arch.svg')])
+    picture = draw(arch_diagram(SPACE, SPACE.smallest()))
+    assert (tmp_path / 'arch.svg').read_bytes() == picture.svg_file()
+    TOOL['main']([str(best), '--out', str(tmp_path / 'arch.png')])
+    assert (tmp_path / 'arch.png').read_bytes() == picture.png_file()
+
+
+@pytest.mark.parametrize(
+    ('preset', 'blocks'),
+    [
+        ('autovit-xxs', 1 + 5 + 15),
+        ('autovit-xs', 1 + 5 + 8),
+        ('autovit-s', 1 + 5 + 8),
+        *((f'glit-{size}', 12) for size in ('tiny', 'small', 'base')),
+        *((f'glnet-{name}', 12) for name in ('stl', 'stl-paramslot')),
+        *((f'glnet-{name}', 30) for name in ('4g', '9g', '16g')),
+    ],
+)
+def test_draws_published_networks(preset, blocks, tmp_path):
+    TOOL['main'](['--preset', preset, '--out', str(tmp_path / 'arch.svg')])
+    root = ElementTree.fromstring((tmp_path / 'arch.svg').read_bytes())
+    assert len(list(root.iter('{http://www.w3.org/2000/svg}g'))) == blocks
+
+
+def test_all_presets_are_tested():
+    assert len(TOOL['NAMES']) == 11
+
+
+def test_mistakes_end_with_one_sentence(best, tmp_path, capsys):
+    def fails(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            TOOL['main'](list(map(str, arguments)))
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    out = ('--out', tmp_path / 'arch.svg')
+    assert 'none.json does not exist' in fails('none.json', *out)
+    assert "'arch.pdf'" in fails(best, '--out', 'arch.pdf')
+    assert '--preset' in fails('--preset', 'glnet-5g', *out)
+    assert 'not allowed with' in fails(best, '--preset', 'glnet-4g', *out)
+    assert 'its folder does not exist' in fails(best, '--out', tmp_path / 'none' / 'arch.svg')
+    for content, message in (
+        ('[]', 'not a JSON object'),
+        ('{"arch": {}}', 'missing space'),
+        (json.dumps({'space': SPACE.to_config(), 'arch': {}}), 'blocks.0.num_attn_heads: missing'),
+        (json.dumps({'space': {'type': 'None'}, 'arch': {}}), 'None is not in'),
+    ):
+        best.write_text(content)
+        assert message in fails(best, *out)
+    assert not (tmp_path / 'arch.svg').exists()

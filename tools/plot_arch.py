@@ -1,0 +1,75 @@
+"""Draw an architecture: a bar for each block, local and global mixing in two colours, its sizes below.
+
+    python tools/plot_arch.py work_dirs/autovit_search/best_arch.json --out arch.svg
+    python tools/plot_arch.py --preset glnet-4g --out glnet_4g.png
+
+A file has the keys ``space`` and ``arch``, as those have that a search writes.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mmhybrid.engine import cli
+from mmhybrid.estimation.files import read_json
+from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
+from mmhybrid.models.backbones.autovit import AutoViTArch
+from mmhybrid.models.backbones.glit import PRESETS as GLIT
+from mmhybrid.models.backbones.glit import GLiTArch
+from mmhybrid.models.backbones.glnet import PRESETS as GLNET
+from mmhybrid.models.backbones.glnet import GLNetArch
+from mmhybrid.registry import SEARCH_SPACES
+from mmhybrid.utils.checks import bad_value, check_choice, check_keys
+from mmhybrid.utils.files import write_whole
+from mmhybrid.visualization.arch_drawing import (
+    Diagram,
+    arch_diagram,
+    autovit_diagram,
+    draw,
+    glit_diagram,
+    glnet_diagram,
+)
+
+FAMILIES = {
+    'autovit': (AutoViTArch, AUTOVIT, autovit_diagram),
+    'glit': (GLiTArch, GLIT, glit_diagram),
+    'glnet': (GLNetArch, GLNET, glnet_diagram),
+}
+NAMES = [f'{family}-{name}' for family, (_, presets, _) in FAMILIES.items() for name in presets]
+SUFFIXES = ('.svg', '.png')
+
+
+def preset_diagram(name: str) -> Diagram:
+    """Of a published network."""
+    family, _, preset = check_choice('--preset', name, NAMES).partition('-')
+    parser, _, diagram = FAMILIES[family]
+    return diagram(asdict(parser.parse(preset)))
+
+
+def file_diagram(path: str) -> Diagram:
+    """Of the network in a file."""
+    content = read_json(path)
+    check_keys(path, content, ('space', 'arch'), tuple(content))
+    return arch_diagram(SEARCH_SPACES.build(content['space']), content['arch'])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw and write."""
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument('arch', nargs='?', help='file with an architecture')
+    network.add_argument('--preset', metavar='NAME', help=f'a published network: {", ".join(NAMES)}')
+    parser.add_argument('--out', required=True, metavar='FILE', help='what to write, .svg or .png')
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes():
+        suffix = Path(args.out).suffix
+        if suffix not in SUFFIXES:
+            raise bad_value('--out', args.out, f'a name that ends in {" or ".join(SUFFIXES)}')
+        picture = draw(preset_diagram(args.preset) if args.preset else file_diagram(args.arch))
+        write_whole(args.out, picture.svg_file() if suffix == '.svg' else picture.png_file())
+    print(f'written: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

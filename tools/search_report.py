@@ -1,0 +1,43 @@
+"""What a search found, as one HTML page that opens anywhere.
+
+    python tools/search_report.py WORK_DIR [--storage URL] [--out FILE]
+
+The page comes from the storage, which is only read: the search may be finished, stopped or at work.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhybrid.engine import cli
+from mmhybrid.search import SearchError, SearchResult, read_study
+from mmhybrid.search.registered import build_settings
+from mmhybrid.search.storage import FILE_NAME
+from mmhybrid.utils.files import write_whole
+from mmhybrid.visualization.search_page import search_page
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the storage and write the page."""
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('work_dir', help='work directory of the search')
+    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
+    parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
+    parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
+    args = parser.parse_args(argv)
+    folder = Path(args.work_dir)
+    out = Path(args.out or folder / 'report.html')
+    with cli.ending_on_mistakes():
+        if not folder.is_dir():
+            raise ValueError(f'work directory {folder} does not exist')
+        try:
+            settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
+            page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
+        except SearchError as error:
+            raise SystemExit(f'{error}') from error
+        write_whole(out, page.encode())
+    print(f'written: {out}')
+
+
+if __name__ == '__main__':
+    main()
