@@ -278,19 +278,18 @@ def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, st
 
 
 def _backbone_text(network: Standalone, about: str, weights: Path) -> str:
-    return f'"""The backbone of a searched network.\n\n{about}\n"""\n\n' + config_text(
-        {
-            'backbone': network.backbone,
-            'pretrained': {'type': 'Pretrained', 'checkpoint': str(weights), 'prefix': 'backbone.'},
-            'channels': list(network.channels),
-        }
-    )
+    searched = {
+        'backbone': network.backbone,
+        'pretrained': {'type': 'Pretrained', 'checkpoint': str(weights), 'prefix': 'backbone.'},
+        'channels': list(network.channels),
+    }
+    return f'"""The backbone of a searched network.\n\n{about}\n"""\n\n' + config_text({'searched': searched})
 
 
 def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[str, Path]) -> str:
     command = f'python tools/test.py {paths[".py"]} {paths[".pth"]} --split val'
     model = {name: value for name, value in network.model.items() if value is not None}
-    model['backbone'] = Expression('_base_.backbone')
+    model['backbone'] = Expression('_base_.searched.backbone')
     given = {} if network.data_preprocessor is None else {'data_preprocessor': network.data_preprocessor}
     settings = _without_scopes(cfg.to_dict()) | {'val_cfg': {}}
     sections = [{'model': model | given} if 'data_preprocessor' not in cfg else given | {'model': model}]
@@ -332,8 +331,8 @@ def write_into(network: Standalone, target: str, folder: str | Path, name: str) 
     if str(model.get('type')).endswith('ImageClassifier'):
         resizing = _resizing(network, model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
     else:
-        options['init_cfg'] = Expression('_base_.pretrained')
-    backbone = {'_delete_': True, '**': Expression('_base_.backbone'), **options}
+        options['init_cfg'] = Expression('_base_.searched.pretrained')
+    backbone = {'_delete_': True, '**': Expression('_base_.searched.backbone'), **options}
     bases = [os.path.relpath(target, folder), f'./{name}_backbone.py']
     path = Path(folder, f'{name}_{Path(target).stem}.py')
     head = f'"""{Path(target).stem} with the backbone of a searched network."""\n\n'

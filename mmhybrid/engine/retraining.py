@@ -1,0 +1,390 @@
+"""Networks of a search, each trained by itself, from wherever that was interrupted."""
+
+import gc
+import hashlib
+import json
+import math
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.subnet_export import build_supernet, take_out, write, write_into
+from mmhybrid.estimation.files import read_json, write_json
+from mmhybrid.models.one_shot import OneShot
+from mmhybrid.search import Candidate, Objective, SearchError, SearchResult, SearchSettings, read_study
+from mmhybrid.search.registered import build_settings
+from mmhybrid.search.storage import FILE_NAME, first_difference
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
+
+RECORD_FILE = 'networks.json'
+# Where a training starts: as its config says, from the exported weights, or from random ones.
+STARTS = ('config', 'weights', 'scratch')
+# Of a config, what has no influence on a training.
+ELSEWHERE = ('work_dir', 'launcher', 'search_cfg')
+# Of a record, what is relative to its folder, which may be moved.
+PATHS = ('config', 'checkpoint')
+# Places in a schedule: single ones, and lists of them.
+PLACES = ('begin', 'end', 'T_max', 'step_size', 'total_steps')
+PLACE_LISTS = ('milestones', 'periods')
+
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A network with its score in the supernet and its score after training.
+
+    Args:
+        name: Of its folder.
+        arch: The network.
+        supernet_score: What the search recorded.
+        retrained_score: Of its last checkpoint, on the validation images of its config.
+        config: File that it was trained with.
+        checkpoint: File with its weights.
+    """
+
+    name: str
+    arch: Arch
+    supernet_score: float
+    retrained_score: float
+    config: str
+    checkpoint: str
+
+    def described(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {**asdict(self), 'arch': dict(self.arch)}
+
+
+class Retraining:
+    """Trains networks of a search in folders of their own, and keeps a record of their scores.
+
+    Args:
+        cfg: Of the search, or of its supernet.
+        checkpoint: Weights of the supernet.
+        search: Settings of the search.
+        folder: Of the record and the networks; made if missing.
+        recipe: A config file to train with; None for the data and the schedule of ``cfg``.
+        start: One of :data:`STARTS`. By its config a classifier starts from random weights, all else from exported
+            ones.
+        epochs: To train for, with the schedule stretched or compressed; None for as many as the config says.
+
+    Attributes:
+        objective: The metric that networks are compared by.
+
+    Raises:
+        ValueError: If an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: str,
+        search: SearchSettings,
+        folder: str | Path,
+        recipe: str | None = None,
+        start: str = 'config',
+        epochs: int | None = None,
+    ) -> None:
+        self.cfg = cfg
+        self.checkpoint = checkpoint
+        self.folder = Path(folder)
+        self.recipe = recipe
+        self.start = check_choice('start', start, STARTS)
+        self.epochs = None if epochs is None else check_int('epochs', epochs, 1)
+        self.objective = search.objectives[0]
+        training = cfg if recipe is None else cli.load_config(recipe)
+        check_metric(training, self.objective.name)
+        if epochs is not None:
+            check_counts_epochs(training)
+        self._settings = _plain(
+            {
+                'search': search.to_config(),
+                'supernet': _digest(checkpoint),
+                'recipe': None if recipe is None else Path(recipe).name,
+                'start': start,
+                'epochs': epochs,
+                'training': {key: value for key, value in training.to_dict().items() if key not in ELSEWHERE},
+            }
+        )
+
+    def run(self, candidates: Sequence[Candidate]) -> list[Retrained]:
+        """Train what the record does not have; the results, in the same order. On several ranks all call it."""
+        with cli.ending_on_mistakes():
+            scores = {candidate.arch: supernet_score(candidate, self.objective) for candidate in candidates}
+            join_ranks(self.cfg)
+            record = on_main(self._read_record)
+            new = [candidate for candidate in candidates if candidate.arch not in record]
+            on_main(lambda: self._export(new))
+        for arch in [candidate.arch for candidate in new]:
+            name = name_of(arch)
+            score, checkpoint = self._retrain(name)
+            record[arch] = Retrained(name, arch, scores[arch], score, str(self._config_file(name)), checkpoint)
+            on_main(lambda: self._write_record(record))
+            print_log(
+                f'{name}: {self.objective.name} {scores[arch]:.6g} in the supernet, {score:.6g} retrained',
+                logger='current',
+            )
+        return [record[candidate.arch] for candidate in candidates]
+
+    def _read_record(self) -> dict[Arch, Retrained]:
+        path = self.folder / RECORD_FILE
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_record({})
+        content = read_json(path)
+        check_keys(str(path), content, ('settings', 'networks'))
+        if difference := first_difference(content['settings'], self._settings):
+            raise ValueError(f'{path} is of networks retrained otherwise, choose another folder: {difference}')
+        try:
+            return dict(map(self._read_network, content['networks']))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f'{path}: not a record of retrained networks ({error})') from error
+
+    def _read_network(self, network: Mapping[str, Any]) -> tuple[Arch, Retrained]:
+        arch = Arch(network['arch'])
+        paths = {key: str(self.folder / network[key]) for key in PATHS}
+        return arch, Retrained(**{**network, **paths, 'arch': arch})
+
+    def _write_record(self, record: Mapping[Arch, Retrained]) -> None:
+        networks = [network.described() for network in record.values()]
+        for network in networks:
+            network |= {key: os.path.relpath(network[key], self.folder) for key in PATHS}
+        write_json(self.folder / RECORD_FILE, {'settings': self._settings, 'networks': networks})
+
+    def _config_file(self, name: str) -> Path:
+        recipe = '' if self.recipe is None else f'_{Path(self.recipe).stem}'
+        return self.folder / name / f'{name}{recipe}.py'
+
+    def _export(self, candidates: Sequence[Candidate]) -> None:
+        """Take out of the supernet the networks that are not there yet; the config is the last file of each."""
+        model: OneShot | None = None
+        for candidate in candidates:
+            name = name_of(candidate.arch)
+            if self._config_file(name).exists():
+                continue
+            if model is None:
+                model = build_supernet(self.cfg, self.checkpoint)
+            network = take_out(model, self.cfg, candidate.arch)
+            write(network, self.cfg, self.folder / name, name, candidate.metrics or {})
+            if self.recipe is not None:
+                write_into(network, self.recipe, self.folder / name, name)
+
+    def _training_config(self, name: str) -> Config:
+        folder = self.folder / name
+        cfg = cli.load_config(
+            str(self._config_file(name)), work_dir=str(folder / 'training'), launcher=self.cfg.get('launcher', 'none')
+        )
+        init = cfg.model.backbone.get('init_cfg')
+        is_pretrained = isinstance(init, Mapping) and init.get('type') == 'Pretrained'
+        if self.start == 'weights' and not is_pretrained:
+            cfg.load_from = str(folder / f'{name}.pth')
+        elif self.start == 'scratch':
+            cfg.load_from = None
+            cfg.model.backbone.init_cfg = None if is_pretrained else init
+        if cfg.get('visualizer') is not None:
+            cfg.visualizer.pop('name', None)  # or all trainings of this process would write into the first one's folder
+        if self.epochs is not None:
+            init_default_scope(cfg.get('default_scope', 'mmengine'))
+            rescale_epochs(cfg, self.epochs, len(Runner.build_dataloader(cfg.train_dataloader)))
+        return cfg
+
+    def _retrain(self, name: str) -> tuple[float, str]:
+        """Train one network to its end; the score of its last checkpoint, and its path.
+
+        A new runner judges it, since the averaged weights of an EMA hook are those that a checkpoint is saved with.
+        """
+        with cli.ending_on_mistakes():
+            cfg = self._training_config(name)
+        if last := on_main(lambda: find_latest_checkpoint(cfg.work_dir)):
+            cfg.resume, cfg.load_from = True, last
+        cli.train(cfg)
+        with cli.ending_on_mistakes():
+            last = on_main(lambda: find_latest_checkpoint(cfg.work_dir))
+            if last is None:
+                raise ValueError(f'{cfg.filename}: its default_hooks save no checkpoint at the end')
+        cfg.resume, cfg.load_from = False, last
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        cfg.test_cfg = cfg.get('test_cfg') or {}
+        metrics = Runner.from_cfg(cfg).test()  # its val() alone would let the checkpoint hook look for the best
+        gc.collect()  # a runner and its hooks refer to each other, and hold memory of the accelerator
+        metric = self.objective.name
+        with cli.ending_on_mistakes():
+            if metric not in metrics:
+                raise bad_value(f'{cfg.filename}: val_evaluator', sorted(metrics), f'one that gives {metric}')
+        return float(metrics[metric]), last
+
+
+def name_of(arch: Arch) -> str:
+    """Of a network's folder; it follows from the genes."""
+    return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
+
+
+def best_of(networks: Sequence[Retrained], objective: Objective) -> Retrained:
+    """The best after training; among equals the first. A score that is not a number is the worst."""
+    return min(
+        networks, key=lambda network: (math.isnan(network.retrained_score), objective.sign * network.retrained_score)
+    )
+
+
+def supernet_score(candidate: Candidate, objective: Objective) -> float:
+    """What the search recorded.
+
+    Raises:
+        ValueError: If ``objective`` is an estimate, which training cannot change.
+    """
+    metrics = candidate.metrics or {}
+    if objective.name not in metrics:
+        raise bad_value('objectives[0]', objective.name, f'a metric, one of {sorted(metrics)}, to retrain for')
+    return float(metrics[objective.name])
+
+
+def check_metric(cfg: Config, name: str) -> None:
+    """Raise ValueError, before any training, unless the validation of ``cfg`` has metrics of the kind of ``name``."""
+    if cfg.get('val_evaluator') is None:
+        raise ValueError(f'{cfg.filename} lacks val_evaluator')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    kinds = [metric.prefix or '' for metric in Evaluator(cfg.to_dict()['val_evaluator']).metrics]
+    if name.rpartition('/')[0] not in kinds:
+        raise bad_value(f'{cfg.filename}: val_evaluator', [f'{kind}/...' for kind in kinds], f'one that gives {name}')
+
+
+def check_counts_epochs(cfg: Config) -> None:
+    """Raise ValueError for a training that counts iterations."""
+    if 'max_epochs' not in (cfg.get('train_cfg') or {}):
+        raise ValueError(
+            f'{cfg.filename}: its training counts no epochs (train_cfg.max_epochs), so epochs cannot be set'
+        )
+
+
+def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
+    """Let ``cfg`` train for ``epochs``, its schedule stretched or compressed with it.
+
+    What counts epochs counts iterations afterwards; parts that become shorter than two of them are left out. What
+    counts iterations stays as it is.
+
+    Args:
+        cfg: Changed in place.
+        epochs: To train for.
+        epoch_length: Iterations.
+    """
+    steps = epochs * epoch_length / cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    given = cfg.get('param_scheduler') or []
+    schedule = [_rescaled(part, steps) for part in ([given] if isinstance(given, Mapping) else given)]
+    whole = epochs * epoch_length
+    cfg.param_scheduler = [part for part in schedule if part.get('end', whole) - part.get('begin', 0) >= 2]
+
+
+def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
+    """With places in iterations, ``steps`` of them for what was an epoch."""
+    if not scheduler.get('by_epoch', True):
+        return dict(scheduler)
+    changed = {name: round(scheduler[name] * steps) for name in PLACES if scheduler.get(name) is not None}
+    changed |= {name: [round(place * steps) for place in scheduler[name]] for name in PLACE_LISTS if name in scheduler}
+    kept = {name: value for name, value in scheduler.items() if name not in ('by_epoch', 'convert_to_iter_based')}
+    return {**kept, **changed, 'by_epoch': False}
+
+
+def join_ranks(cfg: Config) -> None:
+    """Let the processes of a launcher find each other, before any runner is built."""
+    cli.join_ranks(cfg)
+    launcher = cfg.get('launcher', 'none')
+    if launcher != 'none' and not is_distributed():
+        init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+
+
+def on_main(action: Callable[[], T]) -> T:
+    """What rank 0 makes of it; the other ranks wait for that, and fail as it fails."""
+    outcome: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = action()
+        except Exception as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is read back from a file."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain
+
+
+def _digest(checkpoint: str) -> str:
+    """What tells one checkpoint from another, wherever it lies."""
+    if '://' in checkpoint:
+        return checkpoint
+    if not Path(checkpoint).is_file():
+        raise ValueError(f'checkpoint {checkpoint} does not exist')
+    with open(checkpoint, 'rb') as file:
+        return f'sha256:{hashlib.file_digest(file, "sha256").hexdigest()[:16]}'
+
+
+# What the tools share
+
+
+def add_arguments(parser: ArgumentParser, count: int, out: str) -> None:
+    """The arguments of every tool that retrains networks of a search.
+
+    Args:
+        parser: Gets them.
+        count: Default.
+        out: Name of the default folder, in the work directory of the search.
+    """
+    parser.add_argument('config', help='config of the search or of the supernet')
+    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
+    parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
+    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
+    parser.add_argument('--count', type=int, default=count, metavar='N', help=f'networks; default: {count}')
+    parser.add_argument(
+        '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
+    )
+    parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that replace those of CONFIG'
+    )
+    parser.add_argument('--launcher', choices=cli.LAUNCHERS, default='none', help='how processes were started')
+    parser.set_defaults(out_name=out)
+
+
+def read_search(args: Namespace) -> SearchResult:
+    """What was found, from the storage, which is only read.
+
+    Raises:
+        SystemExit: If there is none, or it is damaged.
+        ValueError: If the work directory does not exist, or ``--count`` is more than was evaluated.
+    """
+    folder = Path(args.work_dir)
+    if not folder.is_dir():
+        raise ValueError(f'work directory {folder} does not exist')
+    try:
+        settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
+    except SearchError as error:
+        raise SystemExit(f'{error}') from error
+    result = SearchResult(settings, tuple(history))
+    check_int('--count', args.count, 1, len(result.top()))
+    return result
+
+
+def retraining_of(
+    args: Namespace, search: SearchSettings, start: str = 'config', epochs: int | None = None
+) -> Retraining:
+    """What the command line says; see :class:`Retraining`."""
+    cfg = cli.load_config(args.config, args.cfg_options, launcher=args.launcher)
+    folder = args.out_dir or Path(args.work_dir, args.out_name)
+    return Retraining(cfg, args.checkpoint, search, folder, args.recipe, start, epochs)

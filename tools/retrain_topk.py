@@ -1,0 +1,54 @@
+"""Retrain the best networks of a search, and keep the one that is best then: the papers' last step.
+
+    python tools/retrain_topk.py CONFIG --checkpoint SUPERNET.pth --work-dir SEARCH_WORK_DIR
+        [--count 5] [--recipe CONFIG] [--out-dir DIR]
+
+CONFIG is that of the search. Each network is trained in a folder of its own, as CONFIG's data and schedule say, or as
+those of ``--recipe`` do, into which its backbone is put. The last checkpoint of each is judged on the validation images
+of the config it was trained with: CONFIG's held-out images, or whatever ``--recipe`` validates on. Where those are the
+test set, as in ImageNet's recipes, the best score has been chosen on it.
+
+The same command goes on after an interruption; networks in ``networks.json`` are not trained again. Writes
+``best_retrained.json``.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from mmengine.dist import is_main_process
+from rich.console import Console
+from rich.table import Table
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.retraining import Retrained, add_arguments, best_of, read_search, retraining_of
+from mmhybrid.estimation.files import write_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Retrain, print both scores of each network, and write the best."""
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    add_arguments(parser, count=5, out='retrained')
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes():
+        found = read_search(args)
+        retraining = retraining_of(args, found.settings)
+    networks = retraining.run(found.top(args.count))
+    best = best_of(networks, retraining.objective)
+    if is_main_process():
+        path = retraining.folder / 'best_retrained.json'
+        write_json(path, {'metric': retraining.objective.name, **best.described()})
+        Console().print(table_of(networks, best, retraining.objective.name))
+        print(f'written: {path}')
+
+
+def table_of(networks: Sequence[Retrained], best: Retrained, metric: str) -> Table:
+    """Rank in the supernet and both scores, the best in bold."""
+    table = Table('rank', 'network', 'in the supernet', 'retrained', title=metric)
+    for rank, network in enumerate(networks, start=1):
+        scores = (f'{network.supernet_score:.6g}', f'{network.retrained_score:.6g}')
+        table.add_row(str(rank), network.name, *scores, style='bold' if network is best else None)
+    return table
+
+
+if __name__ == '__main__':
+    main()
