@@ -3,15 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmhybrid.utils.checks import check_choice, check_int, check_list
+from mmhybrid.utils.optional import require
 
 
 class TensorModel(nn.Module):
@@ -55,12 +54,12 @@ def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path,
 
 def _onnx(network: nn.Module, images: Tensor, path: Path) -> None:
     for package in ('onnx', 'onnxscript'):
-        _require(package, 'onnx')
+        require(package, 'format onnx')
     torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, input_names=['images'], verbose=False)
 
 
 def _coreml(network: nn.Module, images: Tensor, path: Path) -> None:
-    tools = _require('coremltools', 'coreml')
+    tools = require('coremltools', 'format coreml')
     traced = torch.jit.trace(network, images)
     inputs = [tools.TensorType(name='images', shape=tuple(images.shape))]
     tools.convert(traced, inputs=inputs, convert_to='mlprogram').save(str(path))
@@ -80,10 +79,3 @@ FORMATS: dict[str, Callable[[nn.Module, Tensor, Path], None]] = {
     'torchscript': _torchscript,
     'exported': _exported,
 }
-
-
-def _require(package: str, file_format: str) -> ModuleType:
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        raise ValueError(f'format {file_format} needs the package {package}: pip install {package}') from error

@@ -5,13 +5,12 @@ Another backend (CoreML, TensorRT) is one more class with :meth:`Backend.build`,
 
 import time
 from collections.abc import Callable
-from importlib import import_module
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.optional import require
 
 Job = Callable[[], object]
 # ``thread`` stands still while the machine works for others; it sees one CPU thread.
@@ -100,15 +99,3 @@ BACKENDS: dict[str, type[Backend]] = {
     'compile': CompileBackend,
     'onnxruntime': OnnxRuntimeBackend,
 }
-
-
-def require(module: str, purpose: str) -> ModuleType:
-    """Import an optional package.
-
-    Raises:
-        ValueError: Naming the package to install.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f'{purpose} needs the package {module}: pip install {module}') from error

@@ -34,7 +34,12 @@ class Scale:
         """At most ``count`` + 1 round numbers within the range."""
         rough = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+        steps = [power * factor for factor in (0.5, 1, 2, 5, 10)]
+        wide = next(index for index, step in enumerate(steps) if step >= rough * 0.999)
+        # a range narrower than the step may lie between two of its multiples, but not between those of the next
+        return self._multiples(steps[wide]) or self._multiples(steps[wide - 1])
+
+    def _multiples(self, step: float) -> list[float]:
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(i * step, 12) for i in range(first, last + 1)]
 

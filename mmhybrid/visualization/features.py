@@ -1,0 +1,84 @@
+"""Where the last features of a backbone are strong (GLiT, figure 6)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.visualization.bitmap import Bitmap, color_key, overlaid
+from mmhybrid.visualization.host import Photograph
+from mmhybrid.visualization.picture import MUTED, Picture, Shape, Text
+
+SIDE = 240.0  # height of a photograph
+MARGIN, GAP = 16.0, 10.0
+HEAD, LABEL = 46.0, 17.0  # heights of the head, and of the scale below a heat map
+COLORS = 'turbo'
+SUBTITLE = 'last features, mean over the channels'
+
+
+def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
+    """The mean over the channels of a backbone's last output, (h, w).
+
+    It is taken in front of the output norm: behind a LayerNorm it would be zero but for the norm's own parameters. A
+    backbone that returns tokens is asked for the map they make (``out_type``, in GLiT and in MMPretrain's vision
+    transformers).
+
+    Args:
+        backbone: In eval mode.
+        inputs: One image, normalised, (1, 3, H, W).
+
+    Raises:
+        ValueError: If the last output is no map.
+    """
+    with torch.inference_mode(), _returning_maps(backbone), _without_norms(backbone):
+        last = backbone(inputs)[-1]
+    if last.dim() != 4:
+        name, shape = type(backbone).__name__, tuple(last.shape)
+        raise ValueError(f'the last output of the backbone ({name}) is no map; its shape is {shape}')
+    return last[0].mean(0).numpy()
+
+
+@contextmanager
+def _returning_maps(backbone: Any) -> Iterator[None]:
+    kept = getattr(backbone, 'out_type', None)
+    if kept is not None:
+        backbone.out_type = 'featmap'
+    try:
+        yield
+    finally:
+        if kept is not None:
+            backbone.out_type = kept
+
+
+@contextmanager
+def _without_norms(backbone: nn.Module) -> Iterator[None]:
+    names = HybridBackbone.output_layers if isinstance(backbone, HybridBackbone) else ()
+    layers = [getattr(backbone, name) for name in names if hasattr(backbone, name)]
+    norms = [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]
+    handles = [norm.register_forward_hook(lambda module, args, output: args[0]) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def draw_features(photographs: Sequence[Photograph], maps: Sequence[np.ndarray], title: str) -> Picture:
+    """Photographs in one row, the heat map of each below it, from its least number in blue to its greatest in red."""
+    head = [Text(MARGIN, MARGIN + 14, title, 13, bold=True), Text(MARGIN, MARGIN + 32, SUBTITLE, 11, fill=MUTED)]
+    shapes: list[Shape] = [*head]
+    left, top = MARGIN, MARGIN + HEAD
+    for photograph, values in zip(photographs, maps, strict=True):
+        height, width = photograph.pixels.shape[:2]
+        size = (SIDE * width / height, SIDE)
+        limits = float(values.min()), float(values.max())
+        shapes.append(Bitmap(left, top, *size, photograph.pixels))
+        shapes.append(Bitmap(left, top + SIDE + GAP, *size, overlaid(photograph.pixels, values, *limits, COLORS)))
+        shapes += color_key(left, top + 2 * SIDE + GAP + LABEL, *limits, COLORS)
+        left += size[0] + GAP
+    width = max(left - GAP, *(MARGIN + 1.1 * text.length for text in head)) + MARGIN
+    return Picture(width, top + 2 * SIDE + GAP + LABEL + MARGIN, shapes, title)

@@ -1,0 +1,147 @@
+"""The model of a config, and images as it sees them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from mmhybrid.utils.files import write_whole
+from mmhybrid.visualization.bitmap import Pixels
+from mmhybrid.visualization.picture import Picture
+
+PADDING = 128  # grey, of what the data preprocessor adds to an image
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image as the network sees it.
+
+    Args:
+        name: For people, and for the file of a picture of it.
+        pixels: (H, W, 3), red, green, blue, before they are normalised.
+        inputs: The same, normalised, (1, 3, H, W).
+    """
+
+    name: str
+    pixels: Pixels
+    inputs: Tensor
+
+
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """The names of files without their suffixes, with those of their folders where two are the same otherwise.
+
+    Raises:
+        ValueError: If even these are the same.
+    """
+    for names in ([Path(path).stem for path in paths], ['-'.join(_last_two(path)) for path in paths]):
+        if len(set(names)) == len(names):
+            return names
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f'two of the files are called {twice}')
+
+
+def _last_two(path: str) -> tuple[str, str]:
+    return Path(path).resolve().parent.name, Path(path).stem
+
+
+def build_host(cfg: Config) -> Any:
+    """The classifier, detector or segmentor of a config, in eval mode, with random weights.
+
+    Raises:
+        ValueError: If the config has no model, or the model no backbone.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    if 'model' not in cfg:
+        raise ValueError(f'config {cfg.filename} has no model')
+    model_cfg = dict(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(model_cfg)
+    if not isinstance(getattr(model, 'backbone', None), nn.Module):
+        raise ValueError(f'config {cfg.filename}: its model ({type(model).__name__}) has no backbone')
+    model.eval()
+    return model
+
+
+class PhotographReader:
+    """Images through the test pipeline of a config and the data preprocessor of its model.
+
+    Args:
+        cfg: Of a classifier, detector or segmentor.
+        preprocessor: Of its model.
+
+    Raises:
+        ValueError: If the config has no test pipeline, or one that does not load a file first.
+    """
+
+    def __init__(self, cfg: Config, preprocessor: nn.Module) -> None:
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        first, *others = _test_pipeline(cfg)
+        if first['type'].rpartition('.')[-1] != 'LoadImageFromFile':
+            raise ValueError(f'config {cfg.filename}: its test pipeline begins with {first["type"]}, not with a file')
+        self._load = Compose([first])
+        # what an image is annotated with is not needed, and a file on the command line has none
+        self._prepare = Compose([step for step in others if not step['type'].rpartition('.')[-1].startswith('Load')])
+        self._preprocessor = preprocessor
+
+    def read_all(self, paths: Sequence[str]) -> list[Photograph]:
+        """Images with names that tell them apart.
+
+        Raises:
+            ValueError: If there is no such file, it is no image, or a file is named twice.
+        """
+        return [self.read(path, name) for path, name in zip(paths, distinct_names(paths), strict=True)]
+
+    def read(self, path: str | Path, name: str) -> Photograph:
+        """One image, called ``name``.
+
+        Raises:
+            ValueError: If there is no such file, or it is no image.
+        """
+        if not Path(path).is_file():
+            raise ValueError(f'image {path} does not exist')
+        try:
+            loaded = self._load({'img_path': str(path)})
+        except (AssertionError, cv2.error) as error:
+            raise ValueError(f'image {path} cannot be read') from error
+        packed = self._prepare(loaded)
+        image = packed['inputs']
+        with torch.inference_mode():
+            inputs = self._preprocessor(pseudo_collate([packed]), False)['inputs']
+        pixels = np.full((*inputs.shape[-2:], 3), PADDING, np.uint8)
+        pixels[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0).numpy()[..., ::-1]  # OpenCV loads BGR
+        return Photograph(name, pixels, inputs)
+
+
+def _test_pipeline(cfg: Config) -> list[Mapping[str, Any]]:
+    for name in ('test_dataloader', 'val_dataloader'):
+        for dataset in _datasets((cfg.get(name) or {}).get('dataset')):
+            if dataset.get('pipeline'):
+                return list(dataset['pipeline'])
+    raise ValueError(f'config {cfg.filename} has no test pipeline to load images with')
+
+
+def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """A data set and those it wraps, from the outside to the inside."""
+    if isinstance(dataset, Mapping):
+        yield dataset
+        for inner in (dataset.get('dataset'), *(dataset.get('datasets') or ())):
+            yield from _datasets(inner)
+
+
+def write_pictures(folder: str | Path, pictures: Mapping[str, Picture]) -> list[Path]:
+    """Write PNG files, name to picture, into a folder, which is made where it does not exist; return their paths."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, picture in pictures.items():
+        paths.append(Path(folder) / f'{name}.png')
+        write_whole(paths[-1], picture.png_file())
+    return paths
