@@ -16,7 +16,7 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument(
         'out', metavar='OUT', help='a new folder, or one with the same data set, which is left as it is'
     )
-    parser.add_argument('--num-train', type=int, default=400, metavar='N', help='scenes for training')
+    parser.add_argument('--num-train', type=int, default=1600, metavar='N', help='scenes for training')
     parser.add_argument('--num-val', type=int, default=100, metavar='N', help='scenes for validation')
     parser.add_argument('--size', type=int, default=128, metavar='PX', help='height and width of a scene')
     parser.add_argument('--seed', type=int, default=0, metavar='S', help='other seeds give other scenes')

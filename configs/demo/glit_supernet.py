@@ -5,14 +5,21 @@ Command: ``python tools/train.py configs/demo/glit_supernet.py``, after ``python
 
 _base_ = ['../_base_/demo/supernet.py', '../_base_/demo/runtime.py']
 
-space = dict(type='mmhybrid.GLiTSpace', embed_dims=96, num_heads=3, num_blocks=4, level='distribution')
+space = dict(
+    type='mmhybrid.GLiTSpace',
+    embed_dims=96,
+    num_heads=3,
+    num_blocks=4,
+    level='distribution',
+    restrict={'blocks.*.num_attn_heads': [0, 1, 2]},
+)
 model = dict(
     architecture=dict(
         **_base_.classifier,
         backbone=dict(
             type='mmhybrid.Supernet',
             space=space,
-            backbone=dict(type='mmhybrid.GLiT', img_size=96, patch_size=8),
+            backbone=dict(type='mmhybrid.GLiT', img_size=96, patch_size=16),
             separate=['blocks'],
         ),
     )

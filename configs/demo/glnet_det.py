@@ -3,7 +3,7 @@
 Command: ``python tools/train.py configs/demo/glnet_det.py``, after ``python tools/make_demo_data.py data/demo``
 """
 
-_base_ = ['../_base_/demo/glnet.py', '../_base_/demo/det.py', '../_base_/demo/runtime.py']
+_base_ = ['../_base_/demo/glnet.py', '../_base_/demo/mask-rcnn.py', '../_base_/demo/runtime.py']
 
 model = dict(
     backbone=dict(_delete_=True, **_base_.backbone, **_base_.dense),

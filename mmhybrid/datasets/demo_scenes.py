@@ -383,7 +383,7 @@ def _paint_shape(
 
 
 def make_demo_data(
-    out: str | os.PathLike[str], num_train: int = 400, num_val: int = 100, size: int = 128, seed: int = 0
+    out: str | os.PathLike[str], num_train: int = 1600, num_val: int = 100, size: int = 128, seed: int = 0
 ) -> bool:
     """Write the same scenes in three layouts: ``imagenet`` (cut out), ``coco`` and ``ade`` under ``out``.
 

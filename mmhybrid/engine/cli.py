@@ -70,7 +70,7 @@ def load_config(
     check_option_names(options or {}, cfg)
     try:
         cfg.merge_from_dict(dict(options or {}))
-    except (AssertionError, KeyError, TypeError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f'--cfg-options do not fit {path}: {_first_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
     cfg.launcher = launcher
@@ -153,7 +153,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise ValueError(f'checkpoint {path} does not exist')
     try:
         checkpoint = _load_checkpoint(path, map_location='cpu')
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
         raise ValueError(f'{path} is not a checkpoint that can be read: {_first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')

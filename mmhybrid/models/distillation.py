@@ -1,4 +1,4 @@
-"""What a student classifier learns from a teacher (AutoViT section 3.4; DeiT)."""
+"""What a student classifier learns from a teacher (AutoViT section 5.1; DeiT)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

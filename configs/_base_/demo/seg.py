@@ -23,7 +23,7 @@ data.update(img_suffix='.jpg', seg_map_suffix='.png', reduce_zero_label=True)
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    dataset=dict(pipeline=train_pipeline, **data),
+    dataset=dict(pipeline=train_pipeline, indices=400, **data),
 )
 val_dataloader = dict(
     batch_size=1,

@@ -22,9 +22,9 @@ calibration = dict(
         pipeline=test_pipeline,
     ),
 )
-train_cfg = dict(max_epochs=65, val_interval=20)
+train_cfg = dict(max_epochs=16, val_interval=8)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=2, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=2, end=65, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=16, convert_to_iter_based=True),
 ]
 val_cfg = dict(type='mmhybrid.SubnetValLoop', num_random=3, calibration=calibration)

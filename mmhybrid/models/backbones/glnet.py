@@ -261,8 +261,9 @@ class GLNet(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """As released, unless ``init_cfg`` says else: truncated normal (0.02) for linear layers, Xavier for attention's
-        projections of its input, torch's own for convolutions.
+        """As released, unless ``init_cfg`` says else.
+
+        Linear layers: truncated normal (0.02); attention's projections of its input: Xavier; convolutions: torch's own.
         """
         if self.init_cfg is None:
             self.apply(_init_weights)
