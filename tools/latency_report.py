@@ -71,7 +71,7 @@ def judge_table(args: Namespace, table: LatencyTable, costs: PartCosts) -> dict[
         'held_out': len(measured),
         **figures,
         'below_upper': float((measured <= bounds).mean()),
-        'drift': float(held_out.drift.mean()),
+        'drift': held_out.drift,
         'noise': held_out.spread,
     }
 

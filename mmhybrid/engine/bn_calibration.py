@@ -58,8 +58,12 @@ def calibrated(model: OneShot, batches: Iterable[Any]) -> Iterator[None]:
 
 @torch.no_grad()
 def calibrate(model: OneShot, batches: Iterable[Any]) -> None:
-    """Replace the active subnet's batch-norm statistics by the average over ``batches``, cumulatively."""
-    norms = list(active_norms(model))
+    """Replace the active subnet's batch-norm statistics by the average over ``batches``, cumulatively.
+
+    Frozen norms, those that training leaves in eval mode, keep theirs.
+    """
+    learning = {norm for norm in active_norms(model.train()) if norm.training}
+    norms = [norm for norm in active_norms(model.eval()) if norm in learning]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

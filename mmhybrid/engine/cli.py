@@ -1,5 +1,6 @@
 """What the tools share: a config from the command line, and users' mistakes told in one sentence."""
 
+import atexit
 import inspect
 import os
 import sys
@@ -109,6 +110,7 @@ def join_ranks(cfg: Config) -> None:
         return
     if not is_distributed():
         torch.distributed.init_process_group('gloo')
+        atexit.register(torch.distributed.destroy_process_group)  # else gloo's threads may outlive the interpreter
     wrapper = {
         'type': 'MMDistributedDataParallel',
         'device_ids': None,

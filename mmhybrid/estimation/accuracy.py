@@ -32,14 +32,14 @@ class HeldOut:
     Args:
         archs: Which ones.
         milliseconds: Measured.
-        drift: For each, how much faster the machine was when the table was measured: multiplied by it, its latency is
-            what it would have been then.
+        drift: How much faster the machine was when the table was measured: multiplied by it, a latency is what it would
+            have been then.
         spread: Median noise of these measurements, relative.
     """
 
     archs: tuple[Arch, ...]
     milliseconds: np.ndarray
-    drift: np.ndarray
+    drift: float
     spread: float
 
 
@@ -47,21 +47,17 @@ def measure_held_out(costs: PartCosts, table: LatencyTable, count: int, plan: Pl
     """Measure ``count`` random networks, as many of each resolution, as the table was measured."""
     device = table.device
     backend = BACKENDS[device.backend](device.device, device.dtype, device.threads, device.clock)
-    archs: list[Arch] = []
-    milliseconds: list[float] = []
-    drifts: list[float] = []
-    spreads: list[float] = []
     seen = {Arch(measurement.arch) for measurement in table.measurements}
+    known: list[Measurement] = []
+    new: list[Arch] = []
     for side in table.resolutions:
-        known = [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
-        new = _new_networks(costs, side, math.ceil(count / len(table.resolutions)), seen, plan.seed)
-        now = measure(costs, [*(Arch(m.arch) for m in known), *new], backend, device.batch, plan)
-        others = now[len(known) :]
-        archs += new
-        milliseconds += [other.ms for other in others]
-        drifts += [statistics.median(m.ms / again.ms for m, again in zip(known, now, strict=False))] * len(others)
-        spreads += [other.spread / other.ms for other in others]
-    return HeldOut(tuple(archs), np.array(milliseconds), np.array(drifts), statistics.median(spreads))
+        known += [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
+        new += _new_networks(costs, side, math.ceil(count / len(table.resolutions)), seen, plan.seed)
+    now = measure(costs, [*(Arch(m.arch) for m in known), *new], backend, device.batch, plan)
+    others = now[len(known) :]
+    drift = statistics.median(m.ms / again.ms for m, again in zip(known, now, strict=False))
+    milliseconds = np.array([other.ms for other in others])
+    return HeldOut(tuple(new), milliseconds, drift, statistics.median(other.spread / other.ms for other in others))
 
 
 def _new_networks(costs: PartCosts, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:

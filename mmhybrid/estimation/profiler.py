@@ -14,6 +14,7 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def measure(
 
     Args:
         costs: Of the space.
-        archs: All networks of one resolution.
+        archs: The networks.
         backend: What runs them.
         batch: Images at once.
         plan: How often.
@@ -359,20 +360,18 @@ def profile(costs: PartCosts, device: Device, plan: Plan, out: str | Path) -> La
     setting = _setting(costs, device, plan)
     timed = _read_partial(partial, setting)
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    measurements: list[Measurement] = []
     with Progress(*columns) as progress:
         task = progress.add_task('rounds', total=None)
-        chosen = {str(side): choose_networks(costs, side, plan) for side in _sides(costs)}
-        total = plan.repeats * sum(len(split_groups(costs, archs)) for archs in chosen.values())
+        # resolution after resolution in turn: whatever the machine does meanwhile meets all of them
+        chosen = zip_longest(*(choose_networks(costs, side, plan) for side in _sides(costs)))
+        archs = [arch for turn in chosen for arch in turn if arch is not None]
+        total = plan.repeats * len(split_groups(costs, archs))
 
         def save() -> None:
             write_json(partial, {'setting': setting, 'timed': timed})
-            done = sum(len(rounds) for groups in timed.values() for rounds in groups)
-            progress.update(task, completed=done, total=total)
+            progress.update(task, completed=sum(map(len, timed)), total=total)
 
-        for side, archs in chosen.items():
-            groups = timed.setdefault(side, [])
-            measurements += measure(costs, archs, backend, device.batch, plan, groups, save)
+        measurements = measure(costs, archs, backend, device.batch, plan, timed, save)
     table = build_table(costs, measurements, device)
     table.save(out)
     partial.unlink(missing_ok=True)
@@ -397,12 +396,12 @@ def _setting(costs: PartCosts, device: Device, plan: Plan) -> dict[str, Any]:
     return plain
 
 
-def _read_partial(path: Path, setting: Mapping[str, Any]) -> dict[str, Timed]:
+def _read_partial(path: Path, setting: Mapping[str, Any]) -> Timed:
     if not path.exists():
-        return {}
+        return []
     raw = read_json(path)
     check_keys(f'{path}', raw, ('setting', 'timed'))
     if raw['setting'] != setting:
         raise ValueError(f'{path}: begun with another space, device or plan; remove it to begin anew')
-    timed: dict[str, Timed] = raw['timed']
+    timed: Timed = raw['timed']
     return timed

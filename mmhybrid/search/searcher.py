@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value
 
 Evaluate = Callable[[Arch], Mapping[str, float]]
+BAR_WIDTH = 12
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Watcher(Protocol):
 
 
 class LogWatcher:
-    """One line a candidate, in columns.
+    """One line a candidate, with a progress bar and the time that is left, in columns.
 
     Args:
         settings: Of the search.
@@ -57,14 +59,20 @@ class LogWatcher:
         self._objectives = settings.objectives
         self._costs = list(dict.fromkeys(constraint.name for constraint in settings.constraints))
         self._logger = logger
+        self._began = time.monotonic()
+        self._here = 0
 
     def on_candidate(self, candidate: Candidate, progress: Progress) -> None:
         """See :class:`Watcher`."""
         first = self._objectives[0].name
         best = 'none' if progress.best is None else f'{progress.best.numbers[first]:.4g}'
         names = list(dict.fromkeys([*(objective.name for objective in self._objectives), *self._costs]))
+        self._here += 1
+        left = (time.monotonic() - self._began) / self._here * (progress.budget - progress.done)
+        full = BAR_WIDTH * progress.done // progress.budget
         columns = [
-            f'{progress.done:>{len(str(progress.budget))}}/{progress.budget}',
+            f'{"█" * full:░<{BAR_WIDTH}} {progress.done:>{len(str(progress.budget))}}/{progress.budget}',
+            f'eta {timedelta(seconds=round(left))}',
             f'{candidate.stage} {candidate.generation:>2}.{candidate.index:<3}',
             *(f'{name} {candidate.numbers[name]:>8.4g}' for name in names),
             f'best {best:>8}',

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mmhybrid.engine import export
 from mmhybrid.engine.export import export_model
 from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.utils import optional
 
 ARCH = {
     'stem_width': 8,
@@ -65,7 +65,7 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(export, 'import_module', missing)
+    monkeypatch.setattr(optional, 'import_module', missing)
     with pytest.raises(ValueError, match='format coreml needs the package coremltools: pip install coremltools'):
         export_model(network, SHAPE, tmp_path / 'network.mlpackage', 'coreml')
     assert list(tmp_path.iterdir()) == []

@@ -41,7 +41,7 @@ def test_held_out_networks_are_new(tmp_path):
     assert len(set(held_out.archs)) == 4
     assert not set(held_out.archs) & {Arch(m.arch) for m in table.measurements}
     assert (held_out.milliseconds > 0).all()
-    assert (held_out.drift > 0).all()
+    assert held_out.drift > 0
     estimator = Estimator(space, BACKBONE, 32, 5, table)
     alone = judge.parts_alone(costs, table, held_out.archs, plan)
     line = judge.macs_line(estimator, table.measurements, held_out.archs)

@@ -152,7 +152,7 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
     with pytest.raises(KeyboardInterrupt):
         profile(tiny, sleeping, plan, path)
-    timed = json.loads((tmp_path / 'table.json.partial').read_text())['timed']['32']
+    timed = json.loads((tmp_path / 'table.json.partial').read_text())['timed']
     assert [len(rounds) for rounds in timed if rounds] == [2]
     with pytest.raises(ValueError, match='another space, device or plan'):
         profile(tiny, sleeping, replace(plan, repeats=4), path)

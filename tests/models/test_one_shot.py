@@ -273,6 +273,21 @@ def test_calibration_reaches_every_norm_of_the_subnet_alone() -> None:
     assert all(int(norm.num_batches_tracked) == 1 for norm in norms)
 
 
+def test_calibration_leaves_frozen_norms_alone() -> None:
+    architecture = classifier(SPACE)
+    architecture['backbone']['backbone'] = {'type': 'mmhybrid.AutoViT', 'frozen_stages': 0}
+    model = OneShot(architecture=architecture, mutator={'type': 'UniformMutator'})
+    randomise_statistics(model)
+    before = model.supernet.weights.stem[1].running_mean.clone()
+    other = model.supernet.weights.conv_stages[0][0]
+    norm = next(module for module in other.modules() if isinstance(module, nn.BatchNorm2d))
+    changing = norm.running_mean.clone()
+    calibrate(model, [{'inputs': torch.randint(0, 255, (4, 3, 64, 64)).float()}])
+    assert torch.equal(model.supernet.weights.stem[1].running_mean, before)
+    assert not torch.equal(norm.running_mean, changing)
+    assert not any(module.training for module in model.modules())
+
+
 def test_calibration_needs_enough_images() -> None:
     from mmengine.registry import DATASETS
     from torch.utils.data import Dataset

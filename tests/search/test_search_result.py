@@ -69,7 +69,9 @@ def test_one_log_line_a_candidate(tmp_path, caplog):
         result = search(tmp_path, plan, watcher=LogWatcher(plan, logger))
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 40
-    assert lines[0].lstrip().startswith('1/40')
+    assert '  1/40  eta 0:00' in lines[0].replace('░', ' ')
+    assert lines[19].startswith('██████░░░░░░ 20/40')
+    assert lines[-1].startswith('████████████ 40/40  eta 0:00:00')
     best = f'{result.best.metrics["top1"]:.4g}'
     assert f'best {best:>8}' in lines[-1]
     assert all(f'top1 {c.metrics["top1"]:>8.4g}' in line for c, line in zip(result.history, lines, strict=True))
