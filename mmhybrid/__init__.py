@@ -1,8 +1,9 @@
 """Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
 
-from mmhybrid import compat
+from mmhybrid import compat, model_index
 
 compat.apply()
+model_index.announce()
 
 from mmhybrid import registry  # noqa: E402
 from mmhybrid.version import __version__  # noqa: E402

@@ -1,34 +1,118 @@
 """The model index, as OpenMMLab's tools read it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+import torch
 from modelindex.load_model_index import load
 from modelindex.models.Model import Model
 
+from mmhybrid.estimation.model_zoo import Statement, read_statements
 from mmhybrid.estimation.presets import count_presets
+from mmhybrid.model_index import MIM
 
 ROOT = Path(__file__).resolve().parents[1]
+# configs that train one network, but those of our own quick checks
+LISTED = {
+    str(statement.path): statement
+    for statement in read_statements(ROOT)
+    if statement.is_trained_alone and not statement.source.startswith('ours')
+}
+DENSE = ('mask-rcnn', 'retinanet', 'semantic-fpn', 'upernet')
+METRICS = {'% top-1': 'Top 1 Accuracy'}  # the others are named as in the docstrings
+
+ASK_MMPRETRAIN = """
+import sys
+if sys.argv[1] == 'first':
+    import mmpretrain
+import mmhybrid
+assert ('mmpretrain' in sys.modules) == (sys.argv[1] == 'first')
+from mmpretrain import get_model, list_models
+names = list_models('glnet', task='Image Classification')
+assert names == list_models('glnet')
+assert {'glnet-stl_in1k', 'glnet-4g_in1k', 'glnet-9g_token-label_in1k'} <= set(names)
+assert 'autovit-xxs_in1k' in list_models('autovit')
+assert not list_models('*_coco') and list_models('resnet50')
+model = get_model('glnet-4g_in1k')
+print(sum(parameter.numel() for parameter in model.parameters()))
+"""
 
 
-def test_every_preset_is_listed_with_its_figures() -> None:
-    index = load(str(ROOT / 'model-index.yml'))
+def read_index(path: Path) -> dict[str, Model]:
+    index = load(str(path))
     index.build_models_with_collections()
     models = {model.name: model for model in index.models}
+    assert len(models) == len(index.models)
+    return models
+
+
+@pytest.fixture(scope='module')
+def models() -> dict[str, Model]:
+    return read_index(ROOT / 'model-index.yml')
+
+
+def test_every_network_is_listed_once(models: dict[str, Model]) -> None:
+    assert sorted(model.config for model in models.values()) == sorted(LISTED)
+
+
+def test_names_are_those_of_the_configs(models: dict[str, Model]) -> None:
+    for name, model in models.items():
+        stem = Path(model.config).stem.replace('ablation_', 'glnet_stl_')
+        assert name.replace('-', '_') == stem.replace('-', '_')
+        assert model.in_collection.lower() == Path(model.config).parent.name
+
+
+def test_presets_state_what_is_counted(models: dict[str, Model]) -> None:
     for preset, counted in count_presets():
-        model = models.pop(f'{preset.family.lower()}-{preset.arch}_in1k')
-        assert (ROOT / model.config).is_file()
-        assert model.metadata.parameters == counted.params
-        assert model.metadata.flops == counted.macs
-        # reconstructions, and architectures of our own, state no result
-        is_published = preset.family == 'GLNet' or (preset.family, preset.arch) == ('GLiT', 'tiny')
-        stated = [result.metrics['Top 1 Accuracy'] for result in model.results or []]
-        assert stated == ([preset.top1] if is_published else [])
-    assert all(_states_what_its_config_does(model) for model in models.values())
+        metadata = models[f'{preset.family.lower()}-{preset.arch}_in1k'].metadata
+        assert (metadata.parameters, metadata.flops) == (counted.params, counted.macs)
 
 
-def _states_what_its_config_does(model: Model) -> bool:
-    """A row of a recipe beyond the presets: its results are those of the config's docstring."""
-    docstring = (ROOT / model.config).read_text().split('"""')[1]
-    published = docstring.partition('\nPublished: ')[2]
-    numbers = [value for result in model.results for value in result.metrics.values()]
-    return bool(numbers) and all(f'{value:.1f} ' in published for value in numbers)
+def test_results_are_the_published_ones_of_published_networks(models: dict[str, Model]) -> None:
+    for model in models.values():
+        found = {metric: value for result in model.results or [] for metric, value in result.metrics.items()}
+        assert found == published_results(LISTED[model.config])
+
+
+def published_results(statement: Statement) -> dict[str, float]:
+    """Reconstructions, and architectures of our own, state none."""
+    is_published = statement.path.stem in ('glit_tiny_in1k', 'glit_tiny_uniform-3-0_in1k')
+    if statement.family != 'GLNet' and not is_published:
+        return {}
+    units = {unit.partition(' with')[0]: float(value) for unit, value in statement.figures.items()}
+    return {METRICS.get(unit, unit): value for unit, value in units.items() if unit[:2] not in ('M ', 'G ')}
+
+
+def test_mim_finds_the_configs_in_the_installed_package() -> None:
+    models = read_index(MIM / 'model-index.yml')
+    assert all((MIM / model.config).is_file() for model in models.values())
+
+
+def test_classifiers_are_apart_from_what_mmpretrain_cannot_build() -> None:
+    for family in ('glnet', 'glit', 'autovit'):
+        classifiers = read_index(ROOT / 'configs' / family / 'metafile.yml')
+        assert classifiers
+        assert not any(name.startswith(DENSE) for name in classifiers)
+
+
+@pytest.mark.parametrize('order', ['first', 'second'])
+def test_mmpretrain_knows_the_classifiers(order: str) -> None:
+    """Whichever of the two packages is imported first."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    command = [sys.executable, '-W', 'ignore', '-c', ASK_MMPRETRAIN, order]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == '27001593'
+
+
+@pytest.mark.slow
+def test_mmpretrain_builds_every_classifier() -> None:
+    from mmpretrain import get_model
+
+    for family in ('glnet', 'glit', 'autovit'):
+        for name in read_index(ROOT / 'configs' / family / 'metafile.yml'):
+            with torch.device('meta'):
+                assert get_model(name).backbone.__class__.__name__.lower() == family

@@ -2,7 +2,7 @@
 
 Command: ``python tools/search.py configs/autovit/search_autovit_s_in1k.py --checkpoint CHECKPOINT``, after
 ``python tools/profile_latency.py configs/autovit/supernet_autovit_s_in1k.py --out work_dirs/latency_s.json``
-Source: AutoViT, algorithm 2, section 4.1, table 1.
+Source: AutoViT, algorithm 2, section 4.1, tables 1 and 2.
 Published: 79.2 % top-1 at 27.9 ms for the network found, from a supernet trained with hard distillation.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
 device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.

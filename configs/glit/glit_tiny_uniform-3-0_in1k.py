@@ -1,8 +1,8 @@
 """GLiT-Tiny with the same heads in every block on ImageNet-1k, attention heads only: DeiT-Tiny.
 
 Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_uniform-3-0_in1k.py 8``
-Source: GLiT, Table 1.
-Published: 72.20 % top-1.
+Source: GLiT, Tables 1, 3 and 4.
+Published: 72.20 % top-1, 5.7 M parameters, 1.3 G FLOPs.
 """
 
 _base_ = ['./glit_tiny_in1k.py']

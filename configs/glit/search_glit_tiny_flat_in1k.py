@@ -3,7 +3,7 @@
 Command: ``python tools/search.py configs/glit/search_glit_tiny_flat_in1k.py --checkpoint CHECKPOINT``, with
 that of ``supernet_glit_tiny_flat_in1k.py``
 Source: GLiT, section 4.3 and table 5.
-Published: 72.7 % top-1 for the network found, retrained; it had 0.9 G MACs.
+Published: 72.7 % top-1, 0.9 G FLOPs for the network found, retrained.
 """
 
 _base_ = ['./supernet_glit_tiny_flat_in1k.py', '../_base_/search/evolution.py']

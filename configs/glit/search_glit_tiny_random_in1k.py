@@ -3,7 +3,7 @@
 Command: ``python tools/search.py configs/glit/search_glit_tiny_random_in1k.py --checkpoint CHECKPOINT``, with
 that of ``supernet_glit_tiny_flat_in1k.py``
 Source: GLiT, section 4.3 and table 5.
-Published: 73.3 % top-1 for the best of five random networks, retrained.
+Published: 73.3 % top-1, 1.3 G FLOPs for the best of five random networks, retrained.
 The paper retrains five networks without judging them before: ``--cfg-options search_cfg.stages.0.budget=5``.
 """
 

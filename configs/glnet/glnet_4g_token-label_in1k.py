@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_4g_token-label_in1k.py 16``, after
 ``python tools/make_label_maps.py CONFIG CHECKPOINT data/imagenet/train data/imagenet/label_maps`` (published teacher:
 NFNet-F6; LV-ViT's published maps of it have the same format)
-Source: GLNet, Table 9 and appendix B; LV-ViT.
+Source: GLNet, Tables 3 and 9 and appendix B; LV-ViT.
 Published: 84.4 % top-1 with half of the maximal token logit added, 27 M parameters, 4.5 G FLOPs.
 Evaluation without the token logits: ``--cfg-options model.head.aux_weight=0``.
 Table 9 lists mixup 0.8 and CutMix 1.0. The released code switches both off and mixes tokens, uses neither repeated

@@ -2,7 +2,7 @@
 
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_stl-paramslot_in1k.py 16``
 Source: GLNet, Table 6 and Table 8.
-Published: 82.1 % top-1, 30.5 M parameters.
+Published: 82.1 % top-1, 30.5 M parameters, 4.4 G FLOPs.
 """
 
 _base_ = ['./glnet_4g_in1k.py']

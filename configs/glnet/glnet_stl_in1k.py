@@ -1,7 +1,7 @@
 """GLNet-STL on ImageNet-1k, 300 epochs at batch 2048.
 
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_stl_in1k.py 16``
-Source: GLNet, Table 1 and Table 8.
+Source: GLNet, Tables 1, 6, 7 and 8.
 Published: 82.5 % top-1, 30.3 M parameters, 4.4 G FLOPs.
 """
 

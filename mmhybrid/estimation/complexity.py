@@ -5,9 +5,9 @@ those of attention and slots included; nothing is estimated from the layers' typ
 pooling count nothing, as in the papers' tables.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -44,8 +44,11 @@ class Complexity:
     Args:
         params: Parameters, shared ones once.
         macs: Multiply-accumulates of convolutions and all matrix products.
-        macs_attention: Those of products of two activations: attention scores and values, slots. Counters that
-            only see layers, as those behind most tables on dense prediction, report ``macs - macs_attention``.
+        macs_attention: Those of products of two activations: attention scores and values, slots. Counters of linear
+            layers and convolutions do not see them.
+        macs_attention_layers: Those of attention layers as a whole, projections included: of all modules that multiply
+            two activations, and of the modules inside these. Counters that skip a layer they do not know leave these
+            out, as those behind GLNet's tables on dense prediction do.
         activations: Output elements of convolutions and matrix products, as fvcore defines them.
         stages: The same by part, in the order of the modules; the parts add up to the whole.
     """
@@ -53,6 +56,7 @@ class Complexity:
     params: int = 0
     macs: int = 0
     macs_attention: int = 0
+    macs_attention_layers: int = 0
     activations: int = 0
     stages: dict[str, 'Complexity'] = field(default_factory=dict)
 
@@ -61,6 +65,7 @@ class Complexity:
             self.params + other.params,
             self.macs + other.macs,
             self.macs_attention + other.macs_attention,
+            self.macs_attention_layers + other.macs_attention_layers,
             self.activations + other.activations,
         )
 
@@ -86,8 +91,7 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     for name, cost in _count_operations(model, shape):
         parts[rows[name]] += cost
     stages = {name: cost for name, cost in parts.items() if cost != Complexity()}
-    total = sum(stages.values(), Complexity())
-    return Complexity(total.params, total.macs, total.macs_attention, total.activations, stages)
+    return replace(sum(stages.values(), Complexity()), stages=stages)
 
 
 def _rows(model: nn.Module) -> dict[str, str]:
@@ -126,7 +130,16 @@ def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Com
                 _run(model, images)
         except RuntimeError as error:
             raise ValueError(f'input_shape: the model cannot run on {tuple(shape)}: {error}') from error
-    return counter.found
+    layers = {name for name, cost in counter.found if cost.macs_attention}
+    return [
+        (name, replace(cost, macs_attention_layers=cost.macs) if _is_within(name, layers) else cost)
+        for name, cost in counter.found
+    ]
+
+
+def _is_within(name: str, layers: Collection[str]) -> bool:
+    """Whether a module is one of ``layers`` or inside one."""
+    return name in layers or (name != '' and _is_within(name.rpartition('.')[0], layers))
 
 
 def _run(model: nn.Module, images: Tensor) -> None:
@@ -198,7 +211,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def add(self, macs: int, macs_attention: int, out: Tensor) -> None:
         """Note one operation of the innermost running module."""
-        self.found.append((self.path[-1], Complexity(0, macs, macs_attention, out.numel())))
+        cost = Complexity(macs=macs, macs_attention=macs_attention, activations=out.numel())
+        self.found.append((self.path[-1], cost))
 
     def is_weight(self, source: Tensor | list[Tensor]) -> bool:
         """Whether a tensor (or each of several) is a parameter, or a view or copy of one."""

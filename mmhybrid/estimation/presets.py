@@ -1,7 +1,7 @@
 """The presets as ImageNet classifiers, and the figures the papers publish for them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -70,12 +70,10 @@ def build_classifier(preset: Preset) -> Classifier:
     return Classifier(backbone, preset.image_size).eval()
 
 
-def count_presets() -> Iterator[tuple[Preset, Complexity]]:
+@cache
+def count_presets() -> tuple[tuple[Preset, Complexity], ...]:
     """What each preset costs with its classifier."""
-    for preset in PRESETS:
-        with torch.device('meta'):  # no time for initial values
-            model = build_classifier(preset)
-        yield preset, count_complexity(model, (3, preset.image_size, preset.image_size))
+    return tuple((preset, _count(preset)) for preset in PRESETS)
 
 
 def presets_markdown() -> str:
@@ -99,6 +97,12 @@ def presets_markdown() -> str:
         )
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def _count(preset: Preset) -> Complexity:
+    with torch.device('meta'):  # no time for initial values
+        model = build_classifier(preset)
+    return count_complexity(model, (3, preset.image_size, preset.image_size))
 
 
 def _out_channels(backbone: nn.Module, image_size: int) -> int:

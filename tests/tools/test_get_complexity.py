@@ -7,7 +7,8 @@ import pytest
 
 from mmhybrid.estimation.presets import PRESETS
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'get_complexity.py'
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools' / 'get_complexity.py'
 CONFIG = """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmhybrid'], allow_failed_imports=False)
@@ -52,6 +53,13 @@ def test_presets_have_a_row_each(main, capsys):
     assert rows[2:] == [[preset.family, preset.arch] for preset in PRESETS]
 
 
+@pytest.mark.slow
+@pytest.mark.dense
+def test_model_zoo_is_the_page_in_the_documentation(main, capsys):
+    main(['--model-zoo'])
+    assert capsys.readouterr().out == (ROOT / 'docs' / 'model_zoo.md').read_text()
+
+
 @pytest.mark.parametrize(
     ('arguments', 'word'),
     [
@@ -60,6 +68,7 @@ def test_presets_have_a_row_each(main, capsys):
         (['CONFIG', '--cfg-options', 'mdoel.backbone.arch=stl'], 'mdoel'),
         (['CONFIG', '--cfg-options', 'model.backbone.arch=5g'], '5g'),
         (['CONFIG', '--presets'], '--presets'),
+        (['--presets', '--model-zoo'], '--model-zoo'),
         ([], 'CONFIG'),
     ],
 )
