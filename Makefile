@@ -1,4 +1,4 @@
-# make demo   train small networks on generated data
+# make demo   from generated data to a detector with a searched backbone
 # make test   lint and the quick tests
 # Both set up .venv first; `make env` does only that, and nothing when it is up to date.
 
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env demo test test-slow lint clean
+.PHONY: env demo test test-slow docs-check lint clean
 
 env: $(STAMP)
 
@@ -33,6 +33,10 @@ test: lint
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
+
+# every command and every piece of code in README.md and docs/, run on small data or checked
+docs-check: env
+	$(BIN)/python -m pytest -m docs
 
 demo: env
 	$(BIN)/python tools/demo.py

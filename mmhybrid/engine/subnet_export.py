@@ -141,6 +141,7 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
         expected = list(_tensors(model(data['inputs'], data.get('data_samples'), mode='tensor')))
 
     config = Config({'model': cfg.model.architecture}).to_dict()['model']
+    config.pop('backbone')
     preprocessor = config.pop('data_preprocessor', None) or cfg.model.get('data_preprocessor')
     preprocessor = preprocessor or cfg.get('data_preprocessor')
     size = model.space.resolution(arch)
@@ -288,8 +289,8 @@ def _backbone_text(network: Standalone, about: str, weights: Path) -> str:
 
 def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[str, Path]) -> str:
     command = f'python tools/test.py {paths[".py"]} {paths[".pth"]} --split val'
-    model = {name: value for name, value in network.model.items() if value is not None}
-    model['backbone'] = Expression('_base_.searched.backbone')
+    model = {'type': network.model['type'], 'backbone': Expression('_base_.searched.backbone')}
+    model |= {name: value for name, value in network.model.items() if value is not None}
     given = {} if network.data_preprocessor is None else {'data_preprocessor': network.data_preprocessor}
     settings = _without_scopes(cfg.to_dict()) | {'val_cfg': {}}
     sections = [{'model': model | given} if 'data_preprocessor' not in cfg else given | {'model': model}]

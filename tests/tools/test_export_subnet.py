@@ -105,6 +105,41 @@ def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_pa
     assert standalone.data_preprocessor({'inputs': images}, False)['inputs'].shape[-2:] == (size, size)
 
 
+def test_a_segmentor_is_the_supernets(found: dict[str, Any], tmp_path: Path) -> None:
+    config = tmp_path / 'segmentor.py'
+    config.write_text(f"""
+_base_ = [{str(ROOT / 'configs/demo/glnet_seg.py')!r}]
+segmentor = _base_.model
+segmentor.pop('backbone')
+segmentor['decode_head']['in_channels'] = [32, 64, 96, 128]
+space = dict(
+    type='mmhybrid.GLNetSpace', widths=[[32], [32, 64], [64, 96], [96, 128]], depths=[[1]] * 4, num_slots=[9]
+)
+dense = dict(type='mmhybrid.GLNet', out_indices=(0, 1, 2, 3), out_norm_cfg=dict(type='LN2d'))
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    architecture=dict(**segmentor, backbone=dict(type='mmhybrid.Supernet', space=space, backbone=dense)),
+)
+images = dict(_base_.val_dataloader.dataset)
+images['data_root'] = {str(found['folder'] / 'data/ade')!r}
+val_cfg = dict(calibration=dict(num_images=4, batch_size=4, dataset=images))
+""")
+    import mmseg.models  # noqa: F401
+
+    cfg = cli.load_config(str(config))
+    model = MODELS.build({**cfg.model, '_scope_': 'mmseg'})
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'supernet.pth')
+    model = subnet_export.build_supernet(cfg, str(tmp_path / 'supernet.pth'))
+    widths = set()
+    for seed in range(3):
+        network = subnet_export.take_out(model, cfg, model.space.sample(random.Random(seed)))
+        assert network.difference <= subnet_export.TOLERANCE
+        widths.add(network.channels)
+    assert len(widths) > 1
+
+
 def test_it_trains(found: dict[str, Any]) -> None:
     out, work_dir = found['folder'] / 'out', found['folder'] / 'train'
     train_tool.main([str(out / 'best.py'), '--work-dir', str(work_dir), '--cfg-options', f'load_from={out}/best.pth'])
