@@ -36,7 +36,7 @@ class Preset:
 
 PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 5 of the papers
     Preset('GLNet', 'stl', 224, 30.3, 4.4, 82.5),
-    Preset('GLNet', 'stl-paramslot', 224, 30.5, None, 82.1),
+    Preset('GLNet', 'stl-paramslot', 224, 30.5, 4.4, 82.1),
     Preset('GLNet', '4g', 224, 27, 4.5, 83.7),
     Preset('GLNet', '9g', 224, 61, 9.7, 84.5),
     Preset('GLNet', '16g', 224, 106, 16.7, 85.0),
