@@ -38,8 +38,8 @@ SECTIONS = (
 )
 
 
-# A config of its own imports no code of the search: only what registers backbones, hooks and loops.
-IMPORTS = "\ncustom_imports = dict(imports=['mmhybrid'], allow_failed_imports=False)\n"
+# What registers the backbones, hooks and loops of a config that names no other modules; no code of the search.
+IMPORTS = {'imports': ['mmhybrid'], 'allow_failed_imports': False}
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,8 @@ def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[st
     sections += [{key: settings[key] for key in keys if settings.get(key) is not None} for keys in SECTIONS]
     head = f'"""A searched network.\n\nIts score: ``{command}``\n{about}\n"""\n\n'
     bases = f'_base_ = {["./" + paths["_backbone.py"].name]!r}\n\n'
-    return head + bases + '\n'.join(map(config_text, sections)) + IMPORTS
+    sections.append({'custom_imports': settings.get('custom_imports') or IMPORTS})
+    return head + bases + '\n'.join(map(config_text, sections))
 
 
 def _without_scopes(settings: Any) -> Any:

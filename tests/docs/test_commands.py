@@ -1,0 +1,94 @@
+"""Every command of the documents starts; `make docs-check` also runs those that need no data but the demo's."""
+
+import re
+
+import pytest
+from command_checks import check, missing_paths, options_of
+from doc_blocks import DOCUMENTS, ROOT, Command, blocks_of, commands_of, spans_of
+
+pytestmark = pytest.mark.docs
+# Of programs that are not the project's.
+OPTIONS_OF_OTHERS = {'--no-build-isolation', '--nproc-per-node'}
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_every_block_and_command_is_known_and_starts(document: str) -> None:
+    blocks_of(document)
+    for command in commands_of(document):
+        check(command)
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_paths_and_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    assert not missing_paths(text)
+    links = re.findall(r'\]\(([^)#]+)[^)]*\)', text)
+    missing = [link for link in links if '://' not in link and not (ROOT / document).parent.joinpath(link).exists()]
+    assert not missing
+
+
+def test_options_named_in_prose_exist() -> None:
+    scripts = [
+        f'{folder}/{path.name}' for folder in ('tools', 'benchmarks') for path in (ROOT / folder).glob('[a-z]*.py')
+    ]
+    known = set.union(OPTIONS_OF_OTHERS, *map(options_of, scripts))
+    named = {
+        (document, option)
+        for document in DOCUMENTS
+        for _, span in spans_of(document)
+        for option in re.findall(r'(?<!\S)--[a-z][\w-]*', span)
+    }
+    assert len(named) > 20
+    assert not [option for option in sorted(named) if option[1] not in known]
+
+
+@pytest.mark.parametrize(
+    ('words', 'mistake'),
+    [
+        ('python tools/none.py', 'does not exist'),
+        ('python tools/train.py', 'required: config'),
+        ('python tools/train.py CONFIG --amq', 'unrecognized arguments: --amq'),
+        ('python tools/train.py configs/demo/none.py', 'configs/demo/none.py does not exist'),
+        ('python tools/train.py configs/demo/glnet_cls.py --cfg-options train_cgf.max_epochs=1', 'train_cgf'),
+        ('python tools/train.py configs/demo/glnet_cls.py --cfg-options model.bakbone.arch=4g', 'no bakbone'),
+        ('python tools/search.py configs/demo/autovit_search.py', 'required: --checkpoint'),
+        ('bash tools/dist_train.sh configs/demo/none.py 8', 'configs/demo/none.py does not exist'),
+        ('bash tools/slurm_train.sh PARTITION JOB configs/demo/glnet_cls.py DIR --amq', '--amq'),
+        ('torchrun --nproc 8 --no-such-option tools/train.py CONFIG', 'torchrun'),
+        ('make nothing', 'nothing'),
+        ('pip install no-such-thing', 'no-such-thing'),
+    ],
+)
+def test_mistakes_are_found(words: str, mistake: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(mistake)):
+        check(Command('a.md', 1, tuple(words.split())))
+
+
+@pytest.mark.parametrize(
+    ('text', 'mistake'),
+    [
+        ('```bash\ncurl http://somewhere\n```', 'a.md:2: .curl. starts a command'),
+        ('```perl\n1\n```', 'a.md:2: a block of perl'),
+        ('```bash\nmake', 'a.md:1: the block does not end'),
+        ('Text:\n\n    some words', 'a.md:3: neither a command nor'),
+    ],
+)
+def test_nothing_is_skipped(text: str, mistake: str) -> None:
+    with pytest.raises(ValueError, match=mistake):
+        commands_of('a.md', text)
+
+
+def test_commands_are_read_as_a_shell_reads_them() -> None:
+    text = """
+Say `make this`, not `make`, and
+
+    OPTIONS="--a b"
+    X=1 python a.py $OPTIONS \\
+        --c   # nothing
+    python b.py 'two words'
+"""
+    this, first, second = commands_of('a.md', text)
+    assert (this.line, this.words) == (2, ('make', 'this'))
+    assert (first.line, first.words) == (5, ('python', 'a.py', '--a', 'b', '--c'))
+    assert first.environment == (('X', '1'),)
+    assert (second.line, second.words) == (7, ('python', 'b.py', 'two words'))

@@ -1,0 +1,91 @@
+"""The Python code of the documents is run, as far as it needs no file that only a user has."""
+
+import ast
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doc_blocks import DOCUMENTS, ROOT, Block, blocks_of
+from mmengine.config import Config
+
+from mmhybrid.engine.subnet_export import fitted, widths_of
+
+pytestmark = pytest.mark.docs
+SEARCHED = {
+    'stem_width': 16,
+    'conv_widths': [16, 32, 32],
+    'conv_depths': [1, 1, 1],
+    'embed_dims': [48, 64, 96],
+    'depths': [1, 1, 1],
+    'num_heads': [2, 2, 2],
+    'mlp_ratios': [2, 2, 2],
+}
+# How statements begin that need a user's own table, search or exported network.
+LEFT_OUT = {
+    'docs/detector.md': ['searched = Config.fromfile(', 'widths_of('],
+    'docs/latency.md': ['table = LatencyTable.load(', 'table.check_fits(', 'estimate = Estimator(', 'estimate(']
+    + ['config = load_config(', 'profile('],
+    'docs/search.md': ['result = Searcher(', 'result.write('],
+}
+BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document) if block.kind == 'python']
+
+
+def is_config(block: Block) -> bool:
+    """Whether it is a config on a base, which MMEngine reads."""
+    return block.text.startswith('_base_ = ')
+
+
+def run(block: Block, names: dict[str, Any]) -> list[str]:
+    """Run a block statement by statement; returns those left out, for they use a name or a file that is not there."""
+    left_out = []
+    for statement in ast.parse(block.text).body:
+        code = ast.unparse(statement)
+        used = {
+            node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
+        own = {
+            node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        own |= {node.arg for node in ast.walk(statement) if isinstance(node, ast.arg)}
+        if used - own - names.keys() - set(dir(builtins)):
+            left_out.append(code)
+            continue
+        try:
+            exec(compile(code, f'{block.document}:{block.line}', 'exec'), names)
+        except (FileNotFoundError, ValueError) as error:
+            if 'does not exist' not in str(error) and not isinstance(error, FileNotFoundError):
+                raise
+            left_out.append(code)
+    return left_out
+
+
+@pytest.mark.parametrize('document', sorted({block.document for block in BLOCKS}))
+def test_code_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / 'examples'))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    left_out = [
+        code for block in BLOCKS if block.document == document and not is_config(block) for code in run(block, names)
+    ]
+    expected = LEFT_OUT.get(document, [])
+    assert len(left_out) == len(expected), left_out
+    assert all(map(str.startswith, left_out, expected)), left_out
+
+
+@pytest.mark.dense
+@pytest.mark.parametrize('block', filter(is_config, BLOCKS), ids=lambda block: f'{block.document}:{block.line}')
+def test_configs_load_and_fit_together(block: Block, tmp_path: Path) -> None:
+    searched = {'backbone': {'type': 'mmhybrid.AutoViT', 'arch': SEARCHED}, 'pretrained': None, 'channels': [384]}
+    (tmp_path / 'best_backbone.py').write_text(f'searched = {searched}')
+    (tmp_path / 'config.py').write_text(block.text)
+    model = Config.fromfile(tmp_path / 'config.py').to_dict()['model']
+    assert fitted(model, widths_of(model['backbone']))['neck'] == {'in_channels': model['neck']['in_channels']}
+
+
+def test_mistakes_are_found() -> None:
+    with pytest.raises(ImportError):
+        run(Block('a.md', 1, 'python', 'from mmhybrid.space import Nothing'), {})
+    with pytest.raises(ValueError, match='kernels'):
+        run(Block('a.md', 1, 'python', "raise ValueError('kernels: got 2')"), {})
+    assert run(Block('a.md', 1, 'python', 'x = 1\ny = x + z'), {}) == ['y = x + z']
