@@ -1,7 +1,7 @@
 """GLNet-4G on ImageNet-1k, 300 epochs at batch 2048.
 
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_4g_in1k.py 16``
-Source: GLNet, Tables 3, 7 and 8; repeated augmentation, random erasing, EMA and the minimal rate are the released code's.
+Source: GLNet, Tables 3, 7 and 8; repeated augmentation, random erasing, EMA and minimal rate are the released code's.
 Published: 83.7 % top-1, 27.0 M parameters, 4.5 G FLOPs.
 """
 
