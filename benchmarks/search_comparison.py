@@ -78,6 +78,7 @@ class Remembered:
             os.truncate(path, len(''.join([first, *whole]).encode()))  # without what was being written when it ended
         else:
             path.write_text(json.dumps(origin) + '\n')
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open('a')
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
@@ -201,7 +202,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--samples', type=positive, default=1000, metavar='N', help='of the coarse stage, not evaluated; default: 1000'
     )
     parser.add_argument(
-        '--scores', type=Path, default=Path('search_comparison.scores.jsonl'), metavar='FILE', help='kept scores'
+        '--scores', type=Path, default=Path('work_dirs/search_comparison.jsonl'), metavar='FILE', help='kept scores'
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"

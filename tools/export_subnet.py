@@ -1,7 +1,7 @@
 """Take a searched network out of its supernet: a config and weights of its own.
 
     python tools/export_subnet.py CONFIG --checkpoint SUPERNET.pth --arch WORK_DIR/best_arch.json --out-dir DIR
-        [--name best] [--into DETECTOR_CONFIG ...]
+        [--name best] [--into DETECTOR_CONFIG ...] [--cfg-options KEY=VALUE ...]
 
 CONFIG is that of the search or of the supernet. Writes ``<name>.py`` (trains and tests as the supernet's data and
 schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<name>.pth`` and ``<name>.safetensors``.
@@ -11,6 +11,8 @@ of a classifier from scratch.
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+
+from mmengine.config import DictAction
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.subnet_export import build_supernet, described, read_found, take_out, write, write_into
@@ -25,9 +27,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
     parser.add_argument('--name', default='best', help='of the files; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config)
+        cfg = cli.load_config(args.config, args.cfg_options)
         model = build_supernet(cfg, args.checkpoint)
         found = read_found(args.arch, model.space)
         network = take_out(model, cfg, found.arch)

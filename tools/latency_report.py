@@ -23,7 +23,7 @@ from mmhybrid.estimation.analytic import AnalyticLatency, calibrate
 from mmhybrid.estimation.backends import DTYPES
 from mmhybrid.estimation.breakdown import KINDS, operator_breakdown
 from mmhybrid.estimation.estimator import Estimator, PartCosts
-from mmhybrid.estimation.files import write_json
+from mmhybrid.estimation.files import check_target, write_json
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.profiler import Plan, build_network
 from mmhybrid.registry import SEARCH_SPACES
@@ -111,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.ending_on_mistakes():
         check_int('--networks', args.networks, 2)
+        for path in (args.json, args.png):
+            if path is not None:
+                check_target(path)
         table = LatencyTable.load(args.table)
         table.warn_if_elsewhere()
         torch.set_num_threads(table.device.threads)

@@ -51,6 +51,8 @@ def file_diagram(path: str) -> Diagram:
     """Of the network in a file."""
     content = read_json(path)
     check_keys(path, content, ('space', 'arch'), tuple(content))
+    space = content['space']
+    check_keys(f'{path}: space', space, ('type',), tuple(space) if isinstance(space, dict) else ())
     return arch_diagram(SEARCH_SPACES.build(content['space']), content['arch'])
 
 

@@ -3,7 +3,8 @@
     python tools/profile_latency.py CONFIG --out table.json [--device cuda] [--backend compile] [--threads 1] ...
 
 CONFIG has a model with a supernet. Interrupted, the same command continues from ``table.json.partial``. Every
-resolution of the space is measured; leave some out with ``--resolutions``.
+resolution of the space is measured; leave some out with ``--resolutions``. ``--analytic`` measures only what the device
+reaches, in seconds, and writes the analytic model; a search takes it in place of a table, or to fill a table's gaps.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -13,9 +14,11 @@ import torch
 from mmengine.config import DictAction
 
 from mmhybrid.engine import cli
+from mmhybrid.estimation.analytic import AnalyticLatency, calibrate
 from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCosts
+from mmhybrid.estimation.files import check_target
 from mmhybrid.estimation.profiler import Plan, profile
 
 
@@ -24,7 +27,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     default = Plan()
     parser = ArgumentParser(description='Measure the latency table of a search space on this device.')
     parser.add_argument('config', help='config file with a supernet')
-    parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table')
+    parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table or model')
+    parser.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--backend', choices=tuple(BACKENDS), default='eager')
     parser.add_argument('--dtype', choices=tuple(DTYPES), default='float32')
@@ -51,12 +55,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write."""
     args = parse_args(argv)
     with cli.ending_on_mistakes():
+        check_target(args.out)
         cfg = cli.load_config(args.config, args.cfg_options)
         costs = PartCosts.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:
             costs = costs.restrict({'resolution': args.resolutions})
         device = Device.here(args.device, args.backend, args.dtype, args.batch, args.threads, args.clock)
         torch.set_num_threads(args.threads)
+        if args.analytic:
+            AnalyticLatency(calibrate(device), device.batch).save(args.out)
+            print(f'{args.out}: the analytic model of {device.name}')
+            return
         plan = Plan(args.networks, args.repeats, args.warmup, args.seed)
         table = profile(costs, device, plan, args.out)
     print(

@@ -1,6 +1,6 @@
 """Search over a trained supernet.
 
-python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/autovit_supernet/epoch_30.pth
+python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/autovit_supernet/epoch_16.pth
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--launcher', choices=cli.LAUNCHERS, default='none')
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)

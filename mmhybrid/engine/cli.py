@@ -228,7 +228,7 @@ def ending_on_mistakes(phase: Started | None = None) -> Iterator[None]:
 def _mistake(error: Exception) -> str | None:
     """The sentence for an error that a wrong config or file causes; None for any other error."""
     message = ' '.join(str(error.args[0] if error.args else error).split())
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
         return ' '.join(str(error).split())
     if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
         return message  # OpenMMLab asserts what it expects of a config

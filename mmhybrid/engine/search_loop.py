@@ -1,10 +1,13 @@
 """Search over a trained supernet."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -18,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
-from mmhybrid.estimation.estimator import Estimator
-from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.estimation.estimator import Estimator, num_classes_of
+from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
@@ -27,7 +30,10 @@ from mmhybrid.search.errors import SearchError
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.checks import bad_value, check_keys
+
+# Of the arguments of a calibration, what the statistics depend on beside the images.
+CALIBRATION = ('num_images', 'batch_size', 'seed')
 
 
 class SubnetEvaluator:
@@ -63,9 +69,19 @@ class SubnetEvaluator:
             persistent_workers=num_workers > 0,
         )
 
-    @torch.no_grad()
     def __call__(self, arch: Arch) -> dict[str, float]:
-        """Every metric of the evaluator that is a number."""
+        """Every metric of the evaluator that is a number.
+
+        Raises:
+            RuntimeError: Naming the network, from whatever went wrong.
+        """
+        try:
+            return self._score(arch)
+        except Exception as error:
+            raise RuntimeError(f'the evaluation of {arch.to_json()} failed: {error}') from error
+
+    @torch.no_grad()
+    def _score(self, arch: Arch) -> dict[str, float]:
         self.model.set_arch(arch)
         with calibrated(self.model, self.batches):
             for batch in self.loader:
@@ -95,11 +111,14 @@ class SearchLoop(BaseLoop):
         seed: Everything proposed follows from it.
         max_tries: Draws for a place before a stage gives up.
         calibration: Arguments of :func:`calibration_batches`.
-        latency_table: Path of a table, for the estimates ``latency_ms`` and ``latency_upper_ms``.
+        latency_table: Path of a table or of an analytic model, for the estimates ``latency_ms`` and
+            ``latency_upper_ms``.
+        analytic: Path of an analytic model that answers for the parts which the table lacks.
         input_size: Side of the images where the archs do not say it, for the estimates.
         storage: A file or an SQLAlchemy URL; by default a file in the work directory.
         resume: Go on with the search that the storage holds.
         shared: Whether other processes search in the same storage at the same time.
+        claim_hours: After so long a shared search takes over a candidate that another process has not finished.
 
     Attributes:
         settings: Of the search.
@@ -123,10 +142,12 @@ class SearchLoop(BaseLoop):
         seed: int = 0,
         max_tries: int = 1000,
         latency_table: str | None = None,
+        analytic: str | None = None,
         input_size: int | None = None,
         storage: str | None = None,
         resume: bool = False,
         shared: bool = False,
+        claim_hours: float = 1.0,
     ) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(model, OneShot):
@@ -134,7 +155,9 @@ class SearchLoop(BaseLoop):
         if get_world_size() > 1:
             revert_sync_batchnorm(model)  # ranks are at different subnets and must not wait for each other
         dataset = DATASETS.build(dict(dataloader['dataset']))
-        check_disjoint(dataset, runner.cfg.get('test_dataloader'))
+        check_keys('calibration', calibration, ('dataset', 'num_images'), ('batch_size', 'num_workers', 'seed'))
+        seen = {'val_dataloader': dataset, 'calibration.dataset': DATASETS.build(dict(calibration['dataset']))}
+        check_disjoint(seen, runner.cfg.get('test_dataloader'))
         evaluator = evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator)
         self.scorer = SubnetEvaluator(
             model,
@@ -156,12 +179,18 @@ class SearchLoop(BaseLoop):
                 'max_tries': max_tries,
             }
         )
-        self.estimate = self._estimate(model, latency_table, input_size)
+        self.estimate = self._estimate(model, latency_table, analytic, input_size)
+        origin = {
+            'weights': _digest(tensor.cpu().numpy() for tensor in model.state_dict().values()),
+            'validation images': f'{len(dataset)}, {_digest(sorted(Path(name).name for name in _images(dataset)))}',
+            'calibration': json.dumps({name: value for name, value in calibration.items() if name in CALIBRATION}),
+        }
+        place = storage or Path(runner.work_dir, FILE_NAME)
         self.searcher = Searcher(
             self.settings,
             self.estimate,
             self.scorer,
-            StudyStorage(storage or Path(runner.work_dir, FILE_NAME), self.settings, resume=resume, shared=shared),
+            StudyStorage(place, self.settings, resume=resume, shared=shared, claim_hours=claim_hours, origin=origin),
             Team(get_rank(), get_world_size(), all_gather_object),
             LogWatcher(self.settings, runner.logger),
         )
@@ -174,20 +203,16 @@ class SearchLoop(BaseLoop):
                 self.runner.logger.info(f'written: {path}')
         return dict(result.best.metrics or {})
 
-    @staticmethod
-    def _estimate(model: OneShot, latency_table: str | None, input_size: int | None) -> Any:
+    def _estimate(
+        self, model: OneShot, latency_table: str | None, analytic: str | None, input_size: int | None
+    ) -> Callable[[Arch], dict[str, float]]:
         """Arch -> estimates by name."""
-        head = getattr(model.architecture, 'head', None)
-        setting = {
-            'input_size': None if 'resolution' in model.space.choices else input_size,
-            'num_classes': getattr(head, 'num_classes', None),
-        }
-        latency = None
-        if latency_table is not None:
-            latency = LatencyTable.load(latency_table)
-            latency.check_fits(model.space, model.supernet.backbone_cfg, **setting)
-            latency.warn_if_elsewhere()
-        estimator = Estimator(model.space, model.supernet.backbone_cfg, latency=latency, **setting)
+        side = None if 'resolution' in model.space.choices else input_size
+        setting = (model.space, model.supernet.backbone_cfg, side, num_classes_of(self.runner.cfg.model))
+        if latency_table is None and analytic is not None:
+            raise bad_value('analytic', analytic, 'what fills a latency_table; alone it is a latency_table itself')
+        latency = None if latency_table is None else build_latency(latency_table, analytic, *setting)
+        estimator = Estimator(*setting, latency)
 
         def estimate(arch: Arch) -> dict[str, float]:
             return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
@@ -205,7 +230,8 @@ def search(
             raise ValueError(
                 f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)'
             )
-        cfg.val_cfg = {**cfg.search_cfg, 'resume': resume, 'storage': storage, 'shared': shared}
+        given = {'resume': resume or None, 'storage': storage, 'shared': shared or None}
+        cfg.val_cfg = {**cfg.search_cfg, **{name: value for name, value in given.items() if value is not None}}
         cli.join_ranks(cfg)
         runner = Runner.from_cfg(cfg)
         cli.check_fits(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
@@ -216,26 +242,47 @@ def search(
             raise SystemExit(f'{error}') from error
 
 
-def check_disjoint(dataset: Dataset, test_dataloader: Mapping[str, Any] | None) -> None:
-    """Refuse to search on images of the test set.
+def check_disjoint(datasets: Mapping[str, Dataset], test_dataloader: Mapping[str, Any] | None) -> None:
+    """Refuse to search with images of the test set.
+
+    Args:
+        datasets: What the search sees, by the name of its setting.
+        test_dataloader: Of the config.
 
     Raises:
-        ValueError: Naming how many images are in both, and one of them.
+        ValueError: Naming the setting, how many images are in both, and one of them.
     """
     if test_dataloader is None:
         return
-    both = sorted(_image_paths(dataset) & _image_paths(DATASETS.build(dict(test_dataloader['dataset']))))
-    if both:
-        raise ValueError(
-            f'val_dataloader: {len(both)} of its images are in the test set too, such as {both[0]}; '
-            'a search must not see them: hold images out of the training set (tools/split_imagenet.py)'
-        )
+    test = _images(DATASETS.build(dict(test_dataloader['dataset'])))
+    for name, dataset in datasets.items():
+        both = sorted(_images(dataset) & test)
+        if both:
+            raise ValueError(
+                f'{name}: {len(both)} of its images are in the test set too, such as {both[0]}; '
+                'a search must not see them: hold images out of the training set (tools/split_imagenet.py)'
+            )
 
 
-def _image_paths(dataset: Any) -> set[str]:
-    paths = (dataset.get_data_info(index).get('img_path') for index in range(len(dataset)))
-    return {str(Path(path).resolve()) for path in paths if path is not None}
+def _images(dataset: Any) -> set[str]:
+    """What tells the images of a data set apart: their files, or their pixels where these are in memory."""
+    found = set()
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        if info.get('img_path') is not None:
+            found.add(str(Path(info['img_path']).resolve()))
+        elif info.get('img') is not None:
+            found.add(f'sha256 {hashlib.sha256(np.ascontiguousarray(info["img"]).tobytes()).hexdigest()}')
+    return found
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    """Of strings or arrays, to tell whether they are the same."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+    return isinstance(value, int | float | np.number) or (isinstance(value, torch.Tensor) and value.numel() == 1)

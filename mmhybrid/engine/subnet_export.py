@@ -88,10 +88,16 @@ def read_found(path: str | Path, space: SearchSpace) -> Found:
     """
     content = read_json(path)
     genes = content.get('arch', content)
-    reason = space.why_not(Arch(genes))
+    metrics = content.get('metrics', {}) if 'arch' in content else {}
+    if not isinstance(metrics, Mapping) or not all(isinstance(value, int | float) for value in metrics.values()):
+        raise bad_value(f'{path}: metrics', metrics, 'an object of names and numbers')
+    try:
+        reason = space.why_not(Arch(genes))
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
     if reason is not None:
         raise ValueError(f'{path}: arch is not in the space of the supernet: {reason}')
-    return Found(space.canonical(genes), content.get('metrics', {}) if 'arch' in content else {})
+    return Found(space.canonical(genes), metrics)
 
 
 def build_supernet(cfg: Config, checkpoint: str) -> OneShot:

@@ -1,5 +1,6 @@
 """How well latencies are predicted: networks that were measured but not used, and simpler predictions beside."""
 
+import io
 import math
 import random
 import statistics
@@ -19,6 +20,7 @@ from mmhybrid.estimation.operations import find
 from mmhybrid.estimation.parts import Part
 from mmhybrid.estimation.profiler import Plan, measure, settle, time_round
 from mmhybrid.space import Arch
+from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
 
 # Networks of the table that are measured again.
@@ -131,7 +133,10 @@ def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> 
 
 
 def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.ndarray], title: str) -> None:
-    """Draw predictions over measurements into a PNG file, one panel for each prediction, with the 10 % band."""
+    """Draw predictions over measurements into a PNG file, one panel for each prediction, with the 10 % band.
+
+    It is written whole or not at all.
+    """
     figure, panels = plt.subplots(1, len(predicted), figsize=(4 * len(predicted), 4), squeeze=False)
     low, high = 0.9 * measured.min(), 1.1 * measured.max()
     line = np.array([low, high])
@@ -145,5 +150,7 @@ def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.n
         panel.set_ylabel('predicted, ms')
     figure.suptitle(title)
     figure.tight_layout()
-    figure.savefig(path, format='png', dpi=120)
+    png = io.BytesIO()
+    figure.savefig(png, format='png', dpi=120)
     plt.close(figure)
+    write_whole(path, png.getvalue())

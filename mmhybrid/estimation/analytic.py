@@ -114,9 +114,10 @@ def calibrate(device: Device) -> Rates:
     The calls are eager; a compiler starts fewer operations, which only the table can know.
     """
     place: dict[str, Any] = {'device': device.device, 'dtype': DTYPES[device.dtype]}
+    generator = torch.Generator(device.device).manual_seed(0)
 
     def make(*shape: int) -> torch.Tensor:
-        return torch.rand(*shape, **place)
+        return torch.rand(*shape, generator=generator, **place)
 
     def product(kind: str, width: int, side: int) -> tuple[Callable[[], object], int]:
         if kind == 'matmul':

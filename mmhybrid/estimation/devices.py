@@ -66,8 +66,11 @@ class Device:
             check_int(f'{name}.{field}', raw[field], 1)
         if raw['clock'] == 'thread' and (raw['device'] != 'cpu' or raw['threads'] != 1):
             raise bad_value(f'{name}.clock', 'thread', 'wall, except with one thread of a CPU')
-        if not isinstance(raw['versions'], Mapping):
-            raise bad_value(f'{name}.versions', raw['versions'], 'a mapping of package to version')
+        if not isinstance(raw['name'], str):
+            raise bad_value(f'{name}.name', raw['name'], 'the name of a processor or GPU')
+        versions = raw['versions']
+        if not isinstance(versions, Mapping) or not all(isinstance(text, str) for text in versions.values()):
+            raise bad_value(f'{name}.versions', versions, 'a mapping of package to version, both strings')
         return cls(**raw)
 
     def differences(self) -> dict[str, tuple[Any, Any]]:

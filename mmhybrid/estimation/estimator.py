@@ -46,6 +46,20 @@ class LatencyModel(Protocol):
         """The bound for a network of ``milliseconds``, ``variance`` being the sum over its parts."""
 
 
+def num_classes_of(model: Mapping[str, Any]) -> int | None:
+    """Classes of the linear classifier that counts as part of the network.
+
+    Args:
+        model: Config of a :class:`mmhybrid.models.one_shot.OneShot`.
+
+    Returns:
+        The ``num_classes`` of a classifier's head; None for detectors and segmentors, whose heads are not counted.
+    """
+    head = (model.get('architecture') or {}).get('head') or {}
+    num_classes: int | None = head.get('num_classes')
+    return num_classes
+
+
 class PartCosts:
     """Counts parts the first time they are asked for.
 
@@ -83,7 +97,7 @@ class PartCosts:
         """Of a model's config with a supernet somewhere in it.
 
         Args:
-            model: Config with a ``space``, a ``backbone`` and perhaps ``num_classes``, at any depth.
+            model: Config with a ``space`` and a ``backbone``, at any depth; :func:`num_classes_of` tells its classes.
             input_size: Where the archs do not say it; else it is not used.
 
         Raises:
@@ -93,8 +107,8 @@ class PartCosts:
         if supernet is None:
             raise bad_value('model', model.get('type'), 'a model with a supernet (a space and a backbone)')
         space: SearchSpace = SEARCH_SPACES.build(dict(supernet['space']))
-        num_classes = next((part['num_classes'] for part in _dicts(model) if 'num_classes' in part), None)
-        return cls(space, supernet['backbone'], None if 'resolution' in space.choices else input_size, num_classes)
+        input_size = None if 'resolution' in space.choices else input_size
+        return cls(space, supernet['backbone'], input_size, num_classes_of(model))
 
     def restrict(self, genes: Restriction) -> 'PartCosts':
         """The same for a part of the space, see :meth:`SearchSpace.restrict`."""
@@ -106,14 +120,19 @@ class PartCosts:
         Raises:
             ValueError: If ``arch`` is not in the space.
         """
+        parts = self.list_parts(arch)
+        new = [part for part in parts if part.key not in self.counted]
+        if new:
+            self._count(new, arch)
+        return parts
+
+    def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
+        """The same without counting, which is slow for the parts that are new."""
         decoded = self.space.decode(arch)['arch']
         side = self.side(arch)
         parts = [Part(f'network side={side}', 1, ()), *self._parts_of(decoded, side)]
         if self.num_classes is not None:
             parts.append(head_part(out_width(self.backbone, decoded), self.num_classes))
-        new = [part for part in parts if part.key not in self.counted]
-        if new:
-            self._count(new, arch)
         return parts
 
     def side(self, arch: Mapping[str, Value]) -> int:

@@ -13,10 +13,20 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
         ValueError: If the folder does not exist.
     """
-    path = Path(path)
-    if not path.resolve().parent.is_dir():
-        raise ValueError(f'{path}: its folder does not exist')
     write_whole(path, f'{json.dumps(content, indent=1)}\n'.encode())
+
+
+def plain(content: Any) -> Any:
+    """``content`` as it comes back from a JSON file: tuples are lists there."""
+    return json.loads(json.dumps(content))
+
+
+def check_target(path: str | Path) -> None:
+    """Before long work: raise ValueError if no file can be written to ``path``."""
+    if not Path(path).resolve().parent.is_dir():
+        raise ValueError(f'{path}: its folder does not exist')
+    if Path(path).is_dir():
+        raise ValueError(f'{path}: a folder, not a file')
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

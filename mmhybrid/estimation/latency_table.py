@@ -1,6 +1,7 @@
 """Measured latencies of a space's parts, in a JSON file."""
 
 import math
+import random
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -9,15 +10,18 @@ from typing import Any
 
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import LatencyModel, PartCosts
-from mmhybrid.estimation.files import read_json, write_json
+from mmhybrid.estimation.files import plain, read_json, write_json
 from mmhybrid.estimation.operations import PartCost
 from mmhybrid.estimation.parts import Part
+from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 
 FORMAT = 1
 # one-sided 95 % of a normal distribution
 UPPER_DEVIATIONS = 1.645
+# random networks whose parts are looked for in a table before it is used: a part that is in 1 % of them is not missed
+SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -112,20 +116,26 @@ class LatencyTable:
     def check_fits(self, space: SearchSpace, backbone: Mapping[str, Any], **setting: int | None) -> None:
         """Raise ValueError unless the table is one of this space, backbone, input size and number of classes.
 
-        A table serves the parts of its space too. The smallest and the largest network stand for the whole.
+        A table serves the parts of its space too. The smallest, the largest and random networks stand for the whole;
+        with a fallback none of their parts is missing.
         """
         wanted = {'backbone': dict(backbone), **setting}
         for name, value in wanted.items():
-            if getattr(self, name) != value:
+            if plain(getattr(self, name)) != plain(value):
                 raise ValueError(f'latency table: measured with {name} {getattr(self, name)!r}, not {value!r}')
         name = type(space).__name__
         if str(self.space.get('type')).removeprefix('mmhybrid.') != name:
             raise ValueError(f'latency table: measured for {self.space.get("type")}, not for {name}')
-        costs = PartCosts(space, backbone, self.input_size, self.num_classes)
-        for arch in (space.smallest(), space.largest()):
-            for part in costs.parts(arch):
-                if part.key not in self.entries and self.fallback is None:
-                    raise ValueError(f'latency table: measured for another space, it lacks the part "{part.key}"')
+        if self.fallback is not None:
+            return
+        costs, rng = PartCosts(space, backbone, self.input_size, self.num_classes), random.Random(0)
+        for arch in (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLES))):
+            for part in costs.list_parts(arch):
+                if part.key not in self.entries:
+                    raise ValueError(
+                        f'latency table: measured for another space or with too few networks, '
+                        f'it lacks the part "{part.key}"'
+                    )
 
     def warn_if_elsewhere(self) -> None:
         """Warn if this machine is not the one that was measured."""
@@ -155,8 +165,12 @@ class LatencyTable:
         if not isinstance(entries, Mapping) or not entries:
             raise bad_value(f'{path}: entries', entries, 'an object with an entry for each part')
         for name in ('space', 'backbone'):
-            if not isinstance(raw[name], Mapping) or 'type' not in raw[name]:
-                raise bad_value(f'{path}: {name}', raw[name], 'a config with a type')
+            if not isinstance(raw[name], Mapping) or not isinstance(raw[name].get('type'), str):
+                raise bad_value(f'{path}: {name}', raw[name], 'a config with a type, the name of a class')
+        _check_space(f'{path}: space', raw['space'])
+        for name in ('resolutions', 'measurements'):
+            if not check_list(f'{path}: {name}', raw[name]):
+                raise bad_value(f'{path}: {name}', raw[name], 'a list of at least one')
         for name in ('input_size', 'num_classes'):
             if raw[name] is not None:
                 check_int(f'{path}: {name}', raw[name], 1)
@@ -165,16 +179,13 @@ class LatencyTable:
             backbone=raw['backbone'],
             input_size=raw['input_size'],
             num_classes=raw['num_classes'],
-            resolutions=tuple(
-                check_int(f'{path}: resolutions', side, 1)
-                for side in check_list(f'{path}: resolutions', raw['resolutions'])
-            ),
+            resolutions=tuple(check_int(f'{path}: resolutions', side, 1) for side in raw['resolutions']),
             device=Device.parse(f'{path}: device', raw['device']),
             residual=check_float(f'{path}: residual', raw['residual'], 0),
             entries={key: Entry(*_figures(f'{path}: entries["{key}"]', entry)) for key, entry in entries.items()},
             measurements=tuple(
                 _measurement(f'{path}: measurements[{i}]', measurement)
-                for i, measurement in enumerate(check_list(f'{path}: measurements', raw['measurements']))
+                for i, measurement in enumerate(raw['measurements'])
             ),
         )
 
@@ -190,6 +201,17 @@ _FIELDS = (
     'entries',
     'measurements',
 )
+
+
+def _check_space(name: str, raw: Mapping[str, Any]) -> None:
+    """Raise ValueError, ``name`` in front, for wrong arguments of a space whose class is known here."""
+    SEARCH_SPACES.import_from_location()
+    space = SEARCH_SPACES.module_dict.get(raw['type'].removeprefix('mmhybrid.'))
+    if space is not None:
+        try:
+            space.from_config(raw)
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
 
 
 def _measurement(name: str, raw: object) -> Measurement:

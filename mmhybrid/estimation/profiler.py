@@ -8,7 +8,6 @@ latencies, right up to a factor for each kind of part and smaller ones for parts
 """
 
 import itertools
-import json
 import math
 import random
 import statistics
@@ -27,11 +26,11 @@ from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.backends import BACKENDS, Backend, Job
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCosts
-from mmhybrid.estimation.files import read_json, write_json
+from mmhybrid.estimation.files import check_target, plain, read_json, write_json
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.estimation.parts import Part, out_width
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import check_int, check_keys
+from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 
 # What a machine of 8 GiB holds beside everything else.
 GROUP_PARAMS = 500_000_000
@@ -205,10 +204,11 @@ def measure(
     timed = [] if timed is None else timed
     groups = split_groups(costs, archs)
     timed += [[] for _ in groups[len(timed) :]]
+    generator = torch.Generator().manual_seed(plan.seed)
     for group, rounds in zip(groups, timed, strict=True):
         if len(rounds) == plan.repeats:
             continue
-        jobs = [_job(costs, arch, backend, batch) for arch in group]
+        jobs = [_job(costs, arch, backend, batch, generator) for arch in group]
         for _ in range(plan.warmup):
             time_round(jobs, backend)
         while len(rounds) < plan.repeats:
@@ -236,9 +236,10 @@ def split_groups(costs: PartCosts, archs: Sequence[Arch]) -> list[list[Arch]]:
     return groups
 
 
-def _job(costs: PartCosts, arch: Arch, backend: Backend, batch: int) -> Job:
+def _job(costs: PartCosts, arch: Arch, backend: Backend, batch: int, generator: torch.Generator) -> Job:
     side, channels = costs.side(arch), costs.backbone.get('in_channels', 3)
-    return backend.build(build_network(costs, arch), torch.rand(batch, channels, side, side))
+    images = torch.rand(batch, channels, side, side, generator=generator)
+    return backend.build(build_network(costs, arch), images)
 
 
 # What their parts take
@@ -353,8 +354,9 @@ def profile(costs: PartCosts, device: Device, plan: Plan, out: str | Path) -> La
     What is measured is kept in ``out`` with ``.partial`` behind it, from which an interrupted run continues.
 
     Raises:
-        ValueError: If that file is of another space, device or plan.
+        ValueError: If ``out`` cannot be written, or that file is of another space, device or plan, or broken.
     """
+    check_target(out)
     backend = BACKENDS[device.backend](device.device, device.dtype, device.threads, device.clock)
     partial = Path(f'{out}.partial')
     setting = _setting(costs, device, plan)
@@ -365,7 +367,9 @@ def profile(costs: PartCosts, device: Device, plan: Plan, out: str | Path) -> La
         # resolution after resolution in turn: whatever the machine does meanwhile meets all of them
         chosen = zip_longest(*(choose_networks(costs, side, plan) for side in _sides(costs)))
         archs = [arch for turn in chosen for arch in turn if arch is not None]
-        total = plan.repeats * len(split_groups(costs, archs))
+        groups = split_groups(costs, archs)
+        _check_timed(f'{partial}: timed', timed, groups, plan.repeats)
+        total = plan.repeats * len(groups)
 
         def save() -> None:
             write_json(partial, {'setting': setting, 'timed': timed})
@@ -392,8 +396,8 @@ def _setting(costs: PartCosts, device: Device, plan: Plan) -> dict[str, Any]:
         'device': asdict(device),
         'plan': asdict(plan),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(setting))
-    return plain
+    plain_setting: dict[str, Any] = plain(setting)
+    return plain_setting
 
 
 def _read_partial(path: Path, setting: Mapping[str, Any]) -> Timed:
@@ -405,3 +409,16 @@ def _read_partial(path: Path, setting: Mapping[str, Any]) -> Timed:
         raise ValueError(f'{path}: begun with another space, device or plan; remove it to begin anew')
     timed: Timed = raw['timed']
     return timed
+
+
+def _check_timed(name: str, timed: object, groups: Sequence[Sequence[Arch]], repeats: int) -> None:
+    """Raise ValueError, ``name`` in front, unless ``timed`` holds rounds of ``groups``."""
+    found = check_list(name, timed)
+    if len(found) > len(groups):
+        raise bad_value(name, f'{len(found)} groups', f'at most {len(groups)}')
+    for i, (group, rounds) in enumerate(zip(groups, found, strict=False)):
+        if len(check_list(f'{name}[{i}]', rounds)) > repeats:
+            raise bad_value(f'{name}[{i}]', f'{len(rounds)} rounds', f'at most {repeats}')
+        for j, milliseconds in enumerate(rounds):
+            for ms in check_list(f'{name}[{i}][{j}]', milliseconds, len(group)):
+                check_float(f'{name}[{i}][{j}]', ms, 0, above=True)

@@ -60,6 +60,8 @@ def _space(config: object) -> SearchSpace:
 
 def _sampler_of(config: Any) -> Any:
     check_keys('sampler', config, ('type',), tuple(config) if isinstance(config, Mapping) else ())
+    if isinstance(config['type'], str) and SAMPLERS.get(config['type']) is None:
+        raise bad_value('sampler.type', config['type'], f'one of {sorted(SAMPLERS.module_dict)}')
     return SAMPLERS.build(dict(config))
 
 

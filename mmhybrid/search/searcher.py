@@ -1,6 +1,7 @@
 """The search itself: propose a generation, evaluate what is not stored yet, go on."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ class Watcher(Protocol):
         """A candidate is evaluated and stored."""
 
     def on_message(self, text: str) -> None:
-        """A stage ends early, and why."""
+        """A stage ends early, a candidate failed, others are waited for; and why."""
 
 
 class LogWatcher:
@@ -121,6 +122,7 @@ class Searcher:
         self._poll_seconds = poll_seconds
         self._finished: dict[Key, Candidate] = {}
         self._best: Candidate | None = None
+        self._measured: set[str] = set()
         if storage.shared and self._team.world_size > 1:
             raise bad_value('shared', True, 'False with several ranks')
 
@@ -172,7 +174,7 @@ class Searcher:
         for first in range(0, len(missing), team.world_size):
             turn = missing[first : first + team.world_size]
             scored = team.share(partial(self._evaluate_one, turn[team.rank : team.rank + 1]))
-            finished = [candidate for candidate in scored if candidate is not None]
+            finished = self._completed([candidate for candidate in scored if candidate is not None])
             team.lead(partial(self._commit, finished))
             for candidate in finished:
                 self._note(candidate)
@@ -183,6 +185,7 @@ class Searcher:
 
     def _evaluate_with_others(self, proposals: Sequence[Candidate]) -> None:
         """Whatever no other process works on, until all are stored."""
+        has_waited = False
         while True:
             self._recall(self._storage.load())
             missing = [proposal for proposal in proposals if proposal.key not in self._finished]
@@ -190,11 +193,18 @@ class Searcher:
                 return
             claim = self._storage.claim(missing)
             if claim is None:
+                if not has_waited:
+                    self._say(
+                        f'waiting for {len(missing)} candidates that other processes have claimed; each is taken over '
+                        f'{self._storage.claim_hours:g} h after its claim'
+                    )
+                has_waited = True
                 time.sleep(self._poll_seconds)
                 continue
             ticket, proposal = claim
-            candidate = self._evaluate_one([proposal])
-            assert candidate is not None
+            scored = self._evaluate_one([proposal])
+            assert scored is not None
+            [candidate] = self._completed([scored])
             self._storage.finish(ticket, candidate)
             self._note(candidate)
 
@@ -202,9 +212,25 @@ class Searcher:
         """The first of the proposals with its metrics; None if there is none."""
         if not proposals:
             return None
-        candidate = proposals[0].evaluated(self._evaluate(proposals[0].arch))
-        candidate.losses(self.settings.objectives)  # raises if one is missing, on the rank that evaluates
-        return candidate
+        return proposals[0].evaluated(self._evaluate(proposals[0].arch))
+
+    def _completed(self, turn: Sequence[Candidate]) -> list[Candidate]:
+        """With not a number for each objective that was found for others but not here; the same on every rank.
+
+        Raises:
+            ValueError: If no candidate so far has an objective.
+        """
+        objectives = self.settings.objectives
+        known = self._measured.union(*(candidate.numbers for candidate in turn))
+        completed = []
+        for candidate in turn:
+            missing = [o.name for o in objectives if o.name in known and o.name not in candidate.numbers]
+            if missing:
+                self._say(f'candidate {candidate.key} failed: its evaluation gave no {", ".join(missing)}')
+                candidate = candidate.evaluated({**(candidate.metrics or {}), **dict.fromkeys(missing, math.nan)})
+            candidate.losses(objectives)
+            completed.append(candidate)
+        return completed
 
     def _recall(self, stored: Mapping[Key, Candidate]) -> None:
         for key, candidate in stored.items():
@@ -213,6 +239,7 @@ class Searcher:
 
     def _remember(self, candidate: Candidate) -> None:
         self._finished[candidate.key] = candidate
+        self._measured.update(candidate.numbers)
         objectives = self.settings.objectives
         if not candidate.has_failed(objectives) and (
             self._best is None or candidate.losses(objectives) < self._best.losses(objectives)

@@ -5,9 +5,8 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,12 +19,14 @@ from mmhybrid.search.candidate import Candidate, Key
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.optuna_tools import distributions, quiet
 from mmhybrid.search.stages import SearchSettings
-from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space import Arch
 
 FILE_NAME = 'search.journal'
 SETTINGS = 'settings'
+ORIGIN = 'origin'
 CANDIDATE = 'candidate'
 CLAIM = 'claim'
+CLAIMED_AT = 'claimed_at'
 CHECKSUM = 'checksum'
 RETRIES = 3
 LINE_START = b'{"op_code":'
@@ -48,6 +49,8 @@ class StudyStorage:
         shared: Whether other processes search in the same study at the same time; joining one needs no ``resume``.
         study_name: Which of the studies at ``location``.
         claim_hours: In a shared search, after how long an unfinished candidate may be taken over.
+        origin: What scores depend on beside the settings, such as the weights and the data; a study with another is
+            refused, unless one of the two has none.
     """
 
     def __init__(
@@ -58,13 +61,15 @@ class StudyStorage:
         shared: bool = False,
         study_name: str = 'search',
         claim_hours: float = 1.0,
+        origin: Mapping[str, str] | None = None,
     ) -> None:
         self.location = str(location)
         self.shared = shared
+        self.claim_hours = claim_hours
         self._settings = settings
         self._resume = resume
         self._study_name = study_name
-        self._claim_age = timedelta(hours=claim_hours)
+        self._origin = None if origin is None else dict(origin)
         self._distributions = distributions(settings.space)
         self._journal: _Journal | None = None
         self._storage: BaseStorage | None = None
@@ -74,7 +79,9 @@ class StudyStorage:
         """Open it, and write the settings of a new search.
 
         Raises:
-            StorageError: If it is damaged, in use, holds other settings, or exists and ``resume`` is not set.
+            StorageError: If it is damaged, in use, holds other settings or scores of another origin, or exists and
+                ``resume`` is not set. One without trials, of a search that ended before its first candidate, is
+                replaced instead if nobody shares it.
         """
         try:
             self._open()
@@ -97,23 +104,40 @@ class StudyStorage:
             self._journal = _Journal(Path(self.location), self.shared)
             self._storage = _understood(self.location, self._journal.storage)
         config = self._settings.to_config()
-        exists, stored = _stored_settings(self._storage, self.location, self._study_name)
-        if stored is not None and not (self._resume or self.shared):
-            raise StorageError(
-                f'{self.location} holds a search already: resume it, or choose another work directory or storage'
-            )
-        if stored is not None and (difference := first_difference(stored, config)):
-            raise StorageError(f'{self.location} holds a search with other settings: {difference}')
+        study_id, stored = _find_study(self._storage, self.location, self._study_name)
+        if study_id is not None and SETTINGS in stored and not self._goes_on(study_id, stored, config):
+            self._storage.delete_study(study_id)
+            study_id, stored = None, {}
         with quiet():
-            if not exists:
+            if study_id is None:
                 directions = [objective.direction for objective in self._settings.objectives]
                 # another process of a shared search may have been faster
                 optuna.create_study(
                     storage=self._storage, study_name=self._study_name, directions=directions, load_if_exists=True
                 )
             self._study = optuna.load_study(storage=self._storage, study_name=self._study_name)
-        if stored is None:
+        if SETTINGS not in stored:
+            if self._origin is not None:
+                self._study.set_user_attr(ORIGIN, self._origin)
+            # last: a study with settings lacks nothing
             self._study.set_user_attr(SETTINGS, config)
+
+    def _goes_on(self, study_id: int, stored: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+        """Whether the stored search is this one; False if it is another that has no trials yet."""
+        assert self._storage is not None
+        problem = ''
+        if difference := first_difference(stored[SETTINGS], config):
+            problem = f'a search with other settings: {difference}'
+        elif self._origin is not None and ORIGIN in stored:
+            difference = first_difference(stored[ORIGIN], self._origin)
+            problem = f'scores of another origin: {difference}' if difference else ''
+        if not self.shared and not _understood(self.location, self._storage.get_n_trials, study_id):
+            return not problem
+        if not (self._resume or self.shared):
+            problem = 'a search already: resume it, or choose another work directory or storage'
+        if problem:
+            raise StorageError(f'{self.location} holds {problem}')
+        return True
 
     def _connect(self) -> BaseStorage:
         # Processes that begin together in an empty database trip over each other's new tables; later they are there.
@@ -131,16 +155,16 @@ class StudyStorage:
             StorageError: If one is not as it was written.
         """
         assert self._study is not None
-        return _load(self._study, self.location, self._settings.space)
+        return _load(self._study, self.location, self._settings)
 
     def commit(self, candidate: Candidate) -> None:
         """Write a finished candidate at once; it survives the end of the process from here on."""
         assert self._study is not None
-        failed = candidate.has_failed(self._settings.objectives)
+        state, values = _outcome(candidate, self._settings)
         self._study.add_trial(
             optuna.create_trial(
-                state=TrialState.FAIL if failed else TrialState.COMPLETE,
-                values=None if failed else self._values(candidate),
+                state=state,
+                values=values,
                 user_attrs={CANDIDATE: _record(candidate)},
                 **self._genes(candidate),
             )
@@ -160,7 +184,10 @@ class StudyStorage:
             if proposal.key in taken:
                 continue
             template = optuna.create_trial(
-                state=TrialState.RUNNING, user_attrs={CLAIM: list(proposal.key)}, **self._genes(proposal)
+                state=TrialState.RUNNING,
+                # Optuna's own time of a trial is local and does not say where
+                user_attrs={CLAIM: list(proposal.key), CLAIMED_AT: time.time()},
+                **self._genes(proposal),
             )
             ticket = self._storage.create_new_trial(self._study_id, template_trial=template)
             # Others may have claimed it since; the storage has put one of them first.
@@ -174,18 +201,17 @@ class StudyStorage:
     def finish(self, ticket: int, candidate: Candidate) -> None:
         """Write the candidate that was claimed."""
         assert self._storage is not None
-        failed = candidate.has_failed(self._settings.objectives)
+        # the record alone counts as finished: this process may be killed between the two
         self._storage.set_trial_user_attr(ticket, CANDIDATE, _record(candidate))
-        state = TrialState.FAIL if failed else TrialState.COMPLETE
-        self._storage.set_trial_state_values(ticket, state, None if failed else self._values(candidate))
+        self._storage.set_trial_state_values(ticket, *_outcome(candidate, self._settings))
 
     def _claims(self) -> dict[Key, int]:
         """For each candidate that is finished or in work, the number of the first trial that claims it."""
         assert self._study is not None
-        oldest = datetime.now() - self._claim_age
+        oldest = time.time() - 3600 * self.claim_hours
         claims: dict[Key, int] = {}
         for trial in self._study.get_trials(deepcopy=False):
-            is_alive = trial.datetime_start is not None and trial.datetime_start > oldest
+            is_alive = trial.user_attrs.get(CLAIMED_AT, 0.0) > oldest
             if CLAIM in trial.user_attrs and (
                 CANDIDATE in trial.user_attrs or (not trial.state.is_finished() and is_alive)
             ):
@@ -205,9 +231,6 @@ class StudyStorage:
             'params': dict(candidate.arch),
             'distributions': {name: self._distributions[name] for name in candidate.arch},
         }
-
-    def _values(self, candidate: Candidate) -> list[float]:
-        return [candidate.numbers[objective.name] for objective in self._settings.objectives]
 
 
 def read_study(
@@ -235,13 +258,13 @@ def read_study(
             raise StorageError(f'{location}: no such file')
         _check_lines(Path(location))
         storage = _understood(location, JournalStorage, JournalFileBackend(location))
-    _, config = _stored_settings(storage, location, study_name)
-    if config is None:
+    _, stored = _find_study(storage, location, study_name)
+    if SETTINGS not in stored:
         raise StorageError(f'{location} holds no search')
-    settings = build(config)
+    settings = build(stored[SETTINGS])
     study = _understood(location, optuna.load_study, storage=storage, study_name=study_name)
     places = {stage.name: place for place, stage in enumerate(settings.stages)}
-    candidates = _load(study, location, settings.space).values()
+    candidates = _load(study, location, settings).values()
     return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
 
 
@@ -252,35 +275,43 @@ def _check_database_file(url: str) -> None:
         raise StorageError(f'{url}: no such file')
 
 
-def _stored_settings(storage: BaseStorage, location: str, study_name: str) -> tuple[bool, dict[str, Any] | None]:
-    """Whether there is the study, and its settings; None if its first process ended before it wrote them."""
+def _find_study(storage: BaseStorage, location: str, study_name: str) -> tuple[int | None, dict[str, Any]]:
+    """The study's id, None if there is none, and its attributes; no settings if its process ended before that."""
     for study in _understood(location, storage.get_all_studies):
         if study.study_name == study_name:
-            settings: dict[str, Any] | None = study.user_attrs.get(SETTINGS)
-            if settings is None and storage.get_n_trials(study._study_id):
+            if SETTINGS not in study.user_attrs and storage.get_n_trials(study._study_id):
                 raise StorageError(f'{location}: study {study_name!r} is not one of this program')
-            return True, settings
-    return False, None
+            return study._study_id, study.user_attrs
+    return None, {}
 
 
-def _load(study: optuna.Study, location: str, space: SearchSpace) -> dict[Key, Candidate]:
-    finished = (TrialState.COMPLETE, TrialState.FAIL)
+def _load(study: optuna.Study, location: str, settings: SearchSettings) -> dict[Key, Candidate]:
+    """What has a record; the state of its trial may never have followed."""
     candidates: dict[Key, Candidate] = {}
-    for trial in _understood(location, study.get_trials, deepcopy=False, states=finished):
+    for trial in _understood(location, study.get_trials, deepcopy=False):
         if CANDIDATE in trial.user_attrs:
-            candidate = _read(trial, location, space)
+            candidate = _read(trial, location, settings)
             candidates.setdefault(candidate.key, candidate)
     return candidates
 
 
-def _read(trial: FrozenTrial, location: str, space: SearchSpace) -> Candidate:
+def _outcome(candidate: Candidate, settings: SearchSettings) -> tuple[TrialState, list[float] | None]:
+    """State and values of the trial of an evaluated candidate."""
+    if candidate.has_failed(settings.objectives):
+        return TrialState.FAIL, None
+    return TrialState.COMPLETE, [candidate.numbers[objective.name] for objective in settings.objectives]
+
+
+def _read(trial: FrozenTrial, location: str, settings: SearchSettings) -> Candidate:
     record = trial.user_attrs[CANDIDATE]
     try:
         # as written: a space built anew may say 2.0 where the search said 2, which is equal but not the same text
         fields = {name: value for name, value in record.items() if name != CHECKSUM}
         written = Candidate(arch=Arch(trial.params), **fields)
-        candidate = replace(written, arch=space.canonical(trial.params))
+        candidate = replace(written, arch=settings.space.canonical(trial.params))
         is_sound = record[CHECKSUM] == _record(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
+        if trial.state.is_finished():
+            is_sound = is_sound and (trial.state, trial.values) == _outcome(written, settings)
     except (TypeError, ValueError, AttributeError, KeyError):
         is_sound = False
     if not is_sound:

@@ -62,7 +62,9 @@ def test_network_is_the_sum_of_its_parts():
 
 def test_calibration_and_file(tmp_path):
     threads = torch.get_num_threads()
+    state = torch.get_rng_state()
     rates = calibrate(Device.here('cpu', 'eager', 'float32', 1, threads))
+    assert torch.equal(torch.get_rng_state(), state)
     model = AnalyticLatency(rates, 2)
     model.save(tmp_path / 'model.json')
     assert AnalyticLatency.load(tmp_path / 'model.json') == model

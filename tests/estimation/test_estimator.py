@@ -8,7 +8,7 @@ from torch import nn
 
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.complexity import count_complexity
-from mmhybrid.estimation.estimator import Cost, Estimator, PartCosts
+from mmhybrid.estimation.estimator import Cost, Estimator, PartCosts, num_classes_of
 from mmhybrid.registry import MODELS
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
@@ -107,10 +107,32 @@ def test_no_part_is_counted_twice(autovit, monkeypatch):
 
 def test_finds_the_supernet_of_a_model():
     supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
-    model = {'type': 'X', 'inner': [{'backbone': supernet, 'head': {'num_classes': 7}}]}
+    model = {'type': 'mmhybrid.OneShot', 'architecture': {'backbone': supernet, 'head': {'num_classes': 7}}}
     costs = PartCosts.of_model(model, 192)
     assert (costs.num_classes, costs.input_size) == (7, 192)
     assert costs.space.to_config() == GLiTSpace().to_config()
+
+
+@pytest.mark.parametrize(
+    ('model', 'expected'),
+    [
+        ({'architecture': {'head': {'type': 'LinearClsHead', 'num_classes': 7}}}, 7),
+        ({'architecture': {'head': None}}, None),
+        ({'architecture': {'decode_head': {'type': 'UPerHead', 'num_classes': 19}}}, None),
+        ({'architecture': {'bbox_head': {'type': 'RetinaHead', 'num_classes': 80}}}, None),
+        ({'architecture': {'head': {'num_classes': 7}}, 'teacher': {'num_classes': 1000}}, 7),
+        ({'type': 'ImageClassifier'}, None),
+    ],
+)
+def test_only_classifiers_have_classes(model, expected):
+    assert num_classes_of(model) == expected
+
+
+def test_segmentor_has_no_classifier():
+    supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
+    heads = {'decode_head': {'type': 'UPerHead', 'num_classes': 19}, 'auxiliary_head': {'num_classes': 19}}
+    model = {'type': 'mmhybrid.OneShot', 'architecture': {'type': 'EncoderDecoder', 'backbone': supernet, **heads}}
+    assert PartCosts.of_model(model, 192).num_classes is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import warnings
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCosts
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
-from mmhybrid.space import AutoViTSpace, GLiTSpace
+from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
 BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 64}
 SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
@@ -93,6 +94,16 @@ def set_in_first_entry(name, value):
         (lambda raw: raw['device'].update(backend='magic'), 'device.backend'),
         (lambda raw: raw['device'].update(clock='thread', threads=2), 'device.clock'),
         (lambda raw: raw['measurements'][0].update(ms=-3.0), 'measurements'),
+        (lambda raw: raw.update(measurements=[]), r'measurements: got \[\], allowed'),
+        (lambda raw: raw.update(resolutions=[]), r'resolutions: got \[\], allowed'),
+        (lambda raw: raw.update(resolutions=None), 'resolutions: got None'),
+        (lambda raw: raw['device'].update(name=7), 'device.name: got 7'),
+        (lambda raw: raw['device'].update(versions=['torch']), r"device.versions: got \['torch'\]"),
+        (lambda raw: raw['device']['versions'].update(torch=2), 'device.versions: got .*2'),
+        (lambda raw: raw['space'].update(type=None), "space: got {'type': None"),
+        (lambda raw: raw['backbone'].update(type=None), "backbone: got {'type': None"),
+        (lambda raw: raw['space'].update(colour='red'), 'space: .*surplus colour.*embed_dims'),
+        (lambda raw: raw['space'].update(num_blocks=0), 'space: num_blocks: got 0'),
     ],
 )
 def test_wrong_files(table, tmp_path, change, word):
@@ -117,7 +128,14 @@ def test_truncated_and_missing_files(table, tmp_path):
         LatencyTable.load(tmp_path / 'none.json')
 
 
-def test_table_of_another_space(table):
+def with_parts_of(table, costs, archs):
+    keys = {part.key for arch in archs for part in costs.list_parts(arch)}
+    return replace(table, entries=dict.fromkeys(keys, Entry(2.0, 0.5, 10)))
+
+
+def test_table_of_another_space(costs, table):
+    rng = random.Random(1)
+    table = with_parts_of(table, costs, [SPACE.sample(rng) for _ in range(400)])
     table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
     table.check_fits(SPACE.restrict({'blocks.*.mlp_ratio': [2, 6]}), BACKBONE, input_size=64, num_classes=None)
     with pytest.raises(ValueError, match='measured for GLiTSpace, not for AutoViTSpace'):
@@ -129,6 +147,30 @@ def test_table_of_another_space(table):
         table.check_fits(SPACE, BACKBONE, input_size=32, num_classes=None)
     with pytest.raises(ValueError, match='backbone'):
         table.check_fits(SPACE, {'type': 'mmhybrid.GLiT'}, input_size=64, num_classes=None)
+
+
+def test_missing_part_is_told_before_the_search(costs, table):
+    """The smallest and the largest network do not have it."""
+    rng = random.Random(1)
+    table = with_parts_of(table, costs, [SPACE.sample(rng) for _ in range(400)])
+    missing = 'ffn d=48 ratio=4.0 length=17'
+    table = replace(table, entries={key: entry for key, entry in table.entries.items() if key != missing})
+    assert missing not in {p.key for arch in (SPACE.smallest(), SPACE.largest()) for p in costs.list_parts(arch)}
+    with pytest.raises(ValueError, match=f'lacks the part "{missing}"'):
+        table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
+    table.with_fallback(AnalyticLatency(NOMINAL)).check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
+
+
+def test_saved_tuples_still_fit(table, tmp_path):
+    space = GLNetSpace(widths=((32,), (32,), (64,), (64,)), depths=((1,), (1,), (1, 2), (1,)))
+    backbone = {'type': 'mmhybrid.GLNet', 'out_indices': (0, 1, 2, 3)}
+    costs, rng = PartCosts(space, backbone, 64, None), random.Random(1)
+    table = with_parts_of(table, costs, [space.sample(rng) for _ in range(400)])
+    replace(table, space=space.to_config(), backbone=backbone).save(tmp_path / 'table.json')
+    loaded = LatencyTable.load(tmp_path / 'table.json')
+    loaded.check_fits(space, backbone, input_size=64, num_classes=None)
+    with pytest.raises(ValueError, match='backbone'):
+        loaded.check_fits(space, {**backbone, 'out_indices': (1, 2, 3)}, input_size=64, num_classes=None)
 
 
 def test_device_mismatch_warns(table):

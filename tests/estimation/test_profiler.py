@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mmhybrid.estimation import profiler
 from mmhybrid.estimation.backends import BACKENDS, Backend
@@ -161,6 +162,45 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     groups = [len(group) for group in profiler.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
     assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]))  # a warm-up each, then the rounds that were left
     assert not (tmp_path / 'table.json.partial').exists()
+
+
+@pytest.mark.parametrize(
+    ('timed', 'word'),
+    [
+        (None, 'timed: got None'),
+        ([[], [], []], 'timed: got .3 groups'),
+        ([5], r'timed\[0\]: got 5'),
+        ([[[1.0, 1.0]] * 4], r'timed\[0\]: got .4 rounds'),
+        ([[[1.0]]], r'timed\[0\]\[0\]: got \[1.0\], allowed: a list of 2'),
+        ([[[1.0, 'x']]], r"timed\[0\]\[0\]: got 'x'"),
+        ([[[1.0, 0]]], r'timed\[0\]\[0\]: got 0'),
+    ],
+)
+def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
+    monkeypatch.setattr(profiler, 'GROUP_PARAMS', 10**9)
+    plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
+    partial.write_text(json.dumps({'setting': profiler._setting(tiny, sleeping, plan), 'timed': timed}))
+    with pytest.raises(ValueError, match=word) as error:
+        profile(tiny, sleeping, plan, tmp_path / 'table.json')
+    assert str(partial) in str(error.value)
+
+
+def test_nothing_is_measured_for_a_missing_folder(tiny, sleeping, tmp_path):
+    for out, word in ((tmp_path / 'none' / 'table.json', 'does not exist'), (tmp_path, 'a folder')):
+        with pytest.raises(ValueError, match=word):
+            profile(tiny, sleeping, Plan(networks=2, repeats=1), out)
+    assert Sleeper.built == 0
+
+
+def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
+    archs, state = [TINY.smallest(), TINY.largest()], torch.get_rng_state()
+    seen = []
+    monkeypatch.setattr(profiler, 'build_network', lambda costs, arch: None)
+    monkeypatch.setattr(Sleeper, 'build', lambda self, network, images: seen.append(images) or self.run)
+    for _ in range(2):
+        profiler.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=1, warmup=0))
+    assert torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_speed_of_the_machine_drops_out():

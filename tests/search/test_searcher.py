@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,18 @@ def test_a_typo_in_a_config_is_named():
         build_settings({**config, 'stages': [{'name': 'a', 'buget': 3}]})
 
 
+def test_an_unknown_sampler_is_named_with_those_there_are():
+    config = settings(GLIT).to_config()
+    with pytest.raises(ValueError, match=r"sampler\.type: got 'Foo'.*BlockEvolution.*Evolution.*RandomSampler"):
+        build_settings({**config, 'stages': [{'name': 'a', 'sampler': {'type': 'Foo'}}]})
+
+
+@pytest.mark.parametrize('key', ['stages', 'objectives', 'constraints'])
+def test_a_key_that_nothing_takes_is_named(key):
+    with pytest.raises(ValueError, match='surplus nmae'):
+        build_settings({**settings(GLIT).to_config(), key: [{'name': 'a', 'nmae': 1}]})
+
+
 # Ranks
 
 
@@ -394,10 +407,154 @@ def test_a_claim_of_the_dead_is_taken_over(tmp_path):
     assert len(result.evaluated) == 6
 
 
+class Killed(Exception):
+    pass
+
+
+def killed(*args):
+    raise Killed
+
+
+def test_a_candidate_whose_process_died_before_its_state_counts(tmp_path, monkeypatch):
+    plan = settings(AUTOVIT, [Stage(budget=6, population=6)])
+    proposals, _ = propose(plan, plan.stages[0], 0, 6, [], estimate)
+    dead = StudyStorage(tmp_path / 'search.journal', plan, shared=True)
+    dead.open()
+    ticket, proposal = dead.claim(proposals)
+    monkeypatch.setattr(dead._storage, 'set_trial_state_values', killed)
+    with pytest.raises(Killed):
+        dead.finish(ticket, proposal.evaluated({'top1': 5.0}))
+    dead.close()
+    scores = Smooth(AUTOVIT)
+    result = search(tmp_path, plan, scores, shared=True)
+    assert result.best == proposal.evaluated({'top1': 5.0})
+    assert len(scores.calls) == 5
+    assert search(tmp_path, plan, killed, resume=True).history == result.history
+
+
+class Messages:
+    def __init__(self):
+        self.texts = []
+
+    def on_candidate(self, candidate, progress):
+        pass
+
+    def on_message(self, text):
+        self.texts.append(text)
+
+
+def test_waiting_for_others_is_said_once(tmp_path):
+    plan = settings(AUTOVIT, [Stage(budget=6, population=6)])
+    proposals, _ = propose(plan, plan.stages[0], 0, 6, [], estimate)
+    other = StudyStorage(tmp_path / 'j', plan, shared=True)
+    other.open()
+    claims = [other.claim(proposals) for _ in range(2)]
+
+    def finish(seconds):
+        time.sleep(seconds)
+        for ticket, proposal in claims:
+            other.finish(ticket, proposal.evaluated(Smooth(AUTOVIT)(proposal.arch)))
+
+    thread = threading.Thread(target=finish, args=(0.5,))
+    thread.start()
+    watcher, storage = Messages(), StudyStorage(tmp_path / 'j', plan, shared=True, claim_hours=0.5)
+    Searcher(plan, estimate, Smooth(AUTOVIT), storage, watcher=watcher, poll_seconds=0.01).run()
+    thread.join()
+    other.close()
+    [text] = watcher.texts
+    assert text.startswith('waiting for 2 candidates')
+    assert '0.5 h' in text
+
+
+def test_claims_hold_across_time_zones(tmp_path, monkeypatch):
+    plan = settings(AUTOVIT, [Stage(budget=2, population=2)])
+    proposals, _ = propose(plan, plan.stages[0], 0, 2, [], estimate)
+    storages = [StudyStorage(tmp_path / 'j', plan, shared=True) for _ in range(2)]
+    hours = []
+    try:
+        for zone, storage, proposal in zip(('UTC+11', 'UTC-11'), storages, proposals, strict=True):
+            monkeypatch.setenv('TZ', zone)
+            time.tzset()
+            hours.append(datetime.now().hour)
+            storage.open()
+            assert storage.claim(proposals)[1] == proposal
+        assert storages[0].claim(proposals) is None
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        for storage in storages:
+            storage.close()
+    assert hours[0] != hours[1]
+
+
 def test_shared_storage_and_ranks_exclude_each_other(tmp_path):
     plan = settings(AUTOVIT)
     with pytest.raises(ValueError, match='shared'):
         Searcher(plan, estimate, Smooth(AUTOVIT), StudyStorage(tmp_path / 'j', plan, shared=True), Team(0, 2))
+
+
+# Evaluations without the objective
+
+
+def without_top1_at(*places):
+    """Scores that lack the objective for the networks of the first generation at these places."""
+    plan = settings(AUTOVIT, [Stage(budget=12, population=6)])
+    proposals, _ = propose(plan, plan.stages[0], 0, 6, [], estimate)
+    lacking = [proposals[place].arch for place in places]
+
+    def evaluate(arch, rank=0):
+        return {'loss': 1.0} | ({} if arch in lacking else Smooth(AUTOVIT)(arch))
+
+    return plan, evaluate
+
+
+def test_a_candidate_without_the_objective_fails_alone(tmp_path):
+    plan, evaluate = without_top1_at(1, 4)
+    watcher = Messages()
+    result = search(tmp_path / 'one', plan, evaluate, watcher=watcher)
+    assert [place for place, c in enumerate(result.history) if math.isnan(c.metrics['top1'])] == [1, 4]
+    assert len(result.top()) == 10
+    assert [text.split(' failed')[0] for text in watcher.texts] == [f"candidate ('search', 0, {i})" for i in (1, 4)]
+    assert 'top1' in watcher.texts[0]
+    both = in_ranks(plan, tmp_path / 'two', evaluate)
+    assert repr(both[0]) == repr(both[1]) == repr(result.history)
+    resumed = search(tmp_path / 'two', plan, killed, resume=True)
+    assert repr(resumed.history) == repr(result.history)
+
+
+def test_the_objective_of_stored_candidates_is_known_on_resuming(tmp_path):
+    plan, evaluate = without_top1_at(1, 4)
+
+    def stop(arch):
+        found = evaluate(arch)
+        return found if 'top1' in found else killed()
+
+    with pytest.raises(Killed):
+        search(tmp_path / 'part', plan, stop)
+    resumed = search(tmp_path / 'part', plan, evaluate, resume=True)
+    assert repr(resumed.history) == repr(search(tmp_path / 'whole', plan, evaluate).history)
+
+
+def test_the_first_evaluation_must_have_the_objective(tmp_path):
+    plan, evaluate = without_top1_at(0)
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"'top1'.*loss.*macs_m"):
+            search(tmp_path, plan, evaluate, resume=resume)
+
+
+@pytest.mark.parametrize('lacking', [0, 1])
+def test_in_the_first_turn_of_two_ranks_one_with_the_objective_is_enough(tmp_path, lacking):
+    plan, evaluate = without_top1_at(lacking)
+    both = in_ranks(plan, tmp_path, evaluate)
+    assert repr(both[0]) == repr(both[1])
+    assert [place for place, c in enumerate(both[0]) if math.isnan(c.metrics['top1'])] == [lacking]
+
+
+def test_a_first_turn_of_two_ranks_without_the_objective_is_an_error_on_both(tmp_path):
+    plan, evaluate = without_top1_at(0, 1)
+    first, second = in_ranks(plan, tmp_path, evaluate)
+    assert first == second
+    assert first.startswith("ValueError: objective: got 'top1'")
 
 
 # Around it

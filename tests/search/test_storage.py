@@ -187,7 +187,7 @@ def test_damage_elsewhere_is_an_error_and_left_untouched(tmp_path, finished, dat
     assert (tmp_path / 'search.journal').read_bytes() == damaged
 
 
-@pytest.mark.parametrize('field', [b'"top1":', b'"params_m":', b'"tries":', b'"genes.0.size":'])
+@pytest.mark.parametrize('field', [b'"value":', b'"top1":', b'"params_m":', b'"tries":', b'"genes.0.size":'])
 def test_a_changed_number_is_noticed(tmp_path, finished, field):
     plan, _, journal = finished
     head, tail = journal.rsplit(field, 1)
@@ -279,6 +279,58 @@ def test_other_costs_are_noticed(tmp_path, finished):
 
     with pytest.raises(StorageError, match='changed since'):
         Searcher(plan, dearer, Smooth(plan.space), storage).run()
+
+
+ORIGIN = {'checkpoint': 'a1', 'data': 'val'}
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_another_origin_of_scores_is_named(tmp_path, shared):
+    plan = settings(Toy(4, 4), [Stage(budget=4, population=4)])
+
+    def run(origin):
+        storage = StudyStorage(tmp_path / 'search.journal', plan, resume=True, shared=shared, origin=origin)
+        return Searcher(plan, estimate, Smooth(plan.space), storage).run().history
+
+    found = run(ORIGIN)
+    journal = (tmp_path / 'search.journal').read_bytes()
+    with pytest.raises(StorageError, match='origin: checkpoint was "a1", now "b2"'):
+        run({**ORIGIN, 'checkpoint': 'b2'})
+    with pytest.raises(StorageError, match='origin: size was null, now "224"'):
+        run({**ORIGIN, 'size': '224'})
+    assert (tmp_path / 'search.journal').read_bytes() == journal
+    assert run(dict(reversed(ORIGIN.items()))) == found
+
+
+def test_a_study_without_origin_goes_with_any(tmp_path, finished):
+    plan, result, journal = finished
+    (tmp_path / 'search.journal').write_bytes(journal)
+    storage = StudyStorage(tmp_path / 'search.journal', plan, resume=True, origin=ORIGIN)
+    assert Searcher(plan, estimate, Smooth(plan.space), storage).run().history == result.history
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_search_without_candidates_blocks_no_other(tmp_path, resume):
+    impossible = settings(Toy(4, 4), constraints=[Constraint('params_m', max=-1)])
+    corrected = settings(
+        Toy(4, 4), constraints=[Constraint('params_m', max=9)], objectives=[TOP1, Objective('params_m', 'minimize')]
+    )
+    for _ in range(2):
+        with pytest.raises(SearchError, match='params_m <= -1'):
+            search(tmp_path, impossible, resume=resume)
+    found = search(tmp_path, corrected, resume=resume).history
+    assert len(found) == 40
+    with pytest.raises(StorageError, match='other settings'):
+        search(tmp_path, impossible, resume=True)
+    assert search(tmp_path, corrected, resume=True).history == found
+
+
+def test_others_do_not_replace_the_settings_of_a_shared_search(tmp_path):
+    first = StudyStorage(tmp_path / 'search.journal', settings(Toy()), shared=True)
+    first.open()
+    with pytest.raises(StorageError, match='seed was 0, now 1'):
+        StudyStorage(tmp_path / 'search.journal', settings(Toy(), seed=1), shared=True).open()
+    first.close()
 
 
 def test_two_searches_do_not_share_a_file_by_accident(tmp_path):

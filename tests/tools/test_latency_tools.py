@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmhybrid.estimation.analytic import AnalyticLatency
+from mmhybrid.estimation.latency import load_latency
+
 TOOLS = Path(__file__).parents[2] / 'tools'
 CONFIG = """
 model = dict(
@@ -52,6 +55,13 @@ def test_table_and_report(config, tmp_path, capsys):
     assert torch.get_num_threads() == threads
 
 
+def test_analytic_model(config, tmp_path):
+    path = tmp_path / 'analytic.json'
+    load('profile_latency')([config, '--analytic', '--out', str(path), '--batch', '2'])
+    assert load_latency(path) == AnalyticLatency.load(path)
+    assert AnalyticLatency.load(path).batch == 2
+
+
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'word'),
     [
@@ -61,7 +71,10 @@ def test_table_and_report(config, tmp_path, capsys):
         ('profile_latency', ['CONFIG', '--out', 't.json', '--threads', '0'], 'threads'),
         ('profile_latency', ['CONFIG', '--out', 't.json', '--threads', '2', '--clock', 'thread'], 'clock'),
         ('profile_latency', ['missing.py', '--out', 't.json'], 'missing.py'),
+        ('profile_latency', ['CONFIG', '--analytic', '--out', 'none/model.json'], 'none/model.json: its folder'),
         ('latency_report', ['missing.json'], 'missing.json'),
+        ('latency_report', ['missing.json', '--json', 'none/report.json'], 'none/report.json: its folder'),
+        ('latency_report', ['missing.json', '--png', 'none/report.png'], 'none/report.png: its folder'),
     ],
 )
 def test_mistakes_end_in_one_sentence(config, tmp_path, monkeypatch, capsys, tool, arguments, word):

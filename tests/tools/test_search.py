@@ -5,10 +5,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from search_demo import BUDGET, ROOT, make_search
 
+from mmhybrid.engine.search_loop import check_disjoint
 from mmhybrid.space import Arch
 
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -59,6 +63,12 @@ def test_mistakes_end_with_one_sentence(demo: dict[str, str], tmp_path: Path, ca
     assert 'a search needs search_cfg' in fails(config=str(ROOT / 'configs/demo/autovit_supernet.py'))
     overlap = fails('--cfg-options', 'val_dataloader.dataset.ann_file=', 'val_dataloader.dataset.data_prefix=val')
     assert 'val_dataloader: 4 of its images are in the test set too' in overlap
+    calibration = 'search_cfg.calibration.dataset.'
+    overlap = fails('--cfg-options', f'{calibration}ann_file=', f'{calibration}data_prefix=val')
+    assert 'calibration.dataset: 4 of its images are in the test set too' in overlap
+    assert 'calibration: surplus images' in fails('--cfg-options', 'search_cfg.calibration.images=3')
+    (tmp_path / 'folder').mkdir()
+    assert 'folder' in fails('--storage', str(tmp_path / 'folder'))
     assert 'none.json does not exist' in fails('--cfg-options', f'search_cfg.latency_table={tmp_path / "none.json"}')
 
 
@@ -84,3 +94,57 @@ def test_a_damaged_storage_is_left_untouched(
         run(demo, tmp_path, '--resume')
     assert '\n' not in str(ended.value)
     assert journal.read_bytes() == damaged
+
+
+def test_the_storage_may_be_named_in_the_config(demo: dict[str, str], tmp_path: Path) -> None:
+    run(demo, tmp_path, '--cfg-options', f'search_cfg.storage={tmp_path / "mine.journal"}')
+    assert (tmp_path / 'mine.journal').exists()
+    assert not (tmp_path / 'search.journal').exists()
+
+
+def test_another_supernet_does_not_go_on_with_a_search(demo: dict[str, str], tmp_path: Path) -> None:
+    run(demo, tmp_path)
+    other = torch.load(demo['checkpoint'], weights_only=True)
+    next(iter(other['state_dict'].values())).mul_(2)
+    torch.save(other, tmp_path / 'other.pth')
+    with pytest.raises(SystemExit, match='weights'):
+        run({**demo, 'checkpoint': str(tmp_path / 'other.pth')}, tmp_path, '--resume')
+
+
+def test_what_fails_in_an_evaluation_keeps_its_traceback(
+    demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmpretrain.evaluation import Accuracy
+
+    def fail(self: Accuracy, results: list) -> dict:
+        raise ValueError('array too small')
+
+    monkeypatch.setattr(Accuracy, 'compute_metrics', fail)
+    with pytest.raises(RuntimeError, match=r'the evaluation of .*"stem.width".* failed: array too small'):
+        run(demo, tmp_path)
+
+
+def test_numbers_of_numpy_are_scores(demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmpretrain.evaluation import Accuracy
+
+    monkeypatch.setattr(Accuracy, 'compute_metrics', lambda self, results: {'mIoU': np.float32(0.25), 'text': 'a'})
+    rows = run(demo, tmp_path, '--cfg-options', 'search_cfg.objectives.0.name=accuracy/mIoU')
+    assert all(float(row[rows[0].index('accuracy/mIoU')]) == 0.25 for row in rows[1:])
+
+
+def test_images_in_memory_are_told_apart_by_their_pixels() -> None:
+    class Images:
+        def __init__(self, values: list[int]) -> None:
+            self.values = values
+
+        def __len__(self) -> int:
+            return len(self.values)
+
+        def get_data_info(self, index: int) -> dict:
+            return {'img': np.full((2, 2, 3), self.values[index], np.uint8), 'gt_label': 0}
+
+    DATASETS.register_module(name='ImagesOfATest', module=lambda: Images([1, 2, 3]), force=True)
+    test = {'dataset': {'type': 'ImagesOfATest'}}
+    check_disjoint({'val_dataloader': Images([4, 5])}, test)
+    with pytest.raises(ValueError, match='val_dataloader: 1 of its images'):
+        check_disjoint({'val_dataloader': Images([3, 4])}, test)

@@ -266,7 +266,8 @@ class GLNet(HybridBackbone):
         Linear layers: truncated normal (0.02); attention's projections of its input: Xavier; convolutions: torch's own.
         """
         if self.init_cfg is None:
-            self.apply(_init_weights)
+            for name, module in self.named_modules():
+                _init_weights(name, module)
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
@@ -317,14 +318,16 @@ def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dic
     return nn.Sequential(nn.Conv2d(in_width, width, 3, stride=2, padding=1), build_norm(norm_cfg, width))
 
 
-def _init_weights(module: nn.Module) -> None:
-    """Of one module, its children's being done."""
-    if isinstance(module, nn.Linear):
+def _init_weights(name: str, module: nn.Module) -> None:
+    """Of one layer; by its name, since a supernet holds an attention's layers without the attention."""
+    if not isinstance(module, nn.Linear):
+        return
+    if name.endswith('qkv'):
+        nn.init.xavier_uniform_(module.weight)
+    else:
         trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, SelfAttention):
-        nn.init.xavier_uniform_(module.qkv.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 _HYBRID_STAGE_3 = ['glmix', 'mhsa'] * 9

@@ -1,0 +1,65 @@
+"""A search's latency model is whatever its files hold."""
+
+from dataclasses import replace
+
+import pytest
+
+from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.latency import build_latency, load_latency
+from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
+from mmhybrid.space import GLiTSpace
+
+SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
+SETTING = {'space': SPACE, 'backbone': {'type': 'mmhybrid.GLiT', 'img_size': 64}, 'input_size': 64, 'num_classes': 5}
+
+
+@pytest.fixture
+def table():
+    """Of the largest network's parts alone."""
+    keys = {part.key for part in PartCosts(**SETTING).list_parts(SPACE.largest())}
+    measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
+    device = Device.here('cpu', 'eager', 'float32', 1, 1)
+    entries = dict.fromkeys(keys, Entry(2.0, 0.5, 10))
+    return LatencyTable(SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, entries, (measured,))
+
+
+@pytest.fixture
+def files(table, tmp_path):
+    table.save(tmp_path / 'table.json')
+    AnalyticLatency(NOMINAL).save(tmp_path / 'analytic.json')
+    return tmp_path / 'table.json', tmp_path / 'analytic.json'
+
+
+def test_the_content_decides(files, table):
+    assert load_latency(files[0]) == table
+    assert load_latency(files[1]) == AnalyticLatency(NOMINAL)
+
+
+def test_table_with_fallback(files):
+    with pytest.raises(ValueError, match='lacks the part'):
+        build_latency(files[0], None, **SETTING)
+    filled = build_latency(*files, **SETTING)
+    estimate = Estimator(**SETTING, latency=filled)
+    assert estimate(SPACE.largest()).latency_ms == pytest.approx(7 * 2.0)
+    assert not filled.filled
+    estimate(SPACE.smallest())
+    assert filled.filled
+
+
+def test_analytic_model_alone(files):
+    model = build_latency(files[1], None, **SETTING)
+    assert Estimator(**SETTING, latency=model)(SPACE.smallest()).latency_ms > 0
+
+
+def test_files_that_do_not_go_together(files, table):
+    with pytest.raises(ValueError, match=r'analytic: got .* an analytic model itself'):
+        build_latency(files[1], files[1], **SETTING)
+    with pytest.raises(ValueError, match='rates'):
+        build_latency(files[0], files[0], **SETTING)
+    with pytest.raises(ValueError, match='num_classes 5, not 6'):
+        build_latency(*files, **{**SETTING, 'num_classes': 6})
+    replace(table, device=replace(table.device, batch=4)).save(files[0])
+    with pytest.raises(ValueError, match=r'batch: got 1, allowed: that of .*, 4'):
+        build_latency(*files, **SETTING)
