@@ -18,7 +18,6 @@ from rich.table import Table
 from torch import nn
 
 presets = require('mmhybrid.estimation.presets')  # first: mmhybrid declares operators that torchvision may lack
-timm = require('timm')
 
 REFERENCE = 'swin_tiny_patch4_window7_224'
 TIMM_SIZES = {
@@ -66,7 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 def build(name: str) -> nn.Module:
     """A classifier, weights at random, in eval mode."""
-    return presets.build_classifier(OURS[name]) if name in OURS else timm.create_model(name).eval()
+    return presets.build_classifier(OURS[name]) if name in OURS else require('timm').create_model(name).eval()
 
 
 def make_job(model: nn.Module, images: torch.Tensor) -> Callable[[], object]:
@@ -118,6 +117,7 @@ def make_table(args: Namespace, figures: Figures) -> Table:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     args = parse_args(argv)
+    timm = require('timm')
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     machine = describe_machine(args.device)
