@@ -6,16 +6,9 @@ Published: 72.4 % top-1, 1.4 G FLOPs for a network that is searched anew and was
 Heads and sizes are those of ``glit_tiny_distribution_in1k.py``, the window is the same in all blocks.
 """
 
-_base_ = ['./glit_tiny_distribution_in1k.py']
+_base_ = ['./glit_tiny_window-14_in1k.py']
 
-sizes = dict(kernel_size=49, conv_ratio=1)
-model = dict(
-    backbone=dict(
-        arch=dict(
-            locality='window',
-            blocks=[
-                {**block, **sizes} if 'kernel_size' in block else block for block in _base_.model.backbone.arch.blocks
-            ],
-        ),
-    )
-)
+blocks = [
+    {**block, 'kernel_size': 49} if 'kernel_size' in block else block for block in _base_.model.backbone.arch.blocks
+]
+model = dict(backbone=dict(arch=dict(blocks=blocks)))

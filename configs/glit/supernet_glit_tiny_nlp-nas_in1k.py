@@ -6,28 +6,6 @@ Source: GLiT, sections 4.1 and 4.3, Table 4.
 Published: 73.4 % top-1 and 1.4 G FLOPs for the network found, retrained.
 """
 
-_base_ = [
-    '../_base_/models/glit_cls.py',
-    '../_base_/datasets/imagenet_search_224.py',
-    '../_base_/schedules/imagenet_sgd_100e.py',
-    '../_base_/runtime/cls.py',
-]
+_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
 
-space = dict(type='mmhybrid.GLiTSpace', level='attention')
-classifier = _base_.model
-classifier['train_cfg'] = None  # mixup and cutmix belong to the retraining
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(
-                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'), separate=['blocks']
-            ),
-        }
-    ),
-)
-val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True
+model = dict(architecture=dict(backbone=dict(space=dict(level='attention'))))
