@@ -19,7 +19,7 @@ from mmhybrid.models.backbones.autovit import PRESETS
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective, SearchSettings
 from mmhybrid.search.registered import build_settings
-from mmhybrid.space import AutoViTSpace, SearchSpace
+from mmhybrid.space import AutoViTSpace
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tests/tools'))
@@ -54,13 +54,13 @@ def settings_of(cfg: Config) -> SearchSettings:
     return build_settings({'space': space, **{name: cfg.search_cfg[name] for name in named}})
 
 
-def phone(cfg: Config, space: SearchSpace) -> AnalyticLatency:
+def phone(size: str) -> AnalyticLatency:
     """A device on which the paper's network of this size is as fast as the paper says."""
-    name = str(cfg.model.architecture.backbone.space.table)
+    space = AutoViTSpace(size)
     estimator = Estimator(space, {'type': 'mmhybrid.AutoViT'}, None, 1000, AnalyticLatency(NOMINAL))
-    latency = estimator(space.canonical(genes_of(name))).latency_ms
+    latency = estimator(space.canonical(genes_of(size))).latency_ms
     assert latency is not None
-    faster = latency / BUDGETS[name][2]
+    faster = latency / BUDGETS[size][2]
     return AnalyticLatency(
         replace(
             NOMINAL,
@@ -92,7 +92,7 @@ def test_constraints_can_be_met(path: str) -> None:
     cfg = read(path)
     settings = settings_of(cfg)
     architecture, space = cfg.model.architecture, settings.space
-    latency = phone(cfg, space) if 'latency_table' in cfg.search_cfg else None
+    latency = phone(architecture.backbone.space.table) if 'latency_table' in cfg.search_cfg else None
     estimate = Estimator(
         space, architecture.backbone.backbone, cfg.search_cfg.get('input_size'), architecture.head.num_classes, latency
     )
@@ -203,8 +203,8 @@ def run(path: str, data: str, folder: Path) -> list[dict]:
 def save_table(cfg: Config, folder: Path) -> str:
     """What the phone would have measured."""
     backbone = cfg.model.architecture.backbone
-    space = AutoViTSpace(backbone.space.table)
-    costs, model = PartCosts(space, backbone.backbone, None, 1000), phone(cfg, space)
+    space = SEARCH_SPACES.build(backbone.space)
+    costs, model = PartCosts(space, backbone.backbone, None, 1000), phone(backbone.space.table)
     rng = random.Random(0)
     archs = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(3000))]
     parts = {part.key: part for arch in archs for part in costs.parts(arch)}
