@@ -1,18 +1,19 @@
-"""What the benchmarks share: interleaved timing, the machine's description, and JSON written whole or not at all."""
+"""What the benchmarks share: arguments, interleaved timing, and the machine's description."""
 
 import importlib
-import json
 import os
 import platform
 import statistics
-import tempfile
 import time
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 
 import torch
 from rich.progress import track
+
+from mmhybrid.estimation.devices import device_name
+from mmhybrid.utils.files import check_target
 
 Figures = dict[str, float | int | str]
 
@@ -24,6 +25,26 @@ def require(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         package = (error.name or module).partition('.')[0]
         raise SystemExit(f'{module} needs the package {package}: pip install {package}') from None
+
+
+def positive(text: str) -> int:
+    """An int above zero, from the command line."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(f'got {text}, allowed: an int >= 1')
+    return int(text)
+
+
+def add_json_argument(parser: ArgumentParser) -> None:
+    """``--json FILE``, refused before anything is measured if the file cannot be written."""
+
+    def target(text: str) -> str:
+        try:
+            check_target(text)
+        except ValueError as error:
+            raise ArgumentTypeError(f'{error}') from error
+        return text
+
+    parser.add_argument('--json', type=target, metavar='FILE', help='where to write the figures')
 
 
 def time_interleaved(
@@ -64,7 +85,7 @@ def synchronizer(device: str) -> Callable[[], object]:
 def describe_machine(device: str) -> Figures:
     """The processor, the device and the versions that a figure belongs to."""
     machine: Figures = {
-        'machine.processor': _processor_name(),
+        'machine.processor': device_name('cpu'),
         'machine.cores': os.cpu_count() or 0,
         'machine.system': platform.platform(),
         'machine.python': platform.python_version(),
@@ -77,19 +98,3 @@ def describe_machine(device: str) -> Figures:
     if device == 'cuda':
         machine['machine.gpu'] = torch.cuda.get_device_name()
     return machine
-
-
-def write_json(path: str | Path, figures: Figures) -> None:
-    """Write a flat mapping; an interrupted write leaves the old file."""
-    path = Path(path)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix=f'.{path.name}.', delete=False) as file:
-        json.dump(figures, file, indent=2)
-        file.write('\n')
-    os.replace(file.name, path)
-
-
-def _processor_name() -> str:
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -12,13 +12,14 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 import torch
-from _common import Figures, describe_machine, write_json
+from _common import Figures, add_json_argument, describe_machine, positive
 
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace, SearchSpace
+from mmhybrid.utils.files import write_json
 
 SPACES: dict[str, tuple[SearchSpace, int | None]] = {
     'AutoViT': (AutoViTSpace(table='xxs'), None),
@@ -47,11 +48,9 @@ def measure(name: str, count: int) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = ArgumentParser(description='How many new architectures a second the estimator costs.')
-    parser.add_argument('--archs', type=int, default=50_000, metavar='N', help='of each space; default: 50000')
-    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    parser.add_argument('--archs', type=positive, default=50_000, metavar='N', help='of each space; default: 50000')
+    add_json_argument(parser)
     args = parser.parse_args(argv)
-    if args.archs < 1:
-        parser.error(f'--archs: got {args.archs}, allowed: an int >= 1')
     torch.set_num_threads(1)
     rates = {name: measure(name, args.archs) for name in SPACES}
     for name, rate in rates.items():

@@ -18,13 +18,13 @@ import os
 import random
 import statistics
 import tempfile
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _common import Figures, describe_machine, require, write_json
+from _common import Figures, add_json_argument, describe_machine, positive, require
 from mmengine.config import DictAction
 
 require('mmpretrain')
@@ -46,8 +46,8 @@ from mmhybrid.search import (  # noqa: E402
     hypervolume,
 )
 from mmhybrid.search.searcher import Evaluate  # noqa: E402
-from mmhybrid.search.storage import first_difference  # noqa: E402
 from mmhybrid.space import Arch  # noqa: E402
+from mmhybrid.utils.files import first_difference, plain, write_json  # noqa: E402
 
 COST = Objective('macs_m', 'minimize')
 RESAMPLES = 10_000
@@ -69,6 +69,7 @@ class Remembered:
     def __init__(self, evaluate: Evaluate, path: Path, origin: Mapping[str, Any]) -> None:
         self._evaluate = evaluate
         self._known: dict[Arch, dict[str, float]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size:
             first, *lines = path.read_text().splitlines(keepends=True)
             if difference := first_difference(json.loads(first), origin):
@@ -78,7 +79,6 @@ class Remembered:
             os.truncate(path, len(''.join([first, *whole]).encode()))  # without what was being written when it ended
         else:
             path.write_text(json.dumps(origin) + '\n')
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open('a')
 
     def __call__(self, arch: Arch) -> Mapping[str, float]:
@@ -116,7 +116,7 @@ def run_all(args: Namespace) -> dict[str, list[SearchResult]]:
             'dataset': loop.runner.cfg.val_dataloader.dataset,
             'calibration': loop.runner.cfg.search_cfg.calibration,
         }
-        evaluate = Remembered(loop.scorer, args.scores, json.loads(json.dumps(origin)))
+        evaluate = Remembered(loop.scorer, args.scores, plain(origin))
         results: dict[str, list[SearchResult]] = {}
         for name, stages in searches(args).items():
             results[name] = []
@@ -182,13 +182,6 @@ def make_table(figures: Figures) -> Table:
     return table
 
 
-def positive(text: str) -> int:
-    """An int above zero."""
-    if not text.isdecimal() or int(text) == 0:
-        raise ArgumentTypeError(f'got {text}, allowed: an int >= 1')
-    return int(text)
-
-
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Random, evolutionary and coarse-to-fine search over a trained supernet.')
@@ -207,7 +200,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
     )
-    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    add_json_argument(parser)
     args = parser.parse_args(argv)
     args.fewer = args.fewer or max(args.evaluations // 2, 1)
     return args

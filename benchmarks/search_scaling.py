@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from _common import Figures, describe_machine, median_ratio, require, write_json
+from _common import Figures, add_json_argument, describe_machine, median_ratio, positive, require
 from rich.progress import track
 
 require('mmpretrain')
@@ -36,6 +36,7 @@ from mmhybrid.engine.cli import load_config  # noqa: E402
 from mmhybrid.registry import MODELS  # noqa: E402
 from mmhybrid.search.searcher import Evaluate  # noqa: E402
 from mmhybrid.space import Arch  # noqa: E402
+from mmhybrid.utils.files import write_json  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'demo' / 'autovit_search.py'
 WORLD_SIZES = (1, 2)
@@ -132,15 +133,13 @@ def measure(folder: Path, candidates: int, repeats: int) -> Figures:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = ArgumentParser(description='Candidates per minute of a search with one rank and with two.')
-    parser.add_argument('--candidates', type=int, default=48, metavar='N', help='of each search; default: 48')
-    parser.add_argument('--repeats', type=int, default=3, metavar='N', help='rounds; default: 3')
-    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    parser.add_argument('--candidates', type=positive, default=48, metavar='N', help='of each search; default: 48')
+    parser.add_argument('--repeats', type=positive, default=3, metavar='N', help='rounds; default: 3')
+    add_json_argument(parser)
     own = parser.add_argument_group('of a rank, set by the program itself')
     own.add_argument('--rank-of', type=Path, metavar='FOLDER')
     own.add_argument('--work-dir', metavar='FOLDER')
     args = parser.parse_args(argv)
-    if min(args.candidates, args.repeats) < 1:
-        parser.error('--candidates and --repeats: allowed: an int >= 1')
     if args.rank_of is not None:
         run_rank(args.rank_of, args.work_dir, args.candidates)
         return

@@ -9,12 +9,20 @@ step. `fresh` is a training step that builds its subnet first, as the first step
 
 import random
 import statistics
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
-from _common import Figures, describe_machine, median_ratio, require, synchronizer, time_interleaved, write_json
+from _common import (
+    Figures,
+    add_json_argument,
+    describe_machine,
+    median_ratio,
+    positive,
+    require,
+    synchronizer,
+    time_interleaved,
+)
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -22,6 +30,7 @@ from torch import Tensor, nn
 require('mmcv')
 from mmhybrid.models.supernets import Supernet  # noqa: E402
 from mmhybrid.registry import MODELS  # noqa: E402
+from mmhybrid.utils.files import write_json  # noqa: E402
 
 FAMILIES = {
     'autovit': ({'type': 'mmhybrid.AutoViTSpace', 'table': 'xs'}, {'type': 'mmhybrid.AutoViT'}),
@@ -29,13 +38,6 @@ FAMILIES = {
     'glnet': ({'type': 'mmhybrid.GLNetSpace'}, {'type': 'mmhybrid.GLNet'}),
 }
 KINDS = ('forward', 'train', 'fresh')
-
-
-def positive(text: str) -> int:
-    """An int above zero."""
-    if not text.isdecimal() or int(text) == 0:
-        raise ArgumentTypeError(f'got {text}, allowed: an int >= 1')
-    return int(text)
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -48,12 +50,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--archs', type=positive, default=5, metavar='N', help='subnets of each family; default: 5')
     parser.add_argument('--families', nargs='+', choices=FAMILIES, default=list(FAMILIES))
-    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device: got cuda, which this torch does not find')
-    if args.json is not None and not Path(args.json).resolve().parent.is_dir():
-        parser.error(f'--json: got {args.json}, allowed: a file in an existing folder')
     return args
 
 

@@ -7,15 +7,25 @@ once. The ratio to Swin-T is the median over the rounds.
 """
 
 import statistics
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
-from _common import Figures, describe_machine, median_ratio, require, synchronizer, time_interleaved, write_json
+from _common import (
+    Figures,
+    add_json_argument,
+    describe_machine,
+    median_ratio,
+    positive,
+    require,
+    synchronizer,
+    time_interleaved,
+)
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+
+from mmhybrid.utils.files import write_json
 
 presets = require('mmhybrid.estimation.presets')  # first: mmhybrid declares operators that torchvision may lack
 
@@ -35,13 +45,6 @@ LAYOUTS = {'nchw': torch.contiguous_format, 'channels_last': torch.channels_last
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
 
 
-def positive(text: str) -> int:
-    """An int above zero."""
-    if not text.isdecimal() or int(text) == 0:
-        raise ArgumentTypeError(f'got {text}, allowed: an int >= 1')
-    return int(text)
-
-
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description="Images per second of the presets beside timm's networks.")
@@ -54,12 +57,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--models', nargs='+', choices=SIZES, default=list(SIZES), metavar='NAME', help=', '.join(SIZES)
     )
-    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device: got cuda, which this torch does not find')
-    if args.json is not None and not Path(args.json).resolve().parent.is_dir():
-        parser.error(f'--json: got {args.json}, allowed: a file in an existing folder')
     return args
 
 

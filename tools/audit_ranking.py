@@ -22,9 +22,9 @@ from rich.table import Table
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.retraining import Retrained, add_arguments, read_search, retraining_of
-from mmhybrid.estimation.files import write_json
 from mmhybrid.search.audit import Audit, audit, stratified
 from mmhybrid.utils.checks import check_int
+from mmhybrid.utils.files import write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

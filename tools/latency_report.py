@@ -23,11 +23,11 @@ from mmhybrid.estimation.analytic import AnalyticLatency, calibrate
 from mmhybrid.estimation.backends import DTYPES
 from mmhybrid.estimation.breakdown import KINDS, operator_breakdown
 from mmhybrid.estimation.estimator import Estimator, PartCosts
-from mmhybrid.estimation.files import check_target, write_json
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.profiler import Plan, build_network
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.files import check_target, write_json
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:

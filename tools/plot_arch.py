@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmhybrid.engine import cli
-from mmhybrid.estimation.files import read_json
 from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
 from mmhybrid.models.backbones.autovit import AutoViTArch
 from mmhybrid.models.backbones.glit import PRESETS as GLIT
@@ -21,7 +20,7 @@ from mmhybrid.models.backbones.glnet import PRESETS as GLNET
 from mmhybrid.models.backbones.glnet import GLNetArch
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.utils.checks import bad_value, check_choice, check_keys
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import read_json, write_whole
 from mmhybrid.visualization.arch_drawing import (
     Diagram,
     arch_diagram,

@@ -18,8 +18,8 @@ from mmhybrid.estimation.analytic import AnalyticLatency, calibrate
 from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCosts
-from mmhybrid.estimation.files import check_target
 from mmhybrid.estimation.profiler import Plan, profile
+from mmhybrid.utils.files import check_target
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:

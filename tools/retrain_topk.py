@@ -21,7 +21,7 @@ from rich.table import Table
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.retraining import Retrained, add_arguments, best_of, read_search, retraining_of
-from mmhybrid.estimation.files import write_json
+from mmhybrid.utils.files import write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

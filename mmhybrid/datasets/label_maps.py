@@ -5,7 +5,7 @@ teacher's K largest logits at each of H x W positions over the whole image, the 
 (K = 5, and 18 x 18 positions, in the published maps of NFNet-F6).
 """
 
-import os
+import io
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import write_whole
 
 MAX_CLASSES = 2048  # float16 counts no further
 
@@ -39,9 +40,9 @@ def top_classes(logits: Tensor, num_kept: int) -> Tensor:
 def write_label_map(path: Path, label_map: Tensor) -> None:
     """Write one label map (2, K, H, W), whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    torch.save(label_map.half().cpu().contiguous().clone(), partial)
-    os.replace(partial, path)
+    content = io.BytesIO()
+    torch.save(label_map.half().cpu().contiguous().clone(), content)
+    write_whole(path, content.getvalue())
 
 
 def read_label_map(path: Path) -> Tensor:

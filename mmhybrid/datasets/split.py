@@ -1,10 +1,10 @@
 """Hold part of a training set out, class by class."""
 
-import os
 import random
 from pathlib import Path
 
 from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.files import write_whole
 
 IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp'})
 
@@ -59,7 +59,5 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
             lines[target].append(f'{name}/{image} {label}\n')
     out.mkdir(parents=True, exist_ok=True)
     for file, text in lines.items():
-        partial = out / f'.{file}.partial'
-        partial.write_text(''.join(text))
-        os.replace(partial, out / file)
+        write_whole(out / file, ''.join(text))
     return {file: len(text) for file, text in lines.items()}

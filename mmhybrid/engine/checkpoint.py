@@ -1,6 +1,5 @@
 """Checkpoints that a kill at any moment leaves whole."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmhybrid.registry import HOOKS
+from mmhybrid.utils.files import write_whole
 
 
 class AtomicBackend(LocalBackend):
@@ -24,12 +24,7 @@ class AtomicBackend(LocalBackend):
         """Write bytes to a file."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f'{path.name}.unfinished')
-        with open(unfinished, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        write_whole(path, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text to a file."""

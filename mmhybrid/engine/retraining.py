@@ -20,13 +20,13 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.subnet_export import build_supernet, take_out, write, write_into
-from mmhybrid.estimation.files import read_json, write_json
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchError, SearchResult, SearchSettings, read_study
 from mmhybrid.search.registered import build_settings
-from mmhybrid.search.storage import FILE_NAME, first_difference
+from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
+from mmhybrid.utils.files import first_difference, read_json, write_json
 
 RECORD_FILE = 'networks.json'
 # Where a training starts: as its config says, from the exported weights, or from random ones.

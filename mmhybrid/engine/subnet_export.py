@@ -19,12 +19,12 @@ from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.checkpoint import AtomicBackend
 from mmhybrid.engine.config_text import Expression, config_text
 from mmhybrid.estimation.complexity import count_complexity
-from mmhybrid.estimation.files import read_json
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import read_json
 
 TOLERANCE = 1e-5
 # What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from mmhybrid.estimation.backends import DTYPES, Backend
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.files import read_json, write_json
 from mmhybrid.estimation.latency_table import UPPER_DEVIATIONS
 from mmhybrid.estimation.operations import Operation, PartCost
 from mmhybrid.estimation.parts import Part
 from mmhybrid.utils.checks import check_float, check_keys
+from mmhybrid.utils.files import read_json, write_json
 
 PRODUCTS = ('convolution', 'depthwise', 'matmul')
 # What such a model may be off by, as a standard deviation over the latency: a guess, on the careful side.

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from mmhybrid.estimation.analytic import AnalyticLatency
-from mmhybrid.estimation.files import read_json
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import read_json
 
 
 def load_latency(path: str | Path) -> LatencyTable | AnalyticLatency:

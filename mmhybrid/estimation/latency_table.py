@@ -10,12 +10,12 @@ from typing import Any
 
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import LatencyModel, PartCosts
-from mmhybrid.estimation.files import plain, read_json, write_json
 from mmhybrid.estimation.operations import PartCost
 from mmhybrid.estimation.parts import Part
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
+from mmhybrid.utils.files import plain, read_json, write_json
 
 FORMAT = 1
 # one-sided 95 % of a normal distribution

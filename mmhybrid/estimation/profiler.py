@@ -26,11 +26,11 @@ from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.backends import BACKENDS, Backend, Job
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCosts
-from mmhybrid.estimation.files import check_target, plain, read_json, write_json
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.estimation.parts import Part, out_width
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
+from mmhybrid.utils.files import check_target, plain, read_json, write_json
 
 # What a machine of 8 GiB holds beside everything else.
 GROUP_PARAMS = 500_000_000

@@ -4,9 +4,8 @@ A family is data: a tensor only its checkpoints have, rules from released to our
 is the preset whose names and shapes are the checkpoint's.
 """
 
-import os
+import io
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from mmhybrid.models.backbones import glit, glnet
 from mmhybrid.models.released import read_released
+from mmhybrid.utils.files import write_whole
 
 Shape = tuple[int, ...]
 Rules = tuple[tuple[re.Pattern[str], str], ...]
@@ -150,9 +150,9 @@ def convert_file(source: Path, target: Path, key: str | None = None) -> dict[str
     checkpoint = convert(read_released(source, key))
     meta: dict[str, Any] = checkpoint['meta']
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f'.{target.name}.') as folder:
-        torch.save(checkpoint, Path(folder, target.name))
-        os.replace(Path(folder, target.name), target)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_whole(target, content.getvalue())
     return meta
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import front, hypervolume
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.utils.checks import bad_value, check_int
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import write_json, write_whole
 
 BEST_FILE = 'best_arch.json'
 TOP_FILE = 'topk.csv'
@@ -93,8 +92,8 @@ class SearchResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         best, top = folder / BEST_FILE, folder / TOP_FILE
-        write_whole(best, f'{json.dumps(self._described(self.best), indent=2)}\n'.encode())
-        write_whole(top, self._table(check_int('count', count, 1)).encode())
+        write_json(best, self._described(self.best), indent=2)
+        write_whole(top, self._table(check_int('count', count, 1)))
         return [best, top]
 
     def _described(self, candidate: Candidate) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a search is: a list of stages, each a part of the space, a sampler and a budget."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import Evolution, Sampler
 from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.utils.checks import bad_value, check_int, check_list
+from mmhybrid.utils.files import plain
 
 
 @dataclass(frozen=True)
@@ -220,16 +220,14 @@ class SearchSettings:
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON, the same before and after a round through text."""
-        config: dict[str, Any] = json.loads(
-            json.dumps(
-                {
-                    'space': self.space.to_config(),
-                    'stages': [stage.to_config() for stage in self.stages],
-                    'objectives': [asdict(objective) for objective in self.objectives],
-                    'constraints': [asdict(constraint) for constraint in self.constraints],
-                    'seed': self.seed,
-                    'max_tries': self.max_tries,
-                }
-            )
+        config: dict[str, Any] = plain(
+            {
+                'space': self.space.to_config(),
+                'stages': [stage.to_config() for stage in self.stages],
+                'objectives': [asdict(objective) for objective in self.objectives],
+                'constraints': [asdict(constraint) for constraint in self.constraints],
+                'seed': self.seed,
+                'max_tries': self.max_tries,
+            }
         )
         return config

@@ -20,6 +20,7 @@ from mmhybrid.search.errors import StorageError
 from mmhybrid.search.optuna_tools import distributions, quiet
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.space import Arch
+from mmhybrid.utils.files import first_difference
 
 FILE_NAME = 'search.journal'
 SETTINGS = 'settings'
@@ -421,17 +422,3 @@ def _understood(location: str, action: Callable[..., T], *args: Any, **options: 
     except Exception as error:
         detail = (str(error) or type(error).__name__).splitlines()[0]
         raise StorageError(f'{location} cannot be read, it is damaged or not reachable: {detail}') from error
-
-
-def first_difference(stored: object, now: object, path: str = '') -> str:
-    """Where two pieces of JSON differ first, in words; empty if nowhere."""
-    if isinstance(stored, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*stored, *now]):
-            place = f'{path}.{name}' if path else name
-            if difference := first_difference(stored.get(name), now.get(name), place):
-                return difference
-        return ''
-    if isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
-        pairs = enumerate(zip(stored, now, strict=True))
-        return next((text for i, (a, b) in pairs if (text := first_difference(a, b, f'{path}[{i}]'))), '')
-    return '' if stored == now else f'{path} was {json.dumps(stored)}, now {json.dumps(now)}'

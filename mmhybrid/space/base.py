@@ -1,7 +1,6 @@
 """The search space: the only owner of what is a valid architecture."""
 
 import inspect
-import json
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.choice import Choice, Fact
 from mmhybrid.space.diagram import Node, build_diagram
 from mmhybrid.utils.checks import bad_value, check_float, check_keys
+from mmhybrid.utils.files import plain
 
 Restriction = Mapping[str, Value | Sequence[Value]]
 
@@ -229,8 +229,8 @@ class SearchSpace:
         config: dict[str, Any] = {'type': type(self).__name__, **self._settings}
         if self._narrowed:
             config['restrict'] = self._narrowed
-        plain: dict[str, Any] = json.loads(json.dumps(config))
-        return plain
+        described: dict[str, Any] = plain(config)
+        return described
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

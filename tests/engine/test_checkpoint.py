@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MessageHub, MMLogger
 
-from mmhybrid.engine import checkpoint
 from mmhybrid.engine.checkpoint import AtomicBackend, AtomicCheckpointHook
 
 
@@ -46,7 +45,7 @@ def test_a_file_appears_complete(tmp_path, monkeypatch):
     def kill(*_):
         raise Killed
 
-    monkeypatch.setattr(checkpoint.os, 'fsync', kill)
+    monkeypatch.setattr(os, 'fsync', kill)
     with pytest.raises(Killed):
         AtomicBackend().put(b'new', path)
     assert path.read_bytes() == b'old'
@@ -65,7 +64,7 @@ def test_keeps_the_latest(keep, tmp_path):
     steps = {int(path.stem[len('iter_') :]) for path in tmp_path.glob('*.pth')}
     assert steps == set(range(1, 6) if keep == -1 else range(6 - keep, 6))
     assert read_latest(tmp_path) == b'weights 4'
-    assert not list(tmp_path.glob('*.unfinished'))
+    assert not list(tmp_path.glob('.*'))
 
 
 @pytest.mark.parametrize('victim', ['fsync', 'replace', 'remove'])

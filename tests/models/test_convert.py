@@ -1,6 +1,7 @@
 """Published names become ours, each tensor once, and what comes out loads in every host."""
 
 import logging
+import os
 from importlib import import_module
 
 import pytest
@@ -9,7 +10,6 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-import mmhybrid.models.convert as module
 from mmhybrid.models.convert import convert, convert_file
 from mmhybrid.registry import MODELS
 
@@ -182,11 +182,10 @@ def test_file_is_written_whole_or_not_at_all(published, converted, tmp_path, mon
     torch.save(published('glit_tiny').weights, source)
     target.write_text('before')
 
-    def fail(_content, path):
-        path.write_text('half')
+    def fail(*_):
         raise OSError('disk full')
 
-    monkeypatch.setattr(module.torch, 'save', fail)
+    monkeypatch.setattr(os, 'fsync', fail)
     with pytest.raises(OSError, match='disk full'):
         convert_file(source, target)
     assert target.read_text() == 'before'
