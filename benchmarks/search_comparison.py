@@ -25,14 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from _common import Figures, add_json_argument, describe_machine, positive, require
-from mmengine.config import DictAction
 
 require('mmpretrain')
 from _search import load_search, make_searcher  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from mmhybrid.engine.cli import ending_on_mistakes  # noqa: E402
+from mmhybrid.engine.cli import add_cfg_options, ending_on_mistakes  # noqa: E402
 from mmhybrid.search import (  # noqa: E402
     BlockEvolution,
     Evolution,
@@ -197,9 +196,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--scores', type=Path, default=Path('work_dirs/search_comparison.jsonl'), metavar='FILE', help='kept scores'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    add_cfg_options(parser)
     add_json_argument(parser)
     args = parser.parse_args(argv)
     args.fewer = args.fewer or max(args.evaluations // 2, 1)

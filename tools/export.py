@@ -9,7 +9,6 @@ The file takes normalised images of one shape and gives what the model's heads g
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 from mmhybrid.engine import cli
@@ -25,9 +24,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: at random')
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -41,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f'config {args.config} has no model')
         model = MODELS.build(cfg.model)
         if args.checkpoint is not None:
-            cli.check_fits(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
+            cli.load_weights(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
         export_model(model, (args.batch, 3, *args.shape), args.out, args.format)
     print(f'{args.out}: {args.format}')
 

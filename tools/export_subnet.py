@@ -12,8 +12,6 @@ of a classifier from scratch.
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 from mmhybrid.engine import cli
 from mmhybrid.engine.subnet_export import build_supernet, described, read_found, take_out, write, write_into
 
@@ -27,9 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
     parser.add_argument('--name', default='best', help='of the files; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options)

@@ -15,7 +15,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.registry import MODELS, init_default_scope
 from rich.box import SIMPLE
 from rich.console import Console
@@ -37,9 +36,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
     parser.add_argument('--presets', action='store_true', help='the table of all presets, without a config')
     parser.add_argument('--model-zoo', action='store_true', help="the papers' tables, without a config")
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     args = parser.parse_args(argv)
     if (args.config is not None) + args.presets + args.model_zoo != 1:
         parser.error('give one of CONFIG, --presets and --model-zoo')

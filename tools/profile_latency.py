@@ -11,7 +11,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 import torch
-from mmengine.config import DictAction
 
 from mmhybrid.engine import cli
 from mmhybrid.estimation.analytic import AnalyticLatency, calibrate
@@ -45,9 +44,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--repeats', type=int, default=default.repeats, metavar='N', help='timed rounds')
     parser.add_argument('--warmup', type=int, default=default.warmup, metavar='N', help='rounds before them')
     parser.add_argument('--seed', type=int, default=default.seed)
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

@@ -5,8 +5,6 @@ python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/aut
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmhybrid.engine import cli
 from mmhybrid.engine.search_loop import search
 
@@ -20,10 +18,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--resume', action='store_true', help='go on with the search in the work directory or storage')
     parser.add_argument('--storage', metavar='URL', help='a file, or a database of many machines')
     parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
-    parser.add_argument('--launcher', choices=cli.LAUNCHERS, default='none')
+    cli.add_cfg_options(parser)
+    cli.add_launcher(parser)
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)

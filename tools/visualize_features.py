@@ -10,8 +10,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmhybrid.engine import cli
 from mmhybrid.visualization.features import draw_features, feature_map
 from mmhybrid.visualization.host import PhotographReader, build_host, write_pictures
@@ -24,9 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('--images', nargs='+', required=True, metavar='FILE')
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -37,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = cli.load_config(args.config, args.cfg_options)
         model = build_host(cfg)
         photographs = PhotographReader(cfg, model.data_preprocessor).read_all(args.images)
-        cli.check_fits(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
+        cli.load_weights(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
         maps = [feature_map(model.backbone, photograph.inputs) for photograph in photographs]
         title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
         pictures = {'features': draw_features(photographs, maps, title)}

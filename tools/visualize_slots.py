@@ -11,8 +11,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmhybrid.engine import cli
 from mmhybrid.visualization.host import PhotographReader, build_host, distinct_names, write_pictures
 from mmhybrid.visualization.slots import (
@@ -47,9 +45,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         help="weights of the darkest and the brightest colour; default: each block's least and greatest",
     )
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -64,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         photographs = PhotographReader(cfg, model.data_preprocessor).read_all(args.images)
         rows: list[list[list[Panel]]] = [[] for _ in photographs]
         for path, name in zip(args.checkpoints, distinct_names(args.checkpoints), strict=True):
-            cli.check_fits(model, cli.read_checkpoint(path), path)
+            cli.load_weights(model, cli.read_checkpoint(path), path)
             for photograph, panels in zip(photographs, rows, strict=True):
                 maps = assignment_maps(model.backbone, blocks, photograph.inputs, args.weights)
                 panels.append([Panel(f'{name}, {b.name}', m, limits) for b, m in zip(blocks, maps, strict=True)])

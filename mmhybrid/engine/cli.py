@@ -1,6 +1,5 @@
 """What the tools share: a config from the command line, and users' mistakes told in one sentence."""
 
-import atexit
 import inspect
 import os
 import sys
@@ -11,9 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import is_distributed
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -21,10 +18,10 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
+from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
 from mmhybrid.utils.checks import bad_value
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 # read from the config by MMEngine, beside the arguments of its Runner
 _CONFIG_NAMES = (
     'activation_checkpointing',
@@ -40,11 +37,21 @@ _CONFIG_NAMES = (
 def add_common_arguments(parser: ArgumentParser) -> None:
     """The arguments that every tool which builds a runner has."""
     parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: ./work_dirs/<name of the config>')
+    add_cfg_options(parser)
+    add_launcher(parser)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
+
+
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """``--cfg-options``, of every tool that reads a config."""
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
     )
+
+
+def add_launcher(parser: ArgumentParser) -> None:
+    """``--launcher``, of every tool that several processes may run together."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
 
 
 def load_config(
@@ -101,25 +108,6 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def join_ranks(cfg: Config) -> None:
-    """Let the processes that torchrun started find each other, through gloo, on a machine without a GPU.
-
-    MMEngine gives each of them a GPU, whatever the backend.
-    """
-    if cfg.get('launcher') != 'pytorch' or torch.cuda.is_available():
-        return
-    if not is_distributed():
-        torch.distributed.init_process_group('gloo')
-        atexit.register(torch.distributed.destroy_process_group)  # else gloo's threads may outlive the interpreter
-    wrapper = {
-        'type': 'MMDistributedDataParallel',
-        'device_ids': None,
-        'broadcast_buffers': False,
-        'find_unused_parameters': cfg.get('find_unused_parameters', False),
-    }
-    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}
-
-
 def train(cfg: Config) -> None:
     """Build and run a training; mistakes found before it starts end the program (see :func:`ending_on_mistakes`)."""
     started = Started()
@@ -141,8 +129,9 @@ def evaluate(cfg: Config, out: str | None = None) -> None:
     started = Started()
     with ending_on_mistakes(started):
         join_ranks(cfg)
+        cfg.resume = False  # a config that resumes its training is judged here all the same
         runner = Runner.from_cfg(cfg)
-        check_fits(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
+        load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
         if out is not None:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
         runner.register_hook(started)
@@ -163,14 +152,14 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
-    """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``."""
+    """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``; loads its weights."""
     missing = [name for name in ('meta', 'message_hub', 'optimizer') if name not in checkpoint]
     if missing:
         raise ValueError(f'training cannot resume from {path}: it lacks {", ".join(missing)}')
-    check_fits(model, checkpoint, path)
+    load_weights(model, checkpoint, path)
 
 
-def check_fits(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
     """Load the weights, and raise ValueError unless their names and shapes are those of ``model``.
 
     MMEngine itself only logs a difference.

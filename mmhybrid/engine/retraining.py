@@ -6,19 +6,19 @@ import json
 import math
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from mmengine.config import Config, DictAction
-from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import join_ranks, team
 from mmhybrid.engine.subnet_export import build_supernet, take_out, write, write_into
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchError, SearchResult, SearchSettings, read_study
@@ -38,8 +38,6 @@ PATHS = ('config', 'checkpoint')
 # Places in a schedule: single ones, and lists of them.
 PLACES = ('begin', 'end', 'T_max', 'step_size', 'total_steps')
 PLACE_LISTS = ('milestones', 'periods')
-
-T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -124,14 +122,14 @@ class Retraining:
         with cli.ending_on_mistakes():
             scores = {candidate.arch: supernet_score(candidate, self.objective) for candidate in candidates}
             join_ranks(self.cfg)
-            record = on_main(self._read_record)
+            record = team().lead(self._read_record)
             new = [candidate for candidate in candidates if candidate.arch not in record]
-            on_main(lambda: self._export(new))
+            team().lead(lambda: self._export(new))
         for arch in [candidate.arch for candidate in new]:
             name = name_of(arch)
             score, checkpoint = self._retrain(name)
             record[arch] = Retrained(name, arch, scores[arch], score, str(self._config_file(name)), checkpoint)
-            on_main(lambda: self._write_record(record))
+            team().lead(lambda: self._write_record(record))
             print_log(
                 f'{name}: {self.objective.name} {scores[arch]:.6g} in the supernet, {score:.6g} retrained',
                 logger='current',
@@ -207,11 +205,11 @@ class Retraining:
         """
         with cli.ending_on_mistakes():
             cfg = self._training_config(name)
-        if last := on_main(lambda: find_latest_checkpoint(cfg.work_dir)):
+        if last := team().lead(lambda: find_latest_checkpoint(cfg.work_dir)):
             cfg.resume, cfg.load_from = True, last
         cli.train(cfg)
         with cli.ending_on_mistakes():
-            last = on_main(lambda: find_latest_checkpoint(cfg.work_dir))
+            last = team().lead(lambda: find_latest_checkpoint(cfg.work_dir))
             if last is None:
                 raise ValueError(f'{cfg.filename}: its default_hooks save no checkpoint at the end')
         cfg.resume, cfg.load_from = False, last
@@ -297,28 +295,6 @@ def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
     return {**kept, **changed, 'by_epoch': False}
 
 
-def join_ranks(cfg: Config) -> None:
-    """Let the processes of a launcher find each other, before any runner is built."""
-    cli.join_ranks(cfg)
-    launcher = cfg.get('launcher', 'none')
-    if launcher != 'none' and not is_distributed():
-        init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
-
-
-def on_main(action: Callable[[], T]) -> T:
-    """What rank 0 makes of it; the other ranks wait for that, and fail as it fails."""
-    outcome: list[Any] = [None, None]
-    if is_main_process():
-        try:
-            outcome[0] = action()
-        except Exception as error:
-            outcome[1] = error
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]
-
-
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As it is read back from a file."""
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
@@ -342,9 +318,9 @@ def add_arguments(parser: ArgumentParser, count: int, out: str) -> None:
     """The arguments of every tool that retrains networks of a search.
 
     Args:
-        parser: Gets them.
-        count: Default.
-        out: Name of the default folder, in the work directory of the search.
+        parser: The parser of the tool.
+        count: Default of ``--count``.
+        out: Name of the default folder of results, in the work directory of the search.
     """
     parser.add_argument('config', help='config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
@@ -355,10 +331,8 @@ def add_arguments(parser: ArgumentParser, count: int, out: str) -> None:
         '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
     )
     parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='settings that replace those of CONFIG'
-    )
-    parser.add_argument('--launcher', choices=cli.LAUNCHERS, default='none', help='how processes were started')
+    cli.add_cfg_options(parser)
+    cli.add_launcher(parser)
     parser.set_defaults(out_name=out)
 
 

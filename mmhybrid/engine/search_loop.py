@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import get_rank, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import DATASETS
@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
+from mmhybrid.engine.ranks import join_ranks, team
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
-from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
+from mmhybrid.search import LogWatcher, Searcher, StudyStorage
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
@@ -154,21 +155,8 @@ class SearchLoop(BaseLoop):
             raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, for a search')
         if get_world_size() > 1:
             revert_sync_batchnorm(model)  # ranks are at different subnets and must not wait for each other
-        dataset = DATASETS.build(dict(dataloader['dataset']))
-        check_keys('calibration', calibration, ('dataset', 'num_images'), ('batch_size', 'num_workers', 'seed'))
-        seen = {'val_dataloader': dataset, 'calibration.dataset': DATASETS.build(dict(calibration['dataset']))}
-        check_disjoint(seen, runner.cfg.get('test_dataloader'))
-        evaluator = evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator)
-        self.scorer = SubnetEvaluator(
-            model,
-            dataset,
-            evaluator,
-            calibration_batches(**calibration),
-            dataloader['batch_size'],
-            dataloader.get('num_workers', 0),
-        )
+        self.scorer = _build_scorer(runner, model, dataloader, evaluator, calibration)
         super().__init__(runner, self.scorer.loader)
-
         self.settings = build_settings(
             {
                 'space': model.space,
@@ -179,19 +167,14 @@ class SearchLoop(BaseLoop):
                 'max_tries': max_tries,
             }
         )
-        self.estimate = self._estimate(model, latency_table, analytic, input_size)
-        origin = {
-            'weights': _digest(tensor.cpu().numpy() for tensor in model.state_dict().values()),
-            'validation images': f'{len(dataset)}, {_digest(sorted(Path(name).name for name in _images(dataset)))}',
-            'calibration': json.dumps({name: value for name, value in calibration.items() if name in CALIBRATION}),
-        }
-        place = storage or Path(runner.work_dir, FILE_NAME)
+        self.estimate = self._build_estimate(model, latency_table, analytic, input_size)
+        place, origin = storage or Path(runner.work_dir, FILE_NAME), _origin(self.scorer, calibration)
         self.searcher = Searcher(
             self.settings,
             self.estimate,
             self.scorer,
             StudyStorage(place, self.settings, resume=resume, shared=shared, claim_hours=claim_hours, origin=origin),
-            Team(get_rank(), get_world_size(), all_gather_object),
+            team(),
             LogWatcher(self.settings, runner.logger),
         )
 
@@ -203,7 +186,7 @@ class SearchLoop(BaseLoop):
                 self.runner.logger.info(f'written: {path}')
         return dict(result.best.metrics or {})
 
-    def _estimate(
+    def _build_estimate(
         self, model: OneShot, latency_table: str | None, analytic: str | None, input_size: int | None
     ) -> Callable[[Arch], dict[str, float]]:
         """Arch -> estimates by name."""
@@ -220,21 +203,64 @@ class SearchLoop(BaseLoop):
         return estimate
 
 
+def _build_scorer(
+    runner: Runner,
+    model: OneShot,
+    dataloader: Mapping[str, Any],
+    evaluator: Evaluator | dict | list,
+    calibration: Mapping[str, Any],
+) -> SubnetEvaluator:
+    """What judges the candidates, of images that are not in the test set."""
+    dataset = DATASETS.build(dict(dataloader['dataset']))
+    check_keys('calibration', calibration, ('dataset', 'num_images'), ('batch_size', 'num_workers', 'seed'))
+    seen = {'val_dataloader': dataset, 'calibration.dataset': DATASETS.build(dict(calibration['dataset']))}
+    check_disjoint(seen, runner.cfg.get('test_dataloader'))
+    return SubnetEvaluator(
+        model,
+        dataset,
+        evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator),
+        calibration_batches(**calibration),
+        dataloader['batch_size'],
+        dataloader.get('num_workers', 0),
+    )
+
+
+def _origin(scorer: SubnetEvaluator, calibration: Mapping[str, Any]) -> dict[str, str]:
+    """What scores depend on beside the architecture; a search goes on only with the same."""
+    dataset: Any = scorer.loader.dataset
+    names = sorted(Path(name).name for name in _images(dataset))
+    return {
+        'weights': _digest(tensor.cpu().numpy() for tensor in scorer.model.state_dict().values()),
+        'validation images': f'{len(dataset)}, {_digest(names)}',
+        'calibration': json.dumps({name: value for name, value in calibration.items() if name in CALIBRATION}),
+    }
+
+
+def build_search(cfg: Config, checkpoint: str) -> Runner:
+    """A runner whose validation loop is the search of ``cfg.search_cfg`` over the supernet in ``checkpoint``.
+
+    Raises:
+        ValueError: If ``cfg`` has no search, or ``checkpoint`` does not fit its model.
+    """
+    if 'search_cfg' not in cfg:
+        raise ValueError(f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)')
+    cfg.val_cfg = cfg.search_cfg
+    cfg.load_from, cfg.resume = None, False  # what the supernet's training began with would replace ``checkpoint``
+    join_ranks(cfg)
+    runner = Runner.from_cfg(cfg)
+    cli.load_weights(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
+    return runner
+
+
 def search(
     cfg: Config, checkpoint: str, resume: bool = False, storage: str | None = None, shared: bool = False
 ) -> None:
     """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
     started = cli.Started()
     with cli.ending_on_mistakes(started):
-        if 'search_cfg' not in cfg:
-            raise ValueError(
-                f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)'
-            )
         given = {'resume': resume or None, 'storage': storage, 'shared': shared or None}
-        cfg.val_cfg = {**cfg.search_cfg, **{name: value for name, value in given.items() if value is not None}}
-        cli.join_ranks(cfg)
-        runner = Runner.from_cfg(cfg)
-        cli.check_fits(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
+        cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
+        runner = build_search(cfg, checkpoint)
         runner.register_hook(started)
         try:
             runner.val()
@@ -273,6 +299,10 @@ def _images(dataset: Any) -> set[str]:
             found.add(str(Path(info['img_path']).resolve()))
         elif info.get('img') is not None:
             found.add(f'sha256 {hashlib.sha256(np.ascontiguousarray(info["img"]).tobytes()).hexdigest()}')
+        else:
+            raise bad_value(
+                'image', sorted(info), 'a sample with img_path or img, to tell it from those of the test set'
+            )
     return found
 
 

@@ -113,7 +113,7 @@ def build_supernet(cfg: Config, checkpoint: str) -> OneShot:
     model = MODELS.build(model_cfg)
     if not isinstance(model, OneShot):
         raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, the config of a supernet')
-    cli.check_fits(model, cli.read_checkpoint(checkpoint), checkpoint)
+    cli.load_weights(model, cli.read_checkpoint(checkpoint), checkpoint)
     return model.eval()
 
 

@@ -349,7 +349,7 @@ class _Journal:
             raise StorageError(f'{path}: another process searches in it; wait for its end, or share it') from None
         try:
             _check_lines(path)
-        except StorageError:
+        except BaseException:
             os.close(self._file)
             raise
 

@@ -45,6 +45,18 @@ def test_finds_archs_within_the_constraints_the_same_each_time(demo: dict[str, s
     assert best['metrics']['accuracy/top1'] == scores[0]
 
 
+def test_searches_the_checkpoint_whatever_its_training_began_with(demo: dict[str, str], tmp_path: Path) -> None:
+    weights = torch.load(demo['checkpoint'], weights_only=True)['state_dict']
+    noise = torch.Generator().manual_seed(1)
+    others = {
+        name: torch.randn(w.shape, generator=noise) if w.is_floating_point() else w for name, w in weights.items()
+    }
+    torch.save({'state_dict': others}, tmp_path / 'others.pth')
+    plain = run(demo, tmp_path / 'plain')
+    assert run(demo, tmp_path / 'loads', '--cfg-options', f'load_from={tmp_path / "others.pth"}') == plain
+    assert run(demo, tmp_path / 'resumes', '--cfg-options', 'resume=True') == plain
+
+
 def test_resume_takes_up_what_is_stored(demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     whole = run(demo, tmp_path / 'whole')
     with pytest.raises(SystemExit, match='holds a search already'):
