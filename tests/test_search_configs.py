@@ -14,7 +14,7 @@ from mmhybrid.engine.search_loop import search
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCosts
-from mmhybrid.estimation.latency_table import Entry, LatencyTable
+from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.models.backbones.autovit import PRESETS
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective, SearchSettings
@@ -211,7 +211,8 @@ def save_table(cfg: Config, folder: Path) -> str:
     entries = {key: Entry(*model.part_latency(part, costs.counted[key]), 1) for key, part in parts.items()}
     resolutions = space.choices['resolution'].values
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
-    table = LatencyTable(space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, entries)
+    measured = [Measurement(dict(archs[0]), sum(p.copies * entries[p.key].ms for p in costs.parts(archs[0])), 0.0, 1)]
+    table = LatencyTable(space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, entries, measured)
     table.save(folder / 'table.json')
     return str(folder / 'table.json')
 
