@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmhybrid.engine.cli import load_config
-from mmhybrid.engine.ranks import team
-from mmhybrid.engine.search_loop import SearchLoop, build_search
+from mmhybrid.engine.search_loop import SearchLoop, build_search, team
 from mmhybrid.search import Searcher, SearchSettings, StudyStorage
 from mmhybrid.search.searcher import Evaluate
 from mmhybrid.search.storage import FILE_NAME

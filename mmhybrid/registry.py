@@ -41,7 +41,6 @@ MODELS = ChildRegistry(
     'mmhybrid.models',
     {'OneShot': 'mmhybrid.models.one_shot', 'Supernet': 'mmhybrid.models.supernets'},
 )
-DATASETS = ChildRegistry('dataset', mmengine_registry.DATASETS, 'mmhybrid.datasets')
 DATA_SAMPLERS = ChildRegistry('data sampler', mmengine_registry.DATA_SAMPLERS, 'mmhybrid.engine')
 TRANSFORMS = ChildRegistry('transform', mmengine_registry.TRANSFORMS, 'mmhybrid.datasets')
 HOOKS = ChildRegistry('hook', mmengine_registry.HOOKS, 'mmhybrid.engine')
@@ -54,7 +53,6 @@ LOOPS = ChildRegistry(
 OPTIM_WRAPPER_CONSTRUCTORS = ChildRegistry(
     'optimizer wrapper constructor', mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'mmhybrid.engine'
 )
-TASK_UTILS = ChildRegistry('task util', mmengine_registry.TASK_UTILS, 'mmhybrid.engine')
 
 
 class OwnRegistry(Registry):

@@ -13,7 +13,14 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from mmhybrid.engine import cli
-from mmhybrid.engine.subnet_export import build_supernet, described, read_found, take_out, write, write_into
+from mmhybrid.engine.subnet_export import (
+    build_supernet,
+    described,
+    read_found,
+    take_out,
+    write_host_config,
+    write_network,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = build_supernet(cfg, args.checkpoint)
         found = read_found(args.arch, model.space)
         network = take_out(model, cfg, found.arch)
-        paths = write(network, cfg, args.out_dir, args.name, found.metrics)
-        paths += [write_into(network, target, args.out_dir, args.name) for target in args.into]
+        paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
+        paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
     for name, value in described(network, found.metrics).items():
         print(f'{name}: {value}')
     print(f'difference to the supernet: {network.difference:.1e}')

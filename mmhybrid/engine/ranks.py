@@ -1,12 +1,10 @@
-"""Processes that work together: how they find each other, and what one of them does for all."""
+"""How processes that work together find each other."""
 
 import atexit
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import all_gather_object, get_rank, get_world_size, init_dist, is_distributed
-
-from mmhybrid.search import Team
+from mmengine.dist import init_dist, is_distributed
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -35,8 +33,3 @@ def join_ranks(cfg: Config) -> None:
             'find_unused_parameters': cfg.get('find_unused_parameters', False),
         }
         cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}
-
-
-def team() -> Team:
-    """All ranks of this run."""
-    return Team(get_rank(), get_world_size(), all_gather_object)

@@ -18,8 +18,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmhybrid.engine import cli
-from mmhybrid.engine.ranks import join_ranks, team
-from mmhybrid.engine.subnet_export import build_supernet, take_out, write, write_into
+from mmhybrid.engine.ranks import join_ranks
+from mmhybrid.engine.search_loop import team
+from mmhybrid.engine.subnet_export import build_supernet, take_out, write_host_config, write_network
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchError, SearchResult, SearchSettings, read_study
 from mmhybrid.search.registered import build_settings
@@ -175,9 +176,9 @@ class Retraining:
             if model is None:
                 model = build_supernet(self.cfg, self.checkpoint)
             network = take_out(model, self.cfg, candidate.arch)
-            write(network, self.cfg, self.folder / name, name, candidate.metrics or {})
+            write_network(network, self.cfg, self.folder / name, name, candidate.metrics or {})
             if self.recipe is not None:
-                write_into(network, self.recipe, self.folder / name, name)
+                write_host_config(network, self.recipe, self.folder / name, name)
 
     def _training_config(self, name: str) -> Config:
         folder = self.folder / name

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import DATASETS
@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
-from mmhybrid.engine.ranks import join_ranks, team
+from mmhybrid.engine.ranks import join_ranks
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
-from mmhybrid.search import LogWatcher, Searcher, StudyStorage
+from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
@@ -266,6 +266,11 @@ def search(
             runner.val()
         except SearchError as error:
             raise SystemExit(f'{error}') from error
+
+
+def team() -> Team:
+    """All ranks of this run."""
+    return Team(get_rank(), get_world_size(), all_gather_object)
 
 
 def check_disjoint(datasets: Mapping[str, Dataset], test_dataloader: Mapping[str, Any] | None) -> None:

@@ -12,11 +12,10 @@ import safetensors.torch
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
-from mmhybrid.engine.checkpoint import AtomicBackend
 from mmhybrid.engine.config_text import Expression, config_text
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
@@ -24,7 +23,7 @@ from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import read_json
+from mmhybrid.utils.files import read_json, write_whole
 
 TOLERANCE = 1e-5
 # What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
@@ -33,11 +32,19 @@ HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
 SECTIONS = (
     ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
     ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr'),
-    ('default_scope', 'default_hooks', 'custom_hooks', 'env_cfg', 'vis_backends', 'visualizer', 'log_processor')
-    + ('log_level', 'randomness', 'sync_bn'),
+    (
+        'default_scope',
+        'default_hooks',
+        'custom_hooks',
+        'env_cfg',
+        'vis_backends',
+        'visualizer',
+        'log_processor',
+        'log_level',
+        'randomness',
+        'sync_bn',
+    ),
 )
-
-
 # What registers the backbones, hooks and loops of a config that names no other modules; no code of the search.
 IMPORTS = {'imports': ['mmhybrid'], 'allow_failed_imports': False}
 
@@ -144,20 +151,12 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
     with calibrated(model, batches):
         backbone_cfg, backbone = model.supernet.export()
         rest = {name: tensor.clone() for name, tensor in model.architecture.state_dict().items()}
-        expected = list(_tensors(model(data['inputs'], data.get('data_samples'), mode='tensor')))
+        expected = _outputs(model, data)
 
-    config = Config({'model': cfg.model.architecture}).to_dict()['model']
-    config.pop('backbone')
-    preprocessor = config.pop('data_preprocessor', None) or cfg.model.get('data_preprocessor')
-    preprocessor = preprocessor or cfg.get('data_preprocessor')
-    size = model.space.resolution(arch)
-    if model.resizes and tuple(data['inputs'].shape[-2:]) != (size, size):
-        first = {'type': type(model.data_preprocessor).__name__, **preprocessor}
-        preprocessor = {'type': 'mmhybrid.ResizedInputs', 'size': size, 'preprocessor': first}
     channels = widths_of(backbone_cfg)
-    for name, change in fitted(config, channels).items():
-        config[name] = {**config[name], **change} if isinstance(change, Mapping) else change
-    given = {} if preprocessor is None else {'data_preprocessor': dict(preprocessor)}
+    config = _model_config(cfg, channels)
+    preprocessor = _preprocessor_config(model, cfg, arch, data['inputs'].shape[-2:])
+    given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
     # hosts write into what they are given
     network = MODELS.build(deepcopy({**config, **given, 'backbone': backbone_cfg}))
     wide, narrow = model.supernet.out_channels, channels
@@ -167,22 +166,35 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
     network.load_state_dict(weights)
 
     data = network.eval().data_preprocessor(batches[0], False)
-    found = list(_tensors(network(data['inputs'], data.get('data_samples'), mode='tensor')))
-    pairs = list(zip(found, expected, strict=True))
+    pairs = zip(_outputs(network, data), expected, strict=True)
     difference = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
     if difference > TOLERANCE:
         raise ValueError(f'the exported network differs from the supernet by {difference:.1e}, allowed: {TOLERANCE}')
     cost = count_complexity(network, data['inputs'].shape[1:])
     return Standalone(
-        config,
-        given.get('data_preprocessor'),
-        backbone_cfg,
-        channels,
-        weights,
-        difference,
-        cost.params / 1e6,
-        cost.macs / 1e6,
+        config, preprocessor, backbone_cfg, channels, weights, difference, cost.params / 1e6, cost.macs / 1e6
     )
+
+
+def _model_config(cfg: Config, channels: Sequence[int]) -> dict[str, Any]:
+    """The model around the supernet of ``cfg``, with neck and heads for a backbone with these outputs."""
+    config: dict[str, Any] = Config({'model': cfg.model.architecture}).to_dict()['model']
+    config.pop('backbone')
+    config.pop('data_preprocessor', None)
+    for name, change in fitted(config, channels).items():
+        config[name] = {**config[name], **change} if isinstance(change, Mapping) else change
+    return config
+
+
+def _preprocessor_config(model: OneShot, cfg: Config, arch: Arch, image: Sequence[int]) -> dict[str, Any] | None:
+    """The data preprocessor of a network; it resizes where ``arch`` asks for another size than the pipeline's."""
+    places = cfg.model.architecture, cfg.model, cfg
+    preprocessor = next((place.data_preprocessor for place in places if place.get('data_preprocessor')), None)
+    size = model.space.resolution(arch)
+    if preprocessor is None or not model.resizes or tuple(image) == (size, size):
+        return None if preprocessor is None else dict(preprocessor)
+    first = {'type': type(model.data_preprocessor).__name__, **preprocessor}
+    return {'type': 'mmhybrid.ResizedInputs', 'size': size, 'preprocessor': first}
 
 
 def widths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
@@ -244,6 +256,11 @@ def narrowed(name: str, tensor: Tensor, shape: torch.Size, wide: Sequence[int], 
     return tensor.clone()
 
 
+def _outputs(model: nn.Module, data: Mapping[str, Any]) -> list[Tensor]:
+    """Of a model in tensor mode, for preprocessed images."""
+    return list(_tensors(model(data['inputs'], data.get('data_samples'), mode='tensor')))
+
+
 def _tensors(outputs: Any) -> Iterator[Tensor]:
     if isinstance(outputs, Tensor):
         yield outputs
@@ -252,7 +269,9 @@ def _tensors(outputs: Any) -> Iterator[Tensor]:
             yield from _tensors(output)
 
 
-def write(network: Standalone, cfg: Config, folder: str | Path, name: str, metrics: Mapping[str, float]) -> list[Path]:
+def write_network(
+    network: Standalone, cfg: Config, folder: str | Path, name: str, metrics: Mapping[str, float]
+) -> list[Path]:
     """Write ``<name>_backbone.py``, ``<name>.py``, ``<name>.pth`` and ``<name>.safetensors``, each whole or not at all.
 
     Args:
@@ -263,18 +282,19 @@ def write(network: Standalone, cfg: Config, folder: str | Path, name: str, metri
         metrics: The scores that the search recorded, for the docstring.
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
     checkpoint = io.BytesIO()
     torch.save({'state_dict': network.weights, 'meta': {'metrics': dict(metrics)}}, checkpoint)
     lines = '\n'.join(f'{key}: {value}' for key, value in described(network, metrics).items())
-    contents = {
+    contents: dict[str, bytes | str] = {
         '.safetensors': safetensors.torch.save({key: w.contiguous() for key, w in network.weights.items()}),
         '.pth': checkpoint.getvalue(),
-        '_backbone.py': _backbone_text(network, lines, paths['.pth']).encode(),
-        '.py': _config_text(network, cfg, lines, paths).encode(),
+        '_backbone.py': _backbone_text(network, lines, paths['.pth'].name),
+        '.py': _config_text(network, cfg, lines, paths),
     }
     for end, content in contents.items():
-        AtomicBackend().put(content, paths[end])
+        write_whole(paths[end], content)
     return list(paths.values())
 
 
@@ -284,10 +304,11 @@ def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, st
     return {**{name: f'{value:.6g}' for name, value in metrics.items()}, **costs}
 
 
-def _backbone_text(network: Standalone, about: str, weights: Path) -> str:
+def _backbone_text(network: Standalone, about: str, weights: str) -> str:
     searched = {
         'backbone': network.backbone,
-        'pretrained': {'type': 'Pretrained', 'checkpoint': str(weights), 'prefix': 'backbone.'},
+        # MMEngine fills the folder in, so that it can be moved
+        'pretrained': {'type': 'Pretrained', 'checkpoint': f'{{{{ fileDirname }}}}/{weights}', 'prefix': 'backbone.'},
         'channels': list(network.channels),
     }
     return f'"""The backbone of a searched network.\n\n{about}\n"""\n\n' + config_text({'searched': searched})
@@ -314,16 +335,16 @@ def _without_scopes(settings: Any) -> Any:
     return [_without_scopes(value) for value in settings] if isinstance(settings, list) else settings
 
 
-def write_into(network: Standalone, target: str, folder: str | Path, name: str) -> Path:
+def write_host_config(network: Standalone, target: str, folder: str | Path, name: str) -> Path:
     """Write ``<name>_<target>.py``: the config ``target`` with this backbone in place of its own.
 
     A classifier starts from scratch, as retraining does; every other model from the exported weights.
 
     Args:
-        network: From :func:`take_out`, written by :func:`write`.
+        network: From :func:`take_out`, written by :func:`write_network`.
         target: A config file.
-        folder: Where :func:`write` wrote.
-        name: As there.
+        folder: The folder that :func:`write_network` wrote into.
+        name: The name that it gave its files.
 
     Raises:
         ValueError: If the backbone of ``target`` is of another family, or more outputs are read than there are.
@@ -347,7 +368,7 @@ def write_into(network: Standalone, target: str, folder: str | Path, name: str) 
     changes = {'backbone': backbone, **changes}
     settings = {'model': changes | resizing} if 'data_preprocessor' in model else resizing | {'model': changes}
     text = config_text({'_base_': bases}) + '\n' + config_text(settings)
-    AtomicBackend().put_text(head + text, path)
+    write_whole(path, head + text)
     return path
 
 

@@ -40,21 +40,11 @@ def propose(
         ValueError: If a setting does not go with the space or the estimates.
     """
     rng = random.Random(f'{settings.seed}/{stage.name}/{generation}')
-    results = settings.results(history)
-    space = stage.narrow(settings.space, results)
     known = {c.arch for c in history if c.metrics is not None or c.stage == stage.name}
-    start = [arch for arch in stage.start(space, results) if arch not in known] if generation == 0 else []
-    compared = [c for c in history if c.stage == stage.name or (c.metrics is not None and stage.rank_by is None)]
-    situation = Situation(
-        stage=stage.name,
-        space=space,
-        history=[c for c in compared if space.contains(c.arch)],
-        objectives=settings.objectives_of(stage),
-        start=start,
-        generation=generation,
-        size=size,
-    )
-    plan: list[Draw] = [partial(_itself, arch) for arch in start[:size]]
+    situation = _situation(settings, stage, generation, size, history, known)
+    space = situation.space
+    # networks to start from take the places of as many of the sampler's first draws
+    plan: list[Draw] = [partial(_itself, arch) for arch in situation.start[:size]]
     plan += stage.sampler.plan(situation, rng)[len(plan) :]
 
     gate = _Gate(settings, space, known, estimate)
@@ -73,6 +63,29 @@ def propose(
         if not found and not any(c.stage == stage.name for c in history):
             raise SearchError(shortage)
     return [replace(candidate, index=index) for index, candidate in enumerate(found)], shortage
+
+
+def _situation(
+    settings: SearchSettings,
+    stage: Stage,
+    generation: int,
+    size: int,
+    history: Sequence[Candidate],
+    known: set[Arch],
+) -> Situation:
+    """What the sampler of a stage sees."""
+    results = settings.results(history)
+    space = stage.narrow(settings.space, results)
+    compared = [c for c in history if c.stage == stage.name or (c.metrics is not None and stage.rank_by is None)]
+    return Situation(
+        stage=stage.name,
+        space=space,
+        history=[c for c in compared if space.contains(c.arch)],
+        objectives=settings.objectives_of(stage),
+        start=[arch for arch in stage.start(space, results) if arch not in known] if generation == 0 else [],
+        generation=generation,
+        size=size,
+    )
 
 
 def _itself(arch: Arch) -> Arch:

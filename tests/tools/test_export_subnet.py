@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_pa
     arch = model.space.sample(random.Random(seed))
     network = subnet_export.take_out(model, cfg, arch)
     assert network.difference <= subnet_export.TOLERANCE
-    subnet_export.write(network, cfg, tmp_path, 'net', {})
+    subnet_export.write_network(network, cfg, tmp_path, 'net', {})
     written = cli.load_config(str(tmp_path / 'net.py'))
     standalone = MODELS.build(
         {**written.model, 'data_preprocessor': written.data_preprocessor, '_scope_': 'mmpretrain'}
@@ -144,6 +145,13 @@ def test_it_trains(found: dict[str, Any]) -> None:
     out, work_dir = found['folder'] / 'out', found['folder'] / 'train'
     train_tool.main([str(out / 'best.py'), '--work-dir', str(work_dir), '--cfg-options', f'load_from={out}/best.pth'])
     assert (work_dir / 'epoch_1.pth').exists()
+
+
+def test_its_folder_can_be_moved(found: dict[str, Any], tmp_path: Path) -> None:
+    moved = shutil.copytree(found['folder'] / 'out', tmp_path / 'moved')
+    init_cfg = cli.load_config(str(moved / 'best_backbone.py')).searched.pretrained
+    assert init_cfg.checkpoint == str(moved / 'best.pth')
+    assert cli.load_config(str(moved / 'best.py')).searched.pretrained == init_cfg
 
 
 def test_other_models_take_it_without_any_code_of_the_search(found: dict[str, Any]) -> None:
