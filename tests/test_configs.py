@@ -126,9 +126,8 @@ def _shrink_images(pipeline: list) -> None:
     """Images of dense prediction shall be no larger than needed."""
     for transform in pipeline:
         if transform['type'] in ('Resize', 'RandomResize'):
-            transform['scale'] = (128, 128)
-        elif transform['type'] == 'RandomChoiceResize':
-            transform['scales'] = [(128, 128)]
+            is_range = isinstance(transform['scale'], list)
+            transform['scale'] = [(128, 128), (128, 128)] if is_range else (128, 128)
         elif transform['type'] == 'RandomCrop':
             transform['crop_size'] = (128, 128)
 

@@ -34,7 +34,9 @@ from mmpretrain import get_model, list_models
 names = list_models('glnet', task='Image Classification')
 assert names == list_models('glnet')
 assert {'glnet-stl_in1k', 'glnet-4g_in1k', 'glnet-9g_token-label_in1k'} <= set(names)
-assert 'autovit-xxs_in1k' in list_models('autovit')
+assert 'autovit-xxs_in1k' in list_models('autovit', task='Image Classification')
+for family in ('autovit', 'glit'):
+    assert list_models(family, task='Image Classification') == list_models(family) != []
 assert not list_models('*_coco') and list_models('resnet50')
 model = get_model('glnet-4g_in1k')
 print(sum(parameter.numel() for parameter in model.parameters()))

@@ -1,6 +1,12 @@
 """Make label maps for token labelling with a trained mmpretrain classifier.
 
     python tools/make_label_maps.py CONFIG CHECKPOINT data/imagenet/train data/imagenet/label_maps
+        [--cfg-options KEY=VALUE ...]
+
+A teacher is any classifier whose backbone ends in a map, and whose neck and head take that map alone: ResNet, Swin,
+EfficientNet, RegNet and most others. ConvNeXt needs ``--cfg-options model.backbone.gap_before_final_norm=False``, a
+vision transformer ``--cfg-options model.backbone.out_type=featmap``. HRNet, whose neck joins several maps, cannot be
+one.
 
 Images that have their label map already are left out, so a run that was stopped goes on.
 """
@@ -8,6 +14,8 @@ Images that have their label map already are left out, so a run that was stopped
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+
+from mmengine.config import DictAction
 
 from mmhybrid.datasets.label_map_maker import make_label_maps
 from mmhybrid.engine import cli
@@ -25,6 +33,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--num-kept', type=int, default=5, metavar='K', help='classes to keep at each position')
     parser.add_argument('--batch-size', type=int, default=32, metavar='N')
     parser.add_argument('--device', default='cpu', help='such as cuda:0')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
     return parser.parse_args(argv)
 
 
@@ -32,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the teacher and write the files."""
     args = parse_args(argv)
     with cli.ending_on_mistakes():
-        classifier = Teacher(args.checkpoint, config=args.config).model.to(args.device)
+        cfg = cli.load_config(args.config, args.cfg_options)
+        classifier = Teacher(args.checkpoint, config=cfg).model.to(args.device)
         files = make_label_maps(classifier, args.images, args.out, args.size, args.batch_size, args.num_kept)
         count = sum(1 for _ in files)
     print(f'{args.out}: {count} label maps')

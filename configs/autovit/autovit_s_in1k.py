@@ -3,8 +3,8 @@
 Command: ``bash tools/dist_train.sh configs/autovit/autovit_s_in1k.py 8``
 Source: AutoViT, Tables 2, 5 and 9, the last of which gives 1.4 G FLOPs.
 Published: 79.2 % top-1, 6.3 M parameters, 1.3 G MACs, 27.9 ms on an iPhone 13 with CoreML.
-The published network keeps the weights of its supernet, trained with hard distillation from RegNetY-32G; here it is
-trained alone.
+The published network keeps the weights of its supernet, which for XXS was trained with hard distillation from
+RegNetY-32G; for this size the paper does not say. Here it is trained alone.
 """
 
 _base_ = [

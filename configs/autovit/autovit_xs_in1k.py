@@ -3,8 +3,8 @@
 Command: ``bash tools/dist_train.sh configs/autovit/autovit_xs_in1k.py 8``
 Source: AutoViT, Tables 2 and 5.
 Published: 75.5 % top-1, 2.5 M parameters, 0.8 G MACs, 19.3 ms on an iPhone 13 with CoreML.
-The published network keeps the weights of its supernet, trained with hard distillation from RegNetY-32G; here it is
-trained alone.
+The published network keeps the weights of its supernet, which for XXS was trained with hard distillation from
+RegNetY-32G; for this size the paper does not say. Here it is trained alone.
 """
 
 _base_ = ['./autovit_s_in1k.py']

@@ -33,5 +33,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=16, milestones=[12, 15], gamma=0.1),
 ]
+auto_scale_lr = dict(base_batch_size=4)
 train_cfg = dict(max_epochs=16, val_interval=8)
 default_hooks = dict(logger=dict(interval=5))

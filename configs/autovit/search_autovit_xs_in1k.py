@@ -3,7 +3,8 @@
 Command: ``python tools/search.py configs/autovit/search_autovit_xs_in1k.py --checkpoint CHECKPOINT``, after
 ``python tools/profile_latency.py configs/autovit/supernet_autovit_xs_in1k.py --out work_dirs/latency_xs.json``
 Source: AutoViT, algorithm 2, section 4.1, tables 1 and 2.
-Published: 75.5 % top-1 at 19.3 ms for the network found, from a supernet trained with hard distillation.
+Published: 75.5 % top-1 at 19.3 ms for the network found, with the weights of its supernet.
+The paper says of XXS only that its supernet was distilled.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
 device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.
 """

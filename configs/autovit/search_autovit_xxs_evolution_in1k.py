@@ -3,7 +3,7 @@
 Command: ``python tools/search.py configs/autovit/search_autovit_xxs_evolution_in1k.py --checkpoint CHECKPOINT``, after
 ``python tools/profile_latency.py configs/autovit/supernet_autovit_xxs_in1k.py --out work_dirs/latency_xxs.json``
 Source: AutoViT, section 5.4 and table 8.
-Published: 70.7 % top-1 for the network found.
+Published: 70.7 % top-1 for the network found, in 12 GPU hours.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
 device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.
 """

@@ -3,7 +3,7 @@
 Command: ``python tools/search.py configs/autovit/search_autovit_xxs_in1k.py --checkpoint CHECKPOINT``, after
 ``python tools/profile_latency.py configs/autovit/supernet_autovit_xxs_in1k.py --out work_dirs/latency_xxs.json``
 Source: AutoViT, algorithm 2, section 4.1, tables 1, 2, 6, 7 and 8.
-Published: 71.3 % top-1 at 10.2 ms for the network found, from a supernet trained with hard distillation.
+Published: 71.3 % top-1 at 10.2 ms for the network found, in 5 GPU hours, from a supernet with hard distillation.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
 device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.
 """

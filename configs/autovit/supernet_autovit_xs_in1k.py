@@ -2,8 +2,9 @@
 
 Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xs_in1k.py 8``, after
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
-Source: AutoViT, section 3.3.1, Tables 1 and 5.
-Published: none without distillation; 75.5 % top-1 for the network found with hard distillation from RegNetY.
+Source: AutoViT, section 3.3.1, Tables 1, 2 and 5.
+Published: none for a supernet that is known to be without distillation; 75.5 % top-1 for the network found.
+The paper says of XXS only that its supernet was distilled.
 """
 
 _base_ = ['./supernet_autovit_xxs_in1k.py']

@@ -1,4 +1,4 @@
-"""Supernet of AutoViT-XXS on ImageNet-1k.
+"""Supernet of AutoViT-XXS on ImageNet-1k, the DeiT recipe at batch 1024 without repeated augmentation.
 
 Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xxs_in1k.py 8``, after
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
@@ -22,7 +22,9 @@ model = dict(
     architecture=dict(
         **{
             **classifier,
-            'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT')),
+            'backbone': dict(
+                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT', drop_path_rate=0.1)
+            ),
         }
     ),
 )

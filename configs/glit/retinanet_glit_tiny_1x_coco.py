@@ -22,7 +22,13 @@ model = dict(
         out_norm_cfg=dict(type='LN2d'),
         drop_path_rate=0.1,
     ),
-    neck=dict(_delete_=True, type='mmhybrid.SimpleFeaturePyramid', in_channels=192, out_channels=256, num_outs=5),
-    bbox_head=dict(anchor_generator=dict(strides=[4, 8, 16, 32, 64])),
+    neck=dict(
+        _delete_=True,
+        type='mmhybrid.SimpleFeaturePyramid',
+        in_channels=192,
+        out_channels=256,
+        num_outs=5,
+        start_level=1,  # strides 8 to 128, those of the anchors
+    ),
 )
 optim_wrapper = dict(constructor='mmhybrid.LayerDecayOptimWrapperConstructor', paramwise_cfg=dict(layer_decay_rate=0.7))

@@ -6,18 +6,19 @@ Source: GLiT, sections 3.3 and 4.1, Table 5.
 Published: 72.7 % top-1, 0.9 G FLOPs for the network found, retrained.
 Candidates of a block share weights here: with weights of their own (``separate=['blocks']``) a block has 198 of them,
 1.06 G parameters in all; docs/spaces.md says what memory that takes.
+The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
 _base_ = [
     '../_base_/models/glit_cls.py',
-    '../_base_/datasets/imagenet_search_224.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
     '../_base_/schedules/imagenet_sgd_100e.py',
     '../_base_/runtime/cls.py',
 ]
 
 space = dict(type='mmhybrid.GLiTSpace', level='flat')
 classifier = _base_.model
-classifier['train_cfg'] = None  # mixup and cutmix belong to the retraining
+classifier['train_cfg'] = None  # mixup and CutMix belong to the retraining, as does the rest of DeiT's augmentation
 model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',

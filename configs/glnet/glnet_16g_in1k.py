@@ -3,6 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_16g_in1k.py 16``
 Source: GLNet, Table 3 and Table 8.
 Published: 85.0 % top-1 with EMA weights, 106 M parameters, 16.7 G FLOPs.
+The released code trains with automatic mixed precision: add ``--amp``.
 """
 
 _base_ = ['./glnet_4g_in1k.py']

@@ -41,5 +41,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
     dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=50, end=600),
 ]
+auto_scale_lr = dict(base_batch_size=4)
 train_cfg = dict(max_iters=600, val_interval=200)
 default_hooks = dict(checkpoint=dict(interval=200))

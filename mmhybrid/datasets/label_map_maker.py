@@ -27,7 +27,7 @@ def dense_logits(classifier: Any, inputs: Tensor) -> Tensor:
         Logits (B, classes, h, w).
 
     Raises:
-        ValueError: If the backbone's last output is no map.
+        ValueError: If the backbone's last output is no map, or neck and head take more than this map.
     """
     feats = classifier.extract_feat(inputs, stage='backbone')
     last = feats[-1] if isinstance(feats, Sequence) else feats
@@ -37,8 +37,13 @@ def dense_logits(classifier: Any, inputs: Tensor) -> Tensor:
         raise bad_value("the last output of the teacher's backbone", shape, allowed)
     batch, width, rows, columns = last.shape
     cells = last.permute(0, 2, 3, 1).reshape(-1, width, 1, 1)
-    pooled = classifier.neck((cells,))[-1] if classifier.neck is not None else cells
-    logits = classifier.head((pooled.flatten(1),))
+    try:
+        pooled = classifier.neck((cells,))[-1] if classifier.neck is not None else cells
+        logits = classifier.head((pooled.flatten(1),))
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        allowed = 'a neck and a head that take single positions of the last map alone'
+        raise bad_value("the teacher's neck and head", reason, allowed) from error
     return logits.reshape(batch, rows, columns, -1).permute(0, 3, 1, 2)
 
 

@@ -1,5 +1,6 @@
 """What a student classifier learns from a teacher (AutoViT section 5.1; DeiT)."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,8 +66,9 @@ class Teacher:
     """A trained classifier, in eval mode, without gradients, and outside of any checkpoint.
 
     Args:
-        config: Path of an mmpretrain config. Give either this or ``timm``.
-        timm: Name of a timm model, where timm is installed.
+        config: An mmpretrain config, or its path. Give either this or ``timm``.
+        timm: Name of a timm model, where timm is installed; with the tag of the weights (``regnety_320.tv2_in1k``)
+            their mean and standard deviation are used, without one those of timm's default weights.
         checkpoint: Path of the weights.
 
     Raises:
@@ -74,7 +76,7 @@ class Teacher:
             ``timm`` are given.
     """
 
-    def __init__(self, checkpoint: str, config: str | None = None, timm: str | None = None) -> None:
+    def __init__(self, checkpoint: str, config: str | Config | None = None, timm: str | None = None) -> None:
         if (config is None) == (timm is None):
             raise bad_value('teacher', {'config': config, 'timm': timm}, 'either config or timm')
         if not Path(checkpoint).is_file():
@@ -124,10 +126,12 @@ def build_teacher(cfg: Mapping[str, Any]) -> Teacher:
     return Teacher(**cfg)
 
 
-def _mmpretrain_model(config: str) -> nn.Module:
-    if not Path(config).is_file():
-        raise bad_value('teacher.config', config, 'the path of an existing file')
-    cfg = Config.fromfile(config)
+def _mmpretrain_model(config: str | Config) -> nn.Module:
+    if isinstance(config, str):
+        if not Path(config).is_file():
+            raise bad_value('teacher.config', config, 'the path of an existing file')
+        config = Config.fromfile(config)
+    cfg = copy.deepcopy(config)
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.model.pop('train_cfg', None)
@@ -139,6 +143,6 @@ def _timm_model(name: str) -> nn.Module:
         import timm
     except ImportError as error:
         raise ValueError(f'teacher.timm: {name!r} needs timm, which is not installed') from error
-    if name not in timm.list_models():
-        raise bad_value('teacher.timm', name, 'a name of timm.list_models()')
+    if name not in {*timm.list_models(), *timm.list_pretrained()}:
+        raise bad_value('teacher.timm', name, 'a name of timm.list_models() or timm.list_pretrained()')
     return timm.create_model(name, pretrained=False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmhybrid.models.mix_token import MixToken, Region, swap_region
 from mmhybrid.registry import MODELS
+from mmhybrid.utils.checks import bad_value
 
 STEM_STRIDE, LAST_STRIDE = 4, 32
 
@@ -28,6 +29,10 @@ class TokenLabelClassifier(BaseModel):
         mix_token: Arguments of :class:`MixToken`; None for no mixing.
         data_preprocessor: Config; the type is ``ClsDataPreprocessor`` where it names none.
         init_cfg: As in MMEngine.
+
+    Raises:
+        ValueError: When called: if tokens are mixed and a side of the images is no multiple of 32, so that the cells of
+            the last map are no cells of the stem's.
     """
 
     def __init__(
@@ -66,6 +71,10 @@ class TokenLabelClassifier(BaseModel):
     def _region(self, inputs: Tensor) -> Region | None:
         if self.mix_token is None:
             return None
+        if any(side % LAST_STRIDE for side in inputs.shape[2:]):
+            raise bad_value(
+                'size of the images', tuple(inputs.shape[2:]), f'multiples of {LAST_STRIDE}, with mix_token'
+            )
         height, width = (side // LAST_STRIDE for side in inputs.shape[2:])
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         return self.mix_token.region(height, width, get_rank(), iteration)

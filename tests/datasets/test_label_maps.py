@@ -167,6 +167,14 @@ def test_backbone_without_a_map():
     assert dense_logits(mapped, torch.randn(1, 3, 32, 32)).shape == (1, 20, 2, 2)
 
 
+def test_neck_that_joins_maps():
+    cfg = {'type': 'HRNet', 'arch': 'w18'}
+    neck = {'type': 'HRFuseScales', 'in_channels': (18, 36, 72, 144)}
+    head = {'type': 'LinearClsHead', 'num_classes': 20, 'in_channels': 2048}
+    with pytest.raises(ValueError, match=r"the teacher's neck and head: got .*, allowed: .* that take single pos"):
+        dense_logits(teacher(backbone=cfg, neck=[neck], head=head), torch.randn(1, 3, 64, 64))
+
+
 def test_maps_are_what_the_teacher_says_of_whole_images(tmp_path):
     rng = np.random.default_rng(0)
     for name in ('a/x.png', 'b/y.png'):

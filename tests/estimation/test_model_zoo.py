@@ -24,27 +24,141 @@ QUICK = (  # each framework and each way of counting
     *('glnet_4g_in1k', 'ablation_slots-9_in1k', 'mask-rcnn_glnet_4g_1x_coco', 'semantic-fpn_glnet_4g_80k_ade20k'),
     *('glit_tiny_in1k', 'glit_small_in1k', 'autovit_xxs_in1k'),
 )
-# Top-1, box AP or mIoU by the tables of the papers
+# Top-1, box AP (and mask AP) or mIoU by the tables of the papers; what supernets and searches lead to stands beside the
+# network itself
 TABLES = {
-    ('GLNet', 1): '82.5',
-    ('GLNet', 3): '83.7 84.5 85.0 84.4 85.3',
-    ('GLNet', 4): '47.1 47.9 47.7 48.8 48.3 49.9 49.5 51.0',
-    ('GLNet', 5): '49.6 50.6 51.3 51.4',
-    ('GLNet', 6): '82.5 81.8 78.0 80.6 79.6 81.1 82.1 82.4 82.4 81.9 82.1 82.3 82.3 82.4',
-    ('GLNet', 7): '82.5 82.7 83.1 83.2 83.5 83.7',
-    ('GLiT', 1): '72.20 72.89 73.98 71.02',
-    ('GLiT', 3): '72.2 76.3 80.5 82.3',
-    ('GLiT', 4): '72.2 75.4 76.3 73.4',
-    ('GLiT', 5): '76.3 72.7 73.3',
-    ('GLiT', 6): '72.4 76.4 76.3',
-    ('AutoViT', 2): '71.3 75.5 79.2',
-    ('AutoViT', 3): '37.6',
-    ('AutoViT', 4): '98.8 89.6 98.1 92.4',
-    ('AutoViT', 6): '64.6 68.6 70.5 71.3',
-    ('AutoViT', 7): '71.2 71.3',
-    ('AutoViT', 8): '66.8 70.7 71.3',
-    ('AutoViT', 9): '79.2',
+    ('GLNet', 1): {'glnet_stl_in1k': '82.5'},
+    ('GLNet', 3): {
+        'glnet_4g_in1k': '83.7',
+        'glnet_9g_in1k': '84.5',
+        'glnet_16g_in1k': '85.0',
+        'glnet_4g_token-label_in1k': '84.4',
+        'glnet_9g_token-label_in1k': '85.3',
+    },
+    ('GLNet', 4): {
+        'retinanet_glnet_4g_1x_coco': '47.1',
+        'retinanet_glnet_4g_3x-ms_coco': '47.9',
+        'retinanet_glnet_9g_1x_coco': '47.7',
+        'retinanet_glnet_9g_3x-ms_coco': '48.8',
+        'mask-rcnn_glnet_4g_1x_coco': '48.3 43.6',
+        'mask-rcnn_glnet_4g_3x-ms_coco': '49.9 44.5',
+        'mask-rcnn_glnet_9g_1x_coco': '49.5 44.5',
+        'mask-rcnn_glnet_9g_3x-ms_coco': '51.0 46.2',
+    },
+    ('GLNet', 5): {
+        'semantic-fpn_glnet_4g_80k_ade20k': '49.6',
+        'semantic-fpn_glnet_9g_80k_ade20k': '51.3',
+        'upernet_glnet_4g_160k_ade20k': '50.6',
+        'upernet_glnet_9g_160k_ade20k': '51.4',
+    },
+    ('GLNet', 6): {
+        'glnet_stl_in1k': '82.5',
+        'ablation_local_in1k': '81.8',
+        'ablation_global_in1k': '78.0',
+        'ablation_global-local_in1k': '80.6',
+        'ablation_local-global_in1k': '79.6',
+        'ablation_window_in1k': '81.1',
+        'glnet_stl-paramslot_in1k': '82.1',
+        'ablation_kernel-7_in1k': '82.4',
+        'ablation_kernel-3_in1k': '82.4',
+        'ablation_slots-9_in1k': '81.9',
+        'ablation_slots-25_in1k': '82.1',
+        'ablation_slots-36_in1k': '82.3',
+        'ablation_slots-49_in1k': '82.3',
+        'ablation_slots-81_in1k': '82.4',
+    },
+    ('GLNet', 7): {
+        'glnet_stl_in1k': '82.5',
+        'ablation_overlapped-patches_in1k': '82.7',
+        'ablation_hybrid-stage-3_in1k': '83.1',
+        'ablation_position-encoding_in1k': '83.2',
+        'ablation_deeper_in1k': '83.5',
+        'glnet_4g_in1k': '83.7',
+    },
+    ('GLiT', 1): {
+        'glit_tiny_uniform-3-0_in1k': '72.20',
+        'glit_tiny_uniform-2-1_in1k': '72.89',
+        'glit_tiny_uniform-1-2_in1k': '73.98',
+        'glit_tiny_uniform-0-3_in1k': '71.02',
+    },
+    ('GLiT', 3): {
+        'glit_tiny_uniform-3-0_in1k': '72.2',
+        'glit_tiny_in1k': '76.3',
+        'supernet_glit_tiny_detail_in1k': '76.3',
+        'search_glit_tiny_detail_in1k': '76.3',
+        'glit_small_in1k': '80.5',
+        'glit_base_in1k': '82.3',
+    },
+    ('GLiT', 4): {
+        'glit_tiny_uniform-3-0_in1k': '72.2',
+        'glit_tiny_distribution_in1k': '75.4',
+        'supernet_glit_tiny_distribution_in1k': '75.4',
+        'search_glit_tiny_distribution_in1k': '75.4',
+        'glit_tiny_in1k': '76.3',
+        'supernet_glit_tiny_detail_in1k': '76.3',
+        'search_glit_tiny_detail_in1k': '76.3',
+        'supernet_glit_tiny_nlp-nas_in1k': '73.4',
+        'search_glit_tiny_nlp-nas_in1k': '73.4',
+    },
+    ('GLiT', 5): {
+        'glit_tiny_in1k': '76.3',
+        'supernet_glit_tiny_detail_in1k': '76.3',
+        'search_glit_tiny_detail_in1k': '76.3',
+        'supernet_glit_tiny_flat_in1k': '72.7',
+        'search_glit_tiny_flat_in1k': '72.7',
+        'search_glit_tiny_random_in1k': '73.3',
+    },
+    ('GLiT', 6): {
+        'glit_tiny_window-14_in1k': '72.4',
+        'glit_tiny_window-28_in1k': '72.4',
+        'glit_tiny_window-49_in1k': '72.4',
+        'glit_tiny_conv2d-3_in1k': '76.4',
+        'glit_tiny_conv2d-5_in1k': '76.4',
+        'glit_tiny_conv2d-7_in1k': '76.4',
+        'glit_tiny_in1k': '76.3',
+        'supernet_glit_tiny_detail_in1k': '76.3',
+        'search_glit_tiny_detail_in1k': '76.3',
+    },
+    ('AutoViT', 2): {
+        'autovit_xxs_in1k': '71.3',
+        'search_autovit_xxs_in1k': '71.3',
+        'autovit_xs_in1k': '75.5',
+        'supernet_autovit_xs_hard-regnety_in1k': '75.5',
+        'search_autovit_xs_in1k': '75.5',
+        'autovit_s_in1k': '79.2',
+        'supernet_autovit_s_hard-regnety_in1k': '79.2',
+        'search_autovit_s_in1k': '79.2',
+    },
+    ('AutoViT', 3): {'mask-rcnn_autovit_s_1x_coco': '37.6 35.3'},
+    ('AutoViT', 4): {
+        'autovit_s_cifar10': '98.8',
+        'autovit_s_cifar100': '89.6',
+        'autovit_s_flowers': '98.1',
+        'autovit_s_cars': '92.4',
+    },
+    ('AutoViT', 6): {
+        'supernet_autovit_xxs_in1k': '64.6',
+        'supernet_autovit_xxs_soft-effnetb5_in1k': '68.6',
+        'supernet_autovit_xxs_soft-regnety_in1k': '70.5',
+        'supernet_autovit_xxs_hard-regnety_in1k': '71.3',
+        'search_autovit_xxs_in1k': '71.3',
+    },
+    ('AutoViT', 7): {
+        'supernet_autovit_xxs_transformer-only_hard-regnety_in1k': '71.2',
+        'search_autovit_xxs_transformer-only_in1k': '71.2',
+        'autovit_xxs_in1k': '71.3',
+        'search_autovit_xxs_in1k': '71.3',
+    },
+    ('AutoViT', 8): {
+        'search_autovit_xxs_random_in1k': '66.8',
+        'search_autovit_xxs_evolution_in1k': '70.7',
+        'search_autovit_xxs_in1k': '71.3',
+    },
+    ('AutoViT', 9): {'autovit_s_in1k': '79.2'},
 }
+RESULTS = ('% top-1', 'box AP', 'mask AP', 'mIoU')
+# those of recipes, spaces and architectures, without results
+OTHER_TABLES = {('GLNet', 8), ('GLNet', 9), ('AutoViT', 1), ('AutoViT', 5)}
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +182,8 @@ def check_against_the_paper(row: Row) -> None:
     if 'G FLOPs' in figures and not is_stand_in and name != 'autovit_xs_in1k':
         assert is_near(row.compared_macs / 1e9, figures['G FLOPs'], 0.07 if is_reconstruction else 0.03)
     if is_stand_in:
-        assert 0.8 < row.compared_macs / 1e9 / float(figures['G FLOPs']) < 0.88
+        lacking = 1 - row.compared_macs / 1e9 / float(figures['G FLOPs'])
+        assert 13 <= round(100 * lacking) <= 19  # as the page's introduction says
 
 
 @pytest.mark.dense
@@ -97,15 +212,20 @@ def test_page_links_every_config_with_a_published_figure() -> None:
 
 
 @pytest.mark.parametrize('table', TABLES, ids=lambda table: f'{table[0]}-{table[1]}')
-def test_every_row_of_a_table_has_a_config(table: tuple[str, int]) -> None:
+def test_a_table_is_that_of_the_paper(table: tuple[str, int]) -> None:
+    """No row is missing, none is surplus, and every figure is the paper's."""
     family, number = table
     stated = {
-        value
-        for statement in STATEMENTS.values()
+        name: [value for unit, value in statement.figures.items() if unit.startswith(RESULTS)]
+        for name, statement in STATEMENTS.items()
         if statement.family == family and number in statement.tables
-        for value in statement.figures.values()
     }
-    assert {Decimal(value) for value in TABLES[table].split()} - stated == set()
+    assert stated == {name: [Decimal(figure) for figure in row.split()] for name, row in TABLES[table].items()}
+
+
+def test_no_other_table_is_named() -> None:
+    named = {(statement.family, number) for statement in STATEMENTS.values() for number in statement.tables}
+    assert named == TABLES.keys() | OTHER_TABLES
 
 
 def test_a_config_states_figures_or_none() -> None:

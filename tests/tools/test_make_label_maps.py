@@ -46,6 +46,23 @@ def test_writes_a_map_an_image_and_goes_on(main, teacher, tmp_path, capsys):
     assert capsys.readouterr().out.endswith('0 label maps\n')
 
 
+def test_settings_that_replace_the_config_s(main, tmp_path, capsys):
+    """A vision transformer, whose config gives no map."""
+    vit = {'type': 'VisionTransformer', 'arch': 'deit-tiny', 'img_size': 32, 'patch_size': 16}
+    head = {'type': 'VisionTransformerClsHead', 'num_classes': 6, 'in_channels': 192}
+    model = {'type': 'ImageClassifier', 'backbone': vit, 'head': head}
+    (tmp_path / 'vit.py').write_text(f'model = {model}')
+    torch.save(MODELS.build({**model, '_scope_': 'mmpretrain'}).state_dict(), tmp_path / 'vit.pth')
+    (tmp_path / 'train/n01').mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / 'train/n01/0.png'), np.zeros((40, 50, 3), np.uint8))
+    args = [str(tmp_path / name) for name in ('vit.py', 'vit.pth', 'train', 'maps')] + ['--size', '32']
+    with pytest.raises(SystemExit):
+        main(args)
+    assert 'featmap' in capsys.readouterr().err
+    main([*args, '--cfg-options', 'model.backbone.out_type=featmap'])
+    assert read_label_map(tmp_path / 'maps/n01/0.pt').shape == (2, 5, 2, 2)
+
+
 def test_one_sentence_for_a_mistake(main, teacher, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     for args in ([teacher[0], 'none.pth', str(tmp_path / 'empty')], [*teacher, str(tmp_path / 'empty')]):

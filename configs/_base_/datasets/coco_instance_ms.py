@@ -1,10 +1,10 @@
-# Short sides of 480 to 800 pixels in training, long ones of 1333 at most.
+# MMDetection's multi-scale training (ms_3x_coco.py): short sides of 640 to 800 pixels, long ones of 1333 at most.
 _base_ = ['mmdet::_base_/datasets/coco_instance.py']
 
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomChoiceResize', scales=[(side, 1333) for side in range(480, 801, 32)], keep_ratio=True),
+    dict(type='RandomResize', scale=[(1333, 640), (1333, 800)], keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]

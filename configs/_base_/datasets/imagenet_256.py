@@ -1,3 +1,4 @@
+# DeiT's augmentation at 256 px; tests crop the middle of 288 px, as MobileViT does (DeiT's ratio would give 292).
 _base_ = ['./imagenet_224.py']
 
 img_size = 256

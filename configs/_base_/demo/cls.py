@@ -1,4 +1,6 @@
 # Classification of the demo scenes by their largest object.
+_base_ = ['../schedules/no_decay.py']
+
 default_scope = 'mmpretrain'
 num_classes = 8
 data_preprocessor = dict(
@@ -42,7 +44,6 @@ test_evaluator = val_evaluator
 max_epochs = 5
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [

@@ -1,5 +1,5 @@
 # Boxes and masks of the demo scenes.
-_base_ = ['mmdet::_base_/datasets/coco_instance.py']
+_base_ = ['mmdet::_base_/datasets/coco_instance.py', '../schedules/no_decay.py']
 
 default_scope = 'mmdet'
 classes = ('bar', 'crescent', 'cross', 'disc', 'ring', 'square', 'star', 'triangle')
@@ -30,7 +30,6 @@ max_epochs = 8
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [

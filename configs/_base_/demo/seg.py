@@ -1,5 +1,9 @@
 # A small UperNet on the demo scenes.
-_base_ = ['mmseg::_base_/models/upernet_r50.py', 'mmseg::_base_/datasets/ade20k.py']
+_base_ = [
+    'mmseg::_base_/models/upernet_r50.py',
+    'mmseg::_base_/datasets/ade20k.py',
+    '../schedules/no_decay.py',
+]
 
 default_scope = 'mmseg'
 classes = ('ground', 'bar', 'crescent', 'cross', 'disc', 'ring', 'square', 'star', 'triangle')
@@ -36,7 +40,6 @@ max_iters = 400
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),

@@ -1,4 +1,5 @@
 # RetinaNet on GLNet-4G.
+# The paper gives no stochastic depth for dense prediction; that of the classifiers stands here, 0.3 for 9G.
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py']
 
 model = dict(

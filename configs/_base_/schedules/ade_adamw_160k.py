@@ -1,11 +1,8 @@
+_base_ = ['./no_decay.py']
+
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, weight_decay=0.01, betas=(0.9, 0.999)),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        custom_keys={key: dict(decay_mult=0.0) for key in ('cls_token', 'pos_embed', 'slots.scale', '.gamma')},
-    ),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),

@@ -1,3 +1,4 @@
+# MMDetection's 3x schedule (ms_3x_coco.py): 12 epochs of three times the images, with steps at 9 and 11.
 _base_ = ['./coco_adamw_1x.py']
 
 param_scheduler = [

@@ -1,14 +1,10 @@
 # Fine-tuning of a classifier at batch 512, the learning rate falling from layer to layer down to the stem.
+_base_ = ['./no_decay.py']
+
 optim_wrapper = dict(
     constructor='mmhybrid.LayerDecayOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
-    paramwise_cfg=dict(
-        layer_decay_rate=0.75,
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={key: dict(decay_mult=0.0) for key in ('cls_token', 'pos_embed', 'slots.scale', '.gamma')},
-    ),
+    paramwise_cfg=dict(layer_decay_rate=0.75),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [

@@ -1,12 +1,8 @@
 # DeiT's schedule at batch 1024; a leaf sets its own base batch size and learning rate.
+_base_ = ['./no_decay.py']
+
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={key: dict(decay_mult=0.0) for key in ('cls_token', 'pos_embed', 'slots.scale', '.gamma')},
-    ),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),

@@ -1,12 +1,8 @@
+_base_ = ['./no_decay.py']
+
 max_epochs = 20
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={key: dict(decay_mult=0.0) for key in ('cls_token', 'pos_embed', 'slots.scale', '.gamma')},
-    ),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [

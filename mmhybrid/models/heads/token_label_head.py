@@ -74,7 +74,7 @@ class TokenLabelHead(BaseModule):
                 to their image, and the class target is mixed by the region's share.
 
         Raises:
-            ValueError: If a sample has no label map.
+            ValueError: If a sample has no label map, or one with a class that the head does not have.
         """
         x = feats[-1]
         class_target, token_target = self._targets(data_samples, x)
@@ -106,6 +106,9 @@ class TokenLabelHead(BaseModule):
         if not all('label_map' in sample for sample in data_samples):
             raise bad_value('data_samples', 'no label_map', 'samples that mmhybrid.LoadLabelMap has read')
         label_maps = torch.stack([sample.label_map for sample in data_samples]).to(x.device)
+        largest = int(label_maps[:, 1].max())
+        if largest >= self.num_classes:  # on a GPU the index error would end the process
+            raise bad_value('class of a label map', largest, f'less than num_classes of the head, {self.num_classes}')
         boxes = torch.tensor([sample.label_map_box for sample in data_samples])
         smooth = self.label_smooth_val
         with torch.autocast(x.device.type, enabled=False):  # logits lose a tenth in half precision

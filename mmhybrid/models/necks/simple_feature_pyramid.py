@@ -17,13 +17,15 @@ from mmhybrid.utils.checks import check_int
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Maps at 1/4, 1/2, 1, 2 (and 4) times the stride of the last input.
+    """Maps at 1/4, 1/2, 1 and 2 times the stride of the last input, and coarser ones.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of every output.
-        num_outs: 4, or 5 with a further map of every second pixel of the last one.
+        num_outs: Maps, 5 at most; behind that of twice the stride each is every second pixel of the one before.
         norm_cfg: Norm behind the convolutions.
+        start_level: 0, or 1 to begin at 1/2 of the stride, as one-stage detectors do.
+        init_cfg: As in MMEngine.
     """
 
     def __init__(
@@ -32,13 +34,15 @@ class SimpleFeaturePyramid(BaseModule):
         out_channels: int = 256,
         num_outs: int = 5,
         norm_cfg: Mapping[str, Any] | None = None,
+        start_level: int = 0,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         norm_cfg = dict(norm_cfg or {'type': 'LN2d'})
-        self.num_outs = check_int('num_outs', num_outs, 4, 5)
+        start_level = check_int('start_level', start_level, 0, 1)
+        self.num_outs = check_int('num_outs', num_outs, 4 - start_level, 5)
         half, quarter = in_channels // 2, in_channels // 4
-        self.scales = nn.ModuleList([
+        scales = [
             nn.Sequential(
                 nn.ConvTranspose2d(in_channels, half, 2, 2),
                 build_norm(norm_cfg, half),
@@ -48,7 +52,9 @@ class SimpleFeaturePyramid(BaseModule):
             nn.ConvTranspose2d(in_channels, half, 2, 2),
             nn.Identity(),
             nn.MaxPool2d(2, 2, ceil_mode=True),
-        ])  # fmt: skip
+        ]
+        widths = (quarter, half, in_channels, in_channels)
+        self.scales = nn.ModuleList(scales[start_level:])
         self.outputs = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, out_channels, 1, bias=False),
@@ -56,12 +62,12 @@ class SimpleFeaturePyramid(BaseModule):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 build_norm(norm_cfg, out_channels),
             )
-            for width in (quarter, half, in_channels, in_channels)
+            for width in widths[start_level:]
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps of a backbone, the last of them (B, in_channels, H, W) -> ``num_outs`` maps, largest first."""
         outs = [output(scale(inputs[-1])) for scale, output in zip(self.scales, self.outputs, strict=True)]
-        if self.num_outs == 5:
+        while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

@@ -49,7 +49,6 @@ def test_logits_by_hand():
     assert torch.allclose(model((x,)), class_logits + 0.5 * maximal, atol=1e-6)
     model.aux_weight = 0.0
     assert torch.allclose(model((x,)), class_logits, atol=1e-6)
-    assert not torch.allclose(class_logits, class_logits + 0.5 * maximal)
 
 
 def test_losses_of_even_logits_are_those_of_chance():
@@ -109,6 +108,11 @@ def test_no_label_map():
         head().loss((torch.randn(1, 8, 2, 2),), [BaseDataElement()])
 
 
+def test_classes_that_the_head_does_not_have():
+    with pytest.raises(ValueError, match='class of a label map: got 4, allowed: less than num_classes of the head, 4'):
+        head().loss((torch.randn(1, 8, 2, 2),), [sample([[0, 1], [4, 3]])])
+
+
 def test_wrong_arguments():
     for name, value in (('dense_weight', -1), ('label_smooth_val', 1.5), ('aux_weight', '1'), ('num_classes', 0)):
         with pytest.raises(ValueError, match=name):
@@ -142,6 +146,14 @@ def test_classifier_exchanges_what_the_head_is_told():
     assert set(losses) == {'loss_cls', 'loss_token'}
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_tokens_are_mixed_where_the_grids_agree():
+    """A last map of which a cell is more than 8 x 8 of the stem's cannot be told what was mixed."""
+    images, samples = torch.randn(2, 3, 64, 80), [sample([[0, 1, 2], [3, 0, 1]])] * 2
+    with pytest.raises(ValueError, match=r'size of the images: got \(64, 80\), allowed: multiples of 32'):
+        classifier(mix_token={})(images, samples, mode='loss')
+    assert classifier()(images, samples, mode='loss')['loss_token'] > 0
 
 
 def test_classifier_mixes_in_training_only_and_has_an_image_classifier_s_names():

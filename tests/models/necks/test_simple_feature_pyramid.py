@@ -17,14 +17,15 @@ from mmhybrid.registry import MODELS
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),
-    num_outs=st.sampled_from([4, 5]),
+    levels=st.sampled_from([(0, 4), (0, 5), (1, 3), (1, 4), (1, 5)]),
     in_channels=st.sampled_from([4, 8, 12]),
 )
-def test_shapes(height: int, width: int, num_outs: int, in_channels: int) -> None:
-    """1/4, 1/2, 1 and 2 (and 4) times the stride of the input; sizes that do not divide are rounded up."""
-    neck = SimpleFeaturePyramid(in_channels, 6, num_outs)
+def test_shapes(height: int, width: int, levels: tuple[int, int], in_channels: int) -> None:
+    """1/4, 1/2, 1, 2, 4 and 8 times the stride of the input, as asked; sizes that do not divide are rounded up."""
+    start_level, num_outs = levels
+    neck = SimpleFeaturePyramid(in_channels, 6, num_outs, start_level=start_level)
     outs = neck((torch.randn(2, in_channels, height, width),))
-    strides = [1 / 4, 1 / 2, 1, 2, 4][:num_outs]
+    strides = [1 / 4, 1 / 2, 1, 2, 4, 8][start_level:][:num_outs]
     expected = [(2, 6, math.ceil(height / s), math.ceil(width / s)) for s in strides]
     assert isinstance(outs, tuple)
     assert [tuple(out.shape) for out in outs] == expected
@@ -39,6 +40,15 @@ def test_only_the_last_map_counts() -> None:
 def test_the_fifth_map_is_every_second_pixel_of_the_fourth() -> None:
     outs = SimpleFeaturePyramid(8, 6, num_outs=5)((torch.randn(1, 8, 10, 6),))
     torch.testing.assert_close(outs[4], outs[3][:, :, ::2, ::2])
+
+
+def test_start_level_leaves_out_the_finest_map() -> None:
+    whole = SimpleFeaturePyramid(8, 6, num_outs=4)
+    coarser = SimpleFeaturePyramid(8, 6, num_outs=3, start_level=1)
+    for parts, wholes in ((coarser.scales, whole.scales), (coarser.outputs, whole.outputs)):
+        parts.load_state_dict(wholes[1:].state_dict())
+    inputs = (torch.randn(1, 8, 4, 4),)
+    torch.testing.assert_close(coarser(inputs), whole(inputs)[1:])
 
 
 @pytest.mark.parametrize('norm_cfg', [None, {'type': 'BN'}, {'type': 'GN', 'num_groups': 2}], ids=str)
@@ -69,6 +79,14 @@ def gradients(neck: SimpleFeaturePyramid, out: Tensor, x: Tensor) -> dict[str, b
 def test_number_of_maps(num_outs: Any) -> None:
     with pytest.raises(ValueError, match=r'num_outs: got .*, allowed: an int from 4 to 5'):
         SimpleFeaturePyramid(8, num_outs=num_outs)
+
+
+def test_maps_behind_the_start_level() -> None:
+    for start_level in (-1, 2, 1.0, None):
+        with pytest.raises(ValueError, match=r'start_level: got .*, allowed: an int from 0 to 1'):
+            SimpleFeaturePyramid(8, start_level=start_level)
+    with pytest.raises(ValueError, match='num_outs: got 2, allowed: an int from 3 to 5'):
+        SimpleFeaturePyramid(8, num_outs=2, start_level=1)
 
 
 def test_norms_need_a_type() -> None:

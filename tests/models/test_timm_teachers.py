@@ -1,0 +1,118 @@
+"""Teachers that timm builds: a stand-in where it is not installed, timm itself where it is."""
+
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.engine.cli import load_config
+from mmhybrid.models.distillation import Teacher, _timm_model
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / 'configs/autovit').glob('supernet_*-regnety_in1k.py')) + sorted(
+    (ROOT / 'configs/autovit').glob('supernet_*-effnetb5_in1k.py')
+)
+# AutoViT, section 5.1: what the paper distils from, and timm's weights that were trained on ImageNet-1k alone
+TEACHERS = {'RegNetY-32G (83.6 %)': 'regnety_320.tv2_in1k', 'EfficientNet-B5 (83.3 %)': 'tf_efficientnet_b5.in1k'}
+
+
+class Toy(nn.Module):
+    """As timm's models are: classes and the preprocessing of the weights are attributes."""
+
+    num_classes = 5
+
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self.default_cfg = {'mean': (mean, 0.5, 0.5), 'std': (0.25, 0.25, 0.25)}
+        self.fc = nn.Linear(3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_model(name: str, pretrained: bool) -> Toy:
+        assert not pretrained
+        return Toy({'toy': 0.0, 'toy.one': 0.0, 'toy.two': 0.5}[name])
+
+    timm = SimpleNamespace(
+        list_models=lambda: ['toy'], list_pretrained=lambda: ['toy.one', 'toy.two'], create_model=create_model
+    )
+    monkeypatch.setitem(sys.modules, 'timm', timm)
+
+
+def saved(model: nn.Module, folder: Path) -> str:
+    torch.save(model.state_dict(), folder / 'teacher.pth')
+    return str(folder / 'teacher.pth')
+
+
+@pytest.mark.parametrize(('name', 'mean'), [('toy', 0.0), ('toy.one', 0.0), ('toy.two', 0.5)])
+@pytest.mark.usefixtures('stand_in')
+def test_images_are_normalised_as_the_weights_want(name: str, mean: float, tmp_path: Path) -> None:
+    model = Toy(mean)
+    teacher = Teacher(saved(model, tmp_path), timm=name)
+    assert teacher.num_classes == 5
+    assert not teacher.model.training
+    pixels, student_mean, student_std = torch.rand(2, 3, 4, 4) * 255, torch.full((3, 1, 1), 7.0), torch.tensor(3.0)
+    own = (pixels / 255 - torch.tensor([mean, 0.5, 0.5]).view(3, 1, 1)) / 0.25
+    logits = teacher.logits((pixels - student_mean) / student_std, student_mean, student_std)
+    torch.testing.assert_close(logits, model(own), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures('stand_in')
+def test_names_and_weights_that_do_not_fit(tmp_path: Path) -> None:
+    checkpoint = saved(nn.Linear(2, 2), tmp_path)
+    for name in ('toi', 'toy.three'):
+        with pytest.raises(ValueError, match=r'teacher.timm: got .*list_pretrained'):
+            Teacher(checkpoint, timm=name)
+    with pytest.raises(ValueError, match=r'teacher.checkpoint: .*teacher.pth does not fit the model'):
+        Teacher(checkpoint, timm='toy')
+
+
+def test_without_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(ValueError, match=r"teacher.timm: 'toy' needs timm, which is not installed"):
+        Teacher(saved(nn.Linear(2, 2), tmp_path), timm='toy')
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_configs_name_their_teacher_and_how_to_save_it(path: Path) -> None:
+    docstring = path.read_text().split('"""')[1]
+    teacher = load_config(str(path)).model.teacher
+    title = docstring.splitlines()[0]
+    assert [tag for name, tag in TEACHERS.items() if name in title] == [teacher.timm]
+    created, written = re.findall(
+        r"create_model\('([^']+)', pretrained=True\).state_dict\(\),\s+'([^']+)'\)", docstring
+    )[0]
+    assert (created, written) == (teacher.timm, teacher.checkpoint)
+
+
+def test_every_teacher_is_one_of_the_paper_s() -> None:
+    with_teacher = {path for path in (ROOT / 'configs').rglob('supernet_*.py') if 'teacher=dict' in path.read_text()}
+    assert with_teacher == set(CONFIGS)
+
+
+@pytest.mark.parametrize('name', TEACHERS.values())
+def test_timm_has_them(name: str) -> None:
+    pytest.importorskip('timm')
+    with torch.device('meta'):
+        model = _timm_model(name)
+    assert model.num_classes == 1000
+    assert f'{model.default_cfg["architecture"]}.{model.default_cfg["tag"]}' == name
+    assert model.default_cfg['mean'] == (0.485, 0.456, 0.406)
+
+
+def test_a_teacher_of_timm_s(tmp_path: Path) -> None:
+    timm = pytest.importorskip('timm')
+    torch.manual_seed(0)
+    model = timm.create_model('regnety_002.pycls_in1k').eval()
+    teacher = Teacher(saved(model, tmp_path), timm='regnety_002.pycls_in1k')
+    images = torch.randn(2, 3, 64, 64)
+    mean, std = teacher._mean, teacher._std
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.logits(images, mean, std), model(images), rtol=1e-3, atol=1e-4)

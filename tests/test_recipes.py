@@ -1,0 +1,178 @@
+"""What the recipes say against the tables of the papers, and against the released code where those are silent."""
+
+import re
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+
+from mmhybrid.engine.cli import load_config
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(
+    path.relative_to(ROOT / 'configs').as_posix()
+    for path in (ROOT / 'configs').rglob('*.py')
+    if not {'_base_', 'demo'} & set(path.parts) and not path.name.startswith('search_')
+)
+DENSE = ('coco', 'ade20k', 'camvid')  # built on configs of mmdet and mmseg
+EACH = pytest.mark.parametrize(
+    'path',
+    [pytest.param(path, marks=pytest.mark.dense if any(name in path for name in DENSE) else ()) for path in CONFIGS],
+)
+ADAMW = {'optimizer': 'AdamW', 'betas': (0.9, 0.999)}
+AUGMENTED = {'RandAugment': (9, 0.5, 2), 'RandomErasing': 0.25}
+MIXED = {'smoothing': 0.1, 'Mixup': 0.8, 'CutMix': 1.0}
+COSINE = {'schedule': 'CosineAnnealingLR', 'eta_min': 1e-5, 'warm_up': 5}
+GLNET = {  # table 8; the released code adds random erasing, repeated augmentation, EMA and the minimal rate
+    **ADAMW, **AUGMENTED, **MIXED, **COSINE,
+    'lr': 2e-3, 'weight_decay': 0.05, 'batch': 2048, 'epochs': 300, 'clip': 5.0,
+    'sampler': 'RepeatAugSampler', 'EMAHook': 1e-4, 'train_size': 224, 'test_size': 256,
+}  # fmt: skip
+TOKEN_LABELS = {  # table 9, but that the released code mixes tokens, and no images; crop ratio 0.96
+    **ADAMW, **AUGMENTED, **COSINE,
+    'lr': 2e-3, 'weight_decay': 0.05, 'batch': 2048, 'epochs': 310, 'clip': 5.0, 'drop_path': 0.1,
+    'Mixup': None, 'CutMix': None, 'sampler': 'DefaultSampler', 'EMAHook': None, 'test_size': 233,
+}  # fmt: skip
+DEIT = {  # DeiT, table 9
+    **ADAMW, **AUGMENTED, **MIXED, **COSINE,
+    'lr': 1e-3, 'weight_decay': 0.05, 'batch': 1024, 'epochs': 300, 'clip': None, 'drop_path': 0.1, 'EMAHook': None,
+}  # fmt: skip
+GLIT_SUPERNET = {  # GLiT, section 4.1
+    'optimizer': 'SGD', 'momentum': 0.9, 'nesterov': True, 'lr': 0.2, 'weight_decay': 1e-4, 'batch': 1024,
+    'epochs': 100, 'schedule': 'CosineAnnealingLR', 'eta_min': 0.0, 'warm_up': None,
+    'smoothing': 0.1, 'Mixup': None, 'CutMix': None, 'RandAugment': None, 'RandomErasing': None,
+}  # fmt: skip
+COCO = {**ADAMW, 'lr': 1e-4, 'batch': 16, 'warm_up': 500, 'schedule': 'MultiStepLR'}  # GLNet, appendix B
+RETINANET, MASK_RCNN = {**COCO, 'weight_decay': 0.001}, {**COCO, 'weight_decay': 0.05}
+ONCE = {'epochs': 12, 'milestones': [8, 11], 'resize': (1333, 800)}
+THRICE = {'epochs': 36, 'milestones': [27, 33], 'resize': [(1333, 640), (1333, 800)]}  # of MMDetection 3.3
+UPERNET = {  # Swin's, which GLNet and BEiT take over
+    **ADAMW, 'lr': 6e-5, 'weight_decay': 0.01, 'batch': 16, 'iterations': 160_000, 'warm_up': 1500, 'schedule': 'PolyLR'
+}  # fmt: skip
+SEMANTIC_FPN = {  # GLNet, appendix B
+    **ADAMW, 'lr': 2e-4, 'weight_decay': 1e-4, 'batch': 32, 'iterations': 80_000, 'warm_up': 1000,
+    'schedule': 'CosineAnnealingLR',
+}  # fmt: skip
+FINETUNING = {**ADAMW, 'lr': 1e-3, 'batch': 512, 'epochs': 100}  # ours, as the docstrings say
+# the first pattern that fits counts
+RECIPES: dict[str, dict[str, Any]] = {
+    'glnet/glnet_stl*_in1k.py': {**GLNET, 'drop_path': 0.1},
+    'glnet/glnet_?g_token-label_in1k.py': TOKEN_LABELS,
+    'glnet/glnet_4g_in1k.py': {**GLNET, 'drop_path': 0.15},
+    'glnet/glnet_9g_in1k.py': {**GLNET, 'drop_path': 0.3},
+    'glnet/glnet_16g_in1k.py': {**GLNET, 'drop_path': 0.4},
+    'glnet/ablation_*_in1k.py': GLNET,
+    'glnet/supernet_glnet_in1k.py': {**GLNET, 'sampler': 'DefaultSampler', 'EMAHook': None},
+    'glnet/retinanet_*_1x_coco.py': {**RETINANET, **ONCE},
+    'glnet/retinanet_*_3x-ms_coco.py': {**RETINANET, **THRICE},
+    'glnet/mask-rcnn_*_1x_coco.py': {**MASK_RCNN, **ONCE},
+    'glnet/mask-rcnn_*_3x-ms_coco.py': {**MASK_RCNN, **THRICE},
+    'glnet/semantic-fpn_*': SEMANTIC_FPN,
+    'glnet/upernet_*_ade20k.py': {**UPERNET, 'lr': 6e-4, 'batch': 32},
+    'glit/supernet_glit_tiny_flat_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
+    'glit/supernet_*': GLIT_SUPERNET,
+    'glit/*_in1k.py': {**DEIT, 'sampler': 'RepeatAugSampler', 'train_size': 224, 'test_size': 256},
+    'autovit/*_in1k.py': {**DEIT, 'sampler': 'DefaultSampler', 'train_size': 256, 'test_size': 288},
+    'autovit/autovit_s_*': FINETUNING,
+    '*/*_1x_coco.py': {**COCO, **ONCE},
+    '*/upernet_*_ade20k.py': UPERNET,
+    '*/*imagenette.py': {},  # ours, short, as the last two
+    '*/*_coco-subset.py': {},
+    '*/*_camvid.py': {},
+}
+
+
+@cache
+def read(path: str) -> tuple[str, Config]:
+    """Docstring and config."""
+    file = ROOT / 'configs' / path
+    return file.read_text().split('"""')[1], load_config(str(file))
+
+
+def batch_of(path: str) -> int:
+    """Images a step, on as many GPUs as the docstring's command starts."""
+    docstring, cfg = read(path)
+    started = re.search(r'(?:dist_train\.sh \S+|--nproc-per-node) (\d+)', docstring)
+    return cfg.train_dataloader.batch_size * (int(started[1]) if started else 1)
+
+
+def recipe_of(path: str) -> dict[str, Any]:
+    """The settings that the tables above name."""
+    _, cfg = read(path)
+    model = cfg.model.get('architecture') or cfg.model
+    backbone = model.backbone.get('backbone') or model.backbone
+    optimizer, schedule = cfg.optim_wrapper.optimizer, cfg.param_scheduler[-1]
+    warm_up = cfg.param_scheduler[0] if len(cfg.param_scheduler) > 1 else {}
+    pipelines = {split: cfg[f'{split}_dataloader'].dataset.pipeline for split in ('train', 'test')}
+    transforms = {transform.type: transform for transform in pipelines['train']}
+    if 'mmhybrid.LabelMapRandAugment' in transforms:
+        transforms['RandAugment'] = transforms['mmhybrid.LabelMapRandAugment'].augment
+    augment, crop = transforms.get('RandAugment'), transforms.get('RandomResizedCrop')
+    resize = transforms.get('RandomResize') or transforms.get('Resize')
+    augments = (model.get('train_cfg') or {}).get('augments', [])
+    mixes = {mix.type: mix.alpha for mix in (augments if isinstance(augments, list) else [augments])}
+    hooks = {hook.type: hook for hook in cfg.get('custom_hooks', ())}
+    head = model.get('head') or {}
+    return {
+        'optimizer': optimizer.type,
+        **{name: optimizer.get(name) for name in ('lr', 'betas', 'weight_decay', 'momentum', 'nesterov')},
+        'clip': cfg.optim_wrapper.get('clip_grad', {}).get('max_norm'),
+        'batch': batch_of(path),
+        'epochs': cfg.train_cfg.get('max_epochs'),
+        'iterations': cfg.train_cfg.get('max_iters'),
+        'warm_up': warm_up.get('end'),
+        'schedule': schedule.type,
+        'eta_min': schedule.get('eta_min'),
+        'milestones': schedule.get('milestones'),
+        'drop_path': backbone.get('drop_path_rate', 0.0),
+        'smoothing': (head.get('loss') or {}).get('label_smooth_val'),
+        **{name: mixes.get(name) for name in ('Mixup', 'CutMix')},
+        'RandAugment': augment and (augment.magnitude_level, augment.magnitude_std, augment.num_policies),
+        'RandomErasing': transforms['RandomErasing'].erase_prob if 'RandomErasing' in transforms else None,
+        'train_size': crop and crop.scale,
+        'test_size': next((step.scale for step in pipelines['test'] if step.type == 'ResizeEdge'), None),
+        'resize': resize and resize.scale,
+        'sampler': cfg.train_dataloader.sampler.type,
+        'EMAHook': hooks['EMAHook'].momentum if 'EMAHook' in hooks else None,
+    }
+
+
+@EACH
+def test_recipe(path: str) -> None:
+    expected = next(recipe for pattern, recipe in RECIPES.items() if fnmatch(path, pattern))
+    stated = recipe_of(path)
+    assert {name: stated[name] for name in expected} == expected
+
+
+@EACH
+def test_learning_rate_belongs_to_the_batch_of_the_command(path: str) -> None:
+    """What ``--auto-scale-lr`` scales from."""
+    _, cfg = read(path)
+    assert cfg.auto_scale_lr.base_batch_size == batch_of(path)
+
+
+def test_retraining_is_the_recipe_of_the_network_on_the_images_of_the_search() -> None:
+    """The test set stays unseen, and the images held out are not trained on."""
+    plain, retraining = (read(f'glit/{name}_in1k.py')[1].to_dict() for name in ('glit_tiny', 'retrain_glit_tiny'))
+    search = load_config(str(ROOT / 'configs/glit/search_glit_tiny_detail_in1k.py'))
+    for split in ('train', 'val'):
+        ours, held_out = retraining[f'{split}_dataloader']['dataset'], search[f'{split}_dataloader'].dataset
+        assert (ours['ann_file'], ours['data_prefix']) == (held_out.ann_file, held_out.data_prefix)
+        ours.pop('ann_file')
+        ours['data_prefix'] = plain[f'{split}_dataloader']['dataset']['data_prefix']
+    same = plain.keys() - {'work_dir'}
+    assert {name: retraining[name] for name in same} == {name: plain[name] for name in same}
+
+
+def test_images_of_cifar_are_erased_in_their_own_order_of_colours() -> None:
+    """They come in RGB, those of files in BGR."""
+    cifar, files = (read(f'autovit/autovit_s_{name}.py')[1] for name in ('cifar100', 'flowers'))
+    for cfg, red in ((cifar, 0), (files, 2)):
+        assert cfg.data_preprocessor.to_rgb == (red == 2)
+        augment, erase = cfg.train_dataloader.dataset.pipeline[-3:-1]
+        for filled in (augment.hparams.pad_val, erase.fill_color, erase.fill_std):
+            assert filled[red] == max(filled)
+            assert filled[red] != filled[2 - red]
