@@ -165,6 +165,23 @@ def test_docstring(path: str) -> None:
         assert '\nPublished: ' in docstring
 
 
+SUPERNETS = [path for path in CONFIGS if 'supernet' in path or 'search' in path]
+
+
+@pytest.mark.parametrize('path', SUPERNETS)
+def test_supernets_train_on_several_processes(path: str) -> None:
+    """A subnet leaves most weights out, which DistributedDataParallel takes for an error unless told."""
+    cfg = load_config(str(ROOT / path))
+    assert cfg.model.type == 'mmhybrid.OneShot'
+    assert cfg.find_unused_parameters is True
+
+
+def test_other_models_use_all_their_weights() -> None:
+    others = [load_config(str(ROOT / path)) for path in CONFIGS if path not in SUPERNETS]
+    assert others
+    assert not any(cfg.model.type == 'mmhybrid.OneShot' for cfg in others)
+
+
 @pytest.mark.dense
 @pytest.mark.parametrize('path', params())
 def test_trains(path: str, demo_data: Path, tmp_path: Path) -> None:

@@ -64,21 +64,23 @@ class SubnetValLoop(ValLoop):
             self.batches = calibration_batches(**calibration)
 
     def run(self) -> dict[str, float]:
-        """Run the validation of every subnet; the active one stays active."""
+        """Run the validation of every subnet; the active one stays active, after an error too."""
         active = self.model.supernet.arch
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         metrics: dict[str, float] = {}
-        for name, arch in self.archs.items():
-            self.model.set_arch(arch)
-            self.model.eval()
-            if self.batches:
-                with calibrated(self.model, self.batches):
+        try:
+            for name, arch in self.archs.items():
+                self.model.set_arch(arch)
+                self.model.eval()
+                if self.batches:
+                    with calibrated(self.model, self.batches):
+                        found = self._evaluate()
+                else:
                     found = self._evaluate()
-            else:
-                found = self._evaluate()
-            metrics |= {f'{name}/{key}': value for key, value in found.items()}
-        self.model.set_arch(active)
+                metrics |= {f'{name}/{key}': value for key, value in found.items()}
+        finally:
+            self.model.set_arch(active)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics

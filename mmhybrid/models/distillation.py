@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.model import ImgDataPreprocessor
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,7 +43,8 @@ class Distillation:
     """How logits are compared.
 
     Args:
-        kind: ``soft``, t^2 KL(teacher / t || student / t), or ``hard``, the cross-entropy with the teacher's choice.
+        kind: ``soft``, t^2 KL(teacher / t || student / t) as in DeiT, or ``hard``, the cross-entropy with the teacher's
+            choice.
         alpha: Weight of it; the loss of the labels has 1 - alpha.
         temperature: t, for ``soft``.
     """
@@ -62,6 +65,41 @@ class Distillation:
         return self.alpha * t**2 * divergence
 
 
+@dataclass(frozen=True)
+class Normalisation:
+    """How a preprocessor makes inputs of pixels, whose channels are in the order BGR.
+
+    Args:
+        mean: Subtracted, (channels, 1, 1).
+        std: Divisor, in the same shape.
+        to_rgb: Whether the order of the channels is turned round first.
+    """
+
+    mean: Tensor
+    std: Tensor
+    to_rgb: bool
+
+    @classmethod
+    def of(cls, preprocessor: nn.Module) -> 'Normalisation':
+        """What an MMPretrain or MMEngine preprocessor does.
+
+        Raises:
+            ValueError: If it is one of another kind, whose normalisation is unknown.
+        """
+        to_rgb = getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', None))
+        if to_rgb is None:
+            allowed = "one of MMPretrain's or MMEngine's for images, with a teacher"
+            raise bad_value('data_preprocessor', type(preprocessor).__name__, allowed)
+        mean = getattr(preprocessor, 'mean', torch.zeros(1, 1, 1))
+        std = getattr(preprocessor, 'std', torch.ones(1, 1, 1))
+        return cls(mean, std, to_rgb)
+
+    def undo(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, C, H, W) back to pixels."""
+        pixels = inputs * self.std.to(inputs) + self.mean.to(inputs)
+        return pixels.flip(1) if self.to_rgb else pixels
+
+
 class Teacher:
     """A trained classifier, in eval mode, without gradients, and outside of any checkpoint.
 
@@ -72,8 +110,8 @@ class Teacher:
         checkpoint: Path of the weights.
 
     Raises:
-        ValueError: If a file is missing, the weights are not those of the model, or neither or both of ``config`` and
-            ``timm`` are given.
+        ValueError: If a file is missing, the weights cannot be read or are not those of the model, or neither or both
+            of ``config`` and ``timm`` are given.
     """
 
     def __init__(self, checkpoint: str, config: str | Config | None = None, timm: str | None = None) -> None:
@@ -84,17 +122,16 @@ class Teacher:
         model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
         self.model = model
         try:
-            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+            model.load_state_dict(_read_weights(checkpoint), strict=True)
         except RuntimeError as error:
             reason = ' '.join(str(error).split())
             raise ValueError(f'teacher.checkpoint: {checkpoint} does not fit the model: {reason}') from error
         model.eval().requires_grad_(False)
         if config is not None:
-            self._mean, self._std = normalisation(model.data_preprocessor)
+            self._preprocessor = model.data_preprocessor
         else:
-            self._mean, self._std = (
-                255 * torch.tensor(model.default_cfg[name]).view(-1, 1, 1) for name in ('mean', 'std')
-            )
+            mean, std = ([255 * value for value in model.default_cfg[name]] for name in ('mean', 'std'))
+            self._preprocessor = ImgDataPreprocessor(mean, std, bgr_to_rgb=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'Teacher':
         return self  # it never changes, and a moving average of the student needs none of its own
@@ -106,18 +143,11 @@ class Teacher:
         return int((classifier.head if hasattr(classifier, 'data_preprocessor') else classifier).num_classes)
 
     @torch.no_grad()
-    def logits(self, inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """(B, classes) for images that the student has normalised with ``mean`` and ``std``."""
-        self.model.to(inputs.device)
-        pixels = inputs * std + mean
-        images = (pixels - self._mean.to(inputs)) / self._std.to(inputs)
-        return self.model(images)
-
-
-def normalisation(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, (channels, 1, 1) each, of an MMPretrain preprocessor; 0 and 1 where it has none."""
-    mean, std = getattr(preprocessor, 'mean', torch.zeros(1, 1, 1)), getattr(preprocessor, 'std', torch.ones(1, 1, 1))
-    return mean, std
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(B, classes) for pixels in the order BGR, as images are read; the teacher's own preprocessor takes them."""
+        self.model.to(pixels.device)
+        self._preprocessor.to(pixels.device)
+        return self.model(self._preprocessor({'inputs': pixels})['inputs'])
 
 
 def build_teacher(cfg: Mapping[str, Any]) -> Teacher:
@@ -146,3 +176,15 @@ def _timm_model(name: str) -> nn.Module:
     if name not in {*timm.list_models(), *timm.list_pretrained()}:
         raise bad_value('teacher.timm', name, 'a name of timm.list_models() or timm.list_pretrained()')
     return timm.create_model(name, pretrained=False)
+
+
+def _read_weights(path: str) -> dict[str, Tensor]:
+    try:
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except (UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f'teacher.checkpoint: {path} is not a checkpoint that can be read: {reason}') from error
+    weights = content.get('state_dict', content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
+        raise ValueError(f'teacher.checkpoint: {path} holds no dict of weights')
+    return {name.removeprefix('module.'): weight for name, weight in weights.items()}

@@ -8,7 +8,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mmhybrid.models.distillation import Distillation, build_teacher, captured_logits, normalisation
+from mmhybrid.models.distillation import Distillation, Normalisation, build_teacher, captured_logits
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
@@ -35,7 +35,8 @@ class OneShot(BaseModel):
         init_cfg: As in MMEngine.
 
     Raises:
-        ValueError: If the backbone is no supernet, teacher and student disagree on the classes, or nothing teaches.
+        ValueError: If the backbone is no supernet, teacher and student disagree on the classes, nothing teaches, or a
+            teacher cannot get its pixels back from the inputs.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class OneShot(BaseModel):
             raise bad_value('distillation', None, "a dict, such as dict(kind='hard', alpha=0.5), with a teacher")
         if self.distillation is not None and not self._teacher and len(self.mutator.archs(self.space, 0)) < 2:
             raise bad_value('teacher', None, 'a dict, with a mutator of one architecture and distillation')
+        if self._teacher:
+            Normalisation.of(self.data_preprocessor)  # raises what would else be raised in the first step
         if self._teacher and self._teacher[0].num_classes != self.architecture.head.num_classes:
             allowed = f'the {self.architecture.head.num_classes} of the student'
             raise bad_value('number of classes of the teacher', self._teacher[0].num_classes, allowed)
@@ -133,8 +136,7 @@ class OneShot(BaseModel):
     def _teacher_logits(self, inputs: Tensor) -> Tensor | None:
         if not self._teacher:
             return None
-        mean, std = normalisation(self.data_preprocessor)
-        return self._teacher[0].logits(inputs, mean.to(inputs), std.to(inputs))
+        return self._teacher[0].logits(Normalisation.of(self.data_preprocessor).undo(inputs))
 
     def _resized(self, images: Tensor) -> Tensor:
         """Images at the resolution of the active architecture."""

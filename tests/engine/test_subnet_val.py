@@ -83,3 +83,12 @@ def test_every_subnet_is_judged_and_nothing_changes(calibrate: bool, tmp_path) -
         assert torch.equal(metrics[f'{name}/means'], before) != calibrate
     assert model.supernet.arch == active
     assert torch.equal(norm_means(model), before)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError('out of memory')
+
+    loop.run_iter = fail
+    with pytest.raises(RuntimeError, match='out of memory'):
+        loop.run()
+    assert model.supernet.arch == active
+    assert torch.equal(norm_means(model), before)

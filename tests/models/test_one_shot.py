@@ -1,7 +1,7 @@
 """One-shot training, distillation and batch-norm calibration, on a small classifier."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmhybrid.engine.bn_calibration import active_norms, calibrate, calibrated, calibration_batches
 from mmhybrid.engine.subnet_val import reported_archs
-from mmhybrid.models.distillation import Distillation
+from mmhybrid.models.distillation import Distillation, Teacher
 from mmhybrid.models.one_shot import OneShot
 
 SPACE = {
@@ -31,7 +31,7 @@ SPACE = {
     },
 }
 TEACHER_CONFIG = """
-data_preprocessor = dict(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0], to_rgb=True)
+data_preprocessor = dict(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0], to_rgb={to_rgb})
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
@@ -73,13 +73,13 @@ def batch(size: int = 4, side: int = 64) -> tuple[torch.Tensor, list]:
     return torch.randn(size, 3, side, side), samples
 
 
-def save_teacher(folder: Path, num_classes: int = 5) -> dict[str, str]:
+def save_teacher(folder: Path, num_classes: int = 5, to_rgb: bool = True) -> dict[str, str]:
     from mmengine.config import Config
 
     from mmhybrid.registry import MODELS
 
     config = folder / 'teacher.py'
-    config.write_text(TEACHER_CONFIG.format(num_classes=num_classes))
+    config.write_text(TEACHER_CONFIG.format(num_classes=num_classes, to_rgb=to_rgb))
     model = MODELS.build({**Config.fromfile(config).model, '_scope_': 'mmpretrain'})
     torch.save({'state_dict': model.state_dict()}, folder / 'teacher.pth')
     return {'config': str(config), 'checkpoint': str(folder / 'teacher.pth')}
@@ -187,17 +187,67 @@ def test_copies_share_the_teacher(tmp_path: Path) -> None:
     assert copy.deepcopy(model)._teacher[0] is model._teacher[0]
 
 
-def test_teacher_normalises_in_its_own_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize('teacher_to_rgb', [False, True])
+@pytest.mark.parametrize('student_to_rgb', [False, True])
+def test_teacher_sees_images_as_its_own_preprocessor_makes_them(
+    student_to_rgb: bool, teacher_to_rgb: bool, tmp_path: Path
+) -> None:
     model = one_shot(
-        teacher=save_teacher(tmp_path), distillation={}, data_preprocessor={'mean': [1, 2, 3], 'std': [4, 5, 6]}
+        teacher=save_teacher(tmp_path, to_rgb=teacher_to_rgb),
+        distillation={},
+        data_preprocessor={'mean': [1, 2, 3], 'std': [4, 5, 6], 'to_rgb': student_to_rgb},
     )
-    pixels = torch.rand(2, 3, 64, 64) * 255
-    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    raw = torch.rand(2, 3, 64, 64) * 255
     (teacher,) = model._teacher
-    own = (pixels - torch.tensor([100.0, 110, 120]).view(3, 1, 1)) / torch.tensor([50.0, 60, 70]).view(3, 1, 1)
-    torch.testing.assert_close(
-        teacher.logits((pixels - mean) / std, mean, std), teacher.model(own), rtol=1e-4, atol=1e-5
-    )
+    ordered = raw.flip(1) if teacher_to_rgb else raw
+    images = (ordered - torch.tensor([100.0, 110, 120]).view(3, 1, 1)) / torch.tensor([50.0, 60, 70]).view(3, 1, 1)
+    found = model._teacher_logits(model.data_preprocessor({'inputs': raw})['inputs'])
+    torch.testing.assert_close(found, teacher.model(images), rtol=1e-4, atol=1e-5)
+    own = teacher.model.data_preprocessor({'inputs': raw})['inputs']
+    torch.testing.assert_close(found, teacher.model(own), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found, teacher.model(images.flip(1)), rtol=1e-2, atol=1e-4)
+
+
+def test_a_preprocessor_of_unknown_normalisation_is_refused_with_a_teacher(tmp_path: Path) -> None:
+    resized = {'type': 'mmhybrid.ResizedInputs', 'size': 64, 'preprocessor': {'type': 'ClsDataPreprocessor'}}
+    with pytest.raises(ValueError, match=r"data_preprocessor: got 'ResizedInputs', allowed: one of MMPretrain's"):
+        one_shot(teacher=save_teacher(tmp_path), distillation={}, data_preprocessor=resized)
+
+
+@pytest.mark.parametrize(('tag', 'mean'), [('', (0.485, 0.456, 0.406)), ('.ap_in1k', (0.5, 0.5, 0.5))])
+def test_a_tag_of_timm_says_how_images_are_normalised(tag: str, mean: tuple[float, ...], tmp_path: Path) -> None:
+    """AdvProp's weights are for another mean than the usual one."""
+    timm = pytest.importorskip('timm')
+    name = f'tf_efficientnet_b0{tag}'
+    torch.save(timm.create_model(name).state_dict(), tmp_path / 'teacher.pth')
+    teacher = Teacher(str(tmp_path / 'teacher.pth'), timm=name)
+    pixels = torch.tensor(mean).mul(255).flip(0).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    black = teacher.model(torch.zeros(1, 3, 32, 32))
+    torch.testing.assert_close(teacher.logits(pixels), black, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match=r'teacher.timm: .*nonsense'):
+        Teacher(str(tmp_path / 'teacher.pth'), timm='tf_efficientnet_b0.nonsense')
+    with pytest.raises(ValueError, match=r"teacher.timm: got 'regnet.nonsense', allowed: a name of timm.list_models"):
+        Teacher(str(tmp_path / 'teacher.pth'), timm='regnet.nonsense')
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (b'', 'is not a checkpoint that can be read: '),
+        (b'This is a text, not a checkpoint.', 'is not a checkpoint that can be read: '),
+        (torch.zeros(2), 'holds no dict of weights'),
+        ({'state_dict': [1, 2]}, 'holds no dict of weights'),
+    ],
+)
+def test_unreadable_weights_of_a_teacher(content: Any, reason: str, tmp_path: Path) -> None:
+    teacher = save_teacher(tmp_path)
+    path = Path(teacher['checkpoint'])
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=rf'^teacher\.checkpoint: .*teacher\.pth {reason}.*$'):
+        one_shot(teacher=teacher, distillation={})
 
 
 def test_refuses(tmp_path: Path) -> None:
@@ -321,29 +371,63 @@ def test_reported_archs_are_fixed() -> None:
     assert archs == reported_archs(space, 3, seed=0) != reported_archs(space, 3, seed=1)
 
 
-@pytest.mark.dense
-def test_a_detector_with_a_supernet_trains() -> None:
+def mask_rcnn() -> tuple[dict[str, Any], dict[str, Any], set[str]]:
+    """A detector, a batch of it, and losses that it must have."""
     from mmdet.testing import demo_mm_inputs
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
-    from mmengine.optim import OptimWrapper
 
     register_all_modules(init_default_scope=False)
     DefaultScope.get_instance('one_shot_det', scope_name='mmdet')
     config = Config.fromstring("_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'", '.py').model
-    config.backbone = {
+    config.neck.in_channels = [8, 16, 16, 32]
+    data = demo_mm_inputs(1, [[3, 64, 64]], num_items=[2], num_classes=4, with_mask=True)
+    return config, data, {'loss', 'loss_mask', 'loss_rpn_cls'}
+
+
+def upernet() -> tuple[dict[str, Any], dict[str, Any], set[str]]:
+    """A segmentor, a batch of it, and losses that it must have."""
+    from mmengine.config import Config
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    DefaultScope.get_instance('one_shot_seg', scope_name='mmseg')
+    config = Config.fromstring("_base_ = 'mmseg::_base_/models/upernet_r50.py'", '.py').model
+    for head, channels in ((config.decode_head, [8, 16, 16, 32]), (config.auxiliary_head, 16)):
+        head.update(in_channels=channels, channels=16, num_classes=4, norm_cfg={'type': 'BN'})
+    sample = SegDataSample(metainfo={'img_shape': (64, 64), 'ori_shape': (64, 64), 'pad_shape': (64, 64)})
+    sample.gt_sem_seg = PixelData(data=torch.randint(0, 4, (1, 64, 64)))
+    config.pretrained = None
+    config.data_preprocessor.size = (64, 64)
+    data = {'inputs': [torch.randint(0, 256, (3, 64, 64))] * 2, 'data_samples': [sample] * 2}
+    return config, data, {'loss', 'decode.loss_ce', 'aux.loss_ce'}
+
+
+@pytest.mark.dense
+@pytest.mark.parametrize('host', [mask_rcnn, upernet])
+def test_a_dense_predictor_with_a_supernet_trains_and_is_judged(host: Callable[[], tuple]) -> None:
+    from mmengine.optim import OptimWrapper
+
+    config, data, losses = host()
+    config['backbone'] = {
         'type': 'mmhybrid.Supernet',
         'space': SPACE,
         'backbone': {'type': 'mmhybrid.AutoViT', 'out_indices': (0, 1, 2, 3), 'mbpool': False},
     }
-    config.neck.in_channels = [8, 16, 16, 32]
     model = OneShot(config, {'type': 'UniformMutator'})
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
     before = model.supernet.weights.stem[0].weight.clone()
     for iteration in range(2):
         MessageHub.get_current_instance().update_info('iter', iteration)
-        data = demo_mm_inputs(1, [[3, 64, 64]], num_items=[2], num_classes=4, with_mask=True)
-        logs = model.train_step(data, wrapper)
-        assert {'loss', 'loss_mask', 'loss_rpn_cls'} <= logs.keys()
+        logs = model.train_step(copy.deepcopy(data), wrapper)
+        assert losses <= logs.keys()
         assert torch.isfinite(logs['loss'])
     assert not torch.equal(before, model.supernet.weights.stem[0].weight)
+    with calibrated(model, [copy.deepcopy(data)]):
+        norms = [module for module in model.supernet.subnet.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert norms
+        assert all(int(norm.num_batches_tracked) == 1 for norm in norms)
+        predictions = model.val_step(copy.deepcopy(data))
+    assert len(predictions) == len(data['inputs'])

@@ -58,10 +58,9 @@ def test_images_are_normalised_as_the_weights_want(name: str, mean: float, tmp_p
     teacher = Teacher(saved(model, tmp_path), timm=name)
     assert teacher.num_classes == 5
     assert not teacher.model.training
-    pixels, student_mean, student_std = torch.rand(2, 3, 4, 4) * 255, torch.full((3, 1, 1), 7.0), torch.tensor(3.0)
-    own = (pixels / 255 - torch.tensor([mean, 0.5, 0.5]).view(3, 1, 1)) / 0.25
-    logits = teacher.logits((pixels - student_mean) / student_std, student_mean, student_std)
-    torch.testing.assert_close(logits, model(own), rtol=1e-4, atol=1e-4)
+    rgb = torch.rand(2, 3, 4, 4) * 255
+    own = (rgb / 255 - torch.tensor([mean, 0.5, 0.5]).view(3, 1, 1)) / 0.25
+    torch.testing.assert_close(teacher.logits(rgb.flip(1)), model(own), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures('stand_in')
@@ -112,7 +111,7 @@ def test_a_teacher_of_timm_s(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = timm.create_model('regnety_002.pycls_in1k').eval()
     teacher = Teacher(saved(model, tmp_path), timm='regnety_002.pycls_in1k')
-    images = torch.randn(2, 3, 64, 64)
-    mean, std = teacher._mean, teacher._std
+    rgb = 255 * torch.rand(2, 3, 64, 64)
+    mean, std = (255 * torch.tensor(model.default_cfg[name]).view(3, 1, 1) for name in ('mean', 'std'))
     with torch.no_grad():
-        torch.testing.assert_close(teacher.logits(images, mean, std), model(images), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(teacher.logits(rgb.flip(1)), model((rgb - mean) / std), rtol=1e-3, atol=1e-4)

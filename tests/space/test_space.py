@@ -48,6 +48,23 @@ class Toy(SearchSpace):
         return {'genes': dict(arch)}
 
 
+class Independent(SearchSpace):
+    """Three blocks, each with a depth and three other genes, all of five values and without any rule."""
+
+    BLOCKS = ('blocks.0', 'blocks.1', 'blocks.2')
+
+    def __init__(self, restrict=None):
+        steps = [
+            Choice(f'{block}.{name}', (0, 1, 2, 3, 4), is_depth=name == 'depth')
+            for block in self.BLOCKS
+            for name in ('depth', 'width', 'kernel', 'ratio')
+        ]
+        super().__init__(steps, {}, restrict)
+
+    def _decode(self, arch):
+        return {'genes': dict(arch)}
+
+
 SPACES = {
     'toy': Toy(),
     'glit flat': GLiTSpace(),
@@ -123,6 +140,50 @@ def test_children_are_members_made_of_their_parents(space, seed, other_seed, thi
     for name in child.keys() & (a.keys() | b.keys()) - limited:
         assert child[name] in (a.get(name), b.get(name))
     assert space.crossover(a, a, random.Random(third_seed)) == a
+
+
+def is_frequency(count, trials, probability):
+    """Within six standard deviations."""
+    return abs(count - trials * probability) <= 6 * math.sqrt(trials * probability * (1 - probability))
+
+
+@given(ANY_SPACE, SEED, SEED, SEED)
+@settings(max_examples=30)
+def test_genes_come_from_either_parent_with_equal_chance(space, seed, other_seed, third_seed):
+    """Those without a rule, which every network has."""
+    a, b = draw(space, seed), draw(space, other_seed)
+    rng = random.Random(third_seed)
+    children = [space.crossover(a, b, rng) for _ in range(200)]
+    for name, choice in space.choices.items():
+        if choice.when is None and choice.limit is None and a[name] != b[name]:
+            assert is_frequency(sum(child[name] == a[name] for child in children), len(children), 1 / 2), name
+
+
+def test_genes_are_inherited_one_by_one():
+    """Of parents that have no gene in common; two genes come from the same parent in half of the children."""
+    space = Independent()
+    a, b = space.smallest(), space.largest()
+    assert len(a) == 12
+    assert not any(a[name] == b[name] for name in a)
+    rng = random.Random(4)
+    trials = 1000
+    from_a = [[child[name] == a[name] for name in a] for child in (space.crossover(a, b, rng) for _ in range(trials))]
+    assert sum(len(set(genes)) == 2 for genes in from_a) > 0.98 * trials  # all but 2 in 2 ** 12
+    for i, j in itertools.combinations(range(12), 2):
+        assert is_frequency(sum(genes[i] == genes[j] for genes in from_a), trials, 1 / 2), (i, j)
+
+
+def test_an_inherited_value_must_go_with_the_earlier_ones():
+    """Behind a first width of 3 only the parent's second width of 3 is left."""
+    space = Toy(restrict={'depth': 2, '*.on': False})
+    narrow, wide = space.smallest(), space.largest()
+    rng = random.Random(5)
+    trials = 1000
+    children = (space.crossover(narrow, wide, rng) for _ in range(trials))
+    counts = Counter((child['layers.0.width'], child['layers.1.width']) for child in children)
+    assert counts.keys() == {(1, 1), (1, 3), (3, 3)}
+    for widths, probability in {(1, 1): 1 / 4, (1, 3): 1 / 4, (3, 3): 1 / 2}.items():
+        assert is_frequency(counts[widths], trials, probability), widths
 
 
 @given(ANY_SPACE, SEED)
@@ -302,6 +363,33 @@ def test_redraw_probability():
     changed = sum(mutant[name] != parent[name] for mutant in mutants for name in distribution)
     expected = trials * len(distribution) * prob * 3 / 4
     assert abs(changed - expected) < 5 * math.sqrt(expected)
+
+
+@given(SEED, SEED, st.floats(0.1, 0.9), st.floats(0.1, 0.9))
+@settings(max_examples=20)
+def test_depths_are_redrawn_together_and_so_is_a_block(seed, other_seed, depth_prob, block_prob):
+    """What is redrawn comes out as it was once in 5 ** (its number of genes)."""
+    space = Independent()
+    parent = draw(space, seed)
+    rng = random.Random(other_seed)
+    trials = 400
+    mutants = [space.mutate_blocks(parent, rng, depth_prob, block_prob) for _ in range(trials)]
+    groups = {block: [f'{block}.{name}' for name in ('width', 'kernel', 'ratio')] for block in space.BLOCKS}
+    groups['depths'] = [f'{block}.depth' for block in space.BLOCKS]
+    same = {
+        group: [all(mutant[name] == parent[name] for name in names) for mutant in mutants]
+        for group, names in groups.items()
+    }
+    prob = {**dict.fromkeys(space.BLOCKS, block_prob), 'depths': depth_prob}
+    unchanged = {group: 1 - prob[group] + prob[group] / 5**3 for group in groups}
+    for group, names in groups.items():
+        assert is_frequency(sum(same[group]), trials, unchanged[group]), group
+        for name in names:
+            changed = sum(mutant[name] != parent[name] for mutant in mutants)
+            assert is_frequency(changed, trials, prob[group] * 4 / 5), name
+    for one, other in itertools.combinations(groups, 2):  # each group for itself
+        both = sum(a and b for a, b in zip(same[one], same[other], strict=True))
+        assert is_frequency(both, trials, unchanged[one] * unchanged[other]), (one, other)
 
 
 def test_mutate_blocks_separates_depth_from_blocks():

@@ -28,3 +28,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=16, convert_to_iter_based=True),
 ]
 val_cfg = dict(type='mmhybrid.SubnetValLoop', num_random=3, calibration=calibration)
+find_unused_parameters = True

@@ -24,7 +24,9 @@ def fused(layer: Layer, out: Axes | None = None, into: Axes | None = None) -> La
 
 def fused_axes(layer: nn.Module) -> tuple[Axes | None, Axes | None]:
     """The groups of a layer's output and input channels, None where they are none."""
-    return getattr(layer, 'fused_axes', (None, None))
+    # most layers have none, and a module is slow to say that it lacks an attribute
+    groups: tuple[Axes | None, Axes | None] = layer.__dict__.get('fused_axes', (None, None))
+    return groups
 
 
 def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:

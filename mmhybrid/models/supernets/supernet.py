@@ -16,6 +16,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
@@ -79,8 +80,7 @@ class Supernet(BaseModule):
         self._rename(self.weights, self.arch)
         widths = []
         for arch in covering_archs(self.space, joint=bool(self.separate)):
-            with torch.device('meta'):
-                network = self._build(arch)
+            network = self._build_on_meta(arch)
             # the largest is at its widest everywhere, but in a network with fewer stages other stages are the outputs
             if arch == self.arch or self._num_stages(arch) != self._num_stages(self.arch):
                 widths.append(output_widths(network, self.backbone_cfg.get('in_channels', 3)))
@@ -105,10 +105,10 @@ class Supernet(BaseModule):
     def subnet(self) -> HybridBackbone:
         """The active network; its tensors are parts of the shared ones as they are now."""
         if self.arch not in self._subnets:
-            with torch.device('meta'):
-                network = self._build(self.arch)
-                if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
-                    # MMEngine's ``sync_bn`` converts what it finds: the shared layers
+            network = self._build_on_meta(self.arch)
+            if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
+                # MMEngine's ``sync_bn`` converts what it finds: the shared layers
+                with torch.device('meta'):
                     network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
             self._subnets[self.arch] = network.train(self.training), self._bind(network, self.arch)
             if len(self._subnets) > CACHED_SUBNETS:
@@ -161,6 +161,10 @@ class Supernet(BaseModule):
     def _build(self, arch: Arch) -> HybridBackbone:
         return MODELS.build({**self.backbone_cfg, **self.space.decode(arch)})
 
+    def _build_on_meta(self, arch: Arch) -> HybridBackbone:
+        with torch.device('meta'), _NoInitialValues():
+            return self._build(arch)
+
     def _bind(self, network: HybridBackbone, arch: Arch) -> list[Binding]:
         bindings = []
         for path, layer in network.named_modules():
@@ -209,6 +213,18 @@ class Supernet(BaseModule):
             named = {_candidate(f'{name}.{i}.', i, arch): block for i, block in blocks.named_children()}
             blocks._modules.clear()
             blocks._modules.update(named)
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Layers are built without drawing initial values: on the meta device they would be thrown away."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, '__module__', None) == 'torch.nn.init':
+            return kwargs['tensor']
+        return func(*args, **kwargs)
 
 
 def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
