@@ -1,7 +1,7 @@
 """Where the last features of a backbone are strong (GLiT, figure 6)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ SUBTITLE = 'last features, mean over the channels'
 def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
     """The mean over the channels of a backbone's last output, (h, w).
 
-    It is taken in front of the output norm: behind a LayerNorm it would be zero but for the norm's own parameters. A
-    backbone that returns tokens is asked for the map they make (``out_type``, in GLiT and in MMPretrain's vision
-    transformers).
+    It is taken in front of the output norm: behind a LayerNorm it would be zero but for the norm's own parameters. In
+    backbones of the hosts, that norm is a LayerNorm that runs last and whose numbers are the output. A backbone that
+    returns tokens is asked for the map they make (``out_type``, in GLiT and in MMPretrain's vision transformers).
 
     Args:
         backbone: In eval mode.
@@ -34,8 +34,10 @@ def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
     Raises:
         ValueError: If the last output is no map.
     """
-    with torch.inference_mode(), _returning_maps(backbone), _without_norms(backbone):
-        last = backbone(inputs)[-1]
+    with torch.inference_mode(), _returning_maps(backbone):
+        norms = _output_norms(backbone, inputs)
+        with _without(norms):
+            last = backbone(inputs)[-1]
     if last.dim() != 4:
         name, shape = type(backbone).__name__, tuple(last.shape)
         raise ValueError(f'the last output of the backbone ({name}) is no map; its shape is {shape}')
@@ -54,12 +56,30 @@ def _returning_maps(backbone: Any) -> Iterator[None]:
             backbone.out_type = kept
 
 
+def _output_norms(backbone: nn.Module, inputs: Tensor) -> list[nn.Module]:
+    """The norms of our backbones' outputs by name, those of the hosts' by what they do."""
+    if isinstance(backbone, HybridBackbone):
+        layers = [getattr(backbone, name) for name in HybridBackbone.output_layers if hasattr(backbone, name)]
+        return [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]
+    ran: list[tuple[nn.Module, Tensor]] = []
+    leaves = [module for module in backbone.modules() if not any(module.children())]
+    with _hooked(leaves, lambda module, args, output: ran.append((module, output))):
+        last = backbone(inputs)[-1]
+    working = [(module, output) for module, output in ran if not isinstance(module, nn.Identity | nn.Dropout)]
+    if not working or not isinstance(working[-1][0], nn.LayerNorm):
+        return []
+    norm, output = working[-1]
+    # moved about or picked, but not computed with: where a residual is added to it, the norm is a part of the block
+    return [norm] if torch.isin(last, output).all() else []
+
+
+def _without(norms: Sequence[nn.Module]) -> AbstractContextManager[None]:
+    return _hooked(norms, lambda module, args, output: args[0])
+
+
 @contextmanager
-def _without_norms(backbone: nn.Module) -> Iterator[None]:
-    names = HybridBackbone.output_layers if isinstance(backbone, HybridBackbone) else ()
-    layers = [getattr(backbone, name) for name in names if hasattr(backbone, name)]
-    norms = [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]
-    handles = [norm.register_forward_hook(lambda module, args, output: args[0]) for norm in norms]
+def _hooked(modules: Sequence[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield
     finally:
