@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from mmhybrid.visualization.picture import MUTED, Picture, Shape, Text
 
 SIDE = 240.0  # height of a photograph
 MARGIN, GAP = 16.0, 10.0
-HEAD, LABEL = 46.0, 17.0  # heights of the head, and of the scale below a heat map
+HEAD, NAME, LABEL = 42.0, 20.0, 17.0  # heights of the head, of a photograph's name, and of the scale below a heat map
+ROW = 1000.0  # width that a row of photographs keeps to
+ROW_HEIGHT = NAME + 2 * SIDE + GAP + LABEL + MARGIN + GAP
 COLORS = 'turbo'
 SUBTITLE = 'last features, mean over the channels'
 
@@ -88,17 +91,24 @@ def _hooked(modules: Sequence[nn.Module], hook: Callable[..., Any]) -> Iterator[
 
 
 def draw_features(photographs: Sequence[Photograph], maps: Sequence[np.ndarray], title: str) -> Picture:
-    """Photographs in one row, the heat map of each below it, from its least number in blue to its greatest in red."""
+    """Photographs in rows, each with its name above and its heat map below, least number in blue, greatest in red."""
     head = [Text(MARGIN, MARGIN + 14, title, 13, bold=True), Text(MARGIN, MARGIN + 32, SUBTITLE, 11, fill=MUTED)]
     shapes: list[Shape] = [*head]
+    rights = [MARGIN + 1.1 * text.length for text in head]
     left, top = MARGIN, MARGIN + HEAD
     for photograph, values in zip(photographs, maps, strict=True):
         height, width = photograph.pixels.shape[:2]
         size = (SIDE * width / height, SIDE)
         limits = float(values.min()), float(values.max())
-        shapes.append(Bitmap(left, top, *size, photograph.pixels))
-        shapes.append(Bitmap(left, top + SIDE + GAP, *size, overlaid(photograph.pixels, values, *limits, COLORS)))
-        shapes += color_key(left, top + 2 * SIDE + GAP + LABEL, *limits, COLORS)
-        left += size[0] + GAP
-    width = max(left - GAP, *(MARGIN + 1.1 * text.length for text in head)) + MARGIN
-    return Picture(width, top + 2 * SIDE + GAP + LABEL + MARGIN, shapes, title)
+        name = Text(left, top + NAME - 6, photograph.name, 11, fill=MUTED)
+        column = max(size[0], name.length)
+        if left > MARGIN and left + column > MARGIN + ROW:
+            left, top = MARGIN, top + ROW_HEIGHT
+            name = replace(name, x=left, y=top + NAME - 6)
+        below = top + NAME + SIDE + GAP
+        shapes += [name, Bitmap(left, top + NAME, *size, photograph.pixels)]
+        shapes.append(Bitmap(left, below, *size, overlaid(photograph.pixels, values, *limits, COLORS)))
+        shapes += color_key(left, below + SIDE + LABEL, *limits, COLORS)
+        rights.append(left + column)
+        left += column + GAP
+    return Picture(max(rights) + MARGIN, top + ROW_HEIGHT - GAP, shapes, title)

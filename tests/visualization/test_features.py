@@ -152,7 +152,7 @@ def test_a_backbone_without_maps(inputs):
 def test_each_photograph_has_its_heat_map_below():
     sizes = [(40, 60), (60, 40), (50, 50)]
     photographs = [
-        Photograph(f'{i}', np.full((*size, 3), 90, np.uint8), torch.zeros(1)) for i, size in enumerate(sizes)
+        Photograph(f'scene {i}', np.full((*size, 3), 90, np.uint8), torch.zeros(1)) for i, size in enumerate(sizes)
     ]
     maps = [np.array([[0.0, 1.0], [2.0, 3.0]])] * 3
     picture = draw_features(photographs, maps, 'a title')
@@ -168,6 +168,20 @@ def test_each_photograph_has_its_heat_map_below():
     assert all(shape.x + shape.width <= picture.width for shape in bitmaps)
     assert sum(isinstance(shape, Text) and shape.text in ('0', '3') for shape in picture.shapes) == 6
     assert picture.png_file() == draw_features(photographs, maps, 'a title').png_file()
+
+
+def test_many_photographs_make_rows_of_named_ones():
+    photographs = [Photograph(f'scene {i}', np.zeros((50, 80, 3), np.uint8), torch.zeros(1)) for i in range(30)]
+    picture = draw_features(photographs, [np.eye(2)] * 30, 'a title')
+    bitmaps = [shape for shape in picture.shapes if isinstance(shape, Bitmap)][::3]
+    names = {shape.text: shape for shape in picture.shapes if isinstance(shape, Text)}
+    assert picture.width < 1100
+    assert len({bitmap.y for bitmap in bitmaps}) == 15
+    for i, bitmap in enumerate(bitmaps):
+        name = names[f'scene {i}']
+        assert (name.x, name.y < bitmap.y, name.y > bitmap.y - 20) == (bitmap.x, True, True)
+    bottoms = [shape.y + shape.height for shape in picture.shapes if isinstance(shape, Bitmap)]
+    assert max(bottoms) < picture.height
 
 
 def test_a_single_narrow_photograph_leaves_room_for_the_title():
