@@ -71,6 +71,7 @@ def test_mistakes_are_found(words: str, mistake: str) -> None:
         ('```perl\n1\n```', 'a.md:2: a block of perl'),
         ('```bash\nmake', 'a.md:1: the block does not end'),
         ('Text:\n\n    some words', 'a.md:3: neither a command nor'),
+        ('```bash\nA=1\npython a.py $A $B\n```', 'a.md:3: nothing above sets B'),
     ],
 )
 def test_nothing_is_skipped(text: str, mistake: str) -> None:
@@ -92,3 +93,15 @@ Say `make this`, not `make`, and
     assert (first.line, first.words) == (5, ('python', 'a.py', '--a', 'b', '--c'))
     assert first.environment == (('X', '1'),)
     assert (second.line, second.words) == (7, ('python', 'b.py', 'two words'))
+
+
+def test_outputs_are_handed_on_as_a_shell_does() -> None:
+    text = """
+    python a.py | tee a.txt
+    X=$(awk 'END { print $1 }' a.txt)   # nothing
+    python b.py --max=$X
+"""
+    first, second, third = commands_of('a.md', text)
+    assert (first.words, first.pipe) == (('python', 'a.py'), ('tee', 'a.txt'))
+    assert (second.words, second.variable) == (('awk', 'END { print $1 }', 'a.txt'), 'X')
+    assert third.words == ('python', 'b.py', '--max=$X')
