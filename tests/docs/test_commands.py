@@ -57,6 +57,28 @@ def test_options_named_in_prose_exist() -> None:
         ('torchrun --nproc 8 --no-such-option tools/train.py CONFIG', 'torchrun'),
         ('make nothing', 'nothing'),
         ('pip install no-such-thing', 'no-such-thing'),
+        ('pip install --no-such-flag numpy', '--no-such-flag'),
+        ('pip install -e nowhere', 'nowhere has no setup.py'),
+        ('. .env/bin/activate', 'allowed: .venv/bin/activate'),
+        ('optuna-dashboard nothing', 'nothing'),
+        ('awk {print a.txt', 'awk'),
+        ('torchrun --nproc-per-node 8 tools/none.py --launcher pytorch', 'tools/none.py does not exist'),
+        ('torchrun --nproc-per-node 8 tools/search.py CONFIG --checkpoint CHECKPOINT', 'without --launcher'),
+        *(
+            (f'python tools/train.py {config} --cfg-options {option}=1', f'has no {option.split(".")[-1]}')
+            for config, option in (
+                ('configs/glnet/glnet_4g_in1k.py', 'model.backbone.with_cpp'),
+                ('configs/demo/autovit_search.py', 'search_cfg.latency_tabel'),
+                ('configs/demo/autovit_search.py', 'search_cfg.constraints.0.maxx'),
+                ('configs/demo/autovit_search.py', 'search_cfg.stages.1.budgett'),
+                ('configs/demo/autovit_search.py', 'model.architecture.backbone.space.restrictt'),
+                ('configs/demo/glnet_cls.py', 'optim_wrapper.accumulative_countss'),
+                ('configs/demo/glnet_cls.py', 'optim_wrapper.dtype'),
+                ('configs/demo/glnet_cls.py', 'default_hooks.checkpoint.intervall'),
+                ('configs/demo/glnet_cls.py', 'train_dataloader.dataset.indice'),
+                ('configs/demo/glnet_cls.py', 'train_cfg.max_iters'),
+            )
+        ),
     ],
 )
 def test_mistakes_are_found(words: str, mistake: str) -> None:
