@@ -8,7 +8,7 @@ A file has the keys ``space`` and ``arch``, as those have that a search writes.
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mmhybrid.engine import cli
@@ -43,7 +43,8 @@ def preset_diagram(name: str) -> Diagram:
     """Of a published network."""
     family, _, preset = check_choice('--preset', name, NAMES).partition('-')
     parser, _, diagram = FAMILIES[family]
-    return diagram(asdict(parser.parse(preset)))
+    drawn = diagram(asdict(parser.parse(preset)))
+    return replace(drawn, title=f'{name}: {drawn.title}')
 
 
 def file_diagram(path: str) -> Diagram:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
             page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
         except SearchError as error:
-            raise SystemExit(f'{error}') from error
+            raise ValueError(f'{error}') from error
         write_whole(out, page.encode())
     print(f'written: {out}')
 

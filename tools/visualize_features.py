@@ -1,6 +1,6 @@
 """Show where the last features of a backbone are strong, as figure 6 of the GLiT paper does.
 
-    python tools/visualize_features.py CONFIG CKPT --images IMAGE... [--out DIR]
+    python tools/visualize_features.py CONFIG CKPT IMAGE... [--out DIR]
 
 Writes ``DIR/features.png``: the images, and below each the mean of its last features over the channels. Works for any
 classifier, detector or segmentor.
@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description='Show where the last features of a backbone are strong.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights')
-    parser.add_argument('--images', nargs='+', required=True, metavar='FILE')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file')
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)

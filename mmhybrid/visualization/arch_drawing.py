@@ -29,6 +29,7 @@ BAR, BAR_GAP, STAGE_GAP = 22.0, 3.0, 24.0
 BAR_HEIGHT = 130.0
 THUMBNAIL = 0.24
 ABSENT = '-'
+BOLD = 1.1  # length of bold text over that of plain text
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,19 @@ def autovit_diagram(arch: Mapping[str, Any]) -> Diagram:
 
 
 def glit_diagram(arch: Mapping[str, Any]) -> Diagram:
-    """A column and a bar for each block."""
+    """A column and a bar for each block; heads that attend within windows are local ones, as convolutions are."""
     width, heads = arch['embed_dims'], arch['num_heads']
+    windows = arch.get('locality') == 'window'
+    local, size = ('window', 'window') if windows else ('conv', 'kernel')
     stages = []
     for i, block in enumerate(arch['blocks'], start=1):
         attention = block['num_attn_heads']
         conv = heads - attention
-        sizes = {'attention heads': f'{attention}', 'conv heads': f'{conv}', 'MLP ratio': f'{block["mlp_ratio"]:g}'}
+        sizes = {'attention heads': f'{attention}', f'{local} heads': f'{conv}', 'MLP ratio': f'{block["mlp_ratio"]:g}'}
         if attention:
             sizes['qkv ratio'] = f'{block["qkv_ratio"]:g}'
         if conv:
-            sizes |= {'conv ratio': f'{block["conv_ratio"]:g}', 'kernel': f'{block["kernel_size"]}'}
+            sizes |= {f'{local} ratio': f'{block["conv_ratio"]:g}', size: f'{block["kernel_size"]}'}
         title = f'block {i}: {", ".join(f"{name} {text}" for name, text in sizes.items())}'
         stages.append(Stage(f'{i}', (Block(title, width, conv / heads),), sizes))
     return Diagram(f'GLiT, {width} channels', 'block', tuple(stages))
@@ -181,7 +184,7 @@ def draw(diagram: Diagram) -> Picture:
     scale = BAR_HEIGHT / max(block.width for block in diagram.blocks)
     for stage in diagram.stages:
         bars = _bars_width(stage)
-        column = max(bars, *(_length(text) for text in [stage.name, *stage.sizes.values()]))
+        column = max(bars, BOLD * _length(stage.name), *map(_length, stage.sizes.values()))
         middle = left + column / 2
         shapes += _bars(stage, middle - bars / 2, base, scale)
         for row, text in enumerate([stage.name, *(stage.sizes.get(name, ABSENT) for name in rows)]):
@@ -189,7 +192,7 @@ def draw(diagram: Diagram) -> Picture:
             shapes.append(Text(middle, base + (row + 1) * ROW, text, FONT_SIZE, 'middle', color, bold=row == 0))
         left += column + STAGE_GAP
     legend = _length('local (convolution)') + _length('global (attention)') + 3 * ROW
-    width = max(left - STAGE_GAP + MARGIN, 1.1 * _length(diagram.title) + legend + 5 * MARGIN)
+    width = max(left - STAGE_GAP + MARGIN, BOLD * _length(diagram.title) + legend + 5 * MARGIN)
     shapes.append(Line([(MARGIN, base + 1), (width - MARGIN, base + 1)]))
     shapes += _legend(width - MARGIN - legend)
     return Picture(width, base + (len(rows) + 1) * ROW + MARGIN, shapes, diagram.title)

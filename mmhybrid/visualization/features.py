@@ -1,7 +1,8 @@
 """Where the last features of a backbone are strong (GLiT, figure 6)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from mmhybrid.visualization.picture import MUTED, Picture, Shape, Text
 
 SIDE = 240.0  # height of a photograph
 MARGIN, GAP = 16.0, 10.0
-HEAD, LABEL = 46.0, 17.0  # heights of the head, and of the scale below a heat map
+HEAD, NAME, LABEL = 42.0, 20.0, 17.0  # heights of the head, of a photograph's name, and of the scale below a heat map
+ROW = 1000.0  # width that a row of photographs keeps to
+ROW_HEIGHT = NAME + 2 * SIDE + GAP + LABEL + MARGIN + GAP
 COLORS = 'turbo'
 SUBTITLE = 'last features, mean over the channels'
 
@@ -23,9 +26,9 @@ SUBTITLE = 'last features, mean over the channels'
 def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
     """The mean over the channels of a backbone's last output, (h, w).
 
-    It is taken in front of the output norm: behind a LayerNorm it would be zero but for the norm's own parameters. A
-    backbone that returns tokens is asked for the map they make (``out_type``, in GLiT and in MMPretrain's vision
-    transformers).
+    It is taken in front of the output norm: behind a LayerNorm it would be zero but for the norm's own parameters. In
+    backbones of the hosts, that norm is a LayerNorm that runs last and whose numbers are the output. A backbone that
+    returns tokens is asked for the map they make (``out_type``, in GLiT and in MMPretrain's vision transformers).
 
     Args:
         backbone: In eval mode.
@@ -34,8 +37,10 @@ def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
     Raises:
         ValueError: If the last output is no map.
     """
-    with torch.inference_mode(), _returning_maps(backbone), _without_norms(backbone):
-        last = backbone(inputs)[-1]
+    with torch.inference_mode(), _returning_maps(backbone):
+        norms = _output_norms(backbone, inputs)
+        with _without(norms):
+            last = backbone(inputs)[-1]
     if last.dim() != 4:
         name, shape = type(backbone).__name__, tuple(last.shape)
         raise ValueError(f'the last output of the backbone ({name}) is no map; its shape is {shape}')
@@ -54,12 +59,30 @@ def _returning_maps(backbone: Any) -> Iterator[None]:
             backbone.out_type = kept
 
 
+def _output_norms(backbone: nn.Module, inputs: Tensor) -> list[nn.Module]:
+    """The norms of our backbones' outputs by name, those of the hosts' by what they do."""
+    if isinstance(backbone, HybridBackbone):
+        layers = [getattr(backbone, name) for name in HybridBackbone.output_layers if hasattr(backbone, name)]
+        return [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]
+    ran: list[tuple[nn.Module, Tensor]] = []
+    leaves = [module for module in backbone.modules() if not any(module.children())]
+    with _hooked(leaves, lambda module, args, output: ran.append((module, output))):
+        last = backbone(inputs)[-1]
+    working = [(module, output) for module, output in ran if not isinstance(module, nn.Identity | nn.Dropout)]
+    if not working or not isinstance(working[-1][0], nn.LayerNorm):
+        return []
+    norm, output = working[-1]
+    # moved about or picked, but not computed with: where a residual is added to it, the norm is a part of the block
+    return [norm] if torch.isin(last, output).all() else []
+
+
+def _without(norms: Sequence[nn.Module]) -> AbstractContextManager[None]:
+    return _hooked(norms, lambda module, args, output: args[0])
+
+
 @contextmanager
-def _without_norms(backbone: nn.Module) -> Iterator[None]:
-    names = HybridBackbone.output_layers if isinstance(backbone, HybridBackbone) else ()
-    layers = [getattr(backbone, name) for name in names if hasattr(backbone, name)]
-    norms = [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]
-    handles = [norm.register_forward_hook(lambda module, args, output: args[0]) for norm in norms]
+def _hooked(modules: Sequence[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield
     finally:
@@ -68,17 +91,24 @@ def _without_norms(backbone: nn.Module) -> Iterator[None]:
 
 
 def draw_features(photographs: Sequence[Photograph], maps: Sequence[np.ndarray], title: str) -> Picture:
-    """Photographs in one row, the heat map of each below it, from its least number in blue to its greatest in red."""
+    """Photographs in rows, each with its name above and its heat map below, least number in blue, greatest in red."""
     head = [Text(MARGIN, MARGIN + 14, title, 13, bold=True), Text(MARGIN, MARGIN + 32, SUBTITLE, 11, fill=MUTED)]
     shapes: list[Shape] = [*head]
+    rights = [MARGIN + 1.1 * text.length for text in head]
     left, top = MARGIN, MARGIN + HEAD
     for photograph, values in zip(photographs, maps, strict=True):
         height, width = photograph.pixels.shape[:2]
         size = (SIDE * width / height, SIDE)
         limits = float(values.min()), float(values.max())
-        shapes.append(Bitmap(left, top, *size, photograph.pixels))
-        shapes.append(Bitmap(left, top + SIDE + GAP, *size, overlaid(photograph.pixels, values, *limits, COLORS)))
-        shapes += color_key(left, top + 2 * SIDE + GAP + LABEL, *limits, COLORS)
-        left += size[0] + GAP
-    width = max(left - GAP, *(MARGIN + 1.1 * text.length for text in head)) + MARGIN
-    return Picture(width, top + 2 * SIDE + GAP + LABEL + MARGIN, shapes, title)
+        name = Text(left, top + NAME - 6, photograph.name, 11, fill=MUTED)
+        column = max(size[0], name.length)
+        if left > MARGIN and left + column > MARGIN + ROW:
+            left, top = MARGIN, top + ROW_HEIGHT
+            name = replace(name, x=left, y=top + NAME - 6)
+        below = top + NAME + SIDE + GAP
+        shapes += [name, Bitmap(left, top + NAME, *size, photograph.pixels)]
+        shapes.append(Bitmap(left, below, *size, overlaid(photograph.pixels, values, *limits, COLORS)))
+        shapes += color_key(left, below + SIDE + LABEL, *limits, COLORS)
+        rights.append(left + column)
+        left += column + GAP
+    return Picture(max(rights) + MARGIN, top + ROW_HEIGHT - GAP, shapes, title)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
+from mmhybrid.models.resized_inputs import ResizedInputs, resized
 from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.bitmap import Pixels
 from mmhybrid.visualization.picture import Picture
@@ -90,7 +90,10 @@ class PhotographReader:
         self._load = Compose([first])
         # what an image is annotated with is not needed, and a file on the command line has none
         self._prepare = Compose([step for step in others if not step['type'].rpartition('.')[-1].startswith('Load')])
+        self._size: int | None = None
         self._preprocessor = preprocessor
+        if isinstance(preprocessor, ResizedInputs):
+            self._size, self._preprocessor = preprocessor.size, preprocessor.first
 
     def read_all(self, paths: Sequence[str]) -> list[Photograph]:
         """Images with names that tell them apart.
@@ -107,7 +110,7 @@ class PhotographReader:
             ValueError: If there is no such file, or it is no image.
         """
         if not Path(path).is_file():
-            raise ValueError(f'image {path} does not exist')
+            raise ValueError(f'image {path} {"is no file" if Path(path).exists() else "does not exist"}')
         try:
             loaded = self._load({'img_path': str(path)})
         except (AssertionError, cv2.error) as error:
@@ -116,8 +119,11 @@ class PhotographReader:
         image = packed['inputs']
         with torch.inference_mode():
             inputs = self._preprocessor(pseudo_collate([packed]), False)['inputs']
-        pixels = np.full((*inputs.shape[-2:], 3), PADDING, np.uint8)
-        pixels[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0).numpy()[..., ::-1]  # OpenCV loads BGR
+            shown = torch.full((1, 3, *inputs.shape[-2:]), float(PADDING))
+            shown[0, :, : image.shape[1], : image.shape[2]] = image.flip(0)  # OpenCV loads BGR
+            if self._size is not None:  # the padding too, as the network sees it
+                inputs, shown = resized(inputs, self._size), resized(shown, self._size)
+        pixels = shown[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
         return Photograph(name, pixels, inputs)
 
 

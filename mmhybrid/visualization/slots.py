@@ -22,8 +22,10 @@ WEIGHTS = {'dispatch': 1, 'clustering': 2}
 
 SIDE = 240.0  # the longer side of a photograph and of all maps of a block
 MARGIN, GAP, PANEL_GAP = 16.0, 14.0, 34.0
-HEAD, LABEL = 46.0, 17.0  # heights of a panel's head, and of the name of a slot
-TILE_GAP, FRAME = 3.0, 1.5
+HEAD, LABEL = 46.0, 27.0  # heights of a panel's head, and of the name and the range of a slot
+SMALL = 9.0  # font of these
+RANGE_LENGTH = 120.0  # of the longest range
+TILE_GAP, FRAME, NUMBER = 3.0, 1.5, 8.0
 FRAME_COLOR = '#c2410c'
 COLORS = 'viridis'
 
@@ -156,8 +158,8 @@ class Panel:
 def draw_slots(photograph: Photograph, rows: Sequence[Sequence[Panel]]) -> Picture:
     """The photograph, and for each panel the maps of all slots and those of four representative ones.
 
-    Representatives are framed among all, and shown over the photograph, there each with all colours unless the panel
-    sets limits.
+    Representatives are framed and numbered among all, and shown over the photograph, there each with all colours, its
+    range below, unless the panel sets limits.
 
     Args:
         photograph: Whose maps they are.
@@ -172,7 +174,8 @@ def draw_slots(photograph: Photograph, rows: Sequence[Sequence[Panel]]) -> Pictu
     ]
     first = MARGIN + max(size[0], _title_length(photograph.name)) + PANEL_GAP
     longest = max(_title_length(panel.title) for row in rows for panel in row)
-    column, row_height = max(2 * size[0] + GAP, longest) + PANEL_GAP, HEAD + size[1] + PANEL_GAP
+    panel_width = max(size[0] + GAP + max(size[0], 2 * RANGE_LENGTH), longest)
+    column, row_height = panel_width + PANEL_GAP, HEAD + size[1] + PANEL_GAP
     for i, row in enumerate(rows):
         for j, panel in enumerate(row):
             shapes += _panel(panel, photograph.pixels, first + j * column, MARGIN + i * row_height, size)
@@ -203,7 +206,7 @@ def _all_slots(
     top: float,
     size: tuple[float, float],
 ) -> Iterator[Shape]:
-    """In rows, as the slots lie in the image where they start as a pooled map."""
+    """In rows, as the slots lie in the image where they start as a pooled map; the chosen ones with their numbers."""
     side = math.isqrt(len(maps))
     step_x, step_y = ((length + TILE_GAP) / side for length in size)
     width, height = step_x - TILE_GAP, step_y - TILE_GAP
@@ -212,17 +215,33 @@ def _all_slots(
         if i in chosen:
             yield Rect(x - FRAME, y - FRAME, width + 2 * FRAME, height + 2 * FRAME, FRAME_COLOR)
         yield Bitmap(x, y, width, height, colored(values, *limits, COLORS))
+        if i in chosen:
+            number = Text(x, y + NUMBER - 1, f'{i + 1}', NUMBER, fill='#ffffff', bold=True)
+            yield Rect(x - FRAME, y - FRAME, 1.2 * number.length + FRAME, NUMBER + FRAME, FRAME_COLOR)
+            yield number
 
 
 def _representatives(
     panel: Panel, chosen: Sequence[int], pixels: Pixels, left: float, top: float, size: tuple[float, float]
 ) -> Iterator[Shape]:
-    """Two by two, each with its number from 1 below."""
+    """Two by two, each with its number from 1 below, and with its range where it has all colours to itself."""
     height = size[1] / 2 - LABEL
     width = height * size[0] / size[1]
     for place, slot in enumerate(chosen):
-        x, y = left + place % 2 * (width + GAP), top + place // 2 * size[1] / 2
+        x, y = left + place % 2 * max(width + GAP, RANGE_LENGTH), top + place // 2 * size[1] / 2
         values = panel.maps[slot]
         limits = panel.limits or (float(values.min()), float(values.max()))
         yield Bitmap(x, y, width, height, overlaid(pixels, values, *limits, COLORS))
-        yield Text(x, y + height + 12, f'slot {slot + 1}', 11, fill=MUTED)
+        yield Text(x, y + height + 11, f'slot {slot + 1}', SMALL, fill=MUTED)
+        if panel.limits is None:
+            yield Text(x, y + height + 22, range_text(*limits), SMALL, fill=MUTED)
+
+
+def range_text(low: float, high: float) -> str:
+    """Two numbers with as many digits as their difference needs, from three to five."""
+    texts = ('', '')
+    for digits in (3, 4, 5):
+        texts = f'{low:.{digits}g}', f'{high:.{digits}g}'
+        if abs(float(texts[1]) - float(texts[0]) - (high - low)) <= 0.1 * (high - low):
+            break
+    return f'{texts[0]} to {texts[1]}'

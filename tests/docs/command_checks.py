@@ -1,6 +1,7 @@
 """Whether a command of the documents would start: its program is there, takes the arguments, and its configs load."""
 
 import argparse
+import inspect
 import itertools
 import json
 import os
@@ -17,15 +18,24 @@ from unittest.mock import patch
 
 from doc_blocks import ROOT, Command
 from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry, root
 from packaging.requirements import Requirement
 from torch.distributed.run import get_args_parser
 
 from mmhybrid.engine import cli
+from mmhybrid.search import Constraint, Objective, Stage
 
 # What is installed beside the project's own requirements.
 OPTIONAL = {'optuna-dashboard'}
 FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'mmhybrid', 'requirements', 'tests', 'tools')
 # In place of a program: one line of JSON with the arguments it was given.
+# Whose arguments settings without a type are, by the name they have in a config.
+UNTYPED = {
+    'optim_wrapper': 'OptimWrapper',
+    'constraints': Constraint,
+    'objectives': Objective,
+    'stages': Stage,
+}
 STAND_IN = '#!{python}\nimport json, sys\nprint(json.dumps([{name!r}, *sys.argv[1:]]))\n'
 
 
@@ -40,6 +50,8 @@ class Parsed(BaseException):
 def check(command: Command) -> None:
     """Raise ValueError unless ``command`` would start; nothing of it is run."""
     program, *arguments = command.words
+    if command.pipe and (command.pipe[0], len(command.pipe)) != ('tee', 2):
+        raise ValueError(f'{command}: pipes into {command.pipe}, allowed: tee FILE')
     if program not in CHECKS:
         raise ValueError(f'{command}: no check for {program}')
     try:
@@ -81,8 +93,6 @@ def _python(arguments: Sequence[str]) -> None:
     arguments = [argument for argument in arguments if argument != '-u']
     if arguments[:2] == ['-m', 'torch.distributed.run']:
         _torchrun(arguments[2:])
-    elif arguments[0] == '...':
-        return
     else:
         _script(arguments[0], tuple(arguments[1:]))
 
@@ -104,27 +114,59 @@ def _script(script: str, arguments: tuple[str, ...]) -> None:
     configs = [parsed.get('recipe'), *(parsed.get('into') or [])]
     for config, own in [(first, options), *((config, {}) for config in configs)]:
         if config is not None and (ROOT / config).is_file():
-            _check_config(config, own, scales=parsed.get('auto_scale_lr', False))
+            check_config(config, own, amp=parsed.get('amp', False), scales=parsed.get('auto_scale_lr', False))
 
 
-def _check_config(path: str, options: dict[str, Any], scales: bool) -> None:
+def check_config(path: str, options: dict[str, Any], amp: bool = False, scales: bool = False) -> None:
+    """Raise ValueError unless a config loads with ``options``, each of which replaces or adds what is read."""
     cfg = cli.load_config(str(ROOT / path), options)
+    plain = _as_shipped(path)
     for name in options:
-        _check_place(path, name)
+        if '.' in name:
+            _check_place(path, plain, name, amp)
     if scales:
         cli.enable_auto_scale_lr(cfg)
 
 
-def _check_place(path: str, name: str) -> None:
-    """Options replace what the config has, or stand where it names other settings of the same kind."""
-    plain: Any = _as_shipped(path)
+def _check_place(path: str, plain: Any, name: str, amp: bool) -> None:
+    """Options replace what the config has, or are arguments of the class whose settings they stand among."""
     *parents, last = name.split('.')
+    scope = plain.get('default_scope', 'mmengine')
+    holder = ''
     for parent in parents:
         plain = plain[int(parent)] if isinstance(plain, list) else plain.get(parent)
         if plain is None:
             raise ValueError(f'--cfg-options {name}: {path} has no {parent}')
-    if isinstance(plain, list) and int(last) >= len(plain):
-        raise ValueError(f'--cfg-options {name}: {path} has only {len(plain)}')
+        holder = holder if parent.isdigit() else parent
+    if isinstance(plain, list):
+        if int(last) >= len(plain):
+            raise ValueError(f'--cfg-options {name}: {path} has only {len(plain)}')
+    elif last not in plain:
+        kind = plain.get('type', UNTYPED.get(holder))
+        if amp and holder == 'optim_wrapper':
+            kind = 'AmpOptimWrapper'
+        if kind is None or last not in _arguments(kind, scope):
+            raise ValueError(f'--cfg-options {name}: {path} has no {last}, and {kind or holder} takes none')
+
+
+@cache
+def _arguments(kind: Any, scope: str) -> frozenset[str]:
+    """The arguments of a class, or of the name of a registered one; those of its bases where it hands them on."""
+    with DefaultScope.overwrite_default_scope(scope):
+        if isinstance(kind, str):
+            found = filter(
+                None, (registry.get(kind) for registry in vars(root).values() if isinstance(registry, Registry))
+            )
+            kind = next(found, None)
+    names: set[str] = set()
+    for base in inspect.getmro(kind) if inspect.isclass(kind) else (kind,) if kind is not None else ():
+        if inspect.isclass(base) and '__init__' not in vars(base):
+            continue
+        parameters = inspect.signature(base).parameters.values()
+        names |= {parameter.name for parameter in parameters if parameter.kind not in (2, 4)}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return frozenset(names)
 
 
 @cache
@@ -166,6 +208,8 @@ def _torchrun(arguments: Sequence[str]) -> None:
         parsed = get_args_parser().parse_args(list(arguments))
     except SystemExit as error:
         raise ValueError('torchrun does not take these arguments') from error
+    if '--launcher' not in parsed.training_script_args:
+        raise ValueError(f'{parsed.training_script} is started by torchrun without --launcher')
     _python([parsed.training_script, *parsed.training_script_args])
 
 
@@ -202,24 +246,45 @@ def _pip(arguments: Sequence[str]) -> None:
         raise ValueError(f'pip {arguments[0]}, allowed: pip install')
     required = [line for path in (ROOT / 'requirements').glob('*.txt') for line in path.read_text().splitlines()]
     known = {Requirement(line.split('#')[0]).name for line in required if line.split('#')[0].strip()} | OPTIONAL
-    for name in arguments[1:]:
-        if not name.startswith('-') and name != '.' and Requirement(name).name not in known:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument('-e', '--editable')
+    parser.add_argument('--no-build-isolation', action='store_true')
+    parsed, rest = parser.parse_known_args(arguments[1:])
+    for name in rest:
+        if name.startswith('-'):
+            raise ValueError(f'pip install {name}, allowed: -e PATH, --no-build-isolation')
+        if Requirement(name).name not in known:
             raise ValueError(f'{name} is in none of requirements/*.txt')
+    if parsed.editable is not None and not (ROOT / parsed.editable / 'setup.py').is_file():
+        raise ValueError(f'{parsed.editable} has no setup.py')
 
 
 def _dashboard(arguments: Sequence[str]) -> None:
-    if len(arguments) != 1:
-        raise ValueError(f'one storage, not {list(arguments)}')
+    if len(arguments) != 1 or not ('://' in arguments[0] or arguments[0].endswith('.journal')):
+        raise ValueError(f'one storage, a .journal or an URL, not {list(arguments)}')
 
 
-def _git(arguments: Sequence[str]) -> None:
-    if arguments[0] not in ('clone',):
-        raise ValueError(f'git {arguments[0]}, allowed: git clone')
+def _activate(arguments: Sequence[str]) -> None:
+    """Read ``activate`` of the environment that the Makefile sets up."""
+    environment = re.search(r'^VENV := (\S+)$', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    assert environment is not None
+    if list(arguments) != [f'{environment[1]}/bin/activate']:
+        raise ValueError(f'activates {list(arguments)}, allowed: {environment[1]}/bin/activate')
+
+
+def _awk(arguments: Sequence[str]) -> None:
+    """Run the program on a line of its own kind."""
+    if len(arguments) != 2:
+        raise ValueError(f'a program and a file, not {list(arguments)}')
+    done = subprocess.run(['awk', arguments[0]], input='1 ms: a line\n', capture_output=True, text=True)
+    if done.returncode or not done.stdout.strip():
+        raise ValueError(f'awk {arguments[0]!r} gives {done.stderr or "nothing"}')
 
 
 CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
+    '.': _activate,
+    'awk': _awk,
     'bash': _bash,
-    'git': _git,
     'make': _make,
     'optuna-dashboard': _dashboard,
     'pip': _pip,

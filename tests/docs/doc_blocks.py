@@ -8,11 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ['README.md', 'CONTRIBUTING.md', *sorted(f'docs/{path.name}' for path in (ROOT / 'docs').glob('*.md'))]
-PROGRAMS = ('bash', 'git', 'make', 'optuna-dashboard', 'pip', 'python', 'torchrun')
+PROGRAMS = ('.', 'awk', 'bash', 'make', 'optuna-dashboard', 'pip', 'python', 'torchrun')
 LANGUAGES = {'python': 'python', 'bash': 'shell', 'shell': 'shell', 'sh': 'shell', 'text': 'text'}
 # Blocks without a language that are no commands, by how they begin.
 TEXTS = {'docs/architecture.md': ('search space -> ',), 'docs/search.md': ("stage 'fine', generation 0: ",)}
 ASSIGNMENT = re.compile(r'([A-Za-z_]\w*)=(.*)', re.DOTALL)
+OUTPUT = re.compile(r'([A-Za-z_]\w*)=\$\((.*)\)\s*(?:#.*)?')
+VARIABLE = re.compile(r'\$([A-Za-z_]\w*)')
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ class Command:
         line: Where it is, from 1.
         words: Program and arguments.
         environment: What is set in front of it.
+        pipe: What reads its output, program and arguments.
+        variable: What its output becomes the value of.
     """
 
     document: str
     line: int
     words: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
+    pipe: tuple[str, ...] = ()
+    variable: str | None = None
 
     @property
     def python_path(self) -> list[str]:
@@ -71,7 +77,8 @@ def commands_of(document: str, text: str | None = None) -> list[Command]:
     """The commands of all shell blocks, and those in backticks, in the order in which they come.
 
     Raises:
-        ValueError: For a line of a shell block that starts with none of :data:`PROGRAMS`.
+        ValueError: For a line of a shell block that starts with none of :data:`PROGRAMS`, or names a variable that the
+            block did not set.
     """
     commands: list[Command] = []
     for block, prose in _split(document, text):
@@ -80,7 +87,7 @@ def commands_of(document: str, text: str | None = None) -> list[Command]:
         for line, span in prose:
             words = _words(span)
             program = next((word for word in words if not ASSIGNMENT.fullmatch(word)), None)
-            if program in PROGRAMS and len(words) > 1:
+            if program in PROGRAMS[1:] and len(words) > 1:
                 commands += _of_shell(Block(document, line, 'shell', span))
     return commands
 
@@ -138,13 +145,17 @@ def _kind(document: str, line: int, language: str | None, content: str) -> str:
 def _of_shell(block: Block) -> Iterator[Command]:
     variables: dict[str, str] = {}
     exported: dict[str, str] = {}
+    read: set[str] = set()
     number, joined = block.line, ''
     for offset, line in enumerate(block.text.splitlines()):
         number = number if joined else block.line + offset
         joined += line.removesuffix('\\')
         if line.endswith('\\'):
             continue
-        words = _words(_replaced(joined, variables))
+        joined = _replaced(joined, variables)
+        where = f'{block.document}:{number}'
+        output = OUTPUT.fullmatch(joined)
+        words = _words(joined if output is None else output[2])
         joined = ''
         environment = {}
         exports = words[:1] == ['export']
@@ -154,15 +165,21 @@ def _of_shell(block: Block) -> Iterator[Command]:
             words = words[1:]
         exported |= environment if exports else {}
         if words and words[0] not in PROGRAMS:
-            raise ValueError(f'{block.document}:{number}: {words[0]!r} starts a command, allowed: one of {PROGRAMS}')
+            raise ValueError(f'{where}: {words[0]!r} starts a command, allowed: one of {PROGRAMS}')
+        if unknown := [name for word in words for name in VARIABLE.findall(word) if name not in read]:
+            raise ValueError(f'{where}: nothing above sets {unknown[0]}')
         if words:
-            yield Command(block.document, number, tuple(words), tuple({**exported, **environment}.items()))
+            at = words.index('|') if '|' in words else len(words)
+            variable = None if output is None else output[1]
+            setting = tuple({**exported, **environment}.items())
+            yield Command(block.document, number, tuple(words[:at]), setting, tuple(words[at + 1 :]), variable)
+            read |= {variable} if variable else set()
         else:
             variables |= environment
 
 
 def _replaced(line: str, variables: dict[str, str]) -> str:
-    return re.sub(r'\$(\w+)', lambda name: variables.get(name[1], name[0]), line)
+    return VARIABLE.sub(lambda name: variables.get(name[1], name[0]), line)
 
 
 def _words(line: str) -> list[str]:

@@ -57,6 +57,28 @@ def test_options_named_in_prose_exist() -> None:
         ('torchrun --nproc 8 --no-such-option tools/train.py CONFIG', 'torchrun'),
         ('make nothing', 'nothing'),
         ('pip install no-such-thing', 'no-such-thing'),
+        ('pip install --no-such-flag numpy', '--no-such-flag'),
+        ('pip install -e nowhere', 'nowhere has no setup.py'),
+        ('. .env/bin/activate', 'allowed: .venv/bin/activate'),
+        ('optuna-dashboard nothing', 'nothing'),
+        ('awk {print a.txt', 'awk'),
+        ('torchrun --nproc-per-node 8 tools/none.py --launcher pytorch', 'tools/none.py does not exist'),
+        ('torchrun --nproc-per-node 8 tools/search.py CONFIG --checkpoint CHECKPOINT', 'without --launcher'),
+        *(
+            (f'python tools/train.py {config} --cfg-options {option}=1', f'has no {option.split(".")[-1]}')
+            for config, option in (
+                ('configs/glnet/glnet_4g_in1k.py', 'model.backbone.with_cpp'),
+                ('configs/demo/autovit_search.py', 'search_cfg.latency_tabel'),
+                ('configs/demo/autovit_search.py', 'search_cfg.constraints.0.maxx'),
+                ('configs/demo/autovit_search.py', 'search_cfg.stages.1.budgett'),
+                ('configs/demo/autovit_search.py', 'model.architecture.backbone.space.restrictt'),
+                ('configs/demo/glnet_cls.py', 'optim_wrapper.accumulative_countss'),
+                ('configs/demo/glnet_cls.py', 'optim_wrapper.dtype'),
+                ('configs/demo/glnet_cls.py', 'default_hooks.checkpoint.intervall'),
+                ('configs/demo/glnet_cls.py', 'train_dataloader.dataset.indice'),
+                ('configs/demo/glnet_cls.py', 'train_cfg.max_iters'),
+            )
+        ),
     ],
 )
 def test_mistakes_are_found(words: str, mistake: str) -> None:
@@ -71,6 +93,7 @@ def test_mistakes_are_found(words: str, mistake: str) -> None:
         ('```perl\n1\n```', 'a.md:2: a block of perl'),
         ('```bash\nmake', 'a.md:1: the block does not end'),
         ('Text:\n\n    some words', 'a.md:3: neither a command nor'),
+        ('```bash\nA=1\npython a.py $A $B\n```', 'a.md:3: nothing above sets B'),
     ],
 )
 def test_nothing_is_skipped(text: str, mistake: str) -> None:
@@ -92,3 +115,15 @@ Say `make this`, not `make`, and
     assert (first.line, first.words) == (5, ('python', 'a.py', '--a', 'b', '--c'))
     assert first.environment == (('X', '1'),)
     assert (second.line, second.words) == (7, ('python', 'b.py', 'two words'))
+
+
+def test_outputs_are_handed_on_as_a_shell_does() -> None:
+    text = """
+    python a.py | tee a.txt
+    X=$(awk 'END { print $1 }' a.txt)   # nothing
+    python b.py --max=$X
+"""
+    first, second, third = commands_of('a.md', text)
+    assert (first.words, first.pipe) == (('python', 'a.py'), ('tee', 'a.txt'))
+    assert (second.words, second.variable) == (('awk', 'END { print $1 }', 'a.txt'), 'X')
+    assert third.words == ('python', 'b.py', '--max=$X')

@@ -42,7 +42,10 @@ def test_table_and_report(config, tmp_path, capsys):
     threads, table, report = torch.get_num_threads(), tmp_path / 'table.json', tmp_path / 'report.json'
     few = ['--repeats', '2']
     load('profile_latency')([config, '--out', str(table), '--input-size', '32', '--networks', '9', *few])
-    assert json.loads(table.read_text())['num_classes'] == 7
+    content = json.loads(table.read_text())
+    assert content['num_classes'] == 7
+    budget = sorted(network['ms'] for network in content['measurements'])[4]
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == [f'{budget:.3g}', 'ms:']
     png = tmp_path / 'report.png'
     arguments = ['--networks', '4', '--json', str(report), '--png', str(png), '--breakdown', 'largest']
     load('latency_report')([str(table), *few, *arguments])

@@ -46,6 +46,7 @@ def test_draws_published_networks(preset, blocks, tmp_path):
     TOOL['main'](['--preset', preset, '--out', str(tmp_path / 'arch.svg')])
     root = ElementTree.fromstring((tmp_path / 'arch.svg').read_bytes())
     assert len(list(root.iter('{http://www.w3.org/2000/svg}g'))) == blocks
+    assert next(root.iter('{http://www.w3.org/2000/svg}text')).text.startswith(f'{preset}: ')
 
 
 def test_all_presets_are_tested():

@@ -49,7 +49,7 @@ def test_shows_the_weights_of_the_checkpoint(name, folder):
     cfg = Config.fromfile(config)
     model = build_host(cfg)
     torch.save({'state_dict': model.state_dict()}, 'random.pth')
-    TOOL['main']([str(config), 'random.pth', '--images', 'a.png', 'b.png', '--out', 'out'])
+    TOOL['main']([str(config), 'random.pth', 'a.png', 'b.png', '--out', 'out'])
     photographs = PhotographReader(cfg, model.data_preprocessor).read_all(['a.png', 'b.png'])
     maps = [feature_map(model.backbone, photograph.inputs) for photograph in photographs]
     assert all(values.max() > values.min() for values in maps)
@@ -61,9 +61,9 @@ def test_shows_the_weights_of_the_checkpoint(name, folder):
 def test_mistakes_end_with_one_sentence(folder, capsys):
     config = DEMO / 'glit_cls.py'
     torch.save({'state_dict': {}}, 'empty.pth')
-    assert 'none.pth does not exist' in fails(capsys, config, 'none.pth', '--images', 'a.png')
-    assert 'does not fit the model: missing' in fails(capsys, config, 'empty.pth', '--images', 'a.png')
-    assert 'none.png does not exist' in fails(capsys, config, 'empty.pth', '--images', 'none.png')
-    assert 'none.py does not exist' in fails(capsys, 'none.py', 'empty.pth', '--images', 'a.png')
+    assert 'none.pth does not exist' in fails(capsys, config, 'none.pth', 'a.png')
+    assert 'does not fit the model: missing' in fails(capsys, config, 'empty.pth', 'a.png')
+    assert 'none.png does not exist' in fails(capsys, config, 'empty.pth', 'none.png')
+    assert 'none.py does not exist' in fails(capsys, 'none.py', 'empty.pth', 'a.png')
     supernet = DEMO / 'autovit_supernet.py'
-    assert '(OneShot) has no backbone' in fails(capsys, supernet, 'empty.pth', '--images', 'a.png')
+    assert '(OneShot) has no backbone' in fails(capsys, supernet, 'empty.pth', 'a.png')

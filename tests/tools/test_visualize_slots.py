@@ -11,8 +11,10 @@ from mmengine.config import Config
 
 from mmhybrid.visualization import slots
 from mmhybrid.visualization.host import build_host
+from mmhybrid.visualization.picture import Picture
 
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / 'tools' / 'visualize_slots.py'))
+PICTURE = Picture(10, 10, [], 'nothing')
 CONFIG = """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmhybrid'])
@@ -64,13 +66,14 @@ def size(path):
 
 
 def test_a_picture_for_each_image_with_rows_and_columns(folder, capsys):
-    run('epoch_1.pth', '--images', 'a.jpg', 'b.jpg')
+    run('epoch_1.pth', 'a.jpg', 'b.jpg')
     written = sorted((folder / 'work_dirs' / 'tiny' / 'pictures').iterdir())
     assert [path.name for path in written] == ['a_slots.png', 'b_slots.png']
     assert 'a_slots.png' in capsys.readouterr().out
     height, width = size(written[0])
     assert written[0].read_bytes() != written[1].read_bytes()
-    run('epoch_1.pth', 'epoch_2.pth', '--images', 'a.jpg', '--blocks', '1', '3', '2', '--out', 'out')
+    more = ('--more-checkpoints', 'epoch_2.pth', '--blocks', '1', '3', '2')
+    run('epoch_1.pth', 'a.jpg', *more, '--out', 'out')
     more_height, more_width = size('out/a_slots.png')
     dots = 2  # for a pixel
     assert more_height - height == dots * (slots.HEAD + slots.SIDE + slots.PANEL_GAP)
@@ -79,7 +82,7 @@ def test_a_picture_for_each_image_with_rows_and_columns(folder, capsys):
 
 def test_checkpoints_weights_and_range_matter_and_nothing_else(folder):
     contents = set()
-    base = ('epoch_1.pth', '--images', 'a.jpg')
+    base = ('epoch_1.pth', 'a.jpg')
     for i, options in enumerate((base, (*base, '--weights', 'clustering'), (*base, '--range', 0, 1))):
         for again in range(2):
             run(*options, '--out', f'{i}{again}')
@@ -91,19 +94,30 @@ def test_checkpoints_weights_and_range_matter_and_nothing_else(folder):
     assert len(contents) == 4
 
 
+def test_the_first_checkpoint_may_have_a_range_of_its_own(folder, monkeypatch):
+    drawn = []
+    monkeypatch.setitem(TOOL['main'].__globals__, 'draw_slots', lambda photograph, rows: drawn.append(rows) or PICTURE)
+    both = ('epoch_1.pth', 'a.jpg', '--more-checkpoints', 'epoch_2.pth')
+    for options in ((), ('--range', 0, 1), ('--range', 0, 1, '--stretch-first')):
+        run(*both, *options)
+    limits = [[panel.limits for row in rows for panel in row] for rows in drawn]
+    assert limits == [[None, None], [(0, 1), (0, 1)], [None, (0, 1)]]
+
+
 def test_mistakes_end_with_one_sentence(folder, capsys):
-    good = ('epoch_1.pth', '--images', 'a.jpg')
+    good = ('epoch_1.pth', 'a.jpg')
     Path('text.jpg').write_text('text')
     torch.save({'state_dict': {'weight': torch.zeros(1)}}, 'other.pth')
     torch.save({'state_dict': {}, 'evil': Path}, 'unsafe.pth')
     assert 'a block with slots: 1, 2, 3' in fails(capsys, *good, '--blocks', '4')
     assert '--range: got 0.5' in fails(capsys, *good, '--range', '0.5', '0.5')
-    assert 'none.jpg does not exist' in fails(capsys, 'epoch_1.pth', '--images', 'a.jpg', 'none.jpg')
-    assert 'text.jpg cannot be read' in fails(capsys, 'epoch_1.pth', '--images', 'text.jpg')
-    assert 'none.pth does not exist' in fails(capsys, 'epoch_1.pth', 'none.pth', '--images', 'a.jpg')
-    assert 'not a checkpoint that can be read' in fails(capsys, 'a.jpg', '--images', 'a.jpg')
-    assert 'not a checkpoint that can be read' in fails(capsys, 'unsafe.pth', '--images', 'a.jpg')
-    assert 'does not fit the model' in fails(capsys, 'other.pth', '--images', 'a.jpg')
-    assert 'two of the files are called' in fails(capsys, 'epoch_1.pth', '--images', 'a.jpg', './a.jpg')
+    assert 'none.jpg does not exist' in fails(capsys, 'epoch_1.pth', 'a.jpg', 'none.jpg')
+    assert 'text.jpg cannot be read' in fails(capsys, 'epoch_1.pth', 'text.jpg')
+    assert 'none.pth does not exist' in fails(capsys, *good, '--more-checkpoints', 'none.pth')
+    assert 'not a checkpoint that can be read' in fails(capsys, 'a.jpg', 'a.jpg')
+    assert 'not a checkpoint that can be read' in fails(capsys, 'unsafe.pth', 'a.jpg')
+    assert 'does not fit the model' in fails(capsys, 'other.pth', 'a.jpg')
+    assert 'two of the files are called' in fails(capsys, 'epoch_1.pth', 'a.jpg', './a.jpg')
+    assert '--stretch-first: got no --range' in fails(capsys, *good, '--stretch-first')
     Path('tiny.py').write_text(CONFIG.replace("'glmix'", "'local'"))
     assert 'has no slots' in fails(capsys, *good)

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmhybrid.space import AutoViTSpace, Choice, GLiTSpace, GLNetSpace, SearchSpace
-from mmhybrid.visualization.arch_drawing import GLOBAL, LOCAL, arch_diagram, autovit_diagram, draw, thumbnail
+from mmhybrid.visualization.arch_drawing import (
+    GLOBAL,
+    LOCAL,
+    arch_diagram,
+    autovit_diagram,
+    draw,
+    glit_diagram,
+    thumbnail,
+)
 
 SVG = '{http://www.w3.org/2000/svg}'
 SPACES = {
@@ -87,8 +95,20 @@ def test_columns_do_not_overlap():
     names = [t for t in root.iter(f'{SVG}text') if t.get('font-weight') and t.get('text-anchor') == 'middle']
     places = [float(name.get('x')) for name in names]
     assert [name.text for name in names][:3] == ['stem', 'conv 1', 'conv 2']
+    line = root.find(f'{SVG}polyline').get('points').split()[-1].split(',')
+    assert places[-1] + 1.1 * 12 * 0.56 * len(names[-1].text) / 2 <= float(line[0])  # bold
     for i in range(len(names) - 1):
         assert places[i + 1] - places[i] > 12 * 0.5 * (len(names[i].text) + len(names[i + 1].text)) / 2
+
+
+def test_windows_are_called_windows():
+    block = {'num_attn_heads': 1, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 14, 'mlp_ratio': 2}
+    arch = {'embed_dims': 96, 'num_heads': 3, 'blocks': [block]}
+    (stage,) = glit_diagram({**arch, 'locality': 'window'}).stages
+    assert (stage.sizes['window heads'], stage.sizes['window']) == ('2', '14')
+    assert not [name for name in stage.sizes if 'conv' in name or 'kernel' in name]
+    (stage,) = glit_diagram({**arch, 'locality': 'conv2d'}).stages
+    assert (stage.sizes['conv heads'], stage.sizes['kernel']) == ('2', '14')
 
 
 def test_different_networks_look_different():

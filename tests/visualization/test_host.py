@@ -8,10 +8,15 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.engine import cli, subnet_export
+from mmhybrid.registry import MODELS
+from mmhybrid.visualization.features import feature_map
 from mmhybrid.visualization.host import PADDING, PhotographReader, build_host, distinct_names, write_pictures
 from mmhybrid.visualization.picture import Picture
 
 ROOT = Path(__file__).parents[2]
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of the configs' pixels
 RED, BLUE = (250, 10, 20), (0, 30, 240)
 
 
@@ -44,11 +49,45 @@ def test_pixels_are_the_inputs_before_they_are_normalised(name, size, shown, ima
     np.testing.assert_array_equal(photograph.pixels[5, shown[1] - 5], BLUE)
     inside = tuple(slice(side) for side in shown)
     assert (np.delete(photograph.pixels, np.s_[: shown[0]], axis=0) == PADDING).all()
-    mean, std = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
-    restored = photograph.inputs[0].permute(1, 2, 0) * torch.tensor(std) + torch.tensor(mean)
+    restored = photograph.inputs[0].permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)
     np.testing.assert_allclose(restored[inside], photograph.pixels[inside], atol=1e-3)
     with torch.inference_mode():
         assert model.backbone(photograph.inputs)
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """Configs of networks taken out of a supernet for images smaller and larger than its pipeline's, by their sizes."""
+    folder = tmp_path_factory.mktemp('exported')
+    make_demo_data(folder / 'data', num_train=8, num_val=2, size=96, seed=0)
+    (folder / 'search.py').write_text(f"""
+_base_ = [{str(ROOT / 'configs/demo/autovit_search.py')!r}]
+model = dict(architecture=dict(backbone=dict(space=dict(table=dict(resolutions=[64, 128])))))
+search_cfg = dict(calibration=dict(num_images=2, dataset=dict(data_root={str(folder / 'data/imagenet')!r})))
+""")
+    cfg = cli.load_config(str(folder / 'search.py'))
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
+    torch.save({'state_dict': model.state_dict()}, folder / 'supernet.pth')
+    model = subnet_export.build_supernet(cfg, str(folder / 'supernet.pth'))
+    for size in (64, 128):
+        arch = model.space.canonical({**model.space.smallest(), 'resolution': size})
+        subnet_export.write(subnet_export.take_out(model, cfg, arch), cfg, folder, f'{size}', {})
+    return {size: Config.fromfile(folder / f'{size}.py') for size in (64, 128)}
+
+
+@pytest.mark.parametrize('size', [64, 128])
+def test_a_searched_network_is_shown_what_it_sees(size, exported, image):
+    cfg = exported[size]
+    assert cfg.data_preprocessor.type == 'mmhybrid.ResizedInputs'
+    model = build_host(cfg)
+    (photograph,) = PhotographReader(cfg, model.data_preprocessor).read_all([image])
+    assert photograph.inputs.shape == (1, 3, size, size)
+    assert photograph.pixels.shape == (size, size, 3)
+    np.testing.assert_array_equal(photograph.pixels[size // 2, 5], RED)
+    np.testing.assert_array_equal(photograph.pixels[size // 2, size - 5], BLUE)
+    restored = photograph.inputs[0].permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)
+    np.testing.assert_allclose(restored, photograph.pixels, atol=0.51)  # rounded
+    np.testing.assert_array_equal(feature_map(model.backbone, photograph.inputs).shape, (size // 32, size // 32))
 
 
 def test_files_that_are_no_images(tmp_path):
@@ -60,6 +99,8 @@ def test_files_that_are_no_images(tmp_path):
             reader.read(tmp_path / name, name)
     with pytest.raises(ValueError, match=r'image none\.jpg does not exist'):
         reader.read_all(['none.jpg'])
+    with pytest.raises(ValueError, match='is no file'):
+        reader.read_all([str(tmp_path)])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Assignment maps are what the layers compute with; representatives are medoids; all of it is drawn."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -144,10 +146,14 @@ def test_all_slots_and_the_representatives_are_drawn(count):
     shapes = list(picture.shapes)
     large = min(count, 4)
     assert sum(isinstance(shape, Bitmap) for shape in shapes) == 1 + 6 * (1 + count + large)
-    assert sum(isinstance(shape, Rect) for shape in shapes) == 6 * large
+    assert sum(isinstance(shape, Rect) for shape in shapes) == 6 * 2 * large  # a frame, and what its number stands on
     texts = [shape.text for shape in shapes if isinstance(shape, Text)]
     assert {'some-scene', '90 x 60 pixels', *(panel.title for row in panels for panel in row)} <= set(texts)
     assert sum(text.startswith('slot ') for text in texts) == 6 * large
+    for slot in slots.representatives(maps):
+        number, values = f'{slot + 1}', maps[slot]
+        assert texts.count(f'slot {number}') == texts.count(number) == 6
+        assert texts.count(slots.range_text(values.min(), values.max())) == 6
     for shape in shapes:
         assert 0 <= shape.x <= picture.width
         assert 0 <= shape.y <= picture.height
@@ -170,6 +176,38 @@ def test_colors_span_the_block_or_what_is_asked_for():
     np.testing.assert_array_equal(bitmaps[None][0][0, 0], ends[0])
     np.testing.assert_array_equal(bitmaps[None][3][-1, -1], ends[1])
     np.testing.assert_array_equal(bitmaps[0.0, 1.0][3], colored(maps[3], 0, 1, slots.COLORS))
+
+
+def test_a_range_of_the_block_is_not_repeated_below_each_map():
+    maps = np.random.default_rng(0).random((4, 2, 3))
+    shapes = slots.draw_slots(photograph(), [[slots.Panel('a', maps, (0.0, 1.0))]]).shapes
+    assert not [shape for shape in shapes if isinstance(shape, Text) and ' to ' in shape.text]
+
+
+@pytest.mark.parametrize(
+    ('low', 'high', 'text'),
+    [
+        (0, 1, '0 to 1'),
+        (0.0153, 0.016, '0.0153 to 0.016'),
+        (0.015611, 0.015659, '0.01561 to 0.01566'),
+        (0.0156111, 0.0156114, '0.015611 to 0.015611'),
+    ],
+)
+def test_ranges_have_the_digits_that_tell_them_apart(low, high, text):
+    assert slots.range_text(low, high) == text
+    assert Text(0, 0, text, slots.SMALL).length < slots.RANGE_LENGTH
+
+
+@pytest.mark.parametrize('shape', [(90, 30), (60, 60), (30, 90)])
+def test_ranges_do_not_overlap(shape):
+    maps = 0.015625 + 1e-6 * np.random.default_rng(0).random((9, 2, 2))
+    picture = slots.draw_slots(photograph(*shape), [[slots.Panel('a', maps)] * 2])
+    texts = sorted(
+        (shape.y, shape.x, shape.length) for shape in picture.shapes if isinstance(shape, Text) and ' to ' in shape.text
+    )
+    assert len(texts) == 8
+    for (y, x, length), (next_y, next_x, _) in pairwise(texts):
+        assert next_y > y or next_x >= x + length
 
 
 def test_long_names_widen_the_picture():
