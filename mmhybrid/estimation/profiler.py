@@ -7,10 +7,8 @@ one whose latency the others leave most uncertain. The parts follow by least squ
 latencies, right up to a factor for each kind of part and smaller ones for parts of near sizes and for each part.
 """
 
-import itertools
 import math
 import random
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -22,12 +20,12 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.backends import BACKENDS, Backend, Job
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCosts
+from mmhybrid.estimation.fit import PART_STDS, Prior, fit_parts
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
-from mmhybrid.estimation.parts import Part, out_width
+from mmhybrid.estimation.parts import out_width
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 from mmhybrid.utils.files import check_target, plain, read_json, write_json
@@ -38,14 +36,6 @@ GROUP_PARAMS = 500_000_000
 Timed = list[list[list[float]]]
 CANDIDATES = 2000
 SETTLED = 0.02
-# A factor for each kind of part, one that parts of near sizes share, and one for each part: their standard deviations
-# around 1. Sizes are near when they differ by a factor up to e.
-KIND_DOUBT = 1.0
-SIZE_DOUBTS = (0.05, 0.1, 0.2, 0.4)
-PART_DOUBTS = (0.01, 0.03, 0.1, 0.2, 0.4)
-RESIDUALS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-# The latency outside all parts, before it is known: that of so many empty operations.
-BASE_OPERATIONS = 20
 # Normal deviations in a median absolute deviation, and in the deviation of a median from the mean's.
 MAD = 1.4826
 MEDIAN = 1.2533
@@ -126,9 +116,9 @@ def choose_networks(costs: PartCosts, side: int, plan: Plan) -> list[Arch]:
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(CANDIDATES))]))
     keys = part_keys(costs, pool)
     counts = count_matrix(costs, pool, keys)
-    prior = prior_latencies(costs, keys, 1)
-    rows = counts / (counts @ prior)[:, None]
-    covariance = prior_covariance(prior, prior_alikeness(keys), 0, PART_DOUBTS[-1])
+    prior = Prior.of_parts(costs, keys, 1)
+    rows = counts / (counts @ prior.means)[:, None]
+    covariance = prior.covariance(0, PART_STDS[-1], 0)
     chosen: list[int] = []
     covered = np.zeros(len(keys), bool)
     while len(chosen) < min(plan.networks, len(pool)):
@@ -245,78 +235,6 @@ def _job(costs: PartCosts, arch: Arch, backend: Backend, batch: int, generator: 
 # What their parts take
 
 
-def prior_latencies(costs: PartCosts, keys: Sequence[str], batch: int) -> np.ndarray:
-    """The analytic model's latencies, right in proportion at best."""
-    model, base = AnalyticLatency(NOMINAL, batch), BASE_OPERATIONS * NOMINAL.start_ms
-    latencies = (model.part_latency(Part(key, 1, ()), costs.counted[key])[0] for key in keys)
-    return np.array([base + ms if key.startswith('network ') else ms for key, ms in zip(keys, latencies, strict=True)])
-
-
-def prior_alikeness(keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each two parts: whether they are of a kind (0 or 1), and how near their sizes are (0 to 1)."""
-    kinds = np.array([key.partition(' ')[0] for key in keys])
-    sizes = [dict(word.split('=') for word in key.split() if '=' in word) for key in keys]
-    names = sorted({name for size in sizes for name in size})
-    logs = np.array([[_log(size.get(name, '1')) for name in names] for size in sizes]).reshape(len(keys), -1)
-    distances = ((logs[:, None] - logs[None]) ** 2).sum(axis=-1)
-    of_a_kind = (kinds[:, None] == kinds[None]).astype(float)
-    return of_a_kind, of_a_kind * np.exp(-distances / 2)
-
-
-def _log(size: str) -> float:
-    """Of a number or a fraction; sizes below a half are taken as that."""
-    numerator, _, denominator = size.partition('/')
-    return math.log(max(float(numerator) / float(denominator or 1), 0.5))
-
-
-def prior_covariance(
-    prior: np.ndarray, alikeness: tuple[np.ndarray, np.ndarray], size_doubt: float, part_doubt: float
-) -> np.ndarray:
-    """Of the parts' latencies: off by a factor that a kind has in common, one of near sizes, and one of each part."""
-    of_a_kind, near = alikeness
-    return np.outer(prior, prior) * (
-        KIND_DOUBT**2 * of_a_kind + size_doubt**2 * near + part_doubt**2 * np.eye(len(prior))
-    )
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Latencies of parts with their covariance, and what whole networks deviate from the sum (relative)."""
-
-    latencies: np.ndarray
-    covariance: np.ndarray
-    residual: float
-
-
-def fit_parts(
-    counts: np.ndarray, milliseconds: np.ndarray, spreads: np.ndarray, prior: np.ndarray, keys: Sequence[str]
-) -> Fit:
-    """Least squares with the prior; its doubts are those under which the measurements are most likely (evidence).
-
-    Args:
-        counts: (networks, parts).
-        milliseconds: Of each network.
-        spreads: Their standard deviations.
-        prior: Latencies of the parts, up to a common factor.
-        keys: Of the parts.
-    """
-    prior = prior * statistics.median(milliseconds / (counts @ prior))
-    errors = milliseconds - counts @ prior
-    alikeness = prior_alikeness(keys)
-    best: tuple[float, Fit] | None = None
-    for size_doubt, part_doubt, residual in itertools.product(SIZE_DOUBTS, PART_DOUBTS, RESIDUALS):
-        covariance = prior_covariance(prior, alikeness, size_doubt, part_doubt)
-        noise = np.diag(spreads**2 + (residual * milliseconds) ** 2)
-        expected = counts @ covariance @ counts.T + noise
-        evidence = -0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1])
-        if best is None or evidence > best[0]:
-            gain = np.linalg.solve(expected, counts @ covariance).T
-            posterior = covariance - gain @ counts @ covariance
-            best = evidence, Fit(np.maximum(prior + gain @ errors, 0), posterior, residual)
-    assert best is not None
-    return best[1]
-
-
 def build_table(costs: PartCosts, measurements: Sequence[Measurement], device: Device) -> LatencyTable:
     """The table that follows from measured networks."""
     archs = [Arch(measurement.arch) for measurement in measurements]
@@ -324,7 +242,7 @@ def build_table(costs: PartCosts, measurements: Sequence[Measurement], device: D
     counts = count_matrix(costs, archs, keys)
     milliseconds = np.array([measurement.ms for measurement in measurements])
     spreads = np.array([measurement.spread for measurement in measurements])
-    fit = fit_parts(counts, milliseconds, spreads, prior_latencies(costs, keys, device.batch), keys)
+    fit = fit_parts(counts, milliseconds, spreads, Prior.of_parts(costs, keys, device.batch))
     deviations = np.sqrt(np.maximum(np.diag(fit.covariance), 0))
     repeats = (counts > 0).T @ np.array([measurement.repeats for measurement in measurements])
     entries = {
@@ -339,7 +257,7 @@ def build_table(costs: PartCosts, measurements: Sequence[Measurement], device: D
         costs.num_classes,
         resolutions,
         device,
-        fit.residual,
+        fit.model_std,
         entries,
         tuple(measurements),
     )
