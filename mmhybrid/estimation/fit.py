@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
-from mmhybrid.estimation.estimator import PartCosts
+from mmhybrid.estimation.analytic import NOMINAL, NOMINAL_START_MS, AnalyticLatency
+from mmhybrid.estimation.estimator import PartCounter
 from mmhybrid.estimation.parts import Part
 
 # Standard deviations of the prior, around the analytic model's latencies and relative to them: a factor that the parts
@@ -50,15 +50,15 @@ class Prior:
     nearness: np.ndarray
 
     @classmethod
-    def of_parts(cls, costs: PartCosts, keys: Sequence[str], batch: int) -> 'Prior':
+    def of_parts(cls, costs: PartCounter, keys: Sequence[str], batch: int) -> 'Prior':
         """The prior of parts by their keys, for ``batch`` images at once."""
         model = AnalyticLatency(NOMINAL, batch)
         means, starts = np.zeros(len(keys)), np.zeros(len(keys))
         for i, part in enumerate(Part(key, 1, ()) for key in keys):
-            cost = costs.counted[part.key]
+            cost = costs.cost_of(part)
             operations = BASE_OPERATIONS if part.kind == 'network' else max(len(cost.operations), 1)
-            starts[i] = operations * NOMINAL.start_ms
-            means[i] = starts[i] if part.kind == 'network' else model.part_latency(part, cost)[0]
+            starts[i] = operations * NOMINAL_START_MS
+            means[i] = starts[i] if part.kind == 'network' else model.part_latency(part, cost).ms
         return cls(means, starts, *_likeness([Part(key, 1, ()) for key in keys]))
 
     def scaled(self, factor: float) -> 'Prior':

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmhybrid.estimation.analytic import AnalyticLatency, Rates
+from mmhybrid.estimation.design import choose_networks, count_matrix, part_keys
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.fit import Prior, most_likely
 from mmhybrid.estimation.latency_table import Measurement
 from mmhybrid.estimation.parts import Part
-from mmhybrid.estimation.profiler import Plan, build_table, choose_networks, count_matrix, part_keys
+from mmhybrid.estimation.profiler import build_table
+from mmhybrid.estimation.timing import Plan
 from mmhybrid.space import AutoViTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
@@ -23,7 +25,7 @@ PRODUCTS = ('convolution', 'depthwise', 'matmul')
 LAUNCH_BOUND = Rates(
     macs_per_ms={'convolution': 5e9, 'depthwise': 5e8, 'matmul': 5e9},
     elements_per_ms=5e8,
-    start_ms=0.008,
+    start_ms=dict.fromkeys((*PRODUCTS, 'other'), 0.008),
     parallel_macs=dict.fromkeys(PRODUCTS, 0.0),
 )
 
@@ -31,7 +33,7 @@ LAUNCH_BOUND = Rates(
 @pytest.fixture(scope='module')
 def xxs():
     """The XXS space at one resolution, and networks that nobody has measured."""
-    costs = PartCosts(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
+    costs = PartCounter(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
     rng = random.Random(5)
     return costs, [costs.space.sample(rng) for _ in range(200)]
 
@@ -51,8 +53,8 @@ def own_factor(key):
 def launch_bound(costs, keys):
     """What a device takes on which the number of operations decides."""
     model = AnalyticLatency(LAUNCH_BOUND)
-    parts = [model.part_latency(Part(key, 1, ()), costs.counted[key])[0] for key in keys]
-    return np.array([0.2 if key.startswith('network ') else ms for key, ms in zip(keys, parts, strict=True)])
+    parts = [Part(key, 1, ()) for key in keys]
+    return np.array([0.2 if p.kind == 'network' else model.part_latency(p, costs.cost_of(p)).ms for p in parts])
 
 
 def simulate(costs, archs, truth, noise):
@@ -86,7 +88,15 @@ def test_predicts_from_fewer_networks(xxs):
     costs, exact, _ = fitted(xxs, compute_bound, 0.02, 60)
     errors = np.array([cost.latency_ms for cost in costs]) / exact - 1
     assert np.abs(errors).mean() < 0.02
-    assert np.mean([actual <= cost.latency_upper_ms for cost, actual in zip(costs, exact, strict=True)]) > 0.95
+
+
+@pytest.mark.parametrize('truth', [compute_bound, launch_bound])
+@pytest.mark.parametrize('networks', [60, 90])
+def test_upper_bound_is_close_and_holds(xxs, truth, networks):
+    costs, exact, _ = fitted(xxs, truth, 0.02, networks)
+    bounds = np.array([cost.latency_upper_ms for cost in costs])
+    assert 0.9 < np.mean(exact <= bounds) <= 1
+    assert np.mean(bounds / [cost.latency_ms for cost in costs]) < 1.05
 
 
 def test_single_parts_are_found(xxs):

@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from mmhybrid.estimation import profiler
+from mmhybrid.estimation import design, profiler, timing
 from mmhybrid.estimation.backends import BACKENDS, Backend
+from mmhybrid.estimation.design import choose_networks
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.estimation.profiler import (
-    Plan,
-    choose_networks,
-    profile,
-    settle,
-    steady,
-)
+from mmhybrid.estimation.profiler import profile
+from mmhybrid.estimation.timing import Plan, divide_out_speed, robust_median
 from mmhybrid.space import Arch, GLiTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
@@ -29,11 +25,11 @@ TINY_BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32, 'patch_size': 16}
 
 
 def test_median_ignores_outliers():
-    ms, spread, kept = settle(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
+    ms, spread, kept = robust_median(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
     assert ms == pytest.approx(10)
     assert kept == 5
     assert 0 < spread < 0.2
-    assert settle(np.full(4, 3.0)) == (3.0, 0.0, 4)
+    assert robust_median(np.full(4, 3.0)) == (3.0, 0.0, 4)
 
 
 class Sleeper(Backend):
@@ -57,8 +53,8 @@ class Sleeper(Backend):
 @pytest.fixture
 def sleeping(monkeypatch):
     monkeypatch.setitem(BACKENDS, 'sleep', Sleeper)
-    monkeypatch.setattr(profiler, 'GROUP_PARAMS', 40_000)
-    monkeypatch.setattr(profiler, 'CANDIDATES', 30)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 40_000)
+    monkeypatch.setattr(design, 'POOL_SIZE', 30)
     Sleeper.built = Sleeper.runs = 0
     Sleeper.limit = 10**9
     return replace(DEVICE, backend='sleep')
@@ -66,7 +62,7 @@ def sleeping(monkeypatch):
 
 @pytest.fixture
 def tiny():
-    return PartCosts(TINY, TINY_BACKBONE, 32, 5)
+    return PartCounter(TINY, TINY_BACKBONE, 32, 5)
 
 
 def test_profile_writes_a_table(tiny, sleeping, tmp_path):
@@ -82,7 +78,7 @@ def test_profile_writes_a_table(tiny, sleeping, tmp_path):
 
 def test_groups_share_the_first_network(tiny, sleeping):
     archs = choose_networks(tiny, 32, Plan(networks=6))
-    groups = profiler.split_groups(tiny, archs)
+    groups = timing.split_groups(tiny, archs)
     assert len(groups) > 1
     assert all(group[0] == archs[0] for group in groups)
     assert [archs[0], *(arch for group in groups for arch in group[1:])] == archs
@@ -90,7 +86,7 @@ def test_groups_share_the_first_network(tiny, sleeping):
 
 def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)
-    first = len(profiler.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
+    first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
     Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
     with pytest.raises(KeyboardInterrupt):
         profile(tiny, sleeping, plan, path)
@@ -100,7 +96,7 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
         profile(tiny, sleeping, replace(plan, repeats=4), path)
     Sleeper.runs, Sleeper.limit = 0, 10**9
     table = profile(tiny, sleeping, plan, path)
-    groups = [len(group) for group in profiler.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
+    groups = [len(group) for group in timing.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
     assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]))  # a warm-up each, then the rounds that were left
     assert not (tmp_path / 'table.json.partial').exists()
 
@@ -118,7 +114,7 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     ],
 )
 def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
-    monkeypatch.setattr(profiler, 'GROUP_PARAMS', 10**9)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
     plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
     partial.write_text(json.dumps({'setting': profiler._setting(tiny, sleeping, plan), 'timed': timed}))
     with pytest.raises(ValueError, match=word) as error:
@@ -129,17 +125,17 @@ def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
 def test_nothing_is_measured_for_a_missing_folder(tiny, sleeping, tmp_path):
     for out, word in ((tmp_path / 'none' / 'table.json', 'does not exist'), (tmp_path, 'a folder')):
         with pytest.raises(ValueError, match=word):
-            profile(tiny, sleeping, Plan(networks=2, repeats=1), out)
+            profile(tiny, sleeping, Plan(networks=2, repeats=2), out)
     assert Sleeper.built == 0
 
 
 def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
     archs, state = [TINY.smallest(), TINY.largest()], torch.get_rng_state()
     seen = []
-    monkeypatch.setattr(profiler, 'build_network', lambda costs, arch: None)
+    monkeypatch.setattr(timing, 'build_network', lambda costs, arch: None)
     monkeypatch.setattr(Sleeper, 'build', lambda self, network, images: seen.append(images) or self.run)
     for _ in range(2):
-        profiler.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=1, warmup=0))
+        timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=2, warmup=0))
     assert torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -147,7 +143,7 @@ def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
 def test_speed_of_the_machine_drops_out():
     usual = np.array([[10.0], [20.0], [35.0]])
     speed = np.array([[1.0, 1.0, 2.0, 1.5, 1.0]])
-    assert steady(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
+    assert divide_out_speed(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
 
 
 def test_eager_backend_runs_the_network(tiny, tmp_path):
@@ -156,7 +152,7 @@ def test_eager_backend_runs_the_network(tiny, tmp_path):
     assert 0 < cost.latency_ms < cost.latency_upper_ms
 
 
-@pytest.mark.parametrize(('field', 'value'), [('networks', 1), ('repeats', 0), ('warmup', -1)])
+@pytest.mark.parametrize(('field', 'value'), [('networks', 1), ('repeats', 1), ('warmup', -1)])
 def test_wrong_plans(field, value):
     with pytest.raises(ValueError, match=field):
         Plan(**{field: value})
