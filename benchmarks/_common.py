@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from rich.progress import track
 
-from mmhybrid.estimation.devices import device_name
+from mmhybrid.estimation.backends import Backend
 from mmhybrid.utils.files import check_target
 
 Figures = dict[str, float | int | str]
@@ -85,7 +85,7 @@ def synchronizer(device: str) -> Callable[[], object]:
 def describe_machine(device: str) -> Figures:
     """The processor, the device and the versions that a figure belongs to."""
     machine: Figures = {
-        'machine.processor': device_name('cpu'),
+        'machine.processor': Backend.device_name('cpu'),
         'machine.cores': os.cpu_count() or 0,
         'machine.system': platform.platform(),
         'machine.python': platform.python_version(),
@@ -96,5 +96,5 @@ def describe_machine(device: str) -> Figures:
     if hasattr(os, 'getloadavg'):
         machine['machine.load'] = os.getloadavg()[0]
     if device == 'cuda':
-        machine['machine.gpu'] = torch.cuda.get_device_name()
+        machine['machine.gpu'] = torch.cuda.get_Backend.device_name()
     return machine

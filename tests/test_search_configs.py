@@ -2,7 +2,7 @@
 
 import random
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from mmhybrid.engine.cli import load_config
 from mmhybrid.engine.search_loop import search
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.models.backbones.autovit import PRESETS
 from mmhybrid.registry import SEARCH_SPACES
@@ -60,15 +60,7 @@ def phone(size: str) -> AnalyticLatency:
     estimator = Estimator(space, {'type': 'mmhybrid.AutoViT'}, None, 1000, AnalyticLatency(NOMINAL))
     latency = estimator(space.canonical(genes_of(size))).latency_ms
     assert latency is not None
-    faster = latency / BUDGETS[size][2]
-    return AnalyticLatency(
-        replace(
-            NOMINAL,
-            macs_per_ms={kind: rate * faster for kind, rate in NOMINAL.macs_per_ms.items()},
-            elements_per_ms=NOMINAL.elements_per_ms * faster,
-            start_ms=NOMINAL.start_ms / faster,
-        )
-    )
+    return AnalyticLatency(NOMINAL.slowed(BUDGETS[size][2] / latency))
 
 
 def genes_of(name: str) -> dict[str, float]:
@@ -204,15 +196,17 @@ def save_table(cfg: Config, folder: Path) -> str:
     """What the phone would have measured."""
     backbone = cfg.model.architecture.backbone
     space = SEARCH_SPACES.build(backbone.space)
-    costs, model = PartCosts(space, backbone.backbone, None, 1000), phone(backbone.space.table)
+    costs, model = PartCounter(space, backbone.backbone, None, 1000), phone(backbone.space.table)
     rng = random.Random(0)
     archs = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(3000))]
     parts = {part.key: part for arch in archs for part in costs.parts(arch)}
-    entries = {key: Entry(*model.part_latency(part, costs.counted[key]), 1) for key, part in parts.items()}
+    entries = {key: Entry(model.part_latency(part, costs.cost_of(part)).ms, 0.0, 1) for key, part in parts.items()}
     resolutions = space.choices['resolution'].values
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
-    measured = [Measurement(dict(archs[0]), sum(p.copies * entries[p.key].ms for p in costs.parts(archs[0])), 0.0, 1)]
-    table = LatencyTable(space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, entries, measured)
+    measured = (Measurement(dict(space.largest()), 1.0, 0.1, 2),)
+    table = LatencyTable(
+        space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, 0.3, entries, measured
+    )
     table.save(folder / 'table.json')
     return str(folder / 'table.json')
 

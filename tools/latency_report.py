@@ -1,16 +1,17 @@
-"""How well a latency table, or the analytic model, predicts networks it has not seen.
+"""How well a latency table, or an analytic model, predicts networks it has not seen.
 
-    python tools/latency_report.py TABLE [--analytic] [--json FILE] [--png FILE] [--breakdown NAME ...]
+    python tools/latency_report.py TABLE [--json FILE] [--png FILE] [--breakdown NAME ...] [--model FILE] ...
 
 Random networks of the table's space are measured as the table was, and predicted by it, by a straight line fitted to
 MACs, and by its parts timed one by one. Figures ending in ``_drift`` are corrected by how fast the machine runs some
 networks of the table now. ``--breakdown`` names timm or mmpretrain models, or ``smallest`` and ``largest`` for those of
-the space, and prints the time of each by kind of operator. ``--analytic`` judges the analytic model instead, which it
-calibrates first.
+the space, and gives the time of each by kind of operator. ``--model`` judges an analytic model instead of the table,
+``--analytic`` the table with that model for the parts it lacks.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import torch
 from rich.console import Console
@@ -18,16 +19,19 @@ from rich.table import Table
 from torch import nn
 
 from mmhybrid.engine import cli
-from mmhybrid.estimation import accuracy as judge
-from mmhybrid.estimation.analytic import AnalyticLatency, calibrate
+from mmhybrid.estimation import held_out as judge
+from mmhybrid.estimation.analytic import AnalyticLatency
 from mmhybrid.estimation.backends import DTYPES
-from mmhybrid.estimation.breakdown import KINDS, operator_breakdown
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.breakdown import KINDS, build_named, operator_breakdown
+from mmhybrid.estimation.estimator import Estimator, LatencyModel, PartCounter
+from mmhybrid.estimation.latency import fill
 from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.estimation.profiler import Plan, build_network
-from mmhybrid.registry import SEARCH_SPACES
-from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.estimation.timing import Plan
+from mmhybrid.utils.checks import check_int
 from mmhybrid.utils.files import check_target, write_json
+
+# Fewer make the share within 10 % too coarse to be compared with a goal.
+ENOUGH_NETWORKS = 40
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -37,33 +41,38 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
     parser.add_argument('--repeats', type=int, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--analytic', action='store_true', help='judge the analytic model')
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
+    model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
+    parser.add_argument(
+        '--import', dest='imports', nargs='*', default=[], metavar='MODULE', help='with backends, spaces of your own'
+    )
     parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
     return parser.parse_args(argv)
 
 
-def judge_table(args: Namespace, table: LatencyTable, costs: PartCosts) -> dict[str, float]:
-    """Measure, predict, compare; draw if asked to."""
+def judge_table(args: Namespace, table: LatencyTable, costs: PartCounter, model: LatencyModel) -> dict[str, float]:
+    """Predict, measure, compare; draw if asked to."""
     device, plan = table.device, Plan(repeats=args.repeats, seed=args.seed)
-    model = AnalyticLatency(calibrate(device), device.batch) if args.analytic else table
     estimator = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, model)
-    held_out = judge.measure_held_out(costs, table, args.networks, plan)
-    estimates, bounds = judge.predict(estimator, held_out.archs)
+    archs = judge.choose_held_out(costs, table, args.networks, args.seed)
+    estimates, bounds = judge.predict(estimator, archs)  # first: a part that was not measured ends it here
+    held_out = judge.measure_held_out(costs, table, archs, plan)
     measured = held_out.milliseconds
     others = {
-        'macs_line': judge.macs_line(estimator, table.measurements, held_out.archs),
-        'alone': judge.parts_alone(costs, table, held_out.archs, plan),
+        'macs_line': judge.macs_line(estimator, table.measurements, archs),
+        'alone': judge.parts_alone(costs, table, archs, plan),
     }
-    figures = judge.accuracy(estimates, measured)
-    corrected = judge.accuracy(estimates, measured * held_out.drift)
+    figures = judge.prediction_errors(estimates, measured)
+    corrected = judge.prediction_errors(estimates, measured * held_out.drift)
     figures |= {f'{name}_drift': value for name, value in corrected.items()}
     for other, predicted in others.items():
-        figures |= {f'{other}.{name}': value for name, value in judge.accuracy(predicted, measured).items()}
+        figures |= {f'{other}.{name}': value for name, value in judge.prediction_errors(predicted, measured).items()}
     if args.png is not None:
         title = f'{costs.backbone["type"]}, {device.backend}, {device.dtype}, {device.name}, {device.threads} threads'
-        judge.scatter(args.png, measured, {'analytic' if args.analytic else 'table': estimates, **others}, title)
+        judge.scatter(args.png, measured, {'table' if args.model is None else 'analytic': estimates, **others}, title)
     per_side = [sum(costs.side(m.arch) == side for m in table.measurements) for side in table.resolutions]
     return {
         'measurements': max(per_side),
@@ -71,39 +80,48 @@ def judge_table(args: Namespace, table: LatencyTable, costs: PartCosts) -> dict[
         'held_out': len(measured),
         **figures,
         'below_upper': float((measured <= bounds).mean()),
+        'upper_over_estimate': float((bounds / estimates).mean()),
         'drift': held_out.drift,
         'noise': held_out.spread,
     }
 
 
-def build_named(name: str, costs: PartCosts) -> tuple[nn.Module, int]:
-    """A model and the side of its images."""
-    if name in ('smallest', 'largest'):
-        arch = getattr(costs.space, name)()
-        return build_network(costs, arch), costs.side(arch)
-    import timm
-
-    if timm.is_model(name):
-        model = timm.create_model(name)
-        return model, model.pretrained_cfg['input_size'][-1]
-    from mmpretrain import get_model, list_models
-
-    if not list_models(name):
-        raise bad_value('--breakdown', name, 'smallest, largest, or a model of timm or mmpretrain')
-    return get_model(name), 224
+def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable) -> dict[str, dict[str, float]]:
+    """Milliseconds by kind of operator of models, each with the side of its images."""
+    place = {'device': table.device.device, 'dtype': DTYPES[table.device.dtype]}
+    return {
+        name: operator_breakdown(model.to(**place), torch.rand(table.device.batch, 3, side, side).to(**place))
+        for name, (model, side) in models.items()
+    }
 
 
-def print_breakdown(names: Sequence[str], table: LatencyTable, costs: PartCosts) -> None:
+def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
     """A row for each model, a column for each kind of operator."""
     rows = Table(title='milliseconds by kind of operator')
     for column in ('model', *KINDS, 'sum'):
         rows.add_column(column)
-    for name in names:
-        model, side = build_named(name, costs)
-        place = {'device': table.device.device, 'dtype': DTYPES[table.device.dtype]}
-        times = operator_breakdown(model.to(**place), torch.rand(table.device.batch, 3, side, side).to(**place))
+    for name, times in breakdown.items():
         rows.add_row(name, *(f'{times[kind]:.2f}' for kind in KINDS), f'{sum(times.values()):.2f}')
     Console(width=120).print(rows)
+
+
+def load_model(args: Namespace, table: LatencyTable, costs: PartCounter) -> LatencyModel:
+    """What is judged."""
+    if args.model is not None:
+        return AnalyticLatency.load(args.model)
+    if args.analytic is None:
+        return table
+    filled = fill(table, args.table, args.analytic)
+    filled.warn_of_gaps(costs)
+    return filled
+
+
+def import_named(module: str) -> None:
+    """Import what a table needs; ValueError if there is no such module."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f'--import {module}: {error}') from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -114,18 +132,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         for path in (args.json, args.png):
             if path is not None:
                 check_target(path)
+        for module in args.imports:
+            import_named(module)
         table = LatencyTable.load(args.table)
         table.warn_if_elsewhere()
-        torch.set_num_threads(table.device.threads)
-        space = SEARCH_SPACES.build(dict(table.space))
-        costs = PartCosts(space, table.backbone, table.input_size, table.num_classes)
-        figures = judge_table(args, table, costs)
+        costs = table.part_counter()
+        model = load_model(args, table, costs)
+        models = {name: build_named(name, costs) for name in args.breakdown}
+        figures = judge_table(args, table, costs, model)
         for name, value in figures.items():
             print(f'{name}: {value:.4g}')
-        if args.breakdown:
-            print_breakdown(args.breakdown, table, costs)
+        if args.networks < ENOUGH_NETWORKS:
+            print(f'fewer than {ENOUGH_NETWORKS} networks: figures are coarse')
+        breakdown = take_apart(models, table)
+        if breakdown:
+            print_breakdown(breakdown)
         if args.json is not None:
-            write_json(args.json, {**figures, 'table': args.table, 'device': vars(table.device)})
+            taken = {f'breakdown.{name}.{kind}': ms for name, kinds in breakdown.items() for kind, ms in kinds.items()}
+            write_json(args.json, {**figures, **taken, 'table': args.table, 'device': vars(table.device)})
 
 
 if __name__ == '__main__':

@@ -1,15 +1,19 @@
 """What runs a network while it is timed.
 
-Another backend (CoreML, TensorRT) is one more class with :meth:`Backend.build`, entered into :data:`BACKENDS`.
+Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: with :meth:`Backend.prepare`, or
+with :meth:`Backend.build` where torch does not run the network.
 """
 
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.checks import bad_value, check_choice
 from mmhybrid.utils.optional import require
 
 Job = Callable[[], object]
@@ -22,56 +26,94 @@ class Backend:
     """Runs networks as they are (eager torch).
 
     Args:
-        device: ``cpu`` or ``cuda``.
+        device: One of :attr:`devices`.
         dtype: One of :data:`DTYPES`.
         threads: Of the CPU.
         clock: One of :data:`CLOCKS`.
+
+    Attributes:
+        devices: Names of the devices that the backend knows; a subclass for a phone names its own.
+        packages: Names of the packages whose versions decide how fast networks run.
     """
 
+    devices: tuple[str, ...] = ('cpu', 'cuda')
+    packages: tuple[str, ...] = ('torch',)
+
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
-        self.device = device
+        self.device = check_choice('device', device, self.devices)
         self.clock = CLOCKS[clock]
         self.dtype = DTYPES[dtype]
         self.threads = threads
 
+    @staticmethod
+    def device_name(device: str) -> str:
+        """The name of the processor, or of the GPU."""
+        if device == 'cuda':
+            return torch.cuda.get_device_name()
+        cpuinfo = Path('/proc/cpuinfo')
+        lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+        names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+        return names[0] if names else platform.processor() or platform.machine()
+
     def build(self, network: nn.Module, images: Tensor) -> Job:
         """Prepare ``network`` for ``images``; each call of what is returned runs it once."""
         network, images = network.eval().to(self.device, self.dtype), images.to(self.device, self.dtype)
+        prepared = self.prepare(network, images)
 
         def job() -> object:
             with torch.inference_mode():
-                return network(images)
+                return prepared(images)
 
         return job
+
+    def prepare(self, network: nn.Module, images: Tensor) -> Callable[[Tensor], object]:
+        """What runs in place of ``network``; both are on the device already."""
+        return network
 
     def synchronise(self) -> None:
         """Wait until the device has done all it was given."""
         if self.device == 'cuda':
             torch.cuda.synchronize()
 
+    def milliseconds(self, job: Job) -> float:
+        """How long one run takes."""
+        self.synchronise()
+        start = self.clock()
+        job()
+        self.synchronise()
+        return (self.clock() - start) * 1e3
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let torch use this backend's number of threads."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
 
 class CompileBackend(Backend):
-    """Compiles networks with torch.compile."""
+    """Compiles networks with torch.compile, which takes about ten seconds a network."""
 
-    def build(self, network: nn.Module, images: Tensor) -> Job:
+    def prepare(self, network: nn.Module, images: Tensor) -> Callable[[Tensor], object]:
         """See :class:`Backend`."""
-        network, images = network.eval().to(self.device, self.dtype), images.to(self.device, self.dtype)
         # exported first: networks of one class would share torch.compile's few places for compiled code
         exported = torch.export.export(network, (images,)).module()
-        compiled = torch.compile(exported, dynamic=False)
-
-        def job() -> object:
-            with torch.inference_mode():
-                return compiled(images)
-
-        return job
+        compiled: Callable[[Tensor], object] = torch.compile(exported, dynamic=False)
+        return compiled
 
 
 class OnnxRuntimeBackend(Backend):
-    """Runs networks exported to ONNX."""
+    """Runs networks exported to ONNX; images and outputs stay on the device."""
+
+    packages = ('onnxruntime', 'torch')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
+        if dtype == 'bfloat16':
+            raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
         self.runtime = require('onnxruntime', 'the backend onnxruntime')
         require('onnxscript', 'the backend onnxruntime')
         provider = 'CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider'
@@ -90,8 +132,16 @@ class OnnxRuntimeBackend(Backend):
         session = self.runtime.InferenceSession(
             program.model_proto.SerializeToString(), options, providers=[self.provider]
         )
-        inputs = {session.get_inputs()[0].name: images.numpy()}
-        return lambda: session.run(None, inputs)
+        binding = session.io_binding()
+        binding.bind_cpu_input(session.get_inputs()[0].name, images.numpy())
+        for output in session.get_outputs():
+            binding.bind_output(output.name, self.device)
+
+        def job() -> object:
+            session.run_with_iobinding(binding)
+            return binding
+
+        return job
 
 
 BACKENDS: dict[str, type[Backend]] = {
@@ -99,3 +149,12 @@ BACKENDS: dict[str, type[Backend]] = {
     'compile': CompileBackend,
     'onnxruntime': OnnxRuntimeBackend,
 }
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend.
+
+    Raises:
+        ValueError: If none of that name is entered in :data:`BACKENDS`.
+    """
+    return BACKENDS[check_choice('backend', name, tuple(BACKENDS))]

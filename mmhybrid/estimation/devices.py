@@ -1,15 +1,15 @@
 """What a latency belongs to: the device, and how it was used."""
 
 import platform
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
+from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES, backend_class
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 
 PACKAGES = ('torch', 'mmcv', 'onnxruntime')
@@ -20,9 +20,9 @@ class Device:
     """A device and how it was used.
 
     Args:
-        device: ``cpu`` or ``cuda``.
-        name: Of the processor or the GPU.
-        backend: What ran the networks, one of :data:`BACKENDS`.
+        device: ``cpu``, ``cuda`` or another name that the backend knows.
+        name: Name of the processor, the GPU or the phone.
+        backend: Name of what ran the networks; only running more of them needs it entered in :data:`BACKENDS`.
         dtype: Of weights and images.
         batch: Images at once.
         threads: Of the CPU.
@@ -46,11 +46,13 @@ class Device:
         Raises:
             ValueError: Naming the argument, the value and what is allowed.
         """
+        known = backend_class(backend)
+        check_choice('device', device, known.devices)
         if device == 'cuda' and not torch.cuda.is_available():
             raise bad_value('device', device, 'cpu, since torch finds no GPU')
         versions = {'python': platform.python_version()}
         versions |= {package: found for package in PACKAGES if (found := _version(package)) is not None}
-        raw = {'device': device, 'name': device_name(device), 'backend': backend, 'dtype': dtype, 'batch': batch}
+        raw = {'device': device, 'name': known.device_name(device), 'backend': backend, 'dtype': dtype, 'batch': batch}
         return cls.parse('device', {**raw, 'threads': threads, 'clock': clock, 'versions': versions})
 
     @classmethod
@@ -58,8 +60,9 @@ class Device:
         """A device from JSON; ValueError saying what is wrong with it, ``name`` in front."""
         check_keys(name, raw, [field.name for field in fields(cls)])
         assert isinstance(raw, Mapping)
-        check_choice(f'{name}.device', raw['device'], ('cpu', 'cuda'))
-        check_choice(f'{name}.backend', raw['backend'], tuple(BACKENDS))
+        for field in ('device', 'backend'):
+            if not isinstance(raw[field], str) or not raw[field]:
+                raise bad_value(f'{name}.{field}', raw[field], f'the name of a {field}')
         check_choice(f'{name}.clock', raw['clock'], tuple(CLOCKS))
         check_choice(f'{name}.dtype', raw['dtype'], tuple(DTYPES))
         for field in ('batch', 'threads'):
@@ -75,22 +78,23 @@ class Device:
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """What is not the same on this machine: name -> (there, here). Only what is used here as there is compared."""
-        here: dict[str, Any] = {'device': 'cpu' if not torch.cuda.is_available() else self.device}
-        if here['device'] == self.device:
-            here['name'] = device_name(self.device)
+        backend = BACKENDS.get(self.backend)
+        if backend is None:  # of a plug-in that this process does not have
+            return {}
+        here: dict[str, Any] = {'device': self.device}
+        if self.device == 'cuda' and not torch.cuda.is_available():
+            here['device'] = 'cpu'
+        else:
+            here['name'] = backend.device_name(self.device)
         there = {name: getattr(self, name) for name in here}
-        here['torch'], there['torch'] = torch.__version__, self.versions.get('torch')
+        for package in backend.packages:
+            here[package], there[package] = _version(package), self.versions.get(package)
         return {name: (there[name], here[name]) for name in here if there[name] != here[name]}
 
-
-def device_name(device: str) -> str:
-    """The processor, or the GPU."""
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
+    def warn_if_elsewhere(self, what: str) -> None:
+        """Warn of each difference; ``what`` was measured."""
+        for name, (there, here) in self.differences().items():
+            warnings.warn(f'{what}: measured with {name} {there!r}, here it is {here!r}', stacklevel=3)
 
 
 def _version(package: str) -> str | None:

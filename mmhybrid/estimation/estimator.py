@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from mmhybrid.space.base import Restriction
 from mmhybrid.utils.checks import bad_value, check_int, check_keys
 
 REMEMBERED_ARCHS = 100_000
+# one-sided 95 % of a normal distribution
+UPPER_STDS = 1.645
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,28 @@ class Cost:
     latency_upper_ms: float | None = None
 
 
+class PartLatency(NamedTuple):
+    """What a part adds to the latency of a network.
+
+    Args:
+        ms: Milliseconds.
+        std: Standard deviation of the error that is this part's own.
+        shared_std: Standard deviation of the error that it has in common with all other parts.
+    """
+
+    ms: float
+    std: float
+    shared_std: float = 0.0
+
+
 class LatencyModel(Protocol):
     """Latencies of parts; a network's is their sum."""
 
-    def part_latency(self, part: Part, cost: PartCost) -> tuple[float, float]:
-        """Milliseconds of one part, and their standard deviation; ValueError naming a part that is not known."""
+    def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
+        """Latency of one part; ValueError naming a part that is not known."""
 
-    def upper(self, milliseconds: float, variance: float) -> float:
-        """The bound for a network of ``milliseconds``, ``variance`` being the sum over its parts."""
+    def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
+        """The bound of a network, from sums over its parts: of latencies, squared own and common deviations."""
 
 
 def num_classes_of(model: Mapping[str, Any]) -> int | None:
@@ -60,7 +76,7 @@ def num_classes_of(model: Mapping[str, Any]) -> int | None:
     return num_classes
 
 
-class PartCosts:
+class PartCounter:
     """Counts parts the first time they are asked for.
 
     Each is counted in the real backbone of the arch that has it, on the meta device (shapes without data).
@@ -90,10 +106,10 @@ class PartCosts:
         if 'resolution' not in largest:
             check_int('input_size', input_size, 32)
         self.input_size = input_size
-        self.counted: dict[str, PartCost] = {}
+        self._counted: dict[str, PartCost] = {}
 
     @classmethod
-    def of_model(cls, model: Mapping[str, Any], input_size: int | None) -> 'PartCosts':
+    def of_model(cls, model: Mapping[str, Any], input_size: int | None) -> 'PartCounter':
         """Of a model's config with a supernet somewhere in it.
 
         Args:
@@ -110,9 +126,9 @@ class PartCosts:
         input_size = None if 'resolution' in space.choices else input_size
         return cls(space, supernet['backbone'], input_size, num_classes_of(model))
 
-    def restrict(self, genes: Restriction) -> 'PartCosts':
+    def restrict(self, genes: Restriction) -> 'PartCounter':
         """The same for a part of the space, see :meth:`SearchSpace.restrict`."""
-        return PartCosts(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
+        return PartCounter(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
 
     def parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts of a network, all of them counted.
@@ -121,10 +137,14 @@ class PartCosts:
             ValueError: If ``arch`` is not in the space.
         """
         parts = self.list_parts(arch)
-        new = [part for part in parts if part.key not in self.counted]
+        new = [part for part in parts if part.key not in self._counted]
         if new:
             self._count(new, arch)
         return parts
+
+    def cost_of(self, part: Part) -> PartCost:
+        """What a part costs that :meth:`parts` has given before."""
+        return self._counted[part.key]
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The same without counting, which is slow for the parts that are new."""
@@ -151,9 +171,9 @@ class PartCosts:
             if part.kind == 'head':
                 assert self.num_classes is not None
                 weights = out_width(self.backbone, self.space.decode(arch)['arch']) * self.num_classes
-                self.counted[part.key] = PartCost(weights + self.num_classes, weights)
+                self._counted[part.key] = PartCost(weights + self.num_classes, weights)
             else:
-                self.counted[part.key] = count_part(network, part.pieces)
+                self._counted[part.key] = count_part(network, part.pieces)
 
 
 class Estimator:
@@ -178,9 +198,9 @@ class Estimator:
         num_classes: int | None = None,
         latency: LatencyModel | None = None,
     ) -> None:
-        self._costs = PartCosts(space, backbone, input_size, num_classes)
+        self._costs = PartCounter(space, backbone, input_size, num_classes)
         self._latency = latency
-        self._known: dict[str, tuple[int, int, float, float]] = {}
+        self._known: dict[str, tuple[int, int, float, float, float]] = {}
         self._estimate: Callable[[Arch], Cost] = lru_cache(maxsize=REMEMBERED_ARCHS)(self._sum)
 
     def __call__(self, arch: Mapping[str, Value]) -> Cost:
@@ -192,23 +212,25 @@ class Estimator:
         return self._estimate(arch if isinstance(arch, Arch) else Arch(arch))
 
     def _sum(self, arch: Arch) -> Cost:
-        params, macs, milliseconds, variance = 0, 0, 0.0, 0.0
+        params, macs, milliseconds, variance, shared_std = 0, 0, 0.0, 0.0, 0.0
         for part in self._costs.parts(arch):
             known = self._known.get(part.key)
             if known is None:
                 known = self._known[part.key] = self._look_up(part)
             copies = part.copies
-            params += copies * known[0]
-            macs += copies * known[1]
-            milliseconds += copies * known[2]
-            variance += (copies * known[3]) ** 2
+            part_params, part_macs, ms, std, part_shared_std = known
+            params += copies * part_params
+            macs += copies * part_macs
+            milliseconds += copies * ms
+            variance += (copies * std) ** 2
+            shared_std += copies * part_shared_std
         if self._latency is None:
             return Cost(params / 1e6, macs / 1e6)
-        return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance))
+        return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance, shared_std))
 
-    def _look_up(self, part: Part) -> tuple[int, int, float, float]:
-        cost = self._costs.counted[part.key]
-        latency = (0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
+    def _look_up(self, part: Part) -> tuple[int, int, float, float, float]:
+        cost = self._costs.cost_of(part)
+        latency = PartLatency(0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
         return cost.params, cost.macs, *latency
 
 

@@ -1,14 +1,67 @@
 """The latency model of a search, from the files that ``tools/profile_latency.py`` wrote."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmhybrid.estimation.analytic import AnalyticLatency
-from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.space import SearchSpace
+from mmhybrid.estimation.estimator import PartCounter, PartLatency
+from mmhybrid.estimation.latency_table import LatencyTable, parts_of_space
+from mmhybrid.estimation.operations import PartCost
+from mmhybrid.estimation.parts import Part
+from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_json
+
+# Names of parts that a warning lists.
+LISTED = 5
+
+
+class FilledTable:
+    """A latency table, and an analytic model that answers for the parts it lacks.
+
+    The model is put on the table's scale: its latencies of a kind of part are multiplied by what the table's entries of
+    that kind take over what the model says of them; those of a kind that the table lacks, by the same of all entries.
+
+    Args:
+        table: Measured latencies.
+        model: What fills the gaps.
+        costs: Of the table's space.
+    """
+
+    def __init__(self, table: LatencyTable, model: AnalyticLatency, costs: PartCounter) -> None:
+        self.table = table
+        self.model = model
+        measured: dict[str, float] = {}
+        modelled: dict[str, float] = {}
+        for part in {part.key: part for m in table.measurements for part in costs.parts(Arch(m.arch))}.values():
+            if part.key in table.entries:
+                latency = model.part_latency(part, costs.cost_of(part)).ms
+                for kind in (part.kind, ''):
+                    measured[kind] = measured.get(kind, 0.0) + table.entries[part.key].ms
+                    modelled[kind] = modelled.get(kind, 0.0) + latency
+        self._scales = {kind: ms / modelled[kind] for kind, ms in measured.items() if ms and modelled[kind]}
+
+    def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
+        """Latency of a part; of one that was not measured, with what the model is off by."""
+        if part.key in self.table.entries:
+            return self.table.part_latency(part, cost)
+        scale = self._scales.get(part.kind, self._scales.get('', 1.0))
+        return PartLatency(*(scale * value for value in self.model.part_latency(part, cost)))
+
+    def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
+        """As of the table; the errors of filled parts add up."""
+        return self.table.upper(milliseconds, variance, shared_std)
+
+    def warn_of_gaps(self, costs: PartCounter) -> None:
+        """Warn of the parts of a space that the model answers for."""
+        keys = parts_of_space(costs)
+        filled = [key for key in keys if key not in self.table.entries]
+        if filled:
+            names = ', '.join(f'"{key}"' for key in filled[:LISTED]) + (', ...' if len(filled) > LISTED else '')
+            count = f'{len(filled)} of {len(keys)} parts'
+            warnings.warn(f'latency table: {count} come from the analytic model instead: {names}', stacklevel=2)
 
 
 def load_latency(path: str | Path) -> LatencyTable | AnalyticLatency:
@@ -28,8 +81,8 @@ def build_latency(
     backbone: Mapping[str, Any],
     input_size: int | None,
     num_classes: int | None,
-) -> LatencyTable | AnalyticLatency:
-    """What :class:`Estimator` takes as ``latency``; warns if a table was measured on another machine.
+) -> LatencyTable | FilledTable | AnalyticLatency:
+    """What :class:`Estimator` takes as ``latency``; warns if it was measured on another machine, or has gaps filled.
 
     Args:
         path: Of a table, or of an analytic model, which serves every space.
@@ -41,18 +94,32 @@ def build_latency(
 
     Raises:
         ValueError: If a file is wrong or of the other kind, the table is of another space or setting, or the two are
-            for different numbers of images at once.
+            for different devices, dtypes, threads or numbers of images at once.
     """
     latency = load_latency(path)
-    fallback = None if analytic is None else AnalyticLatency.load(analytic)
+    latency.warn_if_elsewhere()
     if isinstance(latency, AnalyticLatency):
-        if fallback is not None:
+        if analytic is not None:
             raise bad_value('analytic', f'{analytic}', f'none, since {path} is an analytic model itself')
         return latency
-    if fallback is not None:
-        if fallback.batch != latency.device.batch:
-            raise bad_value(f'{analytic}: batch', fallback.batch, f'that of {path}, {latency.device.batch}')
-        latency = latency.with_fallback(fallback)
-    latency.check_fits(space, backbone, input_size=input_size, num_classes=num_classes)
-    latency.warn_if_elsewhere()
-    return latency
+    if analytic is None:
+        latency.check_fits(space, backbone, input_size, num_classes)
+        return latency
+    latency.check_setting(space, backbone, input_size, num_classes)
+    costs = PartCounter(space, backbone, input_size, num_classes)
+    filled = fill(latency, f'{path}', analytic)
+    filled.warn_of_gaps(costs)
+    return filled
+
+
+def fill(table: LatencyTable, path: str, analytic: str | Path) -> FilledTable:
+    """The table of ``path`` with the model of ``analytic`` for the parts it lacks; see :func:`build_latency`."""
+    model = AnalyticLatency.load(analytic)
+    if model.batch != table.device.batch:
+        raise bad_value(f'{analytic}: batch', model.batch, f'that of {path}, {table.device.batch}')
+    if model.device is not None:
+        for name in ('device', 'dtype', 'threads'):
+            there, here = getattr(table.device, name), getattr(model.device, name)
+            if here != there:
+                raise bad_value(f'{analytic}: device.{name}', here, f'that of {path}, {there!r}')
+    return FilledTable(table, model, table.part_counter())

@@ -2,14 +2,13 @@
 
 import math
 import random
-import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import LatencyModel, PartCosts
+from mmhybrid.estimation.estimator import UPPER_STDS, PartCounter, PartLatency
 from mmhybrid.estimation.operations import PartCost
 from mmhybrid.estimation.parts import Part
 from mmhybrid.registry import SEARCH_SPACES
@@ -17,9 +16,7 @@ from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 from mmhybrid.utils.files import plain, read_json, write_json
 
-FORMAT = 1
-# one-sided 95 % of a normal distribution
-UPPER_DEVIATIONS = 1.645
+FORMAT = 2
 # random networks whose parts are looked for in a table before it is used: a part that is in 1 % of them is not missed
 SAMPLES = 1000
 
@@ -68,9 +65,9 @@ class LatencyTable:
         resolutions: Sides of the image that were measured.
         device: Where and how it was measured.
         residual: Standard deviation of measured networks from the sum of their parts, over that sum.
+        shrink: Standard deviation of the error of such a sum, over what it were with independent errors of the parts.
         entries: By the key of the part.
         measurements: The networks behind the entries.
-        fallback: What answers for parts without an entry, None for an error; what it answers is noted in ``filled``.
     """
 
     space: Mapping[str, Any]
@@ -80,71 +77,71 @@ class LatencyTable:
     resolutions: tuple[int, ...]
     device: Device
     residual: float
+    shrink: float
     entries: Mapping[str, Entry]
     measurements: tuple[Measurement, ...] = ()
-    fallback: LatencyModel | None = None
-    filled: set[str] = field(default_factory=set, compare=False)
 
-    def part_latency(self, part: Part, cost: PartCost) -> tuple[float, float]:
-        """Milliseconds of a part and their standard deviation.
+    def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
+        """Latency of a part.
 
         Raises:
-            ValueError: If the part was not measured and there is no fallback.
+            ValueError: If the part was not measured.
         """
-        entry = self.entries.get(part.key)
-        if entry is not None:
-            return entry.ms, entry.spread
-        if self.fallback is None:
-            raise ValueError(f'latency table: the part "{part.key}" was not measured')
-        self.filled.add(part.key)
-        return self.fallback.part_latency(part, cost)
+        try:
+            entry = self.entries[part.key]
+        except KeyError:
+            raise ValueError(f'latency table: the part "{part.key}" was not measured') from None
+        return PartLatency(entry.ms, entry.spread)
 
-    def upper(self, milliseconds: float, variance: float) -> float:
-        """What a network stays below with 95 % probability.
+    def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
+        """What a measured network stays below with 95 % probability.
 
         Args:
             milliseconds: Sum of its parts.
-            variance: Sum of the squared deviations of its parts. The fit's errors of different parts mostly cancel,
-                so this bound is a careful one.
+            variance: Sum of the squared deviations of its parts.
+            shared_std: Sum of what their errors have in common.
         """
-        return milliseconds + UPPER_DEVIATIONS * math.sqrt(variance + (self.residual * milliseconds) ** 2)
+        own = self.shrink**2 * variance + (self.residual * milliseconds) ** 2
+        return milliseconds + UPPER_STDS * math.sqrt(own + shared_std**2)
 
-    def with_fallback(self, fallback: LatencyModel) -> 'LatencyTable':
-        """The same table, with ``fallback`` answering for the parts it lacks."""
-        return replace(self, fallback=fallback, filled=set())
-
-    def check_fits(self, space: SearchSpace, backbone: Mapping[str, Any], **setting: int | None) -> None:
+    def check_fits(
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
+    ) -> None:
         """Raise ValueError unless the table is one of this space, backbone, input size and number of classes.
 
-        A table serves the parts of its space too. The smallest, the largest and random networks stand for the whole;
-        with a fallback none of their parts is missing.
+        A table serves the parts of its space too. The smallest, the largest and random networks stand for the whole.
         """
-        wanted = {'backbone': dict(backbone), **setting}
-        for name, value in wanted.items():
-            if plain(getattr(self, name)) != plain(value):
-                raise ValueError(f'latency table: measured with {name} {getattr(self, name)!r}, not {value!r}')
+        self.check_setting(space, backbone, input_size, num_classes)
+        for key in parts_of_space(PartCounter(space, backbone, input_size, num_classes)):
+            if key not in self.entries:
+                raise ValueError(
+                    f'latency table: measured for another space or with too few networks, it lacks the part "{key}"'
+                )
+
+    def check_setting(
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
+    ) -> None:
+        """The same without looking for parts."""
+        wanted = {'backbone': dict(backbone), 'input_size': input_size, 'num_classes': num_classes}
         name = type(space).__name__
         if str(self.space.get('type')).removeprefix('mmhybrid.') != name:
             raise ValueError(f'latency table: measured for {self.space.get("type")}, not for {name}')
-        if self.fallback is not None:
-            return
-        costs, rng = PartCosts(space, backbone, self.input_size, self.num_classes), random.Random(0)
-        for arch in (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLES))):
-            for part in costs.list_parts(arch):
-                if part.key not in self.entries:
-                    raise ValueError(
-                        f'latency table: measured for another space or with too few networks, '
-                        f'it lacks the part "{part.key}"'
-                    )
+        for name, value in wanted.items():
+            if plain(getattr(self, name)) != plain(value):
+                raise ValueError(f'latency table: measured with {name} {getattr(self, name)!r}, not {value!r}')
+
+    def part_counter(self) -> PartCounter:
+        """Costs of the parts of the table's space."""
+        space: SearchSpace = SEARCH_SPACES.build(dict(self.space))
+        return PartCounter(space, self.backbone, self.input_size, self.num_classes)
 
     def warn_if_elsewhere(self) -> None:
         """Warn if this machine is not the one that was measured."""
-        for name, (there, here) in self.device.differences().items():
-            warnings.warn(f'latency table: measured with {name} {there!r}, here it is {here!r}', stacklevel=2)
+        self.device.warn_if_elsewhere('latency table')
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON, whole or not at all."""
-        content = {name: value for name, value in vars(self).items() if name not in ('fallback', 'filled')}
+        content = dict(vars(self))
         content['device'] = asdict(self.device)
         content['entries'] = {key: asdict(entry) for key, entry in self.entries.items()}
         content['measurements'] = [{**asdict(m), 'arch': dict(m.arch)} for m in self.measurements]
@@ -158,7 +155,7 @@ class LatencyTable:
             ValueError: If there is no such file, or saying what is wrong with it.
         """
         raw = read_json(path)
-        check_keys(f'{path}', raw, ('format', *_FIELDS))
+        check_keys(f'{path}', raw, ('format', *(field.name for field in fields(cls))))
         if raw['format'] != FORMAT:
             raise bad_value(f'{path}: format', raw['format'], str(FORMAT))
         entries = raw['entries']
@@ -182,6 +179,7 @@ class LatencyTable:
             resolutions=tuple(check_int(f'{path}: resolutions', side, 1) for side in raw['resolutions']),
             device=Device.parse(f'{path}: device', raw['device']),
             residual=check_float(f'{path}: residual', raw['residual'], 0),
+            shrink=check_float(f'{path}: shrink', raw['shrink'], 0),
             entries={key: Entry(*_figures(f'{path}: entries["{key}"]', entry)) for key, entry in entries.items()},
             measurements=tuple(
                 _measurement(f'{path}: measurements[{i}]', measurement)
@@ -190,17 +188,11 @@ class LatencyTable:
         )
 
 
-_FIELDS = (
-    'space',
-    'backbone',
-    'input_size',
-    'num_classes',
-    'resolutions',
-    'device',
-    'residual',
-    'entries',
-    'measurements',
-)
+def parts_of_space(costs: PartCounter) -> list[str]:
+    """Keys of the parts of the smallest, the largest and random networks."""
+    rng, space = random.Random(0), costs.space
+    archs = (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLES)))
+    return list(dict.fromkeys(part.key for arch in archs for part in costs.list_parts(arch)))
 
 
 def _check_space(name: str, raw: Mapping[str, Any]) -> None:

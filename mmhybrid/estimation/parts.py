@@ -36,6 +36,17 @@ class Part(NamedTuple):
         """The first word of the key."""
         return self.key.partition(' ')[0]
 
+    @property
+    def sizes(self) -> dict[str, float]:
+        """The numbers of the key by name, fractions (``heads=1/3``) as what they come to."""
+        words = (word.partition('=') for word in self.key.split())
+        return {name: _number(text) for name, equals, text in words if equals}
+
+
+def _number(text: str) -> float:
+    numerator, _, denominator = text.partition('/')
+    return float(numerator) / float(denominator or 1)
+
 
 def parts_of(backbone: Config) -> Callable[[Config, int], Iterator[Part]]:
     """The function from an arch, as the space decodes it, and the image's side in pixels to the parts of the backbone.

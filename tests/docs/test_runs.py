@@ -21,7 +21,7 @@ from doc_blocks import DOCUMENTS, ROOT, Command, blocks_of, commands_of
 from test_python_blocks import run
 
 from mmhybrid.engine import cli
-from mmhybrid.estimation import profiler
+from mmhybrid.estimation import timing
 from mmhybrid.registry import MODELS
 
 pytestmark = [pytest.mark.docs, pytest.mark.slow, pytest.mark.dense]
@@ -173,7 +173,7 @@ def test_commands_run(document: str, workspace: Workspace) -> None:
 def test_code_that_needs_their_files_runs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """What test_python_blocks.py leaves out, but for a search and a table of the whole of AutoViT-XXS."""
     monkeypatch.chdir(workspace.folder)
-    monkeypatch.setattr(profiler.Plan, '__init__', partialmethod(profiler.Plan.__init__, repeats=2))
+    monkeypatch.setattr(timing.Plan, '__init__', partialmethod(timing.Plan.__init__, repeats=2))
     for document, beginning in (('docs/detector.md', 'from mmengine.config'), ('docs/latency.md', 'import torch')):
         (block,) = [block for block in blocks_of(document) if block.text.startswith(beginning)]
         assert not run(block, {})

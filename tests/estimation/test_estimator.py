@@ -8,7 +8,7 @@ from torch import nn
 
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.complexity import count_complexity
-from mmhybrid.estimation.estimator import Cost, Estimator, PartCosts, num_classes_of
+from mmhybrid.estimation.estimator import Cost, Estimator, PartCounter, num_classes_of
 from mmhybrid.registry import MODELS
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
@@ -108,7 +108,7 @@ def test_no_part_is_counted_twice(autovit, monkeypatch):
 def test_finds_the_supernet_of_a_model():
     supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
     model = {'type': 'mmhybrid.OneShot', 'architecture': {'backbone': supernet, 'head': {'num_classes': 7}}}
-    costs = PartCosts.of_model(model, 192)
+    costs = PartCounter.of_model(model, 192)
     assert (costs.num_classes, costs.input_size) == (7, 192)
     assert costs.space.to_config() == GLiTSpace().to_config()
 
@@ -132,7 +132,7 @@ def test_segmentor_has_no_classifier():
     supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
     heads = {'decode_head': {'type': 'UPerHead', 'num_classes': 19}, 'auxiliary_head': {'num_classes': 19}}
     model = {'type': 'mmhybrid.OneShot', 'architecture': {'type': 'EncoderDecoder', 'backbone': supernet, **heads}}
-    assert PartCosts.of_model(model, 192).num_classes is None
+    assert PartCounter.of_model(model, 192).num_classes is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_wrong_arguments(autovit, arguments, word):
 
 def test_model_without_supernet():
     with pytest.raises(ValueError, match='supernet'):
-        PartCosts.of_model({'type': 'ImageClassifier', 'backbone': {'type': 'mmhybrid.GLiT'}}, 224)
+        PartCounter.of_model({'type': 'ImageClassifier', 'backbone': {'type': 'mmhybrid.GLiT'}}, 224)
 
 
 def test_arch_of_another_space(autovit):

@@ -6,7 +6,7 @@ import pytest
 
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency import build_latency, load_latency
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.space import GLiTSpace
@@ -18,11 +18,11 @@ SETTING = {'space': SPACE, 'backbone': {'type': 'mmhybrid.GLiT', 'img_size': 64}
 @pytest.fixture
 def table():
     """Of the largest network's parts alone."""
-    keys = {part.key for part in PartCosts(**SETTING).list_parts(SPACE.largest())}
+    keys = {part.key for part in PartCounter(**SETTING).list_parts(SPACE.largest())}
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     entries = dict.fromkeys(keys, Entry(2.0, 0.5, 10))
-    return LatencyTable(SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, entries, (measured,))
+    return LatencyTable(SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, 0.5, entries, (measured,))
 
 
 @pytest.fixture
@@ -40,12 +40,11 @@ def test_the_content_decides(files, table):
 def test_table_with_fallback(files):
     with pytest.raises(ValueError, match='lacks the part'):
         build_latency(files[0], None, **SETTING)
-    filled = build_latency(*files, **SETTING)
+    with pytest.warns(UserWarning, match='parts come from the analytic model'):
+        filled = build_latency(*files, **SETTING)
     estimate = Estimator(**SETTING, latency=filled)
     assert estimate(SPACE.largest()).latency_ms == pytest.approx(7 * 2.0)
-    assert not filled.filled
-    estimate(SPACE.smallest())
-    assert filled.filled
+    assert estimate(SPACE.smallest()).latency_ms > 0
 
 
 def test_analytic_model_alone(files):
@@ -61,5 +60,20 @@ def test_files_that_do_not_go_together(files, table):
     with pytest.raises(ValueError, match='num_classes 5, not 6'):
         build_latency(*files, **{**SETTING, 'num_classes': 6})
     replace(table, device=replace(table.device, batch=4)).save(files[0])
+    elsewhere = replace(table.device, threads=4)
+    AnalyticLatency(NOMINAL, 4, replace(elsewhere, batch=4)).save(files[1])
+    with pytest.raises(ValueError, match=r'device.threads: got 4, allowed: that of .*, 1'):
+        build_latency(*files, **SETTING)
+    AnalyticLatency(NOMINAL).save(files[1])
     with pytest.raises(ValueError, match=r'batch: got 1, allowed: that of .*, 4'):
         build_latency(*files, **SETTING)
+
+
+def test_other_machines_are_told(files, table):
+    elsewhere = replace(table.device, name='Abacus')
+    replace(table, device=elsewhere).save(files[0])
+    AnalyticLatency(NOMINAL, 1, elsewhere).save(files[1])
+    with pytest.warns(UserWarning, match='latency table: measured with name .Abacus'):
+        build_latency(files[0], files[1], **SETTING)
+    with pytest.warns(UserWarning, match='analytic model: measured with name .Abacus'):
+        build_latency(files[1], None, **SETTING)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.estimation.analytic import MODEL_STD, NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.estimator import Estimator, PartCounter
+from mmhybrid.estimation.latency import FilledTable
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
@@ -21,7 +22,7 @@ SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
 
 @pytest.fixture(scope='module')
 def costs():
-    return PartCosts(SPACE, BACKBONE, 64, None)
+    return PartCounter(SPACE, BACKBONE, 64, None)
 
 
 @pytest.fixture
@@ -30,14 +31,14 @@ def table(costs):
     entries = {key: Entry(2.0, 0.5, 10) for key in keys}
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
-    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, entries, (measured,))
+    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, entries, (measured,))
 
 
 def test_latency_is_the_sum_of_the_parts(table):
     cost = Estimator(SPACE, BACKBONE, 64, latency=table)(SPACE.largest())
     # network, stem, two equal blocks of attention and FFN
     assert cost.latency_ms == pytest.approx(6 * 2.0)
-    variance = 2 * 0.5**2 + 4 * 0.5**2 + (0.1 * 12) ** 2
+    variance = 0.5**2 * (2 * 0.5**2 + 4 * 0.5**2) + (0.1 * 12) ** 2
     assert cost.latency_upper_ms == pytest.approx(12 + 1.645 * math.sqrt(variance))
 
 
@@ -47,16 +48,34 @@ def test_unmeasured_part_is_named(table):
         Estimator(SPACE, BACKBONE, 64, latency=table)(arch)
 
 
-def test_fallback_fills_and_is_flagged(table):
+def analytic_of(costs, part, model):
+    return model.part_latency(part, costs.cost_of(part))
+
+
+def test_fallback_fills_at_the_scale_of_the_table(costs, table):
     model = AnalyticLatency(NOMINAL)
     arch = {**SPACE.largest(), 'blocks.1.qkv_ratio': 1}
-    filled = table.with_fallback(model)
-    cost = Estimator(SPACE, BACKBONE, 64, latency=filled)(arch)
-    assert len(filled.filled) == 1
-    assert 'ratio=1.0' in next(iter(filled.filled))
-    assert table.filled == set()
-    alone = Estimator(SPACE, BACKBONE, 64, latency=model)(arch)
-    assert 10 < cost.latency_ms < 10 + alone.latency_ms
+    parts = {part.key: part for part in costs.parts(SPACE.largest())}
+    (new,) = (part for part in costs.parts(arch) if part.key not in table.entries)
+    known = [part for part in parts.values() if part.kind == new.kind == 'attention']
+    scale = 2.0 * len(known) / sum(analytic_of(costs, part, model).ms for part in known)
+    cost = Estimator(SPACE, BACKBONE, 64, latency=FilledTable(table, model, costs))(arch)
+    filled = scale * analytic_of(costs, new, model).ms
+    assert cost.latency_ms == pytest.approx(10 + filled)
+    own = sum((part.copies * 0.5) ** 2 for part in costs.parts(arch) if part.key != new.key)
+    variance = 0.5**2 * own + (0.1 * cost.latency_ms) ** 2 + (MODEL_STD * filled) ** 2
+    assert cost.latency_upper_ms == pytest.approx(cost.latency_ms + 1.645 * math.sqrt(variance))
+
+
+def test_fallback_of_a_kind_the_table_lacks(costs, table):
+    """It has the scale of all others."""
+    model, parts = AnalyticLatency(NOMINAL), {part.key: part for part in costs.parts(SPACE.largest())}
+    table = replace(table, entries={key: entry for key, entry in table.entries.items() if not key.startswith('ffn')})
+    (new,) = (part for part in parts.values() if part.kind == 'ffn')
+    others = [part for part in parts.values() if part.kind != 'ffn']
+    scale = 2.0 * len(others) / sum(analytic_of(costs, part, model).ms for part in others)
+    latency = FilledTable(table, model, costs).part_latency(new, costs.cost_of(new))
+    assert latency.ms == pytest.approx(scale * analytic_of(costs, new, model).ms)
 
 
 def test_file_keeps_everything(table, tmp_path):
@@ -87,11 +106,12 @@ def set_in_first_entry(name, value):
         (set_in_first_entry('repeats', 0), 'repeats: got 0'),
         (lambda raw: next(iter(raw['entries'].values())).pop('ms'), 'missing ms'),
         (lambda raw: raw.pop('residual'), 'missing residual'),
+        (lambda raw: raw.update(shrink=-1.0), r'shrink: got -1\.0'),
         (lambda raw: raw.update(colour='red'), 'surplus colour'),
         (lambda raw: raw.update(entries={}), 'entries'),
-        (lambda raw: raw.update(format=0), 'format: got 0'),
+        (lambda raw: raw.update(format=1), 'format: got 1'),
         (lambda raw: raw['device'].update(threads=0), 'device.threads: got 0'),
-        (lambda raw: raw['device'].update(backend='magic'), 'device.backend'),
+        (lambda raw: raw['device'].update(backend=7), 'device.backend: got 7'),
         (lambda raw: raw['device'].update(clock='thread', threads=2), 'device.clock'),
         (lambda raw: raw['measurements'][0].update(ms=-3.0), 'measurements'),
         (lambda raw: raw.update(measurements=[]), r'measurements: got \[\], allowed'),
@@ -139,7 +159,7 @@ def test_table_of_another_space(costs, table):
     table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
     table.check_fits(SPACE.restrict({'blocks.*.mlp_ratio': [2, 6]}), BACKBONE, input_size=64, num_classes=None)
     with pytest.raises(ValueError, match='measured for GLiTSpace, not for AutoViTSpace'):
-        table.check_fits(AutoViTSpace(), BACKBONE)
+        table.check_fits(AutoViTSpace(), BACKBONE, input_size=None, num_classes=None)
     wider = GLiTSpace(embed_dims=96, num_blocks=2)
     with pytest.raises(ValueError, match=r'another space.*stem width=96'):
         table.check_fits(wider, BACKBONE, input_size=64, num_classes=None)
@@ -158,13 +178,14 @@ def test_missing_part_is_told_before_the_search(costs, table):
     assert missing not in {p.key for arch in (SPACE.smallest(), SPACE.largest()) for p in costs.list_parts(arch)}
     with pytest.raises(ValueError, match=f'lacks the part "{missing}"'):
         table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
-    table.with_fallback(AnalyticLatency(NOMINAL)).check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
+    with pytest.warns(UserWarning, match=f'1 of .* parts come from the analytic model instead: "{missing}"'):
+        FilledTable(table, AnalyticLatency(NOMINAL), costs).warn_of_gaps(costs)
 
 
 def test_saved_tuples_still_fit(table, tmp_path):
     space = GLNetSpace(widths=((32,), (32,), (64,), (64,)), depths=((1,), (1,), (1, 2), (1,)))
     backbone = {'type': 'mmhybrid.GLNet', 'out_indices': (0, 1, 2, 3)}
-    costs, rng = PartCosts(space, backbone, 64, None), random.Random(1)
+    costs, rng = PartCounter(space, backbone, 64, None), random.Random(1)
     table = with_parts_of(table, costs, [space.sample(rng) for _ in range(400)])
     replace(table, space=space.to_config(), backbone=backbone).save(tmp_path / 'table.json')
     loaded = LatencyTable.load(tmp_path / 'table.json')

@@ -1,7 +1,6 @@
 """The design and the fit find known latencies again; measuring survives interruptions."""
 
 import json
-import random
 import time
 from dataclasses import replace
 
@@ -9,22 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from mmhybrid.estimation import profiler
+from mmhybrid.estimation import design, profiler, timing
 from mmhybrid.estimation.backends import BACKENDS, Backend
+from mmhybrid.estimation.design import choose_networks
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
-from mmhybrid.estimation.latency_table import LatencyTable, Measurement
-from mmhybrid.estimation.profiler import (
-    Plan,
-    build_table,
-    choose_networks,
-    count_matrix,
-    part_keys,
-    profile,
-    settle,
-    steady,
-)
-from mmhybrid.space import Arch, AutoViTSpace, GLiTSpace
+from mmhybrid.estimation.estimator import Estimator, PartCounter
+from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.estimation.profiler import profile
+from mmhybrid.estimation.timing import Plan, divide_out_speed, robust_median
+from mmhybrid.space import Arch, GLiTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
 DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
@@ -32,67 +24,12 @@ TINY = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
 TINY_BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32, 'patch_size': 16}
 
 
-@pytest.fixture(scope='module')
-def xxs():
-    """The XXS space at one resolution, and networks that nobody has measured."""
-    costs = PartCosts(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
-    rng = random.Random(5)
-    return costs, [costs.space.sample(rng) for _ in range(200)]
-
-
-def test_fewer_than_100_networks_cover_xxs(xxs):
-    costs, others = xxs
-    archs = choose_networks(costs, 256, Plan())
-    assert len(set(archs)) == len(archs) < 100
-    assert set(part_keys(costs, others)) <= set(part_keys(costs, archs))
-    assert archs == choose_networks(costs, 256, Plan())
-
-
-def simulate(costs, archs, seed, noise):
-    """Networks whose parts take what the prior says times a factor for the kind and one for the part."""
-    keys = part_keys(costs, archs)
-    kinds = sorted({key.partition(' ')[0] for key in keys})
-    by_kind = dict(zip(kinds, np.random.default_rng(0).uniform(0.4, 2.5, len(kinds)), strict=True))
-    own = {key: random.Random(key).uniform(0.8, 1.25) for key in keys}
-    truth = profiler.prior_latencies(costs, keys, 1) * [7 * by_kind[k.partition(' ')[0]] * own[k] for k in keys]
-    exact = count_matrix(costs, archs, keys) @ truth
-    return exact * np.random.default_rng(seed).normal(1, noise, len(archs))
-
-
-def test_fit_predicts_networks_it_has_not_seen(xxs):
-    costs, others = xxs
-    archs = choose_networks(costs, 256, Plan(networks=60))
-    times = simulate(costs, [*archs, *others], 1, 0.02)
-    measurements = [Measurement(dict(arch), ms, 0.02 * ms, 20) for arch, ms in zip(archs, times, strict=False)]
-    table = build_table(costs, measurements, DEVICE)
-    estimator = Estimator(costs.space, AUTOVIT, None, 1000, table)
-    estimates = [estimator(arch) for arch in others]
-    truth = simulate(costs, [*archs, *others], 1, 0.0)[len(archs) :]
-    errors = np.array([cost.latency_ms for cost in estimates]) / truth - 1
-    assert np.abs(errors).mean() < 0.02
-    below = [actual <= cost.latency_upper_ms for cost, actual in zip(estimates, truth, strict=True)]
-    assert np.mean(below) > 0.95
-
-
-def test_single_parts_are_found(xxs):
-    costs, _ = xxs
-    archs = choose_networks(costs, 256, Plan())
-    times = simulate(costs, archs, 1, 0.0)
-    table = build_table(costs, [Measurement(dict(a), ms, 1e-3, 20) for a, ms in zip(archs, times, strict=True)], DEVICE)
-    keys = [key for key in table.entries if key.startswith('attention')]
-    exact = profiler.prior_latencies(costs, keys, 1) * 7
-    ratios = np.array([table.entries[key].ms for key in keys]) / exact
-    own = np.array([random.Random(key).uniform(0.8, 1.25) for key in keys])
-    factor = np.median(ratios / own)
-    assert np.abs(ratios / (own * factor) - 1).mean() < 0.1
-
-
 def test_median_ignores_outliers():
-    ms, spread, kept = settle(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
+    ms, spread, kept = robust_median(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
     assert ms == pytest.approx(10)
     assert kept == 5
     assert 0 < spread < 0.2
-    assert settle(np.full(4, 3.0)) == (3.0, 0.0, 4)
+    assert robust_median(np.full(4, 3.0)) == (3.0, 0.0, 4)
 
 
 class Sleeper(Backend):
@@ -116,8 +53,8 @@ class Sleeper(Backend):
 @pytest.fixture
 def sleeping(monkeypatch):
     monkeypatch.setitem(BACKENDS, 'sleep', Sleeper)
-    monkeypatch.setattr(profiler, 'GROUP_PARAMS', 40_000)
-    monkeypatch.setattr(profiler, 'CANDIDATES', 30)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 40_000)
+    monkeypatch.setattr(design, 'POOL_SIZE', 30)
     Sleeper.built = Sleeper.runs = 0
     Sleeper.limit = 10**9
     return replace(DEVICE, backend='sleep')
@@ -125,7 +62,7 @@ def sleeping(monkeypatch):
 
 @pytest.fixture
 def tiny():
-    return PartCosts(TINY, TINY_BACKBONE, 32, 5)
+    return PartCounter(TINY, TINY_BACKBONE, 32, 5)
 
 
 def test_profile_writes_a_table(tiny, sleeping, tmp_path):
@@ -141,7 +78,7 @@ def test_profile_writes_a_table(tiny, sleeping, tmp_path):
 
 def test_groups_share_the_first_network(tiny, sleeping):
     archs = choose_networks(tiny, 32, Plan(networks=6))
-    groups = profiler.split_groups(tiny, archs)
+    groups = timing.split_groups(tiny, archs)
     assert len(groups) > 1
     assert all(group[0] == archs[0] for group in groups)
     assert [archs[0], *(arch for group in groups for arch in group[1:])] == archs
@@ -149,7 +86,7 @@ def test_groups_share_the_first_network(tiny, sleeping):
 
 def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)
-    first = len(profiler.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
+    first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
     Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
     with pytest.raises(KeyboardInterrupt):
         profile(tiny, sleeping, plan, path)
@@ -159,7 +96,7 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
         profile(tiny, sleeping, replace(plan, repeats=4), path)
     Sleeper.runs, Sleeper.limit = 0, 10**9
     table = profile(tiny, sleeping, plan, path)
-    groups = [len(group) for group in profiler.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
+    groups = [len(group) for group in timing.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
     assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]))  # a warm-up each, then the rounds that were left
     assert not (tmp_path / 'table.json.partial').exists()
 
@@ -177,7 +114,7 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     ],
 )
 def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
-    monkeypatch.setattr(profiler, 'GROUP_PARAMS', 10**9)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
     plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
     partial.write_text(json.dumps({'setting': profiler._setting(tiny, sleeping, plan), 'timed': timed}))
     with pytest.raises(ValueError, match=word) as error:
@@ -188,17 +125,17 @@ def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
 def test_nothing_is_measured_for_a_missing_folder(tiny, sleeping, tmp_path):
     for out, word in ((tmp_path / 'none' / 'table.json', 'does not exist'), (tmp_path, 'a folder')):
         with pytest.raises(ValueError, match=word):
-            profile(tiny, sleeping, Plan(networks=2, repeats=1), out)
+            profile(tiny, sleeping, Plan(networks=2, repeats=2), out)
     assert Sleeper.built == 0
 
 
 def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
     archs, state = [TINY.smallest(), TINY.largest()], torch.get_rng_state()
     seen = []
-    monkeypatch.setattr(profiler, 'build_network', lambda costs, arch: None)
+    monkeypatch.setattr(timing, 'build_network', lambda costs, arch: None)
     monkeypatch.setattr(Sleeper, 'build', lambda self, network, images: seen.append(images) or self.run)
     for _ in range(2):
-        profiler.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=1, warmup=0))
+        timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=2, warmup=0))
     assert torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -206,7 +143,7 @@ def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
 def test_speed_of_the_machine_drops_out():
     usual = np.array([[10.0], [20.0], [35.0]])
     speed = np.array([[1.0, 1.0, 2.0, 1.5, 1.0]])
-    assert steady(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
+    assert divide_out_speed(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
 
 
 def test_eager_backend_runs_the_network(tiny, tmp_path):
@@ -215,7 +152,7 @@ def test_eager_backend_runs_the_network(tiny, tmp_path):
     assert 0 < cost.latency_ms < cost.latency_upper_ms
 
 
-@pytest.mark.parametrize(('field', 'value'), [('networks', 1), ('repeats', 0), ('warmup', -1)])
+@pytest.mark.parametrize(('field', 'value'), [('networks', 1), ('repeats', 1), ('warmup', -1)])
 def test_wrong_plans(field, value):
     with pytest.raises(ValueError, match=field):
         Plan(**{field: value})

@@ -54,7 +54,10 @@ def test_table_and_report(config, tmp_path, capsys):
     assert {'within_10pct', 'mape', 'kendall_tau', 'macs_line.mape', 'alone.mape'} <= set(figures)
     assert png.stat().st_size > 0
     assert 'attention' in capsys.readouterr().out
-    load('latency_report')([str(table), *few, '--networks', '4', '--analytic'])
+    model = tmp_path / 'analytic.json'
+    load('profile_latency')([config, '--analytic', '--out', str(model), '--input-size', '32'])
+    for option in ('--model', '--analytic'):
+        load('latency_report')([str(table), *few, '--networks', '4', option, str(model)])
     assert torch.get_num_threads() == threads
 
 

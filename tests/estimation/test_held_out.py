@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmhybrid.estimation import accuracy as judge
+from mmhybrid.estimation import held_out as judge
 from mmhybrid.estimation.breakdown import KINDS, operator_breakdown
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCosts
-from mmhybrid.estimation.profiler import Plan, profile
+from mmhybrid.estimation.estimator import Estimator, PartCounter
+from mmhybrid.estimation.profiler import profile
+from mmhybrid.estimation.timing import Plan
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.space import Arch, GLiTSpace
 
@@ -21,23 +22,24 @@ BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32}
 
 def test_accuracy_figures():
     measured = np.array([10.0, 20.0, 30.0, 40.0])
-    figures = judge.accuracy(np.array([10.5, 25.0, 30.0, 20.0]), measured)
+    figures = judge.prediction_errors(np.array([10.5, 25.0, 30.0, 20.0]), measured)
     assert figures['within_10pct'] == 0.5
     assert figures['mape'] == pytest.approx((0.05 + 0.25 + 0 + 0.5) / 4)
     assert figures['bias'] == pytest.approx((0.05 + 0.25 + 0 - 0.5) / 4)
     assert figures['kendall_tau'] == pytest.approx(2 / 6)
     assert figures['kendall_tau_low'] <= figures['kendall_tau'] <= figures['kendall_tau_high']
-    perfect = judge.accuracy(measured, measured)
+    perfect = judge.prediction_errors(measured, measured)
     assert (perfect['within_10pct'], perfect['mape'], perfect['kendall_tau']) == (1, 0, 1)
 
 
 def test_held_out_networks_are_new(tmp_path):
     space = GLiTSpace(embed_dims=24, num_blocks=3, level='attention')
-    costs = PartCosts(space, BACKBONE, 32, 5)
+    costs = PartCounter(space, BACKBONE, 32, 5)
     device = Device.here('cpu', 'eager', 'float32', 1, torch.get_num_threads())
     plan = Plan(networks=9, repeats=2, warmup=0)
     table = profile(costs, device, plan, tmp_path / 'table.json')
-    held_out = judge.measure_held_out(costs, table, 4, plan)
+    archs = judge.choose_held_out(costs, table, 4, seed=0)
+    held_out = judge.measure_held_out(costs, table, archs, plan)
     assert len(set(held_out.archs)) == 4
     assert not set(held_out.archs) & {Arch(m.arch) for m in table.measurements}
     assert (held_out.milliseconds > 0).all()
@@ -53,7 +55,7 @@ def test_held_out_networks_are_new(tmp_path):
 
 def test_held_out_needs_enough_networks(tmp_path):
     space = GLiTSpace(embed_dims=24, num_blocks=1, level='attention')
-    costs = PartCosts(space, BACKBONE, 32, 5)
+    costs = PartCounter(space, BACKBONE, 32, 5)
     with pytest.raises(ValueError, match='no 99 networks'):
         judge._new_networks(costs, 32, 99, {space.sample(random.Random(0))}, 0)
 

@@ -4,8 +4,9 @@ import io
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmhybrid.estimation.backends import BACKENDS, Backend
-from mmhybrid.estimation.estimator import Estimator, PartCosts
+from mmhybrid.estimation.backends import Backend, Job, backend_class
+from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import LatencyTable, Measurement
 from mmhybrid.estimation.operations import find
 from mmhybrid.estimation.parts import Part
-from mmhybrid.estimation.profiler import Plan, measure, settle, time_round
+from mmhybrid.estimation.timing import Plan, measure, own_generator, robust_median, time_round
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
@@ -29,11 +30,11 @@ YARDSTICKS = 8
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Networks that the table has not seen.
+    """Measured networks that the table has not seen.
 
     Args:
-        archs: Which ones.
-        milliseconds: Measured.
+        archs: The networks.
+        milliseconds: (networks,) measured.
         drift: How much faster the machine was when the table was measured: multiplied by it, a latency is what it would
             have been then.
         spread: Median noise of these measurements, relative.
@@ -45,24 +46,34 @@ class HeldOut:
     spread: float
 
 
-def measure_held_out(costs: PartCosts, table: LatencyTable, count: int, plan: Plan) -> HeldOut:
-    """Measure ``count`` random networks, as many of each resolution, as the table was measured."""
-    device = table.device
-    backend = BACKENDS[device.backend](device.device, device.dtype, device.threads, device.clock)
+def choose_held_out(costs: PartCounter, table: LatencyTable, count: int, seed: int) -> list[Arch]:
+    """At least ``count`` random networks that the table was not measured with, as many of each resolution.
+
+    Raises:
+        ValueError: If the space has not so many.
+    """
     seen = {Arch(measurement.arch) for measurement in table.measurements}
-    known: list[Measurement] = []
-    new: list[Arch] = []
-    for side in table.resolutions:
-        known += [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
-        new += _new_networks(costs, side, math.ceil(count / len(table.resolutions)), seen, plan.seed)
-    now = measure(costs, [*(Arch(m.arch) for m in known), *new], backend, device.batch, plan)
+    per_side = math.ceil(count / len(table.resolutions))
+    return [arch for side in table.resolutions for arch in _new_networks(costs, side, per_side, seen, seed)]
+
+
+def measure_held_out(costs: PartCounter, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
+    """Measure networks as the table was measured, and some of its own again."""
+    device = table.device
+    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    known = [
+        measurement
+        for side in table.resolutions
+        for measurement in [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
+    ]
+    now = measure(costs, [*(Arch(m.arch) for m in known), *archs], backend, device.batch, plan)
     others = now[len(known) :]
     drift = statistics.median(m.ms / again.ms for m, again in zip(known, now, strict=False))
     milliseconds = np.array([other.ms for other in others])
-    return HeldOut(tuple(new), milliseconds, drift, statistics.median(other.spread / other.ms for other in others))
+    return HeldOut(tuple(archs), milliseconds, drift, statistics.median(other.spread / other.ms for other in others))
 
 
-def _new_networks(costs: PartCosts, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
+def _new_networks(costs: PartCounter, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
     space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
     rng = random.Random(f'held out {seed} {side}')
     found: dict[Arch, None] = {}
@@ -75,7 +86,7 @@ def _new_networks(costs: PartCosts, side: int, count: int, seen: set[Arch], seed
     raise ValueError(f'held-out networks: the space has no {count} networks that were not measured for the table')
 
 
-def accuracy(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:
+def prediction_errors(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Share within 10 %, mean absolute error (relative), bias, and rank correlation with its 95 % interval."""
     errors = predicted / measured - 1
     low, high = bootstrap_interval(lambda rows: kendall_tau(predicted[rows], measured[rows]), len(measured), seed)
@@ -103,33 +114,34 @@ def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: 
     return np.array([slope * estimator(arch).macs_m + offset for arch in archs])
 
 
-def parts_alone(costs: PartCosts, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
+def parts_alone(costs: PartCounter, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
     """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
     device = table.device
     backend = Backend(device.device, device.dtype, device.threads, device.clock)
     milliseconds: dict[str, float] = {}
     for arch in archs:
-        network = None
-        for part in costs.parts(arch):
-            if part.key not in milliseconds:
-                network = costs.build(arch).to(device.device, backend.dtype) if network is None else network
+        new = [part for part in costs.parts(arch) if part.key not in milliseconds]
+        if not new:
+            continue
+        with own_generator():
+            network = costs.build(arch).to(device.device, backend.dtype)
+        for part in new:
+            with own_generator(), backend.running(), torch.inference_mode():
                 jobs = list(_part_jobs(network, part, device.batch, backend))
                 rounds = np.array([time_round(jobs, backend) for _ in range(plan.repeats)])
-                milliseconds[part.key] = sum(settle(times)[0] for times in rounds.T)
+            milliseconds[part.key] = sum(robust_median(times)[0] for times in rounds.T)
     return np.array([sum(part.copies * milliseconds[part.key] for part in costs.parts(arch)) for arch in archs])
 
 
-def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> Iterator[Callable[[], object]]:
+def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> Iterator[Job]:
     place = {'device': backend.device, 'dtype': backend.dtype}
     for path, *shapes in part.pieces:
         piece = find(network, path)
         if shapes and isinstance(piece, nn.Module):
-            inputs = [torch.rand(batch, *shape, **place) for shape in shapes]
-            yield torch.inference_mode()(lambda piece=piece, inputs=inputs: piece(*inputs))
+            yield partial(piece, *(torch.rand(batch, *shape, **place) for shape in shapes))
     if part.kind == 'head':
-        sizes = dict(word.split('=') for word in part.key.split()[1:])
-        head = nn.Linear(int(sizes['in']), int(sizes['classes'])).to(**place)
-        yield torch.inference_mode()(lambda: head(torch.rand(batch, head.in_features, **place)))
+        head = nn.Linear(int(part.sizes['in']), int(part.sizes['classes'])).to(**place)
+        yield partial(head, torch.rand(batch, head.in_features, **place))
 
 
 def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.ndarray], title: str) -> None:
@@ -144,7 +156,7 @@ def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.n
         panel.fill_between(line, 0.9 * line, 1.1 * line, alpha=0.2, linewidth=0)
         panel.plot(line, line, linewidth=0.8)
         panel.scatter(measured, values, s=12)
-        figures = accuracy(values, measured)
+        figures = prediction_errors(values, measured)
         panel.set_title(f'{name}: {100 * figures["within_10pct"]:.0f} % within 10 %, tau {figures["kendall_tau"]:.2f}')
         panel.set_xlabel('measured, ms')
         panel.set_ylabel('predicted, ms')

@@ -1,0 +1,173 @@
+"""How long whole networks take."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.estimation.backends import Backend, Job
+from mmhybrid.estimation.estimator import PartCounter
+from mmhybrid.estimation.latency_table import Measurement
+from mmhybrid.estimation.parts import out_width
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import check_int
+
+# Parameters of the networks that are held at once: what a machine of 8 GiB holds beside everything else.
+MAX_PARAMS_IN_MEMORY = 500_000_000
+# Of each group, of each of its rounds, the milliseconds of each network.
+Rounds = list[list[list[float]]]
+# Standard deviations of a normal distribution in its median absolute deviation, and of its median in its mean's.
+MAD = 1.4826
+MEDIAN = 1.2533
+# Standard deviations from which a sample is an outlier.
+OUTLIER = 3.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and how.
+
+    Args:
+        networks: Measured networks of each resolution.
+        repeats: Rounds, at least two, which tell the noise; each times every network once.
+        warmup: Rounds before them.
+        seed: Of the choice among networks of equal worth.
+    """
+
+    networks: int = 90
+    repeats: int = 10
+    warmup: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_int('networks', self.networks, 2)
+        check_int('repeats', self.repeats, 2)
+        check_int('warmup', self.warmup, 0)
+
+
+class Network(nn.Module):
+    """A backbone, and a classifier if there are classes."""
+
+    def __init__(self, backbone: nn.Module, in_width: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = None if num_classes is None else nn.Linear(in_width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images -> the last output, or logits."""
+        x = self.backbone(x)[-1]
+        if self.head is None:
+            return x
+        return self.head(x.mean((2, 3)) if x.ndim == 4 else x)
+
+
+def build_network(costs: PartCounter, arch: Mapping[str, Any]) -> Network:
+    """What is timed for ``arch``, in eval mode, weights at random."""
+    width = out_width(costs.backbone, costs.space.decode(arch)['arch'])
+    with own_generator():
+        return Network(costs.build(arch), width, costs.num_classes).eval()
+
+
+@contextmanager
+def own_generator() -> Iterator[None]:
+    """Random numbers that are always the same, and leave torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def time_round(jobs: Sequence[Job], backend: Backend) -> list[float]:
+    """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two."""
+    milliseconds = []
+    for job in jobs:
+        job()
+        milliseconds.append(min(backend.milliseconds(job) for _ in range(2)))
+    return milliseconds
+
+
+def divide_out_speed(milliseconds: np.ndarray) -> np.ndarray:
+    """Times of networks (rows) in rounds (columns), as they were at the machine's usual speed."""
+    usual = np.median(milliseconds, axis=1, keepdims=True)
+    steadied: np.ndarray = milliseconds / np.median(milliseconds / usual, axis=0, keepdims=True)
+    return steadied
+
+
+def robust_median(samples: np.ndarray) -> tuple[float, float, int]:
+    """Median of samples without outliers, the standard deviation of that median, and how many samples were kept."""
+    median = float(np.median(samples))
+    deviation = MAD * float(np.median(np.abs(samples - median)))
+    kept = samples[np.abs(samples - median) <= max(OUTLIER * deviation, 1e-9)]
+    spread = MEDIAN * max(deviation, float(kept.std())) / math.sqrt(len(kept))
+    return float(np.median(kept)), spread, len(kept)
+
+
+def measure(
+    costs: PartCounter,
+    archs: Sequence[Arch],
+    backend: Backend,
+    batch: int,
+    plan: Plan,
+    timed: Rounds | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> list[Measurement]:
+    """Time whole networks; every round runs each of them, so that a change of the machine's speed meets all alike.
+
+    Networks that do not fit into memory together make several groups. Each of these runs the first arch too: how fast
+    that one is tells how fast the machine is at the time, and all latencies are given at its speed in the first group.
+
+    Args:
+        costs: Of the space.
+        archs: The networks.
+        backend: What runs them.
+        batch: Images at once.
+        plan: How often.
+        timed: Rounds of each group that are done already; those to come are added.
+        tick: Called after each round.
+    """
+    timed = [] if timed is None else timed
+    groups = split_groups(costs, archs)
+    timed += [[] for _ in groups[len(timed) :]]
+    generator = torch.Generator().manual_seed(plan.seed)
+    for group, rounds in zip(groups, timed, strict=True):
+        if len(rounds) == plan.repeats:
+            continue
+        with backend.running():
+            jobs = [_job(costs, arch, backend, batch, generator) for arch in group]
+            for _ in range(plan.warmup):
+                time_round(jobs, backend)
+            while len(rounds) < plan.repeats:
+                rounds.append(time_round(jobs, backend))
+                tick()
+    medians = [[robust_median(row) for row in divide_out_speed(np.array(rounds).T)] for rounds in timed]
+    yardstick, yardstick_std, _ = medians[0][0]
+    measurements = [Measurement(dict(arch), *figures) for arch, figures in zip(groups[0], medians[0], strict=True)]
+    for group, ((again, again_std, _), *others) in zip(groups[1:], medians[1:], strict=True):
+        speed = yardstick / again
+        speed_std = math.hypot(yardstick_std / yardstick, again_std / again)
+        for arch, (ms, std, repeats) in zip(group[1:], others, strict=True):
+            measurements.append(Measurement(dict(arch), ms * speed, speed * math.hypot(std, ms * speed_std), repeats))
+    return measurements
+
+
+def split_groups(costs: PartCounter, archs: Sequence[Arch]) -> list[list[Arch]]:
+    """Groups that fit into memory, the first arch in front of each."""
+    groups: list[list[Arch]] = [[archs[0]]]
+    size = 0
+    for arch in archs[1:]:
+        size += sum(part.copies * costs.cost_of(part).params for part in costs.parts(arch))
+        if size > MAX_PARAMS_IN_MEMORY and len(groups[-1]) > 1:
+            groups.append([archs[0]])
+            size = 0
+        groups[-1].append(arch)
+    return groups
+
+
+def _job(costs: PartCounter, arch: Arch, backend: Backend, batch: int, generator: torch.Generator) -> Job:
+    side, channels = costs.side(arch), costs.backbone.get('in_channels', 3)
+    images = torch.rand(batch, channels, side, side, generator=generator)
+    return backend.build(build_network(costs, arch), images)

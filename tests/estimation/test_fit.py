@@ -1,0 +1,126 @@
+"""The fit finds known latencies of parts again, whatever law they follow, and says how sure it is."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmhybrid.estimation.analytic import AnalyticLatency, Rates
+from mmhybrid.estimation.design import choose_networks, count_matrix, part_keys
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import Estimator, PartCounter
+from mmhybrid.estimation.fit import Prior, most_likely
+from mmhybrid.estimation.latency_table import Measurement
+from mmhybrid.estimation.parts import Part
+from mmhybrid.estimation.profiler import build_table
+from mmhybrid.estimation.timing import Plan
+from mmhybrid.space import AutoViTSpace
+
+AUTOVIT = {'type': 'mmhybrid.AutoViT'}
+DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
+PRODUCTS = ('convolution', 'depthwise', 'matmul')
+# Each operation starts slowly and computes fast, as eager torch does on a GPU.
+LAUNCH_BOUND = Rates(
+    macs_per_ms={'convolution': 5e9, 'depthwise': 5e8, 'matmul': 5e9},
+    elements_per_ms=5e8,
+    start_ms=dict.fromkeys((*PRODUCTS, 'other'), 0.008),
+    parallel_macs=dict.fromkeys(PRODUCTS, 0.0),
+)
+
+
+@pytest.fixture(scope='module')
+def xxs():
+    """The XXS space at one resolution, and networks that nobody has measured."""
+    costs = PartCounter(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
+    rng = random.Random(5)
+    return costs, [costs.space.sample(rng) for _ in range(200)]
+
+
+def compute_bound(costs, keys):
+    """What the prior says, times a factor for the kind and one for the part."""
+    kinds = sorted({key.partition(' ')[0] for key in keys})
+    by_kind = dict(zip(kinds, np.random.default_rng(0).uniform(0.4, 2.5, len(kinds)), strict=True))
+    factors = [7 * by_kind[key.partition(' ')[0]] * own_factor(key) for key in keys]
+    return Prior.of_parts(costs, keys, 1).means * factors
+
+
+def own_factor(key):
+    return random.Random(key).uniform(0.8, 1.25)
+
+
+def launch_bound(costs, keys):
+    """What a device takes on which the number of operations decides."""
+    model = AnalyticLatency(LAUNCH_BOUND)
+    parts = [Part(key, 1, ()) for key in keys]
+    return np.array([0.2 if p.kind == 'network' else model.part_latency(p, costs.cost_of(p)).ms for p in parts])
+
+
+def simulate(costs, archs, truth, noise):
+    """Latencies of networks that are the sum of their parts, and the same with noise."""
+    keys = part_keys(costs, archs)
+    exact = count_matrix(costs, archs, keys) @ truth(costs, keys)
+    return exact, exact * np.random.default_rng(1).normal(1, noise, len(archs))
+
+
+def fitted(xxs, truth, noise, networks):
+    """Estimates of networks that were not measured, and what they take."""
+    costs, others = xxs
+    archs = choose_networks(costs, 256, Plan(networks=networks))
+    exact, times = simulate(costs, [*archs, *others], truth, noise)
+    pairs = zip(archs, times, strict=False)
+    table = build_table(costs, [Measurement(dict(arch), ms, max(noise, 1e-4) * ms, 20) for arch, ms in pairs], DEVICE)
+    estimator = Estimator(costs.space, AUTOVIT, None, 1000, table)
+    return [estimator(arch) for arch in others], exact[len(archs) :], table
+
+
+@pytest.mark.parametrize('truth', [compute_bound, launch_bound])
+@pytest.mark.parametrize(('noise', 'error'), [(0.0, 0.005), (0.02, 0.02)])
+def test_predicts_networks_it_has_not_seen(xxs, truth, noise, error):
+    costs, exact, _ = fitted(xxs, truth, noise, 90)
+    errors = np.array([cost.latency_ms for cost in costs]) / exact - 1
+    assert np.abs(errors).mean() < error
+    assert abs(errors.mean()) < 0.01
+
+
+def test_predicts_from_fewer_networks(xxs):
+    costs, exact, _ = fitted(xxs, compute_bound, 0.02, 60)
+    errors = np.array([cost.latency_ms for cost in costs]) / exact - 1
+    assert np.abs(errors).mean() < 0.02
+
+
+@pytest.mark.parametrize('truth', [compute_bound, launch_bound])
+@pytest.mark.parametrize('networks', [60, 90])
+def test_upper_bound_is_close_and_holds(xxs, truth, networks):
+    costs, exact, _ = fitted(xxs, truth, 0.02, networks)
+    bounds = np.array([cost.latency_upper_ms for cost in costs])
+    assert 0.9 < np.mean(exact <= bounds) <= 1
+    assert np.mean(bounds / [cost.latency_ms for cost in costs]) < 1.05
+
+
+def test_single_parts_are_found(xxs):
+    table = fitted(xxs, compute_bound, 0.0, 90)[2]
+    keys = [key for key in table.entries if key.startswith('attention')]
+    ratios = np.array([table.entries[key].ms for key in keys]) / (7 * Prior.of_parts(xxs[0], keys, 1).means)
+    own = np.array([own_factor(key) for key in keys])
+    factor = np.median(ratios / own)
+    assert np.abs(ratios / (own * factor) - 1).mean() < 0.1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_most_likely_values_are_optimal(seed, size):
+    """The conditions of Karush, Kuhn and Tucker."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(size, size))
+    mean, covariance = rng.normal(size=size), factor @ factor.T + 0.1 * np.eye(size)
+    values = most_likely(mean, covariance)
+    gradient = np.linalg.solve(covariance, values - mean)
+    assert (values >= 0).all()
+    assert (gradient >= -1e-6).all()
+    assert np.abs(values * gradient).max() < 1e-6
+
+
+def test_positive_means_stay():
+    mean = np.array([1.0, 2.0])
+    assert most_likely(mean, np.array([[2.0, -1.0], [-1.0, 3.0]])) == pytest.approx(mean)
