@@ -3,7 +3,7 @@
     python tools/export.py CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
 
 The file takes normalised images of one shape and gives what the model's heads give (logits of a classifier).
-``coreml`` writes a ``.mlpackage`` where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
+``coreml`` writes a ``.mlpackage`` (a folder) where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
 """
 
 from argparse import ArgumentParser, Namespace

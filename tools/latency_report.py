@@ -21,7 +21,7 @@ from torch import nn
 from mmhybrid.engine import cli
 from mmhybrid.estimation import held_out as judge
 from mmhybrid.estimation.analytic import AnalyticLatency
-from mmhybrid.estimation.backends import DTYPES
+from mmhybrid.estimation.backends import DTYPES, backend_class
 from mmhybrid.estimation.breakdown import KINDS, build_named, operator_breakdown
 from mmhybrid.estimation.estimator import Estimator, LatencyModel, PartCounter
 from mmhybrid.estimation.latency import fill
@@ -135,6 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for module in args.imports:
             import_named(module)
         table = LatencyTable.load(args.table)
+        backend_class(table.device.backend)  # before long work: it may need an --import
         table.warn_if_elsewhere()
         costs = table.part_counter()
         model = load_model(args, table, costs)

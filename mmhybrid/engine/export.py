@@ -9,8 +9,11 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmhybrid.utils.checks import check_choice, check_int, check_list
+from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.optional import require
+
+# Ending of the folders that Core ML reads.
+PACKAGE = '.mlpackage'
 
 
 class TensorModel(nn.Module):
@@ -25,30 +28,47 @@ class TensorModel(nn.Module):
         return self.model(images, mode='tensor')
 
 
+class ImageModel(nn.Module):
+    """Any network as a function of an input named ``images``."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> object:
+        """(B, C, H, W) -> what the network gives."""
+        return self.network(images)
+
+
 def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path, file_format: str) -> None:
-    """Write a network, whole or not at all.
+    """Write a network, whole or not at all; what was there before is replaced.
 
     Args:
         model: A model of OpenMMLab, or any module that takes images. It is put into eval mode.
         input_shape: (B, C, H, W), which the file is made for.
-        path: The file; a folder for ``coreml`` (``.mlpackage``).
+        path: The file; a folder for ``coreml``, whose name must end in ``.mlpackage``.
         file_format: One of :data:`FORMATS`.
 
     Raises:
-        ValueError: If the format is unknown, the shape is not four positive ints, the folder does not exist, or the
-            package that writes the format is missing.
+        ValueError: If the format is unknown, the shape is not four positive ints, the folder does not exist, the path
+            is a folder that no export has written, or the package that writes the format is missing.
     """
     check_choice('format', file_format, tuple(FORMATS))
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 4)]
     path = Path(path)
     if not path.resolve().parent.is_dir():
         raise ValueError(f'{path}: its folder does not exist')
+    if file_format == 'coreml' and path.suffix != PACKAGE:
+        raise bad_value('path', f'{path}', f'a name ending in {PACKAGE}, which Core ML opens')
+    if path.is_dir() and (file_format != 'coreml' or not (path / 'Manifest.json').is_file()):
+        raise ValueError(f'{path}: a folder, which an export does not replace')
     network = TensorModel(model) if isinstance(model, BaseModel) else model
-    images = torch.rand(*shape)
+    images = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=f'.{path.name}.') as folder, torch.no_grad():
-        # coremltools wants the ending of its packages
-        draft = Path(folder) / (path.name if path.suffix else f'{path.name}.mlpackage')
+        draft = Path(folder, path.name)
         FORMATS[file_format](network.eval(), images, draft)
+        if path.is_dir():
+            os.replace(path, Path(folder, 'before'))  # a folder does not replace another that has something in it
         os.replace(draft, path)
 
 
@@ -60,9 +80,12 @@ def _onnx(network: nn.Module, images: Tensor, path: Path) -> None:
 
 def _coreml(network: nn.Module, images: Tensor, path: Path) -> None:
     tools = require('coremltools', 'format coreml')
-    traced = torch.jit.trace(network, images)
-    inputs = [tools.TensorType(name='images', shape=tuple(images.shape))]
-    tools.convert(traced, inputs=inputs, convert_to='mlprogram').save(str(path))
+    program = torch.export.export(ImageModel(network), (images,)).run_decompositions({})
+    graph = program.graph_module.graph
+    for node in [node for node in graph.nodes if node.target is torch.ops.aten.alias.default]:
+        node.replace_all_uses_with(node.args[0])  # coremltools does not know this operator, which does nothing
+        graph.erase_node(node)
+    tools.convert(program, convert_to='mlprogram').save(str(path))
 
 
 def _torchscript(network: nn.Module, images: Tensor, path: Path) -> None:

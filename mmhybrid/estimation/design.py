@@ -5,6 +5,7 @@ Networks that differ from each other in many parts at once tell more about each 
 """
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def choose_networks(costs: PartCounter, side: int, plan: Plan) -> list[Arch]:
     """The networks of one resolution to measure.
 
     First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
-    those whose latency the others leave most uncertain.
+    those whose latency the others leave most uncertain. Warns if the plan has too few networks for all parts.
     """
     space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
     rng = random.Random(f'{plan.seed} {side}')
@@ -70,4 +71,11 @@ def choose_networks(costs: PartCounter, side: int, plan: Plan) -> list[Arch]:
         unseen[chosen] = -1
         uncertain[unseen < unseen.max()] = -1
         add(int(np.argmax(uncertain)))
+    if not covered.all():
+        missing = [key for key, found in zip(keys, covered, strict=True) if not found]
+        warnings.warn(
+            f'{len(missing)} of {len(keys)} parts are in none of {len(chosen)} networks of {side} px, such as '
+            f'"{missing[0]}": measure more networks, or fill the table by the analytic model',
+            stacklevel=2,
+        )
     return [pool[i] for i in chosen]

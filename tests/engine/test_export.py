@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from mmhybrid.engine import export
 from mmhybrid.engine.export import export_model
 from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.registry import MODELS
 from mmhybrid.utils import optional
 
 ARCH = {
@@ -72,10 +74,62 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ('backbone', 'shape'),
+    [
+        ({'type': 'mmhybrid.AutoViT', 'arch': ARCH}, SHAPE),
+        ({'type': 'mmhybrid.AutoViT', 'arch': ARCH}, (1, 3, 96, 96)),  # a map of odd size is resized
+        ({'type': 'mmhybrid.GLiT', 'arch': 'tiny', 'img_size': 64}, SHAPE),
+        ({'type': 'mmhybrid.GLNet', 'arch': 'stl'}, SHAPE),
+    ],
+)
+def test_coreml_of_every_family(backbone, shape, tmp_path):
+    tools = pytest.importorskip('coremltools')
+
+    class Last(torch.nn.Module):
+        """The last output."""
+
+        def __init__(self):
+            super().__init__()
+            self.backbone = MODELS.build(backbone)
+
+        def forward(self, x):
+            """Images -> a map, or a token."""
+            return self.backbone(x)[-1]
+
+    path = tmp_path / 'network.mlpackage'
+    for _ in range(2):  # the second export replaces the first
+        export_model(Last(), shape, path, 'coreml')
+    (given,) = tools.utils.load_spec(str(path)).description.input
+    assert given.name == 'images'
+    assert tuple(given.type.multiArrayType.shape) == shape
+    assert [file.name for file in tmp_path.iterdir()] == ['network.mlpackage']
+
+
+def test_folder_is_replaced_only_if_an_export_wrote_it(network, tmp_path, monkeypatch):
+    def write(network, images, path):
+        path.mkdir()
+        (path / 'Manifest.json').write_text('new')
+
+    monkeypatch.setitem(export.FORMATS, 'coreml', write)
+    package, other = tmp_path / 'network.mlpackage', tmp_path / 'other.mlpackage'
+    package.mkdir()
+    (package / 'Manifest.json').write_text('old')
+    export_model(network, SHAPE, package, 'coreml')
+    assert (package / 'Manifest.json').read_text() == 'new'
+    other.mkdir()
+    (other / 'photo.jpg').write_text('mine')
+    for file_format in ('coreml', 'torchscript'):
+        with pytest.raises(ValueError, match='a folder, which an export does not replace'):
+            export_model(network, SHAPE, other, file_format)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['network.mlpackage', 'other.mlpackage']
+
+
+@pytest.mark.parametrize(
     ('shape', 'name', 'file_format', 'word'),
     [
         (SHAPE, 'a.onnx', 'gif', 'format'),
         ((3, 64, 64), 'a.onnx', 'onnx', 'input_shape'),
+        (SHAPE, 'a.onnx', 'coreml', 'ending in .mlpackage'),
         (SHAPE, 'none/a.onnx', 'onnx', 'folder'),
     ],
 )

@@ -57,18 +57,18 @@ def launch_bound(costs, keys):
     return np.array([0.2 if p.kind == 'network' else model.part_latency(p, costs.cost_of(p)).ms for p in parts])
 
 
-def simulate(costs, archs, truth, noise):
+def simulate(costs, archs, truth, noise, seed):
     """Latencies of networks that are the sum of their parts, and the same with noise."""
     keys = part_keys(costs, archs)
     exact = count_matrix(costs, archs, keys) @ truth(costs, keys)
-    return exact, exact * np.random.default_rng(1).normal(1, noise, len(archs))
+    return exact, exact * np.random.default_rng(seed).normal(1, noise, len(archs))
 
 
-def fitted(xxs, truth, noise, networks):
+def fitted(xxs, truth, noise, networks, seed=1):
     """Estimates of networks that were not measured, and what they take."""
     costs, others = xxs
     archs = choose_networks(costs, 256, Plan(networks=networks))
-    exact, times = simulate(costs, [*archs, *others], truth, noise)
+    exact, times = simulate(costs, [*archs, *others], truth, noise, seed)
     pairs = zip(archs, times, strict=False)
     table = build_table(costs, [Measurement(dict(arch), ms, max(noise, 1e-4) * ms, 20) for arch, ms in pairs], DEVICE)
     estimator = Estimator(costs.space, AUTOVIT, None, 1000, table)
@@ -91,12 +91,16 @@ def test_predicts_from_fewer_networks(xxs):
 
 
 @pytest.mark.parametrize('truth', [compute_bound, launch_bound])
-@pytest.mark.parametrize('networks', [60, 90])
-def test_upper_bound_is_close_and_holds(xxs, truth, networks):
-    costs, exact, _ = fitted(xxs, truth, 0.02, networks)
-    bounds = np.array([cost.latency_upper_ms for cost in costs])
-    assert 0.9 < np.mean(exact <= bounds) <= 1
-    assert np.mean(bounds / [cost.latency_ms for cost in costs]) < 1.05
+def test_upper_bound_means_95_percent(xxs, truth):
+    """Over several measurements of the same device: errors of one fit are common to many networks."""
+    below, widths = [], []
+    for seed in range(6):
+        costs, exact, _ = fitted(xxs, truth, 0.02, 90, seed)
+        bounds = np.array([cost.latency_upper_ms for cost in costs])
+        below.append(np.mean(exact <= bounds))
+        widths.append(np.mean(bounds / [cost.latency_ms for cost in costs]))
+    assert 0.9 < np.mean(below) < 0.99
+    assert np.mean(widths) < 1.05
 
 
 def test_single_parts_are_found(xxs):

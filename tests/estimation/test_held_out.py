@@ -1,20 +1,17 @@
 """Figures of accuracy follow from their definitions; measuring and drawing work on a small space."""
 
-import math
 import random
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from mmhybrid.estimation import held_out as judge
-from mmhybrid.estimation.breakdown import KINDS, operator_breakdown
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCounter
+from mmhybrid.estimation.latency_table import Entry, LatencyTable
 from mmhybrid.estimation.profiler import profile
 from mmhybrid.estimation.timing import Plan
-from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.space import Arch, GLiTSpace
 
 BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32}
@@ -53,6 +50,36 @@ def test_held_out_networks_are_new(tmp_path):
     assert (tmp_path / 'plot.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_drift_is_how_much_faster_the_machine_was(monkeypatch):
+    space = GLiTSpace(embed_dims=24, num_blocks=3, level='attention')
+    costs, rng = PartCounter(space, BACKBONE, 32, 5), random.Random(0)
+    device = Device.here('cpu', 'eager', 'float32', 1, 1)
+    known = tuple(judge.Measurement(dict(space.sample(rng)), 10.0, 0.1, 5) for _ in range(9))
+    table = LatencyTable(space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, {'a': Entry(1.0, 0.1, 2)}, known)
+    archs = judge.choose_held_out(costs, table, 4, seed=0)
+
+    def twice_as_slow(costs, archs, *_):
+        return [judge.Measurement(dict(arch), 20.0, 0.4, 5) for arch in archs]
+
+    monkeypatch.setattr(judge, 'measure', twice_as_slow)
+    held_out = judge.measure_held_out(costs, table, archs, Plan(repeats=2))
+    assert held_out.drift == 0.5
+    assert held_out.spread == pytest.approx(0.02)
+    assert (held_out.milliseconds * held_out.drift == 10).all()
+
+
+def test_parts_alone_are_the_sum_of_their_jobs(monkeypatch):
+    """Every job takes 1 ms: a part takes as many as it has modules, in each of its copies."""
+    space = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
+    costs = PartCounter(space, BACKBONE, 32, 5)
+    device = Device.here('cpu', 'eager', 'float32', 1, 1)
+    table = LatencyTable(space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, {})
+    monkeypatch.setattr(judge, 'time_round', lambda jobs, backend: [1.0 for job in jobs if job() is not None])
+    (alone,) = judge.parts_alone(costs, table, [space.largest()], Plan(repeats=2))
+    # patch embedding and norm; of two blocks the attention, two norms and the FFN; the classifier
+    assert alone == 2 + 2 * (1 + 3) + 1
+
+
 def test_held_out_needs_enough_networks(tmp_path):
     space = GLiTSpace(embed_dims=24, num_blocks=1, level='attention')
     costs = PartCounter(space, BACKBONE, 32, 5)
@@ -68,28 +95,3 @@ def test_macs_line_is_a_line():
     measurements = [judge.Measurement(dict(a), 3 * estimator(a).macs_m + 2, 0.1, 1) for a in archs]
     line = judge.macs_line(estimator, measurements, [space.largest()])
     assert line[0] == pytest.approx(3 * estimator(space.largest()).macs_m + 2)
-
-
-def test_breakdown_names_the_kinds():
-    times = operator_breakdown(AutoViT('xxs'), torch.rand(1, 3, 64, 64), runs=2)
-    assert set(times) == set(KINDS)
-    assert all(value > 0 for value in times.values())
-
-
-def test_breakdown_tells_linear_layers_apart():
-    class Attention(nn.Module):
-        """A linear layer within attention."""
-
-        def __init__(self):
-            super().__init__()
-            self.proj = nn.Linear(8, 8)
-
-        def forward(self, x):
-            """Any shape."""
-            return self.proj(x)
-
-    inside = operator_breakdown(Attention(), torch.rand(2, 8), runs=2)
-    outside = operator_breakdown(nn.Linear(8, 8), torch.rand(2, 8), runs=2)
-    assert inside['attention'] > 0 == inside['mlp']
-    assert outside['mlp'] > 0 == outside['attention']
-    assert math.isclose(inside['convolution'], 0)

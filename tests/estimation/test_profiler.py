@@ -16,7 +16,7 @@ from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.profiler import profile
 from mmhybrid.estimation.timing import Plan, divide_out_speed, robust_median
-from mmhybrid.space import Arch, GLiTSpace
+from mmhybrid.space import Arch, AutoViTSpace, GLiTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
 DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
@@ -84,6 +84,31 @@ def test_groups_share_the_first_network(tiny, sleeping):
     assert [archs[0], *(arch for group in groups for arch in group[1:])] == archs
 
 
+def test_other_groups_are_given_at_the_speed_of_the_first(tiny, sleeping):
+    """The machine takes half as long while the second group is timed; the noise of the common network is carried on."""
+    archs = choose_networks(tiny, 32, Plan(networks=6))
+    groups = timing.split_groups(tiny, archs)
+    timed = [[[10.0 * k / (1 + i)] * len(group) for k in (0.98, 1.0, 1.02)] for i, group in enumerate(groups)]
+    plan = Plan(networks=6, repeats=3)
+    found = timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 1, plan, timed)
+    assert [measurement.ms for measurement in found] == pytest.approx([10.0] * len(archs))
+
+
+def test_too_few_networks_are_told(tiny):
+    with pytest.warns(UserWarning, match='parts are in none of 2 networks of 32 px'):
+        choose_networks(tiny, 32, Plan(networks=2))
+
+
+def test_several_resolutions_in_one_table(sleeping, tmp_path):
+    space = AutoViTSpace('xxs', restrict={'resolution': [64 * 3, 64 * 4], 'num_stages': 3})
+    costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
+    with pytest.warns(UserWarning, match='in none of 3 networks'):
+        table = profile(costs, sleeping, Plan(networks=3, repeats=2, warmup=0), tmp_path / 'table.json')
+    assert table.resolutions == (192, 256)
+    assert [costs.side(m.arch) for m in table.measurements] == [192, 256] * 3
+    assert {'network side=192', 'network side=256'} <= set(table.entries)
+
+
 def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)
     first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
@@ -127,6 +152,13 @@ def test_nothing_is_measured_for_a_missing_folder(tiny, sleeping, tmp_path):
         with pytest.raises(ValueError, match=word):
             profile(tiny, sleeping, Plan(networks=2, repeats=2), out)
     assert Sleeper.built == 0
+
+
+def test_networks_are_built_alike_and_leave_the_global_generator_alone(tiny):
+    state = torch.get_rng_state()
+    first, second = (timing.build_network(tiny, TINY.largest()).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):

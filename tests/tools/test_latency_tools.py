@@ -2,12 +2,14 @@
 
 import json
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmhybrid.estimation.analytic import AnalyticLatency
+from mmhybrid.estimation import backends, held_out
+from mmhybrid.estimation.analytic import MODEL_STD, AnalyticLatency
 from mmhybrid.estimation.latency import load_latency
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -53,12 +55,69 @@ def test_table_and_report(config, tmp_path, capsys):
     assert figures['measurements'] == 9
     assert {'within_10pct', 'mape', 'kendall_tau', 'macs_line.mape', 'alone.mape'} <= set(figures)
     assert png.stat().st_size > 0
+    assert figures['breakdown.largest.attention'] > 0
     assert 'attention' in capsys.readouterr().out
-    model = tmp_path / 'analytic.json'
-    load('profile_latency')([config, '--analytic', '--out', str(model), '--input-size', '32'])
-    for option in ('--model', '--analytic'):
-        load('latency_report')([str(table), *few, '--networks', '4', option, str(model)])
     assert torch.get_num_threads() == threads
+
+
+def test_report_of_an_analytic_model(config, tmp_path, capsys):
+    table, model, few = str(tmp_path / 'table.json'), str(tmp_path / 'analytic.json'), ['--repeats', '2']
+    setting = [config, '--input-size', '32', '--threads', '1']
+    load('profile_latency')([*setting, '--out', table, '--networks', '9', *few])
+    load('profile_latency')([*setting, '--out', model, '--analytic'])
+    capsys.readouterr()
+    reports = {}
+    for option in ('--model', '--analytic'):
+        path = tmp_path / 'report.json'
+        load('latency_report')([table, option, model, *few, '--networks', '3', '--json', str(path)])
+        reports[option] = json.loads(path.read_text())
+    assert 'figures are coarse' in capsys.readouterr().out
+    assert reports['--model']['upper_over_estimate'] == pytest.approx(1 + 1.645 * MODEL_STD)
+    assert reports['--analytic']['upper_over_estimate'] < 1 + 1.645 * MODEL_STD
+
+
+def test_mistakes_are_found_before_measuring(config, tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'table.json'
+    load('profile_latency')([config, '--out', str(path), '--input-size', '32', '--networks', '9', '--repeats', '2'])
+    monkeypatch.setattr(held_out, 'measure_held_out', None)
+    raw = json.loads(path.read_text())
+    raw['entries'].pop('stem width=24 side=32')
+    (tmp_path / 'gap.json').write_text(json.dumps(raw))
+    for arguments, word in (
+        ([str(path), '--breakdown', 'mobilevit_xxz'], 'mobilevit_xxz'),
+        ([str(path), '--import', 'no_such_module'], 'no_such_module'),
+        ([str(tmp_path / 'gap.json')], '"stem width=24 side=32" was not measured'),
+    ):
+        with pytest.raises(SystemExit):
+            load('latency_report')(arguments)
+        assert word in capsys.readouterr().err
+
+
+def test_backend_of_ones_own(config, tmp_path, monkeypatch, capsys):
+    """Named by the config's custom_imports where it is measured, by --import where it is judged."""
+    (tmp_path / 'slow_phone.py').write_text("""
+from mmhybrid.estimation.backends import BACKENDS, Backend
+
+class Phone(Backend):
+    devices = ('phone',)
+    def build(self, network, images):
+        return lambda: sum(range(10_000))
+
+BACKENDS['slow-phone'] = Phone
+""")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path(config).write_text(CONFIG + "custom_imports = dict(imports=['slow_phone'])\n")
+    table, named = tmp_path / 'table.json', ['--device', 'phone', '--backend', 'slow-phone']
+    few = ['--repeats', '2', '--networks', '9']
+    load('profile_latency')([config, '--out', str(table), '--input-size', '32', *named, *few])
+    device = json.loads(table.read_text())['device']
+    assert (device['device'], device['backend']) == ('phone', 'slow-phone')
+    backends.BACKENDS.pop('slow-phone')
+    sys.modules.pop('slow_phone')
+    with pytest.raises(SystemExit):
+        load('latency_report')([str(table), '--networks', '2', '--repeats', '2'])
+    assert 'slow-phone' in capsys.readouterr().err
+    backends.BACKENDS.pop('slow-phone', None)
 
 
 def test_analytic_model(config, tmp_path):
@@ -71,11 +130,13 @@ def test_analytic_model(config, tmp_path):
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'word'),
     [
-        ('profile_latency', ['CONFIG', '--out', 'none/table.json', '--networks', '2', '--repeats', '1'], 'folder'),
-        ('profile_latency', ['CONFIG', '--out', 't.json', '--repeats', '0'], 'repeats'),
+        ('profile_latency', ['CONFIG', '--out', 'none/table.json', '--networks', '2', '--repeats', '2'], 'folder'),
+        ('profile_latency', ['CONFIG', '--out', 't.json', '--repeats', '1'], 'repeats'),
         ('profile_latency', ['CONFIG', '--out', 't.json', '--resolutions', '192'], 'resolution'),
         ('profile_latency', ['CONFIG', '--out', 't.json', '--threads', '0'], 'threads'),
         ('profile_latency', ['CONFIG', '--out', 't.json', '--threads', '2', '--clock', 'thread'], 'clock'),
+        ('profile_latency', ['CONFIG', '--out', 't.json', '--backend', 'magic'], 'backend'),
+        ('profile_latency', ['CONFIG', '--analytic', '--out', 't.json', '--backend', 'compile'], 'backend'),
         ('profile_latency', ['missing.py', '--out', 't.json'], 'missing.py'),
         ('profile_latency', ['CONFIG', '--analytic', '--out', 'none/model.json'], 'none/model.json: its folder'),
         ('latency_report', ['missing.json'], 'missing.json'),

@@ -71,7 +71,7 @@ search_cfg = dict(calibration=dict(num_images=2, dataset=dict(data_root={str(fol
     model = subnet_export.build_supernet(cfg, str(folder / 'supernet.pth'))
     for size in (64, 128):
         arch = model.space.canonical({**model.space.smallest(), 'resolution': size})
-        subnet_export.write(subnet_export.take_out(model, cfg, arch), cfg, folder, f'{size}', {})
+        subnet_export.write_network(subnet_export.take_out(model, cfg, arch), cfg, folder, f'{size}', {})
     return {size: Config.fromfile(folder / f'{size}.py') for size in (64, 128)}
 
 
