@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mmhybrid.estimation.parts import FAMILIES, Part
+from mmhybrid.estimation.parts import FAMILIES, FamilyParts, Part
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup
 from mmhybrid.models.layers.basic import depthwise_conv2d
 from mmhybrid.registry import MODELS, SEARCH_SPACES
@@ -94,4 +94,4 @@ def parts(backbone, arch, side):
     yield Part(f'norm width={width} side={side}', 1, (('norm', (width, side, side)), ('out_norms',)))
 
 
-FAMILIES['TinyConvNet'] = parts
+FAMILIES['TinyConvNet'] = FamilyParts(parts, out_width=lambda backbone, arch: arch['embed_dims'][-1])

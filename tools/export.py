@@ -1,6 +1,6 @@
 """Write the network of a config in a format that other programs run.
 
-    python tools/export.py CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
+    python tools/export.py CONFIG --out FILE --format onnx|coreml|torchscript|exported --shape H W [--checkpoint FILE]
 
 The file takes normalised images of one shape and gives what the model's heads give (logits of a classifier).
 ``coreml`` writes a ``.mlpackage`` (a folder) where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
@@ -22,7 +22,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--out', required=True, metavar='FILE')
     parser.add_argument('--format', required=True, choices=tuple(FORMATS))
     parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: at random')
-    parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
+    parser.add_argument(
+        '--shape', nargs=2, type=int, required=True, metavar=('H', 'W'), help='of the images, such as 256 256'
+    )
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmhybrid.estimation.operations import PartCost, count_part
-from mmhybrid.estimation.parts import Part, head_part, out_width, parts_of
+from mmhybrid.estimation.parts import Part, family_of, head_part
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.space.arch import Value
@@ -97,7 +97,7 @@ class PartCounter:
         self.space = space
         self.backbone = dict(backbone)
         self.num_classes = None if num_classes is None else check_int('num_classes', num_classes, 1)
-        self._parts_of = parts_of(backbone)
+        self._family = family_of(backbone)
         largest = space.largest()
         decided = set(space.decode(largest))
         check_keys('backbone', self.backbone, ('type',), set(self.backbone) - decided)
@@ -150,10 +150,14 @@ class PartCounter:
         """The same without counting, which is slow for the parts that are new."""
         decoded = self.space.decode(arch)['arch']
         side = self.side(arch)
-        parts = [Part(f'network side={side}', 1, ()), *self._parts_of(decoded, side)]
+        parts = [Part(f'network side={side}', 1, ()), *self._family.list_parts(self.backbone, decoded, side)]
         if self.num_classes is not None:
-            parts.append(head_part(out_width(self.backbone, decoded), self.num_classes))
+            parts.append(head_part(self._family.out_width(self.backbone, decoded), self.num_classes))
         return parts
+
+    def out_width(self, arch: Mapping[str, Value]) -> int:
+        """Channels of the last output, which the classifier takes."""
+        return self._family.out_width(self.backbone, self.space.decode(arch)['arch'])
 
     def side(self, arch: Mapping[str, Value]) -> int:
         """Pixels a side of the image."""
@@ -170,7 +174,7 @@ class PartCounter:
         for part in parts:
             if part.kind == 'head':
                 assert self.num_classes is not None
-                weights = out_width(self.backbone, self.space.decode(arch)['arch']) * self.num_classes
+                weights = self.out_width(arch) * self.num_classes
                 self._counted[part.key] = PartCost(weights + self.num_classes, weights)
             else:
                 self._counted[part.key] = count_part(network, part.pieces)

@@ -6,7 +6,8 @@ in another network, or a second time in this one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mmhybrid.models.backbones.autovit import POOL_RATIO, TRANSFORMER_STRIDES, channels_of
@@ -38,21 +39,38 @@ class Part(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, float]:
-        """The numbers of the key by name, fractions (``heads=1/3``) as what they come to."""
+        """The numbers of the key by name, fractions (``heads=1/3``) as what they come to.
+
+        Raises:
+            ValueError: If what stands behind a ``=`` is no number.
+        """
         words = (word.partition('=') for word in self.key.split())
-        return {name: _number(text) for name, equals, text in words if equals}
+        return {name: self._number(text) for name, equals, text in words if equals}
+
+    def _number(self, text: str) -> float:
+        numerator, _, denominator = text.partition('/')
+        try:
+            return float(numerator) / float(denominator or 1)
+        except (ValueError, ZeroDivisionError):
+            raise bad_value(f'part "{self.key}"', text, 'a number or a fraction of numbers') from None
 
 
-def _number(text: str) -> float:
-    numerator, _, denominator = text.partition('/')
-    return float(numerator) / float(denominator or 1)
-
-
-def parts_of(backbone: Config) -> Callable[[Config, int], Iterator[Part]]:
-    """The function from an arch, as the space decodes it, and the image's side in pixels to the parts of the backbone.
+@dataclass(frozen=True)
+class FamilyParts:
+    """What costs need to know of a family of backbones.
 
     Args:
-        backbone: Config of a backbone without what the space decides.
+        list_parts: From the backbone's config without what the space decides, the arch as the space decodes it, and the
+            image's side in pixels, to the parts of the backbone.
+        out_width: From this config and this arch to the channels of the last output, which a classifier takes.
+    """
+
+    list_parts: Callable[[Config, Config, int], Iterator[Part]]
+    out_width: Callable[[Config, Config], int]
+
+
+def family_of(backbone: Config) -> FamilyParts:
+    """The family of a backbone's config.
 
     Raises:
         ValueError: If the parts of this type of backbone are not known.
@@ -60,7 +78,7 @@ def parts_of(backbone: Config) -> Callable[[Config, int], Iterator[Part]]:
     name = str(backbone.get('type')).removeprefix('mmhybrid.')
     if name not in FAMILIES:
         raise bad_value('backbone.type', backbone.get('type'), f'one of {sorted(FAMILIES)}')
-    return partial(FAMILIES[name], backbone)
+    return FAMILIES[name]
 
 
 def head_part(in_width: int, num_classes: int) -> Part:
@@ -68,36 +86,48 @@ def head_part(in_width: int, num_classes: int) -> Part:
     return Part(f'head in={in_width} classes={num_classes}', 1, ())
 
 
-def out_width(backbone: Config, arch: Config) -> int:
-    """Channels of the last output, which the classifier takes."""
-    widths = arch['embed_dims']
-    if isinstance(widths, int):
-        return widths
-    if 'conv_widths' not in arch:
-        return int(widths[-1])
-    return channels_of(widths[-1]) * (POOL_RATIO if backbone.get('mbpool', True) else 1)
+def autovit_out_width(backbone: Config, arch: Config) -> int:
+    """AutoViT: the channels of the last stage, as many times as MBPool concatenates."""
+    return channels_of(arch['embed_dims'][-1]) * (POOL_RATIO if backbone.get('mbpool', True) else 1)
+
+
+def glit_out_width(backbone: Config, arch: Config) -> int:
+    """GLiT: the width of its tokens."""
+    return int(arch['embed_dims'])
+
+
+def glnet_out_width(backbone: Config, arch: Config) -> int:
+    """GLNet: the width of the last stage."""
+    return int(arch['embed_dims'][-1])
 
 
 def autovit_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
     """AutoViT: stem, inverted residuals, and of each transformer stage its convolutions, attentions and MLPs."""
-    width, size, plain = arch['stem_width'], (side + 1) // 2, ' plain' if arch.get('transformer_only') else ''
+    width = arch['stem_width']
+    size = (side + 1) // 2
+    plain = ' plain' if arch.get('transformer_only') else ''
     yield Part(f'stem width={width} side={side}', 1, (('stem', (backbone.get('in_channels', 3), side, side)),))
     depths = arch.get('conv_depths', (1, 1, 1))
     kernels = arch.get('conv_kernels', (3, 3, 3))
     for i, out in enumerate(arch['conv_widths']):
-        path, kernel = f'conv_stages.{i}', kernels[i]
+        path = f'conv_stages.{i}'
+        kernel = kernels[i]
         pieces: Pieces = ((f'{path}.0', (width, size, size)),)
         if i == 1:
             pieces += (('out_norms.0',),)
         yield Part(f'conv{i}{plain} in={width} out={out} kernel={kernel} side={size}', 1, pieces)
-        width, size = out, size if i == 0 else (size + 1) // 2
+        width = out
+        size = size if i == 0 else (size + 1) // 2
         if depths[i] > 1:
             piece = (f'{path}.1', (width, size, size))
             yield Part(f'conv in={width} out={out} kernel={kernel} side={size}', depths[i] - 1, (piece,))
     for i, hidden in enumerate(arch['embed_dims']):
-        path, out, before = f'transformer_stages.{i}', channels_of(hidden), (width, size, size)
+        path = f'transformer_stages.{i}'
+        out = channels_of(hidden)
+        before = (width, size, size)
         size = -(-size // TRANSFORMER_STRIDES[i])
-        after, tokens = (out, size, size), (4, ((size + 1) // 2) ** 2, hidden)
+        after = (out, size, size)
+        tokens = (4, ((size + 1) // 2) ** 2, hidden)
         pieces = (
             (f'{path}.down', before),
             (f'{path}.local', after),
@@ -109,7 +139,8 @@ def autovit_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
         if i < 2:
             pieces += ((f'out_norms.{i + 1}',),)
         yield Part(f'stage{i}{plain} in={width} d={hidden} side={size}', 1, pieces)
-        layer, depth, heads, ratio = f'{path}.layers.0', arch['depths'][i], arch['num_heads'][i], arch['mlp_ratios'][i]
+        layer = f'{path}.layers.0'
+        depth, heads, ratio = (arch[name][i] for name in ('depths', 'num_heads', 'mlp_ratios'))
         pieces = ((f'{layer}.norm1', tokens), (f'{layer}.attention', tokens))
         yield Part(f'attention d={hidden} heads={heads} side={size}', depth, pieces)
         pieces = ((f'{layer}.norm2', tokens), (f'{layer}.mlp', tokens))
@@ -120,9 +151,12 @@ def autovit_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
 
 def glit_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
     """GLiT: stem, and of each block its attention heads, convolution heads and FFN."""
-    width, all_heads, patch_size = arch['embed_dims'], arch['num_heads'], backbone.get('patch_size', 16)
+    width = arch['embed_dims']
+    all_heads = arch['num_heads']
+    patch_size = backbone.get('patch_size', 16)
     patches = -(-side // patch_size)
-    length, padded = 1 + patches**2, patches * patch_size
+    length = 1 + patches**2
+    padded = patches * patch_size
     stem = ('patch_embed', (backbone.get('in_channels', 3), padded, padded))
     pieces = (stem, ('cls_token',), ('pos_embed',), ('norm', (length, width)), ('out_norms',))
     yield Part(f'stem width={width} side={side}', 1, pieces)
@@ -143,7 +177,9 @@ def _glit_block(
     conv_ratio: float | None,
     kernel: int | None,
 ) -> tuple[Part, ...]:
-    parts, tokens, attn_dims = [], (length, width), heads * (width // all_heads)
+    parts = []
+    tokens = (length, width)
+    attn_dims = heads * (width // all_heads)
     if qkv_ratio is not None:
         key = f'attention d={width} heads={heads}/{all_heads} ratio={float(qkv_ratio)} length={length}'
         parts.append(Part(key, 1, ((f'{path}.mixer.attention', (length, attn_dims)),)))
@@ -157,18 +193,23 @@ def _glit_block(
 
 def glnet_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
     """GLNet: down-sampling, and of each stage's blocks the position encodings, the branches of the mixers, the FFNs."""
-    width, size, overlapped = backbone.get('in_channels', 3), side, arch['overlapped_patches']
+    width = backbone.get('in_channels', 3)
+    size = side
+    overlapped = arch['overlapped_patches']
+    layout = 'overlapped' if overlapped else 'patches'
     for i, out in enumerate(arch['embed_dims']):
+        path = f'stages.{i}'
         step = 4 if i == 0 else 2
-        path, before, size = f'stages.{i}', (width, size, size), -(-size // step) if overlapped else size // step
+        before = (width, size, size)
+        size = -(-size // step) if overlapped else size // step
         pieces: Pieces = ((f'downsamplers.{i}', before), (f'out_norms.{i}',))
         if i == 3:
             pieces += (('norm', (out, size, size)),)
-        layout = 'overlapped' if overlapped else 'patches'
         yield Part(f'down{i} {layout} in={width} out={out} side={size}', 1, pieces)
-        width, depth, mixers, pixels = out, arch['depths'][i], arch['mixers'][i], (out, size, size)
-        kernel, slots = arch['local_kernels'][i], arch['num_slots'][i]
-        glmix, mhsa, local = mixers.count('glmix'), mixers.count('mhsa'), mixers.count('local')
+        width = out
+        pixels = (out, size, size)
+        depth, mixers, kernel, slots = (arch[name][i] for name in ('depths', 'mixers', 'local_kernels', 'num_slots'))
+        glmix, mhsa, local = (mixers.count(name) for name in ('glmix', 'mhsa', 'local'))
         if glmix or local:
             first = mixers.index('local') if not glmix else mixers.index('glmix')
             pieces = ((f'{path}.{first}.mixer.local', pixels),)
@@ -181,14 +222,16 @@ def glnet_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
             yield Part(f'mhsa width={width} side={size}', mhsa, pieces)
         if arch['pos_encoding']:
             yield Part(f'position width={width} side={size}', depth, ((f'{path}.0.pos_conv', pixels),))
-        ratio, block = float(arch['ffn_ratios'][i]), f'{path}.0'
+        ratio = float(arch['ffn_ratios'][i])
+        block = f'{path}.0'
         kind = 'conv-ffn' if arch['conv_ffn'] else 'ffn'
         pieces = ((f'{block}.norm1', pixels), (f'{block}.norm2', pixels), (f'{block}.ffn', pixels))
         yield Part(f'{kind} width={width} ratio={ratio} side={size}', depth, pieces)
 
 
-FAMILIES: dict[str, Callable[[Config, Config, int], Iterator[Part]]] = {
-    'AutoViT': autovit_parts,
-    'GLiT': glit_parts,
-    'GLNet': glnet_parts,
+# By the type of the backbone; a family of your own is one more entry.
+FAMILIES: dict[str, FamilyParts] = {
+    'AutoViT': FamilyParts(autovit_parts, autovit_out_width),
+    'GLiT': FamilyParts(glit_parts, glit_out_width),
+    'GLNet': FamilyParts(glnet_parts, glnet_out_width),
 }

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mmhybrid.estimation.backends import Backend, Job
 from mmhybrid.estimation.estimator import PartCounter
 from mmhybrid.estimation.latency_table import Measurement
-from mmhybrid.estimation.parts import out_width
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import check_int
 
@@ -68,9 +67,8 @@ class Network(nn.Module):
 
 def build_network(costs: PartCounter, arch: Mapping[str, Any]) -> Network:
     """What is timed for ``arch``, in eval mode, weights at random."""
-    width = out_width(costs.backbone, costs.space.decode(arch)['arch'])
     with own_generator():
-        return Network(costs.build(arch), width, costs.num_classes).eval()
+        return Network(costs.build(arch), costs.out_width(arch), costs.num_classes).eval()
 
 
 @contextmanager

@@ -1,7 +1,12 @@
 """An exported network computes what the model computes."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS as HOST_MODELS
 
 from mmhybrid.engine import export
 from mmhybrid.engine.export import export_model
@@ -19,6 +24,7 @@ ARCH = {
     'mlp_ratios': [1.5, 2, 2],
 }
 SHAPE = (1, 3, 64, 64)
+TOOL = Path(__file__).parents[2] / 'tools/export.py'
 
 
 class Logits(torch.nn.Module):
@@ -136,3 +142,32 @@ def test_folder_is_replaced_only_if_an_export_wrote_it(network, tmp_path, monkey
 def test_wrong_arguments(network, tmp_path, shape, name, file_format, word):
     with pytest.raises(ValueError, match=word):
         export_model(network, shape, tmp_path / name, file_format)
+
+
+def test_tool(tmp_path, capsys):
+    """The file gives the logits of the config's model with the checkpoint's weights."""
+    config = tmp_path / 'config.py'
+    config.write_text(f"""
+model = dict(
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(type='mmhybrid.AutoViT', arch={ARCH!r}),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=5, in_channels=96),
+)
+default_scope = 'mmpretrain'
+""")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = HOST_MODELS.build(Config.fromfile(config).model).eval()
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'weights.pth')
+    out, images = tmp_path / 'network.pt2', torch.rand(SHAPE)
+    main = runpy.run_path(str(TOOL))['main']
+    arguments = ['--out', str(out), '--format', 'exported', '--shape', '64', '64']
+    main([str(config), *arguments, '--checkpoint', str(tmp_path / 'weights.pth')])
+    with torch.no_grad():
+        expected = model(images, mode='tensor')
+    found = torch.export.load(out).module()(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(SystemExit):
+        main([str(config), *arguments[:-2], '0', '64'])
+    assert 'input_shape' in capsys.readouterr().err
