@@ -1,7 +1,7 @@
 """The supernets under test: every space, at reduced and at full size."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,11 +56,14 @@ def detail_case(separate: bool) -> Case:
     return glit_case('detail', 3, separate, num_blocks=3, restrict=found)
 
 
-def autovit_case(name: str, table: str, **space: Any) -> Case:
-    """A quarter of the widths, at most two layers."""
+def autovit_case(name: str, table: str, narrower: int = 2, **space: Any) -> Case:
+    """A quarter of the convolution's widths, at most two layers.
+
+    The hidden widths stay wide enough to differ in the channels outside of the blocks, which are multiples of 16.
+    """
     values = asdict(TABLES[table])
-    for field in ('conv_widths', 'widths'):
-        values[field] = [[width // 4 for width in stage] for stage in values[field]]
+    for field, divisor in (('conv_widths', 4), ('widths', narrower)):
+        values[field] = [[width // divisor for width in stage] for stage in values[field]]
     values |= {'stem_widths': (4, 6), 'depths': (1, 2), 'conv_depths': [(1, 2)] * 3}
     backbone = {'type': 'mmhybrid.AutoViT', 'out_indices': (0, 1, 2, 3)}
     return Case(name, {'type': 'mmhybrid.AutoViTSpace', 'table': values, **space}, backbone)
@@ -82,17 +85,17 @@ AUTOVIT = autovit_case('autovit-xs', 'xs')
 FAMILIES = [GLIT, AUTOVIT, GLNET]
 
 SMALL = [
-    *(glit_case(level, heads) for level in ('flat', 'distribution', 'attention') for heads in (3, 6, 12)),
-    *(glit_case('detail', heads) for heads in (3, 6, 12)),
+    *(glit_case(level, heads) for level in ('flat', 'detail', 'attention') for heads in (3, 6, 12)),
+    *(glit_case('distribution', heads, num_blocks=4) for heads in (3, 6, 12)),  # four forms a block
     detail_case(separate=False),
-    glit_case('distribution', 3, separate=True),
+    *(glit_case('distribution', heads, separate=True, num_blocks=4) for heads in (3, 6, 12)),
     detail_case(separate=True),
     GLIT_SINGLE_PATH,
-    autovit_case('autovit-xxs', 'xxs'),
+    autovit_case('autovit-xxs', 'xxs', narrower=1),
     AUTOVIT,
     autovit_case('autovit-s', 's'),
     autovit_case('autovit-union', 'union'),
-    autovit_case('autovit-transformer_only', 'xxs', transformer_only=True),
+    autovit_case('autovit-transformer_only', 'xxs', narrower=1, transformer_only=True),
     GLNET,
 ]
 
@@ -113,8 +116,12 @@ TINY_DETAIL = {f'blocks.{i}.num_attn_heads': heads for i, heads in enumerate(TIN
 FULL = [
     *(full_glit(level, 192, 3) for level in ('flat', 'distribution', 'detail', 'attention')),
     full_glit('flat', 384, 6),
-    full_glit('flat', 768, 12, num_blocks=3),  # all twelve in float64 are more than most machines hold
+    *(full_glit(level, 384, 6, num_blocks=4) for level in ('distribution', 'detail', 'attention')),
+    # all twelve blocks in float64 are more than most machines hold
+    *(full_glit(level, 768, 12, num_blocks=3) for level in ('flat', 'distribution', 'detail', 'attention')),
     full_glit('distribution', 192, 3, separate=True),
+    full_glit('distribution', 384, 6, separate=True, num_blocks=4),
+    full_glit('distribution', 768, 12, separate=True, num_blocks=3),
     full_glit('detail', 192, 3, separate=True, restrict=TINY_DETAIL),
     full_glit('flat', 192, 3, separate=True, num_blocks=1),
     *(full_autovit(table) for table in ('xxs', 'xs', 's', 'union')),
@@ -128,13 +135,13 @@ def params(cases: list[Case]) -> list[Any]:
     return [pytest.param(case, id=case.name) for case in cases]
 
 
-def archs(supernet: Supernet, num_random: int = 25, seed: int = 0) -> Iterator[Arch]:
-    """The smallest, the largest and random ones."""
-    rng = random.Random(seed)
-    yield supernet.space.smallest()
-    yield supernet.space.largest()
-    for _ in range(num_random):
-        yield supernet.space.sample(rng)
+def archs(supernet: Supernet, num_random: int = 25, seed: int = 0) -> list[Arch]:
+    """The smallest, the largest and random ones, all different; the whole space where it has no more."""
+    space, rng = supernet.space, random.Random(seed)
+    different = dict.fromkeys((space.smallest(), space.largest()))
+    while len(different) < min(num_random + 2, space.size()):
+        different[space.sample(rng)] = None
+    return list(different)
 
 
 @torch.no_grad()
