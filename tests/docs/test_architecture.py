@@ -41,7 +41,49 @@ def test_imports_run_one_way(room: str) -> None:
     assert imported - {room, 'registry', 'utils', 'compat'} <= MAY_IMPORT[room]
 
 
+# The rooms within `models`, each of which imports of the others only those before it.
+WITHIN_MODELS = ('layers', 'backbones', 'supernets', 'one_shot')
+
+
+@pytest.mark.parametrize('room', WITHIN_MODELS)
+def test_imports_within_models_run_one_way(room: str) -> None:
+    folder = ROOT / 'mmhybrid/models'
+    imported = set().union(*map(modules, [*folder.glob(f'{room}/**/*.py'), *folder.glob(f'{room}.py')]))
+    later = {f'mmhybrid.models.{name}' for name in WITHIN_MODELS[WITHIN_MODELS.index(room) + 1 :]}
+    assert not [name for name in imported if '.'.join(name.split('.')[:3]) in later]
+
+
+def test_detectors_and_segmentors_are_imported_by_configs_and_tests_only() -> None:
+    found = {path: modules(path) for folder in ('mmhybrid', 'tools') for path in (ROOT / folder).rglob('*.py')}
+    assert len(found) > 80
+    assert not [path for path, names in found.items() if {name.split('.')[0] for name in names} & {'mmdet', 'mmseg'}]
+
+
+def test_names_every_file_beside_the_rooms() -> None:
+    files = [path.name for path in (ROOT / 'mmhybrid').glob('*.py') if path.name not in ('__init__.py', 'version.py')]
+    assert files
+    assert not [name for name in files if f'mmhybrid/{name}' not in TEXT]
+
+
+def test_both_ways_of_importing_are_seen(tmp_path: Path) -> None:
+    (tmp_path / 'a.py').write_text(
+        'import mmhybrid.space.base as b, os\nfrom mmhybrid import search\nfrom .engine import x'
+    )
+    assert imports(tmp_path / 'a.py') == {'space', 'search'}
+
+
 def imports(path: Path) -> set[str]:
     """The rooms that a module imports."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    return {node.module.split('.')[1] for node in nodes if node.module and node.module.startswith('mmhybrid.')}
+    return {name.split('.')[1] for name in modules(path) if name.startswith('mmhybrid.')}
+
+
+def modules(path: Path) -> set[str]:
+    """The modules that a module imports, and the names it imports from them, as if they were modules too."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {
+        f'{node.module}.{alias.name}'
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+        for alias in node.names
+    }

@@ -3,10 +3,18 @@
 import re
 
 import pytest
-from command_checks import check, missing_paths, options_of
+from command_checks import check, check_config, missing_paths, options_of
 from doc_blocks import DOCUMENTS, ROOT, Command, blocks_of, commands_of, spans_of
 
 pytestmark = pytest.mark.docs
+# Classifiers, a detector, a supernet and searches.
+KINDS = [
+    *(f'configs/demo/{name}.py' for name in ('glnet_cls', 'glnet_det', 'autovit_supernet', 'autovit_search')),
+    'configs/glnet/glnet_4g_token-label_in1k.py',
+    'configs/autovit/search_autovit_xxs_in1k.py',
+]
+# Of configs that tools/export_subnet.py writes.
+OF_EXPORTED = {'model.backbone.init_cfg.checkpoint'}
 # Of programs that are not the project's.
 OPTIONS_OF_OTHERS = {'--no-build-isolation', '--nproc-per-node'}
 
@@ -25,6 +33,29 @@ def test_paths_and_links_lead_somewhere(document: str) -> None:
     links = re.findall(r'\]\(([^)#]+)[^)]*\)', text)
     missing = [link for link in links if '://' not in link and not (ROOT / document).parent.joinpath(link).exists()]
     assert not missing
+
+
+def test_settings_named_in_prose_are_some_configs() -> None:
+    """`--cfg-options NAME=VALUE` without a program fits one of the kinds of configs, as in a command."""
+    named = {
+        (document, setting)
+        for document in DOCUMENTS
+        for _, span in spans_of(document)
+        if span.startswith('--cfg-options ')
+        for setting in re.findall(r'(?<!\S)([\w.]+)=', span)
+        if setting not in OF_EXPORTED
+    }
+    assert len(named) > 5
+    assert not [setting for setting in sorted(named) if not any(fits(config, setting[1]) for config in KINDS)]
+
+
+def fits(config: str, setting: str) -> bool:
+    """Whether a config has, or reads, a setting."""
+    try:
+        check_config(config, {setting: '1'})
+    except ValueError:
+        return False
+    return True
 
 
 def test_options_named_in_prose_exist() -> None:

@@ -2,14 +2,17 @@
 
 import ast
 import builtins
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from doc_blocks import DOCUMENTS, ROOT, Block, blocks_of
 from mmengine.config import Config
 
 from mmhybrid.engine.subnet_export import fitted, widths_of
+from mmhybrid.registry import MODELS
 
 pytestmark = pytest.mark.docs
 SEARCHED = {
@@ -36,6 +39,12 @@ def is_config(block: Block) -> bool:
     return block.text.startswith('_base_ = ')
 
 
+def build(model: dict[str, Any]) -> None:
+    """Raise an error unless the backbone that a document configures can be built."""
+    with torch.device('meta'):
+        MODELS.build(dict(model['backbone']))
+
+
 def run(block: Block, names: dict[str, Any]) -> list[str]:
     """Run a block statement by statement; returns those left out, for they use a name or a file that is not there."""
     left_out = []
@@ -57,6 +66,9 @@ def run(block: Block, names: dict[str, Any]) -> list[str]:
             if 'does not exist' not in str(error) and not isinstance(error, FileNotFoundError):
                 raise
             left_out.append(code)
+            continue
+        if 'model' in own and isinstance(names['model'], dict):
+            build(names['model'])
     return left_out
 
 
@@ -89,3 +101,21 @@ def test_mistakes_are_found() -> None:
     with pytest.raises(ValueError, match='kernels'):
         run(Block('a.md', 1, 'python', "raise ValueError('kernels: got 2')"), {})
     assert run(Block('a.md', 1, 'python', 'x = 1\ny = x + z'), {}) == ['y = x + z']
+    for mistake in (
+        "type='mmhybrid.GLNett'",
+        "type='mmhybrid.GLNet', arch='5g'",
+        "type='mmhybrid.GLNet', out_indexes=1",
+    ):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            run(Block('a.md', 1, 'python', f'model = dict(backbone=dict({mistake}))'), {})
+
+
+@pytest.mark.parametrize(('family', 'preset'), [('GLNet', '4g'), ('AutoViT', 's'), ('GLiT', 'tiny')])
+def test_arguments_for_detectors_give_maps_at_the_strides_named(family: str, preset: str) -> None:
+    """Of the table in docs/detector.md."""
+    (row,) = re.findall(rf'^\| {family} \| (.*) \|$', (ROOT / 'docs/detector.md').read_text(), re.MULTILINE)
+    arguments = ', '.join(span for span in re.findall(r'`([^`]*)`', row) if '=' in span)
+    given = Config.fromstring(f'given = dict({arguments})', '.py').given
+    backbone = MODELS.build({'type': f'mmhybrid.{family}', 'arch': preset, **given})
+    strides = [256 // out.shape[-1] for out in backbone.eval()(torch.zeros(1, 3, 256, 256))]
+    assert strides == ([4, 8, 16, 32] if 'outputs at strides 4 to 32' in row else [16])
