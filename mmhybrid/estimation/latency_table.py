@@ -94,7 +94,7 @@ class LatencyTable:
         return PartLatency(entry.ms, entry.spread)
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a measured network stays below with 95 % probability.
+        """What a network stays below with 95 % probability, as far as the noise and ``residual`` of the table tell.
 
         Args:
             milliseconds: Sum of its parts.
