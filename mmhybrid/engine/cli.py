@@ -7,7 +7,6 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -15,10 +14,10 @@ from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
+from mmhybrid.models.checkpoints import first_line, read_checkpoint
 from mmhybrid.utils.checks import bad_value
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
@@ -74,12 +73,12 @@ def load_config(
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program of the user's: it may raise anything
-        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {_first_line(error)}') from error
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {first_line(error)}') from error
     check_option_names(options or {}, cfg)
     try:
         cfg.merge_from_dict(dict(options or {}))
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f'--cfg-options do not fit {path}: {_first_line(error)}') from error
+        raise ValueError(f'--cfg-options do not fit {path}: {first_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
     cfg.launcher = launcher
     return cfg
@@ -136,19 +135,6 @@ def evaluate(cfg: Config, out: str | None = None) -> None:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
         runner.register_hook(started)
         runner.test()
-
-
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """The content of a local file or URL, on the CPU; ValueError for a missing or unreadable one."""
-    if '://' not in path and not Path(path).is_file():
-        raise ValueError(f'checkpoint {path} does not exist')
-    try:
-        checkpoint = _load_checkpoint(path, map_location='cpu')
-    except (UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        raise ValueError(f'{path} is not a checkpoint that can be read: {_first_line(error)}') from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
-    return checkpoint
 
 
 def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
@@ -226,8 +212,3 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, TypeError) and ' argument' in message:
         return message
     return None
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
-    return next(iter(text.strip().splitlines()), type(error).__name__)

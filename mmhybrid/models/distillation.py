@@ -5,16 +5,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.model import ImgDataPreprocessor
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_keys
 
@@ -180,11 +179,10 @@ def _timm_model(name: str) -> nn.Module:
 
 def _read_weights(path: str) -> dict[str, Tensor]:
     try:
-        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    except (UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f'teacher.checkpoint: {path} is not a checkpoint that can be read: {reason}') from error
-    weights = content.get('state_dict', content) if isinstance(content, Mapping) else None
+        content = read_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f'teacher.checkpoint: {error}') from error
+    weights = content.get('state_dict', content)
     if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
         raise ValueError(f'teacher.checkpoint: {path} holds no dict of weights')
     return {name.removeprefix('module.'): weight for name, weight in weights.items()}

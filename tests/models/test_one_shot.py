@@ -235,7 +235,7 @@ def test_a_tag_of_timm_says_how_images_are_normalised(tag: str, mean: tuple[floa
     [
         (b'', 'is not a checkpoint that can be read: '),
         (b'This is a text, not a checkpoint.', 'is not a checkpoint that can be read: '),
-        (torch.zeros(2), 'holds no dict of weights'),
+        (torch.zeros(2), 'is not a checkpoint: it holds a Tensor'),
         ({'state_dict': [1, 2]}, 'holds no dict of weights'),
     ],
 )
