@@ -96,5 +96,5 @@ def describe_machine(device: str) -> Figures:
     if hasattr(os, 'getloadavg'):
         machine['machine.load'] = os.getloadavg()[0]
     if device == 'cuda':
-        machine['machine.gpu'] = torch.cuda.get_Backend.device_name()
+        machine['machine.gpu'] = Backend.device_name(device)
     return machine

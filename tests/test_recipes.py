@@ -40,6 +40,7 @@ DEIT = {  # DeiT, table 9
     **ADAMW, **AUGMENTED, **MIXED, **COSINE,
     'lr': 1e-3, 'weight_decay': 0.05, 'batch': 1024, 'epochs': 300, 'clip': None, 'drop_path': 0.1, 'EMAHook': None,
 }  # fmt: skip
+AUTOVIT = {**DEIT, 'sampler': 'DefaultSampler', 'train_size': 256, 'test_size': 288}  # section 5.1
 GLIT_SUPERNET = {  # GLiT, section 4.1
     'optimizer': 'SGD', 'momentum': 0.9, 'nesterov': True, 'lr': 0.2, 'weight_decay': 1e-4, 'batch': 1024,
     'epochs': 100, 'schedule': 'CosineAnnealingLR', 'eta_min': 0.0, 'warm_up': None,
@@ -56,7 +57,9 @@ SEMANTIC_FPN = {  # GLNet, appendix B
     **ADAMW, 'lr': 2e-4, 'weight_decay': 1e-4, 'batch': 32, 'iterations': 80_000, 'warm_up': 1000,
     'schedule': 'CosineAnnealingLR',
 }  # fmt: skip
-FINETUNING = {**ADAMW, 'lr': 1e-3, 'batch': 512, 'epochs': 100}  # ours, as the docstrings say
+FINETUNING = {  # ours, as the docstrings say
+    **ADAMW, 'lr': 1e-3, 'weight_decay': 0.05, 'batch': 512, 'epochs': 100, 'layer_decay': 0.75
+}  # fmt: skip
 # the first pattern that fits counts
 RECIPES: dict[str, dict[str, Any]] = {
     'glnet/glnet_stl*_in1k.py': {**GLNET, 'drop_path': 0.1},
@@ -64,21 +67,32 @@ RECIPES: dict[str, dict[str, Any]] = {
     'glnet/glnet_4g_in1k.py': {**GLNET, 'drop_path': 0.15},
     'glnet/glnet_9g_in1k.py': {**GLNET, 'drop_path': 0.3},
     'glnet/glnet_16g_in1k.py': {**GLNET, 'drop_path': 0.4},
-    'glnet/ablation_*_in1k.py': GLNET,
+    'glnet/ablation_deeper_in1k.py': {**GLNET, 'drop_path': 0.15},
+    'glnet/ablation_*_in1k.py': {**GLNET, 'drop_path': 0.1},
     'glnet/supernet_glnet_in1k.py': {**GLNET, 'sampler': 'DefaultSampler', 'EMAHook': None},
-    'glnet/retinanet_*_1x_coco.py': {**RETINANET, **ONCE},
-    'glnet/retinanet_*_3x-ms_coco.py': {**RETINANET, **THRICE},
-    'glnet/mask-rcnn_*_1x_coco.py': {**MASK_RCNN, **ONCE},
-    'glnet/mask-rcnn_*_3x-ms_coco.py': {**MASK_RCNN, **THRICE},
-    'glnet/semantic-fpn_*': SEMANTIC_FPN,
-    'glnet/upernet_*_ade20k.py': {**UPERNET, 'lr': 6e-4, 'batch': 32},
+    **{
+        f'glnet/{framework}_glnet_{size}_{schedule}.py': {**recipe, 'drop_path': drop_path}
+        for size, drop_path in (('4g', 0.15), ('9g', 0.3))  # of the classifiers; the paper gives none
+        for framework, schedule, recipe in (
+            ('retinanet', '1x_coco', {**RETINANET, **ONCE}),
+            ('retinanet', '3x-ms_coco', {**RETINANET, **THRICE}),
+            ('mask-rcnn', '1x_coco', {**MASK_RCNN, **ONCE}),
+            ('mask-rcnn', '3x-ms_coco', {**MASK_RCNN, **THRICE}),
+            ('semantic-fpn', '80k_ade20k', SEMANTIC_FPN),
+            ('upernet', '160k_ade20k', {**UPERNET, 'lr': 6e-4, 'batch': 32}),
+        )
+    },
     'glit/supernet_glit_tiny_flat_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
     'glit/supernet_*': GLIT_SUPERNET,
     'glit/*_in1k.py': {**DEIT, 'sampler': 'RepeatAugSampler', 'train_size': 224, 'test_size': 256},
-    'autovit/*_in1k.py': {**DEIT, 'sampler': 'DefaultSampler', 'train_size': 256, 'test_size': 288},
+    'autovit/supernet_*_hard-*_in1k.py': {**AUTOVIT, 'distillation': ('hard', 0.5, None)},  # DeiT's weights
+    'autovit/supernet_*_soft-*_in1k.py': {**AUTOVIT, 'distillation': ('soft', 0.1, 3.0)},
+    'autovit/*_in1k.py': {**AUTOVIT, 'distillation': None},
     'autovit/autovit_s_*': FINETUNING,
-    '*/*_1x_coco.py': {**COCO, **ONCE},
-    '*/upernet_*_ade20k.py': UPERNET,
+    'glit/*_1x_coco.py': {**COCO, **ONCE, 'layer_decay': 0.7, 'drop_path': 0.1},
+    'glit/upernet_*_ade20k.py': {**UPERNET, 'layer_decay': 0.9, 'drop_path': 0.1},
+    '*/*_1x_coco.py': {**COCO, **ONCE, 'layer_decay': None, 'drop_path': 0.1},
+    '*/upernet_*_ade20k.py': {**UPERNET, 'layer_decay': None, 'drop_path': 0.1},
     '*/*imagenette.py': {},  # ours, short, as the last two
     '*/*_coco-subset.py': {},
     '*/*_camvid.py': {},
@@ -114,6 +128,7 @@ def recipe_of(path: str) -> dict[str, Any]:
     resize = transforms.get('RandomResize') or transforms.get('Resize')
     augments = (model.get('train_cfg') or {}).get('augments', [])
     mixes = {mix.type: mix.alpha for mix in (augments if isinstance(augments, list) else [augments])}
+    distillation = cfg.model.get('distillation')
     hooks = {hook.type: hook for hook in cfg.get('custom_hooks', ())}
     head = model.get('head') or {}
     return {
@@ -127,6 +142,8 @@ def recipe_of(path: str) -> dict[str, Any]:
         'schedule': schedule.type,
         'eta_min': schedule.get('eta_min'),
         'milestones': schedule.get('milestones'),
+        'layer_decay': cfg.optim_wrapper.get('paramwise_cfg', {}).get('layer_decay_rate'),
+        'distillation': distillation and (distillation.kind, distillation.alpha, distillation.get('temperature')),
         'drop_path': backbone.get('drop_path_rate', 0.0),
         'smoothing': (head.get('loss') or {}).get('label_smooth_val'),
         **{name: mixes.get(name) for name in ('Mixup', 'CutMix')},

@@ -3,15 +3,16 @@
     python tools/latency_report.py TABLE [--json FILE] [--png FILE] [--breakdown NAME ...] [--model FILE] ...
 
 Random networks of the table's space are measured as the table was, and predicted by it, by a straight line fitted to
-MACs, and by its parts timed one by one. Figures ending in ``_drift`` are corrected by how fast the machine runs some
-networks of the table now. ``--breakdown`` names timm or mmpretrain models, or ``smallest`` and ``largest`` for those of
-the space, and gives the time of each by kind of operator. ``--model`` judges an analytic model instead of the table,
-``--analytic`` the table with that model for the parts it lacks.
+MACs, and, on a device that torch knows, by their parts timed one by one. Figures ending in ``_drift`` are corrected by
+how fast the machine runs some networks of the table now. ``--breakdown`` names timm or mmpretrain models, or
+``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator. ``--model`` judges
+an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks.
 """
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,18 +21,19 @@ from torch import nn
 
 from mmhybrid.engine import cli
 from mmhybrid.estimation import held_out as judge
-from mmhybrid.estimation.analytic import AnalyticLatency
-from mmhybrid.estimation.backends import DTYPES, backend_class
+from mmhybrid.estimation.backends import Backend, backend_class
 from mmhybrid.estimation.breakdown import KINDS, build_named, operator_breakdown
 from mmhybrid.estimation.estimator import Estimator, LatencyModel, PartCounter
-from mmhybrid.estimation.latency import fill
+from mmhybrid.estimation.latency import fill, load_model_of
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.timing import Plan
-from mmhybrid.utils.checks import check_int
+from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import check_target, write_json
 
 # Fewer make the share within 10 % too coarse to be compared with a goal.
 ENOUGH_NETWORKS = 40
+# What the other predictions are called in a picture.
+PANELS = {'macs_line': 'line through MACs', 'alone': 'parts alone'}
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -53,28 +55,35 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     return parser.parse_args(argv)
 
 
-def judge_table(args: Namespace, table: LatencyTable, costs: PartCounter, model: LatencyModel) -> dict[str, float]:
-    """Predict, measure, compare; draw if asked to."""
+def judge_table(
+    args: Namespace, table: LatencyTable, costs: PartCounter, model: LatencyModel
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Predict, measure, compare; draw if asked to. The figures, and what was predicted and measured of each network."""
     device, plan = table.device, Plan(repeats=args.repeats, seed=args.seed)
     estimator = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, model)
     archs = judge.choose_held_out(costs, table, args.networks, args.seed)
     estimates, bounds = judge.predict(estimator, archs)  # first: a part that was not measured ends it here
     held_out = judge.measure_held_out(costs, table, archs, plan)
     measured = held_out.milliseconds
-    others = {
-        'macs_line': judge.macs_line(estimator, table.measurements, archs),
-        'alone': judge.parts_alone(costs, table, archs, plan),
-    }
+    others = {'macs_line': judge.macs_line(estimator, table.measurements, archs)}
+    if device.device in Backend.devices:
+        others['alone'] = judge.parts_alone(costs, table, archs, plan)
     figures = judge.prediction_errors(estimates, measured)
     corrected = judge.prediction_errors(estimates, measured * held_out.drift)
     figures |= {f'{name}_drift': value for name, value in corrected.items()}
     for other, predicted in others.items():
         figures |= {f'{other}.{name}': value for name, value in judge.prediction_errors(predicted, measured).items()}
     if args.png is not None:
-        title = f'{costs.backbone["type"]}, {device.backend}, {device.dtype}, {device.name}, {device.threads} threads'
-        judge.scatter(args.png, measured, {'table' if args.model is None else 'analytic': estimates, **others}, title)
+        threads = '1 thread' if device.threads == 1 else f'{device.threads} threads'
+        title = f'{costs.backbone["type"]}, {device.backend}, {device.dtype}, {device.name}, {threads}'
+        judged = 'table' if args.model is None else 'analytic model'
+        judge.scatter(args.png, measured, {judged: estimates} | {PANELS[name]: others[name] for name in others}, title)
+    networks = [
+        {'arch': dict(arch), 'measured_ms': ms, 'estimated_ms': estimate, 'upper_ms': bound}
+        for arch, ms, estimate, bound in zip(archs, measured.tolist(), estimates.tolist(), bounds.tolist(), strict=True)
+    ]
     per_side = [sum(costs.side(m.arch) == side for m in table.measurements) for side in table.resolutions]
-    return {
+    figures = {
         'measurements': max(per_side),
         'measurements_in_all': sum(per_side),
         'held_out': len(measured),
@@ -82,17 +91,22 @@ def judge_table(args: Namespace, table: LatencyTable, costs: PartCounter, model:
         'below_upper': float((measured <= bounds).mean()),
         'upper_over_estimate': float((bounds / estimates).mean()),
         'drift': held_out.drift,
+        'drift_spread': held_out.drift_spread,
         'noise': held_out.spread,
     }
+    return figures, networks
 
 
 def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable) -> dict[str, dict[str, float]]:
     """Milliseconds by kind of operator of models, each with the side of its images."""
-    place = {'device': table.device.device, 'dtype': DTYPES[table.device.dtype]}
-    return {
-        name: operator_breakdown(model.to(**place), torch.rand(table.device.batch, 3, side, side).to(**place))
-        for name, (model, side) in models.items()
-    }
+    device = table.device
+    backend = Backend(device.device, device.dtype, device.threads)
+    place = {'device': backend.device, 'dtype': backend.dtype}
+    with backend.running():
+        return {
+            name: operator_breakdown(model.to(**place), torch.rand(device.batch, 3, side, side).to(**place))
+            for name, (model, side) in models.items()
+        }
 
 
 def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
@@ -108,7 +122,7 @@ def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
 def load_model(args: Namespace, table: LatencyTable, costs: PartCounter) -> LatencyModel:
     """What is judged."""
     if args.model is not None:
-        return AnalyticLatency.load(args.model)
+        return load_model_of(table, args.table, args.model)
     if args.analytic is None:
         return table
     filled = fill(table, args.table, args.analytic)
@@ -139,18 +153,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         table.warn_if_elsewhere()
         costs = table.part_counter()
         model = load_model(args, table, costs)
+        if args.breakdown and table.device.device not in Backend.devices:
+            raise bad_value('--breakdown', args.breakdown, f'none, since torch does not run on {table.device.device!r}')
         models = {name: build_named(name, costs) for name in args.breakdown}
-        figures = judge_table(args, table, costs, model)
+        figures, networks = judge_table(args, table, costs, model)
         for name, value in figures.items():
             print(f'{name}: {value:.4g}')
         if args.networks < ENOUGH_NETWORKS:
             print(f'fewer than {ENOUGH_NETWORKS} networks: figures are coarse')
-        breakdown = take_apart(models, table)
+        breakdown = take_apart(models, table) if models else {}
         if breakdown:
             print_breakdown(breakdown)
         if args.json is not None:
             taken = {f'breakdown.{name}.{kind}': ms for name, kinds in breakdown.items() for kind, ms in kinds.items()}
-            write_json(args.json, {**figures, **taken, 'table': args.table, 'device': vars(table.device)})
+            about = {'table': args.table, 'device': vars(table.device), 'networks': networks}
+            write_json(args.json, {**figures, **taken, **about})
 
 
 if __name__ == '__main__':

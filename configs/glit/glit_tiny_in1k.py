@@ -3,6 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_in1k.py 8``
 Source: GLiT, Tables 3, 4, 5 and 6.
 Published: 76.3 % top-1, 7.2 M parameters, 1.4 G FLOPs.
+It is also a row of AutoViT's tables 2 and 9.
 """
 
 _base_ = [

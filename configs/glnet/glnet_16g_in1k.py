@@ -1,9 +1,10 @@
 """GLNet-16G on ImageNet-1k, 300 epochs at batch 2048.
 
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_16g_in1k.py 16``
-Source: GLNet, Table 3 and Table 8.
+Source: GLNet, Tables 2, 3 and 8.
 Published: 85.0 % top-1 with EMA weights, 106 M parameters, 16.7 G FLOPs.
-The released code trains with automatic mixed precision: add ``--amp``.
+The released code trains in mixed precision: add ``--amp``. Its checkpoint has these weights under another name:
+``python tools/convert_checkpoint.py SRC DST --key model_ema``.
 """
 
 _base_ = ['./glnet_4g_in1k.py']

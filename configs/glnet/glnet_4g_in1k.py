@@ -1,10 +1,10 @@
 """GLNet-4G on ImageNet-1k, 300 epochs at batch 2048.
 
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_4g_in1k.py 16``
-Source: GLNet, Tables 3, 7 and 8; repeated augmentation, random erasing, EMA and minimal rate are the released code's.
+Source: GLNet, Tables 2, 3, 7 and 8; repeated augmentation, random erasing, EMA and minimal rate are as released.
 Published: 83.7 % top-1, 27.0 M parameters, 4.5 G FLOPs.
-Validated, and stored as ``state_dict``, are the EMA weights; the published accuracy is that of the plain ones, which a
-checkpoint has as ``ema_state_dict``. The released code trains with automatic mixed precision: add ``--amp``.
+Validated, and saved as ``state_dict``, are the EMA weights; the published accuracy is that of the plain ones, which
+``tools/plain_weights.py`` takes out of a checkpoint. The released code trains in mixed precision: add ``--amp``.
 """
 
 _base_ = [

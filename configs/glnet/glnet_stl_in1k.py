@@ -1,10 +1,10 @@
 """GLNet-STL on ImageNet-1k, 300 epochs at batch 2048.
 
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_stl_in1k.py 16``
-Source: GLNet, Tables 1, 6, 7 and 8.
+Source: GLNet, Tables 1, 2, 6, 7 and 8.
 Published: 82.5 % top-1, 30.3 M parameters, 4.4 G FLOPs.
-Validated, and stored as ``state_dict``, are the EMA weights; the published accuracy is that of the plain ones, which a
-checkpoint has as ``ema_state_dict``. The released code trains with automatic mixed precision: add ``--amp``.
+Validated, and saved as ``state_dict``, are the EMA weights; the published accuracy is that of the plain ones, which
+``tools/plain_weights.py`` takes out of a checkpoint. The released code trains in mixed precision: add ``--amp``.
 """
 
 _base_ = ['./glnet_4g_in1k.py']

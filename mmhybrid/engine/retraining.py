@@ -22,7 +22,7 @@ from mmhybrid.engine.ranks import join_ranks
 from mmhybrid.engine.search_loop import team
 from mmhybrid.engine.subnet_export import build_supernet, take_out, write_host_config, write_network
 from mmhybrid.models.one_shot import OneShot
-from mmhybrid.search import Candidate, Objective, SearchError, SearchResult, SearchSettings, read_study
+from mmhybrid.search import Candidate, Objective, SearchResult, SearchSettings, read_study
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.space import Arch
@@ -271,19 +271,24 @@ def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
     """Let ``cfg`` train for ``epochs``, its schedule stretched or compressed with it.
 
     What counts epochs counts iterations afterwards; parts that become shorter than two of them are left out. What
-    counts iterations stays as it is.
+    counts iterations stays as it is. An ``EMAHook`` forgets so much faster or slower that the weights it begins with
+    have the same share in the end: with the momentum of a long training, a short one would be judged by them.
 
     Args:
         cfg: Changed in place.
         epochs: To train for.
         epoch_length: Iterations.
     """
-    steps = epochs * epoch_length / cfg.train_cfg.max_epochs
+    planned = cfg.train_cfg.max_epochs
+    steps = epochs * epoch_length / planned
     cfg.train_cfg.max_epochs = epochs
     given = cfg.get('param_scheduler') or []
     schedule = [_rescaled(part, steps) for part in ([given] if isinstance(given, Mapping) else given)]
     whole = epochs * epoch_length
     cfg.param_scheduler = [part for part in schedule if part.get('end', whole) - part.get('begin', 0) >= 2]
+    for hook in cfg.get('custom_hooks') or []:
+        if hook['type'] == 'EMAHook' and 'momentum' in hook:
+            hook['momentum'] = 1 - (1 - hook['momentum']) ** (planned / epochs)
 
 
 def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
@@ -341,16 +346,13 @@ def read_search(args: Namespace) -> SearchResult:
     """What was found, from the storage, which is only read.
 
     Raises:
-        SystemExit: If there is none, or it is damaged.
+        SearchError: If there is none, or it is damaged.
         ValueError: If the work directory does not exist, or ``--count`` is more than was evaluated.
     """
     folder = Path(args.work_dir)
     if not folder.is_dir():
         raise ValueError(f'work directory {folder} does not exist')
-    try:
-        settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
-    except SearchError as error:
-        raise SystemExit(f'{error}') from error
+    settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
     result = SearchResult(settings, tuple(history))
     check_int('--count', args.count, 1, len(result.top()))
     return result

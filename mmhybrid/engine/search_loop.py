@@ -27,7 +27,6 @@ from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
-from mmhybrid.search.errors import SearchError
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.space import Arch
@@ -262,10 +261,7 @@ def search(
         cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
         runner = build_search(cfg, checkpoint)
         runner.register_hook(started)
-        try:
-            runner.val()
-        except SearchError as error:
-            raise SystemExit(f'{error}') from error
+        runner.val()
 
 
 def team() -> Team:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.utils.checks import bad_value, check_choice
+from mmhybrid.utils.checks import bad_value, check_choice, check_int
 from mmhybrid.utils.optional import require
 
 Job = Callable[[], object]
@@ -41,9 +41,9 @@ class Backend:
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         self.device = check_choice('device', device, self.devices)
-        self.clock = CLOCKS[clock]
-        self.dtype = DTYPES[dtype]
-        self.threads = threads
+        self.clock = CLOCKS[check_choice('clock', clock, tuple(CLOCKS))]
+        self.dtype = DTYPES[check_choice('dtype', dtype, tuple(DTYPES))]
+        self.threads = check_int('threads', threads, 1)
 
     @staticmethod
     def device_name(device: str) -> str:

@@ -1,10 +1,12 @@
 """The analytic model of a device, from a few small measurements."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmhybrid.estimation.analytic import PRODUCTS, AnalyticLatency, Rates
@@ -17,12 +19,17 @@ from mmhybrid.utils.checks import bad_value
 RUNS = 30
 # More than the caches of a processor hold.
 LARGE = 2**24
+# On a GPU, maps of products; the last takes about 2 GiB.
+GPU_WIDTH, GPU_SIDES = 512, (2, 4, 8, 16, 32, 64, 128, 256, 512)
+# A product that takes so many starts is long enough to tell the rate.
+ENOUGH_STARTS = 10
+SHORTEST_MS = 1e-6
 
 
 def calibrate(device: Device, costs: PartCounter) -> AnalyticLatency:
     """Measure the model of ``device`` in seconds.
 
-    Rates come from a large and a small product of each kind and from an addition. Operations within a network run
+    Rates come from large and small products of each kind and from an addition. Operations within a network run
     slower than alone (others were in the caches before); by how much the smallest and the largest network tell, whose
     geometric mean the model meets.
 
@@ -48,35 +55,65 @@ def calibrate(device: Device, costs: PartCounter) -> AnalyticLatency:
 
 
 def _rates(backend: Backend, device: Device) -> Rates:
-    place: dict[str, Any] = {'device': device.device, 'dtype': DTYPES[device.dtype]}
-    generator = torch.Generator(device.device).manual_seed(0)
+    place = {'device': device.device, 'dtype': DTYPES[device.dtype]}
+    start = _milliseconds(_addition(*_random(place, (1,), (1,))), backend)
+    addition = _milliseconds(_addition(*_random(place, (LARGE,), (LARGE,))), backend)
 
-    def make(*shape: int) -> torch.Tensor:
-        return torch.rand(*shape, generator=generator, **place)
+    def time_product(kind: str, width: int, side: int) -> tuple[float, int]:
+        """Milliseconds and MACs."""
+        job, macs = _product(kind, width, side, place)
+        return _milliseconds(job, backend), macs
 
-    def product(kind: str, width: int, side: int) -> tuple[Callable[[], object], int]:
-        if kind == 'matmul':
-            x, weight = make(side * side, width), make(width, width)
-            return lambda: F.linear(x, weight), side * side * width * width
-        groups = width if kind == 'depthwise' else 1
-        x, weight = make(1, width, side, side), make(width, width // groups, 3, 3)
-        return lambda: F.conv2d(x, weight, padding=1, groups=groups), side * side * width * width // groups * 9
-
-    starts = {'other': _milliseconds(_addition(make(1), make(1)), backend)}
-    addition = _milliseconds(_addition(make(LARGE), make(LARGE)), backend)
-    elements = 3 * LARGE / max(addition - starts['other'], 1e-6)
-    speeds, loads = {}, {}
-    for kind in PRODUCTS:
-        small = _milliseconds(product(kind, 16, 4)[0], backend)
-        # a processor spends this time on dispatching, a GPU computes in it and would have done more
-        starts[kind] = starts['other'] if device.device == 'cuda' else small
-        job, macs = product(kind, 128, 64)
-        speeds[kind] = macs / max(_milliseconds(job, backend) - starts[kind], 1e-6)
-        loads[kind] = max(small - starts[kind], 0.0) * speeds[kind]
-    return Rates(speeds, elements, starts, loads)
+    measure_product = _gpu_product if device.device == 'cuda' else _cpu_product
+    products = {kind: measure_product(partial(time_product, kind), start) for kind in PRODUCTS}
+    return Rates(
+        macs_per_ms={kind: rate for kind, (_, rate, _) in products.items()},
+        elements_per_ms=3 * LARGE / max(addition - start, SHORTEST_MS),
+        start_ms={'other': start} | {kind: own for kind, (own, _, _) in products.items()},
+        parallel_macs={kind: parallel for kind, (_, _, parallel) in products.items()},
+    )
 
 
-def _addition(x: torch.Tensor, y: torch.Tensor) -> Callable[[], object]:
+def _cpu_product(time_product: Callable[[int, int], tuple[float, int]], _: float) -> tuple[float, float, float]:
+    """Start, rate, parallel MACs: on a processor, dispatching is what a small product takes."""
+    start, _ = time_product(16, 4)
+    milliseconds, macs = time_product(128, 64)
+    return start, macs / max(milliseconds - start, SHORTEST_MS), 0.0
+
+
+def _gpu_product(time_product: Callable[[int, int], tuple[float, int]], start: float) -> tuple[float, float, float]:
+    """Start, rate, parallel MACs: a GPU starts all operations alike, and is busy only with large products.
+
+    Products grow until the start no longer matters, which gives the rate. How long those take that fill a part of the
+    GPU, above the start and whatever their size, tells how much work would have fitted beside them.
+    """
+    timed = []
+    for side in GPU_SIDES:
+        timed.append(time_product(GPU_WIDTH, side))
+        if timed[-1][0] >= ENOUGH_STARTS * start:
+            break
+    milliseconds, macs = timed[-1]
+    rate = macs / max(milliseconds - start, SHORTEST_MS)
+    fitting = [(ms - start) * rate for ms, macs in timed if 2 * macs <= (ms - start) * rate]
+    return start, rate, statistics.median(fitting) if fitting else 0.0
+
+
+def _product(kind: str, width: int, side: int, place: Mapping[str, Any]) -> tuple[Callable[[], object], int]:
+    """A product of a kind on a map of ``width`` channels, and its MACs."""
+    if kind == 'matmul':
+        x, weight = _random(place, (side * side, width), (width, width))
+        return lambda: F.linear(x, weight), side * side * width * width
+    groups = width if kind == 'depthwise' else 1
+    x, weight = _random(place, (1, width, side, side), (width, width // groups, 3, 3))
+    return lambda: F.conv2d(x, weight, padding=1, groups=groups), side * side * width * width // groups * 9
+
+
+def _random(place: Mapping[str, Any], *shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator(place['device']).manual_seed(0)
+    return [torch.rand(*shape, generator=generator, **place) for shape in shapes]
+
+
+def _addition(x: Tensor, y: Tensor) -> Callable[[], object]:
     """Reads two tensors and writes one."""
     return lambda: x + y
 

@@ -23,7 +23,7 @@ from mmhybrid.utils.checks import bad_value, check_int, check_list
 NUM_PROPOSALS = 1000
 NUM_MASKS = 100
 _ATEN = torch.ops.aten
-_CONVOLUTIONS = {_ATEN.convolution, _ATEN._convolution}
+CONVOLUTIONS = {_ATEN.convolution, _ATEN._convolution}
 _MATMULS = {  # packet: index of the left factor
     _ATEN.mm: 0,
     _ATEN.bmm: 0,
@@ -116,12 +116,12 @@ def _rows(model: nn.Module) -> dict[str, str]:
 def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Complexity]]:
     """Each convolution and product of a forward pass, with the name of the module that computes it."""
     like = next(model.parameters(), torch.empty(0))
-    counter = _Counter(model)
+    counter = ProductCounter(model)
     with (
         _eval_mode(model),
         counter.follow(model),
         torch.no_grad(),
-        _unfused_attention(),
+        unfused_attention(),
         FakeTensorMode(allow_non_fake_inputs=True),
     ):
         images = torch.empty(1, *shape, dtype=like.dtype, device=like.device)
@@ -163,7 +163,7 @@ def _run_roi_head(head: Any, images: Tensor) -> None:
         branch(images.new_empty(count, extractor.out_channels, *extractor.roi_layers[0].output_size))
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lists the convolutions and products that torch dispatches.
 
     A product with a parameter, or with a view or a plain copy of one, is a linear layer; any other is attention.
@@ -198,7 +198,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
-        if packet in _CONVOLUTIONS:
+        if packet in CONVOLUTIONS:
             x, weight, transposed = args[0], args[1], args[6]
             self.add((x if transposed else out).numel() * weight[0].numel(), 0, out)
         elif packet in _MATMULS:
@@ -220,7 +220,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _unfused_attention() -> Iterator[None]:
+def unfused_attention() -> Iterator[None]:
     """Fused attention in its parts, so that its products are seen."""
     fast_path = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)

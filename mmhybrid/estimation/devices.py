@@ -4,7 +4,9 @@ import platform
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -51,7 +53,8 @@ class Device:
         if device == 'cuda' and not torch.cuda.is_available():
             raise bad_value('device', device, 'cpu, since torch finds no GPU')
         versions = {'python': platform.python_version()}
-        versions |= {package: found for package in PACKAGES if (found := _version(package)) is not None}
+        packages = dict.fromkeys((*PACKAGES, *known.packages))
+        versions |= {package: found for package in packages if (found := _version(package)) is not None}
         raw = {'device': device, 'name': known.device_name(device), 'backend': backend, 'dtype': dtype, 'batch': batch}
         return cls.parse('device', {**raw, 'threads': threads, 'clock': clock, 'versions': versions})
 
@@ -98,7 +101,9 @@ class Device:
 
 
 def _version(package: str) -> str | None:
+    """Of a package; of the module where that comes with a package of another name, such as onnxruntime-gpu."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return None
+        module = import_module(package) if find_spec(package) else None
+        return getattr(module, '__version__', None)

@@ -37,12 +37,14 @@ class HeldOut:
         milliseconds: (networks,) measured.
         drift: How much faster the machine was when the table was measured: multiplied by it, a latency is what it would
             have been then.
+        drift_spread: Standard deviation of that factor from network to network.
         spread: Median noise of these measurements, relative.
     """
 
     archs: tuple[Arch, ...]
     milliseconds: np.ndarray
     drift: float
+    drift_spread: float
     spread: float
 
 
@@ -68,9 +70,10 @@ def measure_held_out(costs: PartCounter, table: LatencyTable, archs: Sequence[Ar
     ]
     now = measure(costs, [*(Arch(m.arch) for m in known), *archs], backend, device.batch, plan)
     others = now[len(known) :]
-    drift = statistics.median(m.ms / again.ms for m, again in zip(known, now, strict=False))
+    drifts = np.array([m.ms / again.ms for m, again in zip(known, now, strict=False)])
     milliseconds = np.array([other.ms for other in others])
-    return HeldOut(tuple(archs), milliseconds, drift, statistics.median(other.spread / other.ms for other in others))
+    spread = statistics.median(other.spread / other.ms for other in others)
+    return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), spread)
 
 
 def _new_networks(costs: PartCounter, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:

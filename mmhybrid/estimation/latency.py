@@ -1,11 +1,12 @@
 """The latency model of a search, from the files that ``tools/profile_latency.py`` wrote."""
 
+import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmhybrid.estimation.analytic import AnalyticLatency
+from mmhybrid.estimation.analytic import MODEL_STD, AnalyticLatency
 from mmhybrid.estimation.estimator import PartCounter, PartLatency
 from mmhybrid.estimation.latency_table import LatencyTable, parts_of_space
 from mmhybrid.estimation.operations import PartCost
@@ -23,6 +24,7 @@ class FilledTable:
 
     The model is put on the table's scale: its latencies of a kind of part are multiplied by what the table's entries of
     that kind take over what the model says of them; those of a kind that the table lacks, by the same of all entries.
+    What a network takes outside its parts, of which the model knows nothing, is the mean over the table's resolutions.
 
     Args:
         table: Measured latencies.
@@ -33,21 +35,23 @@ class FilledTable:
     def __init__(self, table: LatencyTable, model: AnalyticLatency, costs: PartCounter) -> None:
         self.table = table
         self.model = model
-        measured: dict[str, float] = {}
-        modelled: dict[str, float] = {}
-        for part in {part.key: part for m in table.measurements for part in costs.parts(Arch(m.arch))}.values():
+        parts = {part.key: part for m in table.measurements for part in costs.parts(Arch(m.arch))}
+        by_kind: dict[str, list[Part]] = {}
+        for part in parts.values():
             if part.key in table.entries:
-                latency = model.part_latency(part, costs.cost_of(part)).ms
-                for kind in (part.kind, ''):
-                    measured[kind] = measured.get(kind, 0.0) + table.entries[part.key].ms
-                    modelled[kind] = modelled.get(kind, 0.0) + latency
-        self._scales = {kind: ms / modelled[kind] for kind, ms in measured.items() if ms and modelled[kind]}
+                by_kind.setdefault(part.kind, []).append(part)
+        outside = [table.entries[part.key].ms for part in by_kind.pop('network', [])]
+        self._outside_ms = statistics.fmean(outside) if outside else 0.0
+        self._scales = {kind: _scale(table, model, costs, known) for kind, known in by_kind.items()}
+        self._scale_of_all = _scale(table, model, costs, [part for known in by_kind.values() for part in known])
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
         """Latency of a part; of one that was not measured, with what the model is off by."""
         if part.key in self.table.entries:
             return self.table.part_latency(part, cost)
-        scale = self._scales.get(part.kind, self._scales.get('', 1.0))
+        if part.kind == 'network':
+            return PartLatency(self._outside_ms, 0.0, MODEL_STD * self._outside_ms)
+        scale = self._scales.get(part.kind) or self._scale_of_all or 1.0
         return PartLatency(*(scale * value for value in self.model.part_latency(part, cost)))
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
@@ -62,6 +66,13 @@ class FilledTable:
             names = ', '.join(f'"{key}"' for key in filled[:LISTED]) + (', ...' if len(filled) > LISTED else '')
             count = f'{len(filled)} of {len(keys)} parts'
             warnings.warn(f'latency table: {count} come from the analytic model instead: {names}', stacklevel=2)
+
+
+def _scale(table: LatencyTable, model: AnalyticLatency, costs: PartCounter, parts: Sequence[Part]) -> float | None:
+    """What ``parts`` take in the table over what the model says; None where either is nothing."""
+    measured = sum(table.entries[part.key].ms for part in parts)
+    modelled = sum(model.part_latency(part, costs.cost_of(part)).ms for part in parts)
+    return measured / modelled if measured and modelled else None
 
 
 def load_latency(path: str | Path) -> LatencyTable | AnalyticLatency:
@@ -114,6 +125,20 @@ def build_latency(
 
 def fill(table: LatencyTable, path: str, analytic: str | Path) -> FilledTable:
     """The table of ``path`` with the model of ``analytic`` for the parts it lacks; see :func:`build_latency`."""
+    return FilledTable(table, load_model_of(table, path, analytic), table.part_counter())
+
+
+def load_model_of(table: LatencyTable, path: str, analytic: str | Path) -> AnalyticLatency:
+    """An analytic model to be used beside a table; warns if it was measured on another machine.
+
+    Args:
+        table: The table.
+        path: Of the table.
+        analytic: Path of the model.
+
+    Raises:
+        ValueError: If the file is wrong, or for another device, dtype, threads or number of images at once.
+    """
     model = AnalyticLatency.load(analytic)
     if model.batch != table.device.batch:
         raise bad_value(f'{analytic}: batch', model.batch, f'that of {path}, {table.device.batch}')
@@ -122,4 +147,5 @@ def fill(table: LatencyTable, path: str, analytic: str | Path) -> FilledTable:
             there, here = getattr(table.device, name), getattr(model.device, name)
             if here != there:
                 raise bad_value(f'{analytic}: device.{name}', here, f'that of {path}, {there!r}')
-    return FilledTable(table, model, table.part_counter())
+    model.warn_if_elsewhere()
+    return model

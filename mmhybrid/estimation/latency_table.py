@@ -16,7 +16,7 @@ from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 from mmhybrid.utils.files import plain, read_json, write_json
 
-FORMAT = 2
+FORMAT = 3
 # random networks whose parts are looked for in a table before it is used: a part that is in 1 % of them is not missed
 SAMPLES = 1000
 
@@ -66,6 +66,7 @@ class LatencyTable:
         device: Where and how it was measured.
         residual: Standard deviation of measured networks from the sum of their parts, over that sum.
         shrink: Standard deviation of the error of such a sum, over what it were with independent errors of the parts.
+        repeatability: Relative standard deviation of a network's latency from one measuring to another, noise included.
         entries: By the key of the part.
         measurements: The networks behind the entries.
     """
@@ -78,6 +79,7 @@ class LatencyTable:
     device: Device
     residual: float
     shrink: float
+    repeatability: float
     entries: Mapping[str, Entry]
     measurements: tuple[Measurement, ...] = ()
 
@@ -94,14 +96,14 @@ class LatencyTable:
         return PartLatency(entry.ms, entry.spread)
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a network stays below with 95 % probability, as far as the noise and ``residual`` of the table tell.
+        """What a network that is measured stays below with 95 % probability, as far as the table tells.
 
         Args:
             milliseconds: Sum of its parts.
             variance: Sum of the squared deviations of its parts.
             shared_std: Sum of what their errors have in common.
         """
-        own = self.shrink**2 * variance + (self.residual * milliseconds) ** 2
+        own = self.shrink**2 * variance + (self.residual**2 + self.repeatability**2) * milliseconds**2
         return milliseconds + UPPER_STDS * math.sqrt(own + shared_std**2)
 
     def check_fits(
@@ -164,27 +166,32 @@ class LatencyTable:
         for name in ('space', 'backbone'):
             if not isinstance(raw[name], Mapping) or not isinstance(raw[name].get('type'), str):
                 raise bad_value(f'{path}: {name}', raw[name], 'a config with a type, the name of a class')
-        _check_space(f'{path}: space', raw['space'])
+        space = _known_space(f'{path}: space', raw['space'])
         for name in ('resolutions', 'measurements'):
             if not check_list(f'{path}: {name}', raw[name]):
                 raise bad_value(f'{path}: {name}', raw[name], 'a list of at least one')
         for name in ('input_size', 'num_classes'):
             if raw[name] is not None:
                 check_int(f'{path}: {name}', raw[name], 1)
+        measurements = tuple(
+            _measurement(f'{path}: measurements[{i}]', measurement, space)
+            for i, measurement in enumerate(raw['measurements'])
+        )
+        sides = sorted({m.arch.get('resolution', raw['input_size']) for m in measurements})
+        if raw['resolutions'] != sides:
+            raise bad_value(f'{path}: resolutions', raw['resolutions'], f'those of the measured networks, {sides}')
         return cls(
             space=raw['space'],
             backbone=raw['backbone'],
             input_size=raw['input_size'],
             num_classes=raw['num_classes'],
-            resolutions=tuple(check_int(f'{path}: resolutions', side, 1) for side in raw['resolutions']),
+            resolutions=tuple(sides),
             device=Device.parse(f'{path}: device', raw['device']),
             residual=check_float(f'{path}: residual', raw['residual'], 0),
             shrink=check_float(f'{path}: shrink', raw['shrink'], 0),
+            repeatability=check_float(f'{path}: repeatability', raw['repeatability'], 0),
             entries={key: Entry(*_figures(f'{path}: entries["{key}"]', entry)) for key, entry in entries.items()},
-            measurements=tuple(
-                _measurement(f'{path}: measurements[{i}]', measurement)
-                for i, measurement in enumerate(raw['measurements'])
-            ),
+            measurements=measurements,
         )
 
 
@@ -195,23 +202,27 @@ def parts_of_space(costs: PartCounter) -> list[str]:
     return list(dict.fromkeys(part.key for arch in archs for part in costs.list_parts(arch)))
 
 
-def _check_space(name: str, raw: Mapping[str, Any]) -> None:
-    """Raise ValueError, ``name`` in front, for wrong arguments of a space whose class is known here."""
+def _known_space(name: str, raw: Mapping[str, Any]) -> SearchSpace | None:
+    """The space, None where its class is not known here; ValueError, ``name`` in front, for wrong arguments."""
     SEARCH_SPACES.import_from_location()
-    space = SEARCH_SPACES.module_dict.get(raw['type'].removeprefix('mmhybrid.'))
-    if space is not None:
-        try:
-            space.from_config(raw)
-        except ValueError as error:
-            raise ValueError(f'{name}: {error}') from error
+    known: type[SearchSpace] | None = SEARCH_SPACES.module_dict.get(raw['type'].removeprefix('mmhybrid.'))
+    try:
+        return None if known is None else known.from_config(raw)
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from error
 
 
-def _measurement(name: str, raw: object) -> Measurement:
+def _measurement(name: str, raw: object, space: SearchSpace | None) -> Measurement:
     """A measurement from JSON; ValueError saying what is wrong with it, ``name`` in front."""
     check_keys(name, raw, ('arch', 'ms', 'spread', 'repeats'))
     assert isinstance(raw, Mapping)
     if not isinstance(raw['arch'], Mapping):
         raise bad_value(f'{name}.arch', raw['arch'], 'a mapping of gene name to value')
+    if space is not None:
+        try:
+            space.canonical(raw['arch'])
+        except ValueError as error:
+            raise ValueError(f'{name}.arch: {error}') from error
     return Measurement(raw['arch'], *_figures(name, {key: raw[key] for key in ('ms', 'spread', 'repeats')}))
 
 

@@ -38,7 +38,8 @@ _COLUMNS = (
 )
 _INTRODUCTION = """# Model zoo
 
-Every row of the papers' tables that belongs to GLNet, GLiT or AutoViT, as a config. This page is printed by
+Every row of the papers' tables that belongs to GLNet, GLiT or AutoViT, as a config, with its main result; average
+precisions by threshold and size, and throughput, are in the papers. This page is printed by
 `python tools/get_complexity.py --model-zoo`.
 
 **Published figures are the papers' own. None of them is claimed as reproduced here**; what was measured with this

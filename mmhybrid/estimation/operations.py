@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.estimation.complexity import _CONVOLUTIONS, _Counter, _unfused_attention
+from mmhybrid.estimation.complexity import CONVOLUTIONS, ProductCounter, unfused_attention
 
 _ATEN = torch.ops.aten
 # allocate or relabel, and move nothing
@@ -75,12 +75,12 @@ def find(network: nn.Module, path: str) -> Any:
 
 def _trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]:
     tracer = _Tracer(module)
-    with torch.no_grad(), _unfused_attention(), tracer:
+    with torch.no_grad(), unfused_attention(), tracer:
         module(*(torch.empty(1, *shape, device='meta') for shape in shapes))
     return tracer.operations
 
 
-class _Tracer(_Counter):
+class _Tracer(ProductCounter):
     """Also lists what is no product, and what is moved."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -96,7 +96,7 @@ class _Tracer(_Counter):
         if func.is_view or func.overloadpacket in _FREE:
             return out
         kind = 'matmul' if macs else 'other'
-        if func.overloadpacket in _CONVOLUTIONS:
+        if func.overloadpacket in CONVOLUTIONS:
             kind = 'depthwise' if args[8] > 1 else 'convolution'
         inputs = [tensor for arg in args for tensor in _tensors(arg)]
         weights = sum(tensor.numel() for tensor in inputs if self.is_weight(tensor))

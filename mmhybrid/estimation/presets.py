@@ -34,7 +34,7 @@ class Preset:
     top1: float
 
 
-PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 5 of the papers
+PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the papers
     Preset('GLNet', 'stl', 224, 30.3, 4.4, 82.5),
     Preset('GLNet', 'stl-paramslot', 224, 30.5, 4.4, 82.1),
     Preset('GLNet', '4g', 224, 27, 4.5, 83.7),

@@ -23,17 +23,21 @@ from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCounter
 from mmhybrid.estimation.fit import Fit, Prior, fit_parts
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
-from mmhybrid.estimation.timing import Plan, Rounds, measure, split_groups
+from mmhybrid.estimation.timing import Plan, Rounds, measure, repeatability, split_groups
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_keys, check_list
-from mmhybrid.utils.files import check_target, plain, read_json, write_json
+from mmhybrid.utils.files import check_target, first_difference, plain, read_json, write_json
 
 # Random networks on which the upper bound is calibrated.
 BOUND_SAMPLES = 200
+# Networks that are measured a second time in the end.
+NUM_AGAIN = 16
 
 
-def build_table(costs: PartCounter, measurements: Sequence[Measurement], device: Device) -> LatencyTable:
-    """The table that follows from measured networks."""
+def build_table(
+    costs: PartCounter, measurements: Sequence[Measurement], again: Sequence[Measurement], device: Device
+) -> LatencyTable:
+    """The table that follows from measured networks, of which ``again`` are some measured a second time."""
     archs = [Arch(measurement.arch) for measurement in measurements]
     keys = part_keys(costs, archs)
     counts = count_matrix(costs, archs, keys)
@@ -56,6 +60,7 @@ def build_table(costs: PartCounter, measurements: Sequence[Measurement], device:
         device,
         fit.model_std,
         _shrink(costs, keys, fit),
+        repeatability(measurements, again),
         entries,
         tuple(measurements),
     )
@@ -87,24 +92,32 @@ def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> 
     check_target(out)
     backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
     partial = Path(f'{out}.partial')
-    setting = _setting(costs, device, plan)
-    timed = _read_partial(partial, setting)
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task('rounds', total=None)
         # resolution after resolution in turn: whatever the machine does meanwhile meets all of them
         chosen = zip_longest(*(choose_networks(costs, side, plan) for side in _sides(costs)))
         archs = [arch for turn in chosen for arch in turn if arch is not None]
-        groups = split_groups(costs, archs)
-        _check_timed(f'{partial}: timed', timed, groups, plan.repeats)
-        total = plan.repeats * len(groups)
+        passes = {'timed': archs, 'again': archs[:: -(-len(archs) // NUM_AGAIN)]}
+        setting = _setting(costs, device, plan, archs)
+        rounds = _read_partial(partial, setting)
+        total = 0
+        for name, networks in passes.items():
+            groups = split_groups(costs, networks)
+            _check_timed(f'{partial}: {name}', rounds[name], groups, plan.repeats)
+            total += plan.repeats * len(groups)
 
         def save() -> None:
-            write_json(partial, {'setting': setting, 'timed': timed})
-            progress.update(task, completed=sum(map(len, timed)), total=total)
+            write_json(partial, {'setting': setting, **rounds})
+            progress.update(
+                task, completed=sum(len(group) for found in rounds.values() for group in found), total=total
+            )
 
-        measurements = measure(costs, archs, backend, device.batch, plan, timed, save)
-    table = build_table(costs, measurements, device)
+        measurements, again = (
+            measure(costs, networks, backend, device.batch, plan, rounds[name], save)
+            for name, networks in passes.items()
+        )
+    table = build_table(costs, measurements, again, device)
     table.save(out)
     partial.unlink(missing_ok=True)
     return table
@@ -115,7 +128,8 @@ def _sides(costs: PartCounter) -> tuple[int, ...]:
     return (costs.side({}),) if resolution is None else tuple(int(side) for side in resolution.values)
 
 
-def _setting(costs: PartCounter, device: Device, plan: Plan) -> dict[str, Any]:
+def _setting(costs: PartCounter, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:
+    """What rounds belong to; the networks too, since another version may choose others."""
     setting = {
         'space': costs.space.to_config(),
         'backbone': costs.backbone,
@@ -123,20 +137,21 @@ def _setting(costs: PartCounter, device: Device, plan: Plan) -> dict[str, Any]:
         'num_classes': costs.num_classes,
         'device': asdict(device),
         'plan': asdict(plan),
+        'archs': [dict(arch) for arch in archs],
     }
     plain_setting: dict[str, Any] = plain(setting)
     return plain_setting
 
 
-def _read_partial(path: Path, setting: Mapping[str, Any]) -> Rounds:
+def _read_partial(path: Path, setting: Mapping[str, Any]) -> dict[str, Rounds]:
+    """Rounds by pass."""
     if not path.exists():
-        return []
+        return {'timed': [], 'again': []}
     raw = read_json(path)
-    check_keys(f'{path}', raw, ('setting', 'timed'))
-    if raw['setting'] != setting:
-        raise ValueError(f'{path}: begun with another space, device or plan; remove it to begin anew')
-    timed: Rounds = raw['timed']
-    return timed
+    check_keys(f'{path}', raw, ('setting', 'timed', 'again'))
+    if difference := first_difference(raw['setting'], setting):
+        raise ValueError(f'{path}: begun otherwise, remove it to begin anew: {difference}')
+    return {'timed': raw['timed'], 'again': raw['again']}
 
 
 def _check_timed(name: str, timed: object, groups: Sequence[Sequence[Arch]], repeats: int) -> None:

@@ -1,9 +1,10 @@
 """How long whole networks take."""
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from mmhybrid.utils.checks import check_int
 
 # Parameters of the networks that are held at once: what a machine of 8 GiB holds beside everything else.
 MAX_PARAMS_IN_MEMORY = 500_000_000
+# Networks that every group runs: they tell how fast the machine is at the time.
+NUM_TIES = 4
 # Of each group, of each of its rounds, the milliseconds of each network.
 Rounds = list[list[list[float]]]
 # Standard deviations of a normal distribution in its median absolute deviation, and of its median in its mean's.
@@ -75,7 +78,7 @@ def build_network(costs: PartCounter, arch: Mapping[str, Any]) -> Network:
 def own_generator() -> Iterator[None]:
     """Random numbers that are always the same, and leave torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         yield
 
 
@@ -115,8 +118,8 @@ def measure(
 ) -> list[Measurement]:
     """Time whole networks; every round runs each of them, so that a change of the machine's speed meets all alike.
 
-    Networks that do not fit into memory together make several groups. Each of these runs the first arch too: how fast
-    that one is tells how fast the machine is at the time, and all latencies are given at its speed in the first group.
+    Networks that do not fit into memory together make several groups. Each of these runs the first few archs too: how
+    fast they are tells how fast the machine is at the time. All latencies are given at its speed in the first group.
 
     Args:
         costs: Of the space.
@@ -132,36 +135,74 @@ def measure(
     timed += [[] for _ in groups[len(timed) :]]
     generator = torch.Generator().manual_seed(plan.seed)
     for group, rounds in zip(groups, timed, strict=True):
-        if len(rounds) == plan.repeats:
-            continue
-        with backend.running():
-            jobs = [_job(costs, arch, backend, batch, generator) for arch in group]
-            for _ in range(plan.warmup):
-                time_round(jobs, backend)
-            while len(rounds) < plan.repeats:
-                rounds.append(time_round(jobs, backend))
-                tick()
-    medians = [[robust_median(row) for row in divide_out_speed(np.array(rounds).T)] for rounds in timed]
-    yardstick, yardstick_std, _ = medians[0][0]
-    measurements = [Measurement(dict(arch), *figures) for arch, figures in zip(groups[0], medians[0], strict=True)]
-    for group, ((again, again_std, _), *others) in zip(groups[1:], medians[1:], strict=True):
-        speed = yardstick / again
-        speed_std = math.hypot(yardstick_std / yardstick, again_std / again)
-        for arch, (ms, std, repeats) in zip(group[1:], others, strict=True):
-            measurements.append(Measurement(dict(arch), ms * speed, speed * math.hypot(std, ms * speed_std), repeats))
-    return measurements
+        if len(rounds) < plan.repeats:
+            with backend.running():
+                jobs = [_job(costs, arch, backend, batch, generator) for arch in group]
+                _time_group(jobs, backend, plan, rounds, tick)
+                del jobs  # before the next group's networks need the memory
+    return [measurement for group in _at_one_speed(groups, timed) for measurement in group]
+
+
+def _time_group(
+    jobs: Sequence[Job], backend: Backend, plan: Plan, rounds: list[list[float]], tick: Callable[[], object]
+) -> None:
+    """Add the rounds that are left."""
+    for _ in range(plan.warmup):
+        time_round(jobs, backend)
+    while len(rounds) < plan.repeats:
+        rounds.append(time_round(jobs, backend))
+        tick()
+
+
+def _at_one_speed(groups: Sequence[Sequence[Arch]], timed: Rounds) -> Iterator[list[Measurement]]:
+    """Of each group what no earlier one has, at the machine's speed in the first."""
+    ties: list[Measurement] = []
+    for group, rounds in zip(groups, timed, strict=True):
+        figures = [robust_median(row) for row in divide_out_speed(np.array(rounds).T)]
+        found = [Measurement(dict(arch), *row) for arch, row in zip(group, figures, strict=True)]
+        if not ties:
+            ties = found[:NUM_TIES]
+            yield found
+        else:
+            speed, speed_std = _relative_speed(ties, found[:NUM_TIES])
+            yield [
+                replace(m, ms=speed * m.ms, spread=speed * math.hypot(m.spread, speed_std * m.ms))
+                for m in found[NUM_TIES:]
+            ]
+
+
+def _relative_speed(first: Sequence[Measurement], again: Sequence[Measurement]) -> tuple[float, float]:
+    """How much faster the machine was at first, the geometric mean over networks, and its relative deviation."""
+    pairs = list(zip(first, again, strict=True))
+    stds = [math.hypot(a.spread / a.ms, b.spread / b.ms) for a, b in pairs]
+    return statistics.geometric_mean(a.ms / b.ms for a, b in pairs), math.hypot(*stds) / len(stds)
+
+
+def repeatability(first: Sequence[Measurement], again: Sequence[Measurement]) -> float:
+    """Relative standard deviation of a network's latency from one measuring to another, noise included.
+
+    What all networks have in common, the machine's speed, drops out.
+
+    Args:
+        first: Measured networks.
+        again: At least two of them, measured a second time.
+    """
+    known = {Arch(m.arch): m.ms for m in first}
+    logs = [math.log(known[Arch(m.arch)] / m.ms) for m in again]
+    return statistics.stdev(logs) / math.sqrt(2)  # either measuring has its share
 
 
 def split_groups(costs: PartCounter, archs: Sequence[Arch]) -> list[list[Arch]]:
-    """Groups that fit into memory, the first arch in front of each."""
-    groups: list[list[Arch]] = [[archs[0]]]
-    size = 0
-    for arch in archs[1:]:
-        size += sum(part.copies * costs.cost_of(part).params for part in costs.parts(arch))
-        if size > MAX_PARAMS_IN_MEMORY and len(groups[-1]) > 1:
-            groups.append([archs[0]])
-            size = 0
+    """Groups that fit into memory, the first ``NUM_TIES`` archs in front of each."""
+    sizes = [sum(part.copies * costs.cost_of(part).params for part in costs.parts(arch)) for arch in archs]
+    ties, size_of_ties = list(archs[:NUM_TIES]), sum(sizes[:NUM_TIES])
+    groups, size = [list(ties)], size_of_ties
+    for arch, params in zip(archs[NUM_TIES:], sizes[NUM_TIES:], strict=True):
+        if size + params > MAX_PARAMS_IN_MEMORY and len(groups[-1]) > len(ties):
+            groups.append(list(ties))
+            size = size_of_ties
         groups[-1].append(arch)
+        size += params
     return groups
 
 

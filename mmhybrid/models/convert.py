@@ -4,7 +4,6 @@ A family is data: a tensor only its checkpoints have, rules from released to our
 is the preset whose names and shapes are the checkpoint's.
 """
 
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mmhybrid.models.backbones import glit, glnet
+from mmhybrid.models.checkpoints import write_checkpoint
 from mmhybrid.models.released import read_released
-from mmhybrid.utils.files import write_whole
 
 Shape = tuple[int, ...]
 Rules = tuple[tuple[re.Pattern[str], str], ...]
@@ -149,10 +148,7 @@ def convert_file(source: Path, target: Path, key: str | None = None) -> dict[str
     """
     checkpoint = convert(read_released(source, key))
     meta: dict[str, Any] = checkpoint['meta']
-    target.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    torch.save(checkpoint, content)
-    write_whole(target, content.getvalue())
+    write_checkpoint(target, checkpoint)
     return meta
 
 

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+# Characters of a value in a sentence.
+LONGEST = 200
+
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
     """Write ``content``; an interrupted write leaves the old file, and a failed one nothing of its own.
@@ -76,4 +79,10 @@ def first_difference(stored: object, now: object, path: str = '') -> str:
     if isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
         pairs = enumerate(zip(stored, now, strict=True))
         return next((text for i, (a, b) in pairs if (text := first_difference(a, b, f'{path}[{i}]'))), '')
-    return '' if stored == now else f'{path} was {json.dumps(stored)}, now {json.dumps(now)}'
+    return '' if stored == now else f'{path} was {_few_words(stored)}, now {_few_words(now)}'
+
+
+def _few_words(content: object) -> str:
+    """As JSON, of which a sentence can hold so much."""
+    text = json.dumps(content)
+    return text if len(text) <= LONGEST else f'{text[:LONGEST]} ...'

@@ -83,13 +83,14 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
     ('backbone', 'shape'),
     [
         ({'type': 'mmhybrid.AutoViT', 'arch': ARCH}, SHAPE),
-        ({'type': 'mmhybrid.AutoViT', 'arch': ARCH}, (1, 3, 96, 96)),  # a map of odd size is resized
-        ({'type': 'mmhybrid.GLiT', 'arch': 'tiny', 'img_size': 64}, SHAPE),
-        ({'type': 'mmhybrid.GLNet', 'arch': 'stl'}, SHAPE),
+        # a map of odd size is resized
+        pytest.param({'type': 'mmhybrid.AutoViT', 'arch': ARCH}, (1, 3, 96, 96), marks=pytest.mark.slow),
+        pytest.param({'type': 'mmhybrid.GLiT', 'arch': 'tiny', 'img_size': 64}, SHAPE, marks=pytest.mark.slow),
+        pytest.param({'type': 'mmhybrid.GLNet', 'arch': 'stl'}, SHAPE, marks=pytest.mark.slow),
     ],
 )
 def test_coreml_of_every_family(backbone, shape, tmp_path):
-    tools = pytest.importorskip('coremltools')
+    tools = pytest.importorskip('coremltools')  # not for every system that torch is for
 
     class Last(torch.nn.Module):
         """The last output."""

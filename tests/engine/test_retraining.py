@@ -26,6 +26,7 @@ from mmhybrid.engine.retraining import (
     rescale_epochs,
     retraining_of,
 )
+from mmhybrid.search import SearchError
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'tests/tools'), str(ROOT / 'tools')]
@@ -216,7 +217,7 @@ def test_mistakes_are_told_before_any_training(arguments: list[str], tmp_path: P
     recipe = tmp_path / 'recipe.py'
     recipe.write_text(f'_base_ = [{arguments[0]!r}]\nval_evaluator = dict(_delete_=True, type="ConfusionMatrix")\n')
     assert "got ['confusion_matrix/...'], allowed: one that gives accuracy/top1" in told('--recipe', str(recipe))
-    with pytest.raises(SystemExit, match='no such file'):
+    with pytest.raises(SearchError, match='no such file'):
         retrain(arguments, tmp_path, '--storage', str(tmp_path / 'none.journal'))
     assert not (tmp_path / 'networks.json').exists()
 
@@ -241,6 +242,15 @@ def test_a_schedule_in_epochs_is_rescaled() -> None:
         {'type': 'MultiStepLR', 'milestones': [28, 56], 'by_epoch': False},
         {'type': 'LinearLR', 'by_epoch': False, 'end': 50},
     ]
+
+
+def test_weights_are_averaged_over_the_same_share_of_a_training() -> None:
+    hooks = [{'type': 'EMAHook', 'momentum': 1e-4}, {'type': 'EMAHook'}, {'type': 'SyncBuffersHook'}]
+    cfg = Config({'train_cfg': {'max_epochs': 300}, 'custom_hooks': hooks})
+    rescale_epochs(cfg, 10, epoch_length=7)
+    momentum = cfg.custom_hooks[0].momentum
+    assert (1 - momentum) ** (10 * 7) == pytest.approx((1 - 1e-4) ** (300 * 7))
+    assert cfg._to_lazy_dict()['custom_hooks'][1:] == hooks[1:]
 
 
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 30), st.integers(1, 50))

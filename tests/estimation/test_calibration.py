@@ -1,10 +1,13 @@
 """Calibrating measures what it says."""
 
+import random
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mmhybrid.estimation import calibration
-from mmhybrid.estimation.analytic import PRODUCTS, AnalyticLatency
+from mmhybrid.estimation.analytic import OPERATIONS, PRODUCTS, AnalyticLatency
 from mmhybrid.estimation.backends import Backend
 from mmhybrid.estimation.calibration import calibrate
 from mmhybrid.estimation.devices import Device
@@ -37,6 +40,30 @@ def test_elements_per_ms_counts_three_tensors(monkeypatch):
     rates = calibration._rates(Backend('cpu', 'float32', 1), DEVICE)
     assert all(x.data_ptr() != y.data_ptr() for x, y in operands)
     assert rates.elements_per_ms == pytest.approx(3 * 4000 / (4 - 0.001))
+
+
+@pytest.mark.parametrize(('start', 'rate', 'parallel'), [(0.01, 2.5e10, 3e8), (0.005, 1e8, 0.0), (0.01, 4e9, 2e7)])
+def test_gpu_of_known_rates(monkeypatch, start, rate, parallel):
+    """Rates of a simulated GPU, whose clock is 0.3 us off."""
+    noise = random.Random(0)
+
+    def milliseconds(job, backend):
+        work = job()
+        macs = max(work, parallel) if isinstance(work, int) else 0
+        return start + macs / rate + abs(noise.gauss(0, 3e-4))
+
+    def product(kind, width, side, place):
+        macs = side * side * width * (9 if kind == 'depthwise' else width)
+        return lambda: macs, macs
+
+    monkeypatch.setattr(calibration, '_milliseconds', milliseconds)
+    monkeypatch.setattr(calibration, '_product', product)
+    monkeypatch.setattr(calibration, '_random', lambda place, *shapes: [torch.zeros(1) for _ in shapes])
+    rates = calibration._rates(Backend('cpu', 'float32', 1), replace(DEVICE, device='cuda'))
+    assert rates.start_ms == pytest.approx(dict.fromkeys(OPERATIONS, start), rel=0.1)
+    assert rates.macs_per_ms['matmul'] == pytest.approx(rate, rel=0.1)
+    assert rates.macs_per_ms['convolution'] == pytest.approx(rate, rel=0.1)
+    assert rates.parallel_macs['matmul'] == pytest.approx(parallel, rel=0.2, abs=1e-3 * rate)
 
 
 def test_meets_the_mean_of_the_smallest_and_the_largest_network(monkeypatch):

@@ -22,7 +22,9 @@ def table():
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     entries = dict.fromkeys(keys, Entry(2.0, 0.5, 10))
-    return LatencyTable(SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, 0.5, entries, (measured,))
+    return LatencyTable(
+        SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, 0.5, 0.0, entries, (measured,)
+    )
 
 
 @pytest.fixture
@@ -73,7 +75,10 @@ def test_other_machines_are_told(files, table):
     elsewhere = replace(table.device, name='Abacus')
     replace(table, device=elsewhere).save(files[0])
     AnalyticLatency(NOMINAL, 1, elsewhere).save(files[1])
-    with pytest.warns(UserWarning, match='latency table: measured with name .Abacus'):
+    with (
+        pytest.warns(UserWarning, match='latency table: measured with name .Abacus'),
+        pytest.warns(UserWarning, match='analytic model: measured with name .Abacus'),
+    ):
         build_latency(files[0], files[1], **SETTING)
     with pytest.warns(UserWarning, match='analytic model: measured with name .Abacus'):
         build_latency(files[1], None, **SETTING)

@@ -14,6 +14,8 @@ from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency import FilledTable
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
+from mmhybrid.estimation.operations import PartCost
+from mmhybrid.estimation.parts import Part
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
 BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 64}
@@ -31,7 +33,7 @@ def table(costs):
     entries = {key: Entry(2.0, 0.5, 10) for key in keys}
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
-    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, entries, (measured,))
+    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, 0.0, entries, (measured,))
 
 
 def test_latency_is_the_sum_of_the_parts(table):
@@ -67,12 +69,19 @@ def test_fallback_fills_at_the_scale_of_the_table(costs, table):
     assert cost.latency_upper_ms == pytest.approx(cost.latency_ms + 1.645 * math.sqrt(variance))
 
 
+def test_fallback_of_another_resolution(costs, table):
+    """What a network takes outside its parts is that of the resolutions which the table has; the model says nothing."""
+    filled = FilledTable(table, AnalyticLatency(NOMINAL), costs)
+    new = Part('network side=96', 1, ())
+    assert filled.part_latency(new, PartCost(0, 0)) == (2.0, 0.0, MODEL_STD * 2.0)
+
+
 def test_fallback_of_a_kind_the_table_lacks(costs, table):
     """It has the scale of all others."""
     model, parts = AnalyticLatency(NOMINAL), {part.key: part for part in costs.parts(SPACE.largest())}
     table = replace(table, entries={key: entry for key, entry in table.entries.items() if not key.startswith('ffn')})
     (new,) = (part for part in parts.values() if part.kind == 'ffn')
-    others = [part for part in parts.values() if part.kind != 'ffn']
+    others = [part for part in parts.values() if part.kind not in ('ffn', 'network')]
     scale = 2.0 * len(others) / sum(analytic_of(costs, part, model).ms for part in others)
     latency = FilledTable(table, model, costs).part_latency(new, costs.cost_of(new))
     assert latency.ms == pytest.approx(scale * analytic_of(costs, new, model).ms)
@@ -107,6 +116,7 @@ def set_in_first_entry(name, value):
         (lambda raw: next(iter(raw['entries'].values())).pop('ms'), 'missing ms'),
         (lambda raw: raw.pop('residual'), 'missing residual'),
         (lambda raw: raw.update(shrink=-1.0), r'shrink: got -1\.0'),
+        (lambda raw: raw.update(repeatability=None), 'repeatability: got None'),
         (lambda raw: raw.update(colour='red'), 'surplus colour'),
         (lambda raw: raw.update(entries={}), 'entries'),
         (lambda raw: raw.update(format=1), 'format: got 1'),
@@ -117,6 +127,9 @@ def set_in_first_entry(name, value):
         (lambda raw: raw.update(measurements=[]), r'measurements: got \[\], allowed'),
         (lambda raw: raw.update(resolutions=[]), r'resolutions: got \[\], allowed'),
         (lambda raw: raw.update(resolutions=None), 'resolutions: got None'),
+        (lambda raw: raw.update(resolutions=[999]), r'resolutions: got \[999\], allowed: those of .*\[64\]'),
+        (lambda raw: raw['measurements'][0].update(arch={}), r'measurements\[0\].arch: .*blocks.0'),
+        (lambda raw: raw['measurements'][0]['arch'].update({'blocks.0.qkv_ratio': 77}), r'\[0\].arch: .*77'),
         (lambda raw: raw['device'].update(name=7), 'device.name: got 7'),
         (lambda raw: raw['device'].update(versions=['torch']), r"device.versions: got \['torch'\]"),
         (lambda raw: raw['device']['versions'].update(torch=2), 'device.versions: got .*2'),
@@ -187,7 +200,8 @@ def test_saved_tuples_still_fit(table, tmp_path):
     backbone = {'type': 'mmhybrid.GLNet', 'out_indices': (0, 1, 2, 3)}
     costs, rng = PartCounter(space, backbone, 64, None), random.Random(1)
     table = with_parts_of(table, costs, [space.sample(rng) for _ in range(400)])
-    replace(table, space=space.to_config(), backbone=backbone).save(tmp_path / 'table.json')
+    measured = (Measurement(dict(space.largest()), 12.0, 0.1, 10),)
+    replace(table, space=space.to_config(), backbone=backbone, measurements=measured).save(tmp_path / 'table.json')
     loaded = LatencyTable.load(tmp_path / 'table.json')
     loaded.check_fits(space, backbone, input_size=64, num_classes=None)
     with pytest.raises(ValueError, match='backbone'):

@@ -1,6 +1,7 @@
 """The design and the fit find known latencies again; measuring survives interruptions."""
 
 import json
+import math
 import time
 from dataclasses import replace
 
@@ -13,9 +14,9 @@ from mmhybrid.estimation.backends import BACKENDS, Backend
 from mmhybrid.estimation.design import choose_networks
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCounter
-from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.estimation.latency_table import LatencyTable, Measurement
 from mmhybrid.estimation.profiler import profile
-from mmhybrid.estimation.timing import Plan, divide_out_speed, robust_median
+from mmhybrid.estimation.timing import NUM_TIES, Plan, divide_out_speed, robust_median
 from mmhybrid.space import Arch, AutoViTSpace, GLiTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
@@ -76,22 +77,52 @@ def test_profile_writes_a_table(tiny, sleeping, tmp_path):
     assert table.entries[f'network side={32}'].repeats >= 5
 
 
-def test_groups_share_the_first_network(tiny, sleeping):
-    archs = choose_networks(tiny, 32, Plan(networks=6))
+def test_groups_share_the_first_networks(tiny, sleeping, monkeypatch):
+    archs = choose_networks(tiny, 32, Plan(networks=9))
+    sizes = [sum(part.copies * tiny.cost_of(part).params for part in tiny.parts(arch)) for arch in archs]
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', sum(sizes) - 1)
     groups = timing.split_groups(tiny, archs)
-    assert len(groups) > 1
-    assert all(group[0] == archs[0] for group in groups)
-    assert [archs[0], *(arch for group in groups for arch in group[1:])] == archs
+    assert len(groups) == 2
+    assert all(group[:NUM_TIES] == archs[:NUM_TIES] for group in groups)
+    assert [*archs[:NUM_TIES], *(arch for group in groups for arch in group[NUM_TIES:])] == archs
+    sizes_of_groups = [sum(sizes[archs.index(arch)] for arch in group) for group in groups]
+    assert max(sizes_of_groups) < sum(sizes)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 1)
+    assert [len(group) for group in timing.split_groups(tiny, archs)] == [NUM_TIES + 1] * (len(archs) - NUM_TIES)
+    assert timing.split_groups(tiny, archs[:2]) == [archs[:2]]
 
 
 def test_other_groups_are_given_at_the_speed_of_the_first(tiny, sleeping):
-    """The machine takes half as long while the second group is timed; the noise of the common network is carried on."""
-    archs = choose_networks(tiny, 32, Plan(networks=6))
+    """The machine takes 1, 1/2, 1/3 ... as long in each group, and one of the ties 4 % more or less than the others."""
+    archs = choose_networks(tiny, 32, Plan(networks=7))
     groups = timing.split_groups(tiny, archs)
-    timed = [[[10.0 * k / (1 + i)] * len(group) for k in (0.98, 1.0, 1.02)] for i, group in enumerate(groups)]
-    plan = Plan(networks=6, repeats=3)
+    assert len(groups) > 1
+    odd = [1.04, 1 / 1.04, 1, 1]
+    timed = [
+        [[10.0 * k / (1 + i) * (odd[j] if i and j < NUM_TIES else 1) for j in range(len(group))] for k in (0.9, 1, 1.1)]
+        for i, group in enumerate(groups)
+    ]
+    # every network varies by itself, or the variation of a round would be the machine's speed
+    for rounds in timed:
+        for j in range(len(rounds[0])):
+            column = [milliseconds[j] for milliseconds in rounds]
+            for milliseconds, ms in zip(rounds, column[j % 3 :] + column[: j % 3], strict=True):
+                milliseconds[j] = ms
+    plan = Plan(networks=7, repeats=3)
     found = timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 1, plan, timed)
-    assert [measurement.ms for measurement in found] == pytest.approx([10.0] * len(archs))
+    assert [measurement.ms for measurement in found] == pytest.approx([10.0] * len(archs), rel=1e-3)
+    first, later = found[NUM_TIES - 1], found[-1]
+    assert later.spread > first.spread  # the noise of the ties is carried on
+    assert later.spread < 1.5 * first.spread  # and small, as there are several
+
+
+def test_repeatability_is_what_two_measurings_differ_by():
+    archs = [{'a': i} for i in range(4)]
+    first = [Measurement(arch, 10.0 * (i + 1), 0.1, 5) for i, arch in enumerate(archs)]
+    slower = [replace(m, ms=2 * m.ms) for m in first[1:]]
+    assert timing.repeatability(first, slower) == pytest.approx(0)
+    off = [replace(m, ms=m.ms * factor) for m, factor in zip(first, (1.02, 1 / 1.02, 1.02, 1 / 1.02), strict=True)]
+    assert timing.repeatability(first, off) == pytest.approx(math.log(1.02) * math.sqrt(4 / 3) / math.sqrt(2))
 
 
 def test_too_few_networks_are_told(tiny):
@@ -110,19 +141,24 @@ def test_several_resolutions_in_one_table(sleeping, tmp_path):
 
 
 def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
-    path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)
+    path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)  # fewer than are measured twice
     first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
     Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
     with pytest.raises(KeyboardInterrupt):
         profile(tiny, sleeping, plan, path)
     timed = json.loads((tmp_path / 'table.json.partial').read_text())['timed']
     assert [len(rounds) for rounds in timed if rounds] == [2]
-    with pytest.raises(ValueError, match='another space, device or plan'):
+    with pytest.raises(ValueError, match=r'remove it to begin anew: plan\.repeats was 3, now 4'):
         profile(tiny, sleeping, replace(plan, repeats=4), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(design, 'POOL_SIZE', 3)  # as another version might
+        with pytest.raises(ValueError, match=r'begin anew: archs'):
+            profile(tiny, sleeping, plan, path)
     Sleeper.runs, Sleeper.limit = 0, 10**9
     table = profile(tiny, sleeping, plan, path)
     groups = [len(group) for group in timing.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
-    assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]))  # a warm-up each, then the rounds that were left
+    # a warm-up each, then the rounds that were left, and the same networks again
+    assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]) + 4 * sum(groups))
     assert not (tmp_path / 'table.json.partial').exists()
 
 
@@ -141,7 +177,8 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
 def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
     monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
     plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
-    partial.write_text(json.dumps({'setting': profiler._setting(tiny, sleeping, plan), 'timed': timed}))
+    setting = profiler._setting(tiny, sleeping, plan, choose_networks(tiny, 32, plan))
+    partial.write_text(json.dumps({'setting': setting, 'timed': timed, 'again': []}))
     with pytest.raises(ValueError, match=word) as error:
         profile(tiny, sleeping, plan, tmp_path / 'table.json')
     assert str(partial) in str(error.value)

@@ -5,11 +5,13 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from mmhybrid.estimation import backends, held_out
+from mmhybrid.estimation import backends, breakdown, held_out
 from mmhybrid.estimation.analytic import MODEL_STD, AnalyticLatency
+from mmhybrid.estimation.breakdown import operator_breakdown
 from mmhybrid.estimation.latency import load_latency
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -40,20 +42,34 @@ def load(tool):
     return runpy.run_path(str(TOOLS / f'{tool}.py'))['main']
 
 
-def test_table_and_report(config, tmp_path, capsys):
+def test_table_and_report(config, tmp_path, monkeypatch, capsys):
     threads, table, report = torch.get_num_threads(), tmp_path / 'table.json', tmp_path / 'report.json'
     few = ['--repeats', '2']
-    load('profile_latency')([config, '--out', str(table), '--input-size', '32', '--networks', '9', *few])
+    setting = ['--input-size', '32', '--threads', f'{threads + 1}']
+    load('profile_latency')([config, '--out', str(table), *setting, '--networks', '9', *few])
     content = json.loads(table.read_text())
     assert content['num_classes'] == 7
     budget = sorted(network['ms'] for network in content['measurements'])[4]
     assert capsys.readouterr().out.splitlines()[-1].split()[:2] == [f'{budget:.3g}', 'ms:']
     png = tmp_path / 'report.png'
     arguments = ['--networks', '4', '--json', str(report), '--png', str(png), '--breakdown', 'largest']
+    threads_of_breakdown = []
+
+    def take_apart(*arguments):
+        threads_of_breakdown.append(torch.get_num_threads())
+        return operator_breakdown(*arguments)
+
+    monkeypatch.setattr(breakdown, 'operator_breakdown', take_apart)
     load('latency_report')([str(table), *few, *arguments])
+    assert threads_of_breakdown == [content['device']['threads']]
     figures = json.loads(report.read_text())
     assert figures['measurements'] == 9
-    assert {'within_10pct', 'mape', 'kendall_tau', 'macs_line.mape', 'alone.mape'} <= set(figures)
+    assert {'within_10pct', 'mape', 'kendall_tau', 'macs_line.mape', 'alone.mape', 'drift_spread'} <= set(figures)
+    measured = np.array([network['measured_ms'] for network in figures['networks']])
+    estimated = np.array([network['estimated_ms'] for network in figures['networks']])
+    assert len({str(network['arch']) for network in figures['networks']}) == 4
+    assert figures['mape'] == pytest.approx(np.abs(estimated / measured - 1).mean())
+    assert all(network['upper_ms'] > network['estimated_ms'] for network in figures['networks'])
     assert png.stat().st_size > 0
     assert figures['breakdown.largest.attention'] > 0
     assert 'attention' in capsys.readouterr().out
@@ -72,6 +88,12 @@ def test_report_of_an_analytic_model(config, tmp_path, capsys):
         load('latency_report')([table, option, model, *few, '--networks', '3', '--json', str(path)])
         reports[option] = json.loads(path.read_text())
     assert 'figures are coarse' in capsys.readouterr().out
+    raw = json.loads(Path(model).read_text())
+    raw['batch'] = raw['device']['batch'] = 8
+    Path(model).write_text(json.dumps(raw))
+    with pytest.raises(SystemExit):
+        load('latency_report')([table, '--model', model])
+    assert 'batch: got 8, allowed: that of' in capsys.readouterr().err
     assert reports['--model']['upper_over_estimate'] == pytest.approx(1 + 1.645 * MODEL_STD)
     assert reports['--analytic']['upper_over_estimate'] < 1 + 1.645 * MODEL_STD
 
@@ -117,6 +139,15 @@ BACKENDS['slow-phone'] = Phone
     with pytest.raises(SystemExit):
         load('latency_report')([str(table), '--networks', '2', '--repeats', '2'])
     assert 'slow-phone' in capsys.readouterr().err
+    judged = ['--networks', '3', '--repeats', '2', '--import', 'slow_phone', '--json', str(tmp_path / 'report.json')]
+    load('latency_report')([str(table), *judged, '--png', str(tmp_path / 'report.png')])
+    figures = json.loads((tmp_path / 'report.json').read_text())
+    assert figures['held_out'] == 3
+    assert 'macs_line.mape' in figures
+    assert 'alone.mape' not in figures  # torch knows no such device
+    with pytest.raises(SystemExit):
+        load('latency_report')([str(table), *judged, '--breakdown', 'largest'])
+    assert "torch does not run on 'phone'" in capsys.readouterr().err
     backends.BACKENDS.pop('slow-phone', None)
 
 

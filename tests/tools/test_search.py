@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS
 from search_demo import BUDGET, ROOT, make_search
 
 from mmhybrid.engine.search_loop import check_disjoint
+from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.space import Arch
 
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -92,6 +93,21 @@ def test_infeasible_constraints_are_named(demo: dict[str, str], tmp_path: Path) 
     assert Config.fromfile(path).search_cfg.constraints[0].max == 0.001
     with pytest.raises(SystemExit, match=r'params_m <= 0.001: 100'):
         search.main([str(path), '--checkpoint', demo['checkpoint'], '--work-dir', str(tmp_path)])
+
+
+def test_a_constraint_on_the_upper_bound_of_latency(demo: dict[str, str], tmp_path: Path) -> None:
+    AnalyticLatency(NOMINAL).save(tmp_path / 'analytic.json')
+    options = ['--cfg-options', f'search_cfg.latency_table={tmp_path / "analytic.json"}']
+    header, *rows = run(demo, tmp_path / 'free', *options)
+    estimate, bound = header.index('latency_ms'), header.index('latency_upper_ms')
+    assert all(float(row[estimate]) < float(row[bound]) for row in rows)
+    limit = sorted(float(row[bound]) for row in rows)[1]
+    path = tmp_path / 'bounded.py'
+    constraint = {'name': 'latency_upper_ms', 'max': limit}
+    path.write_text(f'_base_ = [{demo["config"]!r}]\nsearch_cfg = dict(constraints=[{constraint}])\n')
+    _, *rows = run({**demo, 'config': str(path)}, tmp_path / 'bounded', *options)
+    assert len(rows) == BUDGET
+    assert max(float(row[bound]) for row in rows) <= limit
 
 
 def test_a_damaged_storage_is_left_untouched(
