@@ -2,8 +2,8 @@
 
     python tools/plain_weights.py CHECKPOINT OUT
 
-GLNet's recipes validate and save the running average of the weights; the published accuracies of STL, 4G and 9G are of
-the weights themselves. What is written goes wherever CHECKPOINT goes.
+GLNet's recipes validate and save the running average of the weights; the published accuracies are of the weights
+themselves, but for 16G. What is written goes wherever CHECKPOINT goes.
 """
 
 from argparse import ArgumentParser

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.engine import cli
-from mmhybrid.search import SearchResult, read_study
+from mmhybrid.search import SearchError, SearchResult, read_study
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.utils.files import write_whole
@@ -30,8 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.ending_on_mistakes():
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
-        settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
-        page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
+        try:
+            settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
+            page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
+        except SearchError as error:  # there is no search to go on: a wrong argument
+            raise ValueError(f'{error}') from error
         write_whole(out, page.encode())
     print(f'written: {out}')
 

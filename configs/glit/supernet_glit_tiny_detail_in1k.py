@@ -8,29 +8,7 @@ For another first stage's result: ``--cfg-options model.architecture.backbone.sp
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = [
-    '../_base_/models/glit_cls.py',
-    '../_base_/datasets/imagenet_search_plain_224.py',
-    '../_base_/schedules/imagenet_sgd_100e.py',
-    '../_base_/runtime/cls.py',
-]
+_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
 
-# the published result of the first stage
-space = dict(type='mmhybrid.GLiTSpace', level='detail', distribution=[3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3])
-classifier = _base_.model
-classifier['train_cfg'] = None  # mixup and CutMix belong to the retraining, as does the rest of DeiT's augmentation
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(
-                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'), separate=['blocks']
-            ),
-        }
-    ),
-)
-val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True
+distribution = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]  # the published result of the first stage
+model = dict(architecture=dict(backbone=dict(space=dict(level='detail', distribution=distribution))))

@@ -14,7 +14,6 @@ _base_ = [
     '../_base_/runtime/cls.py',
 ]
 
-space = dict(type='mmhybrid.GLiTSpace', level='distribution')
 classifier = _base_.model
 classifier['train_cfg'] = None  # mixup and CutMix belong to the retraining, as does the rest of DeiT's augmentation
 model = dict(
@@ -25,7 +24,10 @@ model = dict(
         **{
             **classifier,
             'backbone': dict(
-                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'), separate=['blocks']
+                type='mmhybrid.Supernet',
+                space=dict(type='mmhybrid.GLiTSpace', level='distribution'),
+                backbone=dict(type='mmhybrid.GLiT'),
+                separate=['blocks'],
             ),
         }
     ),

@@ -9,25 +9,8 @@ Candidates of a block share weights here: with weights of their own (``separate=
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = [
-    '../_base_/models/glit_cls.py',
-    '../_base_/datasets/imagenet_search_plain_224.py',
-    '../_base_/schedules/imagenet_sgd_100e.py',
-    '../_base_/runtime/cls.py',
-]
+_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
 
-space = dict(type='mmhybrid.GLiTSpace', level='flat')
-classifier = _base_.model
-classifier['train_cfg'] = None  # mixup and CutMix belong to the retraining, as does the rest of DeiT's augmentation
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{**classifier, 'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLiT'))}
-    ),
-)
+model = dict(architecture=dict(backbone=dict(space=dict(level='flat'), separate=[])))
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, end=200, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=200)
-val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True

@@ -39,6 +39,8 @@ PATHS = ('config', 'checkpoint')
 # Places in a schedule: single ones, and lists of them.
 PLACES = ('begin', 'end', 'T_max', 'step_size', 'total_steps')
 PLACE_LISTS = ('milestones', 'periods')
+# MMEngine's default.
+EMA_MOMENTUM = 0.0002
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Retrained:
     checkpoint: str
 
     def described(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """What is known of the network, as plain JSON."""
         return {**asdict(self), 'arch': dict(self.arch)}
 
 
@@ -226,7 +228,7 @@ class Retraining:
 
 
 def name_of(arch: Arch) -> str:
-    """Of a network's folder; it follows from the genes."""
+    """The name of a network's folder, which follows from the genes."""
     return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
 
 
@@ -287,8 +289,16 @@ def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
     whole = epochs * epoch_length
     cfg.param_scheduler = [part for part in schedule if part.get('end', whole) - part.get('begin', 0) >= 2]
     for hook in cfg.get('custom_hooks') or []:
-        if hook['type'] == 'EMAHook' and 'momentum' in hook:
-            hook['momentum'] = 1 - (1 - hook['momentum']) ** (planned / epochs)
+        if hook['type'].removeprefix('mmengine.') == 'EMAHook':
+            _rescale_average(hook, epochs / planned)
+
+
+def _rescale_average(hook: dict[str, Any], share: float) -> None:
+    """Let an ``EMAHook`` begin and forget within ``share`` of the epochs it was meant for."""
+    if 'begin_epoch' in hook:
+        hook['begin_epoch'] = round(hook['begin_epoch'] * share)
+    if hook.get('ema_type') != 'StochasticWeightAverage':  # which has no momentum
+        hook['momentum'] = 1 - (1 - hook.get('momentum', EMA_MOMENTUM)) ** (1 / share)
 
 
 def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
@@ -302,7 +312,7 @@ def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As it is read back from a file."""
+    """Settings as they are read back from a file."""
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return plain
 

@@ -308,7 +308,7 @@ def _images(dataset: Any) -> set[str]:
 
 
 def _digest(parts: Iterable[Any]) -> str:
-    """Of strings or arrays, to tell whether they are the same."""
+    """A digest of strings or arrays, to tell whether they are the same."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())

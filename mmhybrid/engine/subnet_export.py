@@ -257,7 +257,7 @@ def narrowed(name: str, tensor: Tensor, shape: torch.Size, wide: Sequence[int], 
 
 
 def _outputs(model: nn.Module, data: Mapping[str, Any]) -> list[Tensor]:
-    """Of a model in tensor mode, for preprocessed images."""
+    """The tensors that a model gives for preprocessed images in tensor mode."""
     return list(_tensors(model(data['inputs'], data.get('data_samples'), mode='tensor')))
 
 

@@ -84,16 +84,17 @@ def _cpu_product(time_product: Callable[[int, int], tuple[float, int]], _: float
 def _gpu_product(time_product: Callable[[int, int], tuple[float, int]], start: float) -> tuple[float, float, float]:
     """Start, rate, parallel MACs: a GPU starts all operations alike, and is busy only with large products.
 
-    Products grow until the start no longer matters, which gives the rate. How long those take that fill a part of the
-    GPU, above the start and whatever their size, tells how much work would have fitted beside them.
+    Products grow, each four times the one before, until the start no longer matters and the time grows with them, which
+    gives the rate. Small ones take one time, whatever their size: at the full rate, so much work would fit into it.
     """
-    timed = []
-    for side in GPU_SIDES:
+    timed = [time_product(GPU_WIDTH, GPU_SIDES[0])]
+    for side in GPU_SIDES[1:]:
         timed.append(time_product(GPU_WIDTH, side))
-        if timed[-1][0] >= ENOUGH_STARTS * start:
+        (before, _), (latest, _) = timed[-2:]
+        if latest >= max(ENOUGH_STARTS * start, 3 * before):
             break
-    milliseconds, macs = timed[-1]
-    rate = macs / max(milliseconds - start, SHORTEST_MS)
+    milliseconds, largest = timed[-1]
+    rate = largest / max(milliseconds - start, SHORTEST_MS)
     fitting = [(ms - start) * rate for ms, macs in timed if 2 * macs <= (ms - start) * rate]
     return start, rate, statistics.median(fitting) if fitting else 0.0
 

@@ -101,7 +101,7 @@ class Device:
 
 
 def _version(package: str) -> str | None:
-    """Of a package; of the module where that comes with a package of another name, such as onnxruntime-gpu."""
+    """Version of a package, or of its module where another package has that, as onnxruntime-gpu; None without."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -29,7 +29,7 @@ class Cost:
         params_m: Parameters in millions.
         macs_m: Multiply-accumulates in millions.
         latency_ms: Estimated latency of a batch in milliseconds; None without a latency model.
-        latency_upper_ms: What it stays below with 95 % probability, as far as the noise of the measurements tells.
+        latency_upper_ms: What it stays below with 95 % probability when measured, as far as the latency model tells.
     """
 
     params_m: float
@@ -110,7 +110,7 @@ class PartCounter:
 
     @classmethod
     def of_model(cls, model: Mapping[str, Any], input_size: int | None) -> 'PartCounter':
-        """Of a model's config with a supernet somewhere in it.
+        """The counter for a model's config with a supernet somewhere in it.
 
         Args:
             model: Config with a ``space`` and a ``backbone``, at any depth; :func:`num_classes_of` tells its classes.
@@ -127,7 +127,7 @@ class PartCounter:
         return cls(space, supernet['backbone'], input_size, num_classes_of(model))
 
     def restrict(self, genes: Restriction) -> 'PartCounter':
-        """The same for a part of the space, see :meth:`SearchSpace.restrict`."""
+        """A counter for a part of the space, see :meth:`SearchSpace.restrict`."""
         return PartCounter(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
 
     def parts(self, arch: Mapping[str, Value]) -> list[Part]:
@@ -147,7 +147,7 @@ class PartCounter:
         return self._counted[part.key]
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
-        """The same without counting, which is slow for the parts that are new."""
+        """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
         decoded = self.space.decode(arch)['arch']
         side = self.side(arch)
         parts = [Part(f'network side={side}', 1, ()), *self._family.list_parts(self.backbone, decoded, side)]

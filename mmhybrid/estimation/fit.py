@@ -62,7 +62,7 @@ class Prior:
         return cls(means, starts, *_likeness([Part(key, 1, ()) for key in keys]))
 
     def scaled(self, factor: float) -> 'Prior':
-        """The same of a device that takes ``factor`` as long."""
+        """The prior for a device that takes ``factor`` times as long."""
         return Prior(factor * self.means, factor * self.starts, self.same_kind, self.nearness)
 
     def covariance(self, size_std: float, part_std: float, start_std: float) -> np.ndarray:
@@ -76,7 +76,7 @@ class Prior:
 
 
 def _likeness(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each two parts: whether they are of a kind, and how near their sizes are."""
+    """Whether each two parts are of a kind, and how near their sizes are."""
     kinds = np.array([part.kind for part in parts])
     sizes = [part.sizes for part in parts]
     names = sorted({name for size in sizes for name in size})

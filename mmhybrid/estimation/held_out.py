@@ -35,8 +35,8 @@ class HeldOut:
     Args:
         archs: The networks.
         milliseconds: (networks,) measured.
-        drift: How much faster the machine was when the table was measured: multiplied by it, a latency is what it would
-            have been then.
+        drift: What networks of the table took when it was measured, over what they take now: multiplied by it, a
+            latency is what it would have been then.
         drift_spread: Standard deviation of that factor from network to network.
         spread: Median noise of these measurements, relative.
     """

@@ -55,7 +55,7 @@ class FilledTable:
         return PartLatency(*(scale * value for value in self.model.part_latency(part, cost)))
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """As of the table; the errors of filled parts add up."""
+        """The table's bound; the errors of filled parts add up in ``shared_std``."""
         return self.table.upper(milliseconds, variance, shared_std)
 
     def warn_of_gaps(self, costs: PartCounter) -> None:

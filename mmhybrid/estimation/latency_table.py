@@ -123,7 +123,7 @@ class LatencyTable:
     def check_setting(
         self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
     ) -> None:
-        """The same without looking for parts."""
+        """Raise ValueError unless space, backbone, input size and classes are the table's; parts are not looked for."""
         wanted = {'backbone': dict(backbone), 'input_size': input_size, 'num_classes': num_classes}
         name = type(space).__name__
         if str(self.space.get('type')).removeprefix('mmhybrid.') != name:
@@ -157,9 +157,9 @@ class LatencyTable:
             ValueError: If there is no such file, or saying what is wrong with it.
         """
         raw = read_json(path)
+        if raw.get('format') != FORMAT:
+            raise bad_value(f'{path}: format', raw.get('format'), f'{FORMAT}; measure the table anew')
         check_keys(f'{path}', raw, ('format', *(field.name for field in fields(cls))))
-        if raw['format'] != FORMAT:
-            raise bad_value(f'{path}: format', raw['format'], str(FORMAT))
         entries = raw['entries']
         if not isinstance(entries, Mapping) or not entries:
             raise bad_value(f'{path}: entries', entries, 'an object with an entry for each part')
@@ -177,9 +177,9 @@ class LatencyTable:
             _measurement(f'{path}: measurements[{i}]', measurement, space)
             for i, measurement in enumerate(raw['measurements'])
         )
-        sides = sorted({m.arch.get('resolution', raw['input_size']) for m in measurements})
-        if raw['resolutions'] != sides:
-            raise bad_value(f'{path}: resolutions', raw['resolutions'], f'those of the measured networks, {sides}')
+        sides = [check_int(f'{path}: resolutions', side, 1) for side in raw['resolutions']]
+        if sides != sorted({m.arch.get('resolution', raw['input_size']) for m in measurements}):
+            raise bad_value(f'{path}: resolutions', sides, 'those of the measured networks, in order')
         return cls(
             space=raw['space'],
             backbone=raw['backbone'],

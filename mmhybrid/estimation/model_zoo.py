@@ -145,13 +145,13 @@ def read_statement(root: Path, path: Path) -> Statement:
 
 
 def read_statements(root: Path) -> list[Statement]:
-    """Those of all configs of the three families, by path."""
+    """The statements of all configs of the three families, by path."""
     paths = sorted(path for family in FAMILIES for path in (root / 'configs' / family).glob('*.py'))
     return [read_statement(root, path.relative_to(root)) for path in paths]
 
 
 def published_statements(root: Path) -> list[Statement]:
-    """Those that state a figure; what supernets and searches state is that of the network found."""
+    """The statements with a figure; that of a supernet or a search is of the network found."""
     return [statement for statement in read_statements(root) if statement.figures]
 
 

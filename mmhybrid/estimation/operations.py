@@ -81,7 +81,7 @@ def _trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation
 
 
 class _Tracer(ProductCounter):
-    """Also lists what is no product, and what is moved."""
+    """Lists all operations, those that are no product too, and what they move."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -30,7 +30,7 @@ from mmhybrid.utils.files import check_target, first_difference, plain, read_jso
 
 # Random networks on which the upper bound is calibrated.
 BOUND_SAMPLES = 200
-# Networks that are measured a second time in the end.
+# So many networks are measured a second time in the end.
 NUM_AGAIN = 16
 
 
@@ -43,7 +43,10 @@ def build_table(
     counts = count_matrix(costs, archs, keys)
     milliseconds = np.array([measurement.ms for measurement in measurements])
     spreads = np.array([measurement.spread for measurement in measurements])
-    fit = fit_parts(counts, milliseconds, spreads, Prior.of_parts(costs, keys, device.batch))
+    repeated = repeatability(measurements, again)
+    # the rounds of one measuring may agree with each other better than with those of another
+    stds = np.maximum(spreads, repeated * milliseconds)
+    fit = fit_parts(counts, milliseconds, stds, Prior.of_parts(costs, keys, device.batch))
     deviations = np.sqrt(np.maximum(np.diag(fit.covariance), 0))
     repeats = (counts > 0).T @ np.array([measurement.repeats for measurement in measurements])
     entries = {
@@ -60,7 +63,7 @@ def build_table(
         device,
         fit.model_std,
         _shrink(costs, keys, fit),
-        repeatability(measurements, again),
+        repeated,
         entries,
         tuple(measurements),
     )
@@ -87,7 +90,8 @@ def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> 
     What is measured is kept in ``out`` with ``.partial`` behind it, from which an interrupted run continues.
 
     Raises:
-        ValueError: If ``out`` cannot be written, or that file is of another space, device or plan, or broken.
+        ValueError: If ``out`` cannot be written, or that file is broken, or of another space, device, plan or choice of
+            networks.
     """
     check_target(out)
     backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
@@ -98,7 +102,8 @@ def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> 
         # resolution after resolution in turn: whatever the machine does meanwhile meets all of them
         chosen = zip_longest(*(choose_networks(costs, side, plan) for side in _sides(costs)))
         archs = [arch for turn in chosen for arch in turn if arch is not None]
-        passes = {'timed': archs, 'again': archs[:: -(-len(archs) // NUM_AGAIN)]}
+        again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
+        passes = {'timed': archs, 'again': again}
         setting = _setting(costs, device, plan, archs)
         rounds = _read_partial(partial, setting)
         total = 0
@@ -113,11 +118,11 @@ def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> 
                 task, completed=sum(len(group) for found in rounds.values() for group in found), total=total
             )
 
-        measurements, again = (
-            measure(costs, networks, backend, device.batch, plan, rounds[name], save)
+        measured = {
+            name: measure(costs, networks, backend, device.batch, plan, rounds[name], save)
             for name, networks in passes.items()
-        )
-    table = build_table(costs, measurements, again, device)
+        }
+    table = build_table(costs, measured['timed'], measured['again'], device)
     table.save(out)
     partial.unlink(missing_ok=True)
     return table

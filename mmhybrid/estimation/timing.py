@@ -155,7 +155,7 @@ def _time_group(
 
 
 def _at_one_speed(groups: Sequence[Sequence[Arch]], timed: Rounds) -> Iterator[list[Measurement]]:
-    """Of each group what no earlier one has, at the machine's speed in the first."""
+    """For each group the networks that no earlier one has, at the machine's speed in the first."""
     ties: list[Measurement] = []
     for group, rounds in zip(groups, timed, strict=True):
         figures = [robust_median(row) for row in divide_out_speed(np.array(rounds).T)]
@@ -172,7 +172,7 @@ def _at_one_speed(groups: Sequence[Sequence[Arch]], timed: Rounds) -> Iterator[l
 
 
 def _relative_speed(first: Sequence[Measurement], again: Sequence[Measurement]) -> tuple[float, float]:
-    """How much faster the machine was at first, the geometric mean over networks, and its relative deviation."""
+    """What networks took at first over what they take again, the geometric mean, and its relative deviation."""
     pairs = list(zip(first, again, strict=True))
     stds = [math.hypot(a.spread / a.ms, b.spread / b.ms) for a, b in pairs]
     return statistics.geometric_mean(a.ms / b.ms for a, b in pairs), math.hypot(*stds) / len(stds)

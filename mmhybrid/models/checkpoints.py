@@ -26,7 +26,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def plain_weights(path: str) -> dict[str, Any]:
-    """Of a checkpoint that was saved with MMEngine's ``EMAHook``, the weights as trained, under ``state_dict``.
+    """The weights as trained, out of a checkpoint that MMEngine's ``EMAHook`` saved.
 
     The hook saves averaged weights under that name, and those that were trained under ``ema_state_dict``.
 
@@ -37,7 +37,7 @@ def plain_weights(path: str) -> dict[str, Any]:
         ValueError: If the file cannot be read, or was saved without that hook.
     """
     checkpoint = read_checkpoint(path)
-    if 'ema_state_dict' not in checkpoint:
+    if not isinstance(checkpoint.get('ema_state_dict'), Mapping):
         raise ValueError(f'{path} has no averaged weights beside its plain ones: no entry ema_state_dict')
     prefix = 'module.'  # of the averaged model, whose other entries count its steps
     weights = checkpoint['ema_state_dict'].items()
@@ -54,6 +54,6 @@ def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Of what an error says; its class where it says nothing."""
+    """The first line of what an error says; its class where it says nothing."""
     text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
     return next(iter(text.strip().splitlines()), type(error).__name__)

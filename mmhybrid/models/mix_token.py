@@ -28,7 +28,7 @@ class Region(NamedTuple):
         return (self.bottom - self.top) * (self.right - self.left)
 
     def scaled(self, factor: int) -> 'Region':
-        """The same region of a map ``factor`` times as large."""
+        """This region on a map ``factor`` times as large."""
         return Region(*(factor * side for side in self))
 
 

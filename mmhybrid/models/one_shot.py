@@ -95,7 +95,7 @@ class OneShot(BaseModel):
         self.supernet.set_arch(arch)
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
-        """As the wrapped model; ``loss`` trains the mutator's architectures, the others use the active one."""
+        """Run the wrapped model; mode ``loss`` trains the mutator's architectures, the others use the active one."""
         if mode == 'loss':
             return self._loss(inputs, data_samples)
         return self.architecture(self._resized(inputs), data_samples, mode)

@@ -177,7 +177,7 @@ def _open_zip(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
 
 
 def _open_legacy(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
-    """The same for the format before: magic number, version, system, content, storage keys, storages."""
+    """Open the format before zip: magic number, version, system, content, storage keys, storages."""
     magic, _version, _system = (_Reader(file).load() for _ in range(3))
     if magic != _LEGACY_MAGIC:
         raise ValueError('no magic number of torch')

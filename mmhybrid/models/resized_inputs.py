@@ -40,6 +40,6 @@ class ResizedInputs(BaseDataPreprocessor):
         self.first = MODELS.build({**preprocessor, **augments})
 
     def forward(self, data: Any, training: bool = False) -> Any:
-        """As the first preprocessor, with ``inputs`` resized."""
+        """Preprocess as the first preprocessor does, and resize ``inputs``."""
         data = self.first(data, training)
         return {**data, 'inputs': resized(data['inputs'], self.size)}

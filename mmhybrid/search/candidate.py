@@ -47,7 +47,7 @@ class Candidate:
         return {**self.estimates, **(self.metrics or {})}
 
     def evaluated(self, metrics: Mapping[str, float]) -> Self:
-        """The same candidate with its scores.
+        """This candidate with its scores.
 
         Raises:
             ValueError: If a metric is no number or has the name of an estimate.

@@ -90,7 +90,7 @@ class Tally:
             self.nearest = other.nearest
 
     def describe(self, constraints: Sequence[Constraint]) -> str:
-        """In words: the share each bound rejects, and the network that came nearest; empty if nothing was tried."""
+        """Say what share each bound rejects, and which network came nearest; empty if nothing was tried."""
         text = ''
         if self.rejected:
             shares = ', '.join(f'{reason}: {count / self.tries:.1%}' for reason, count in self.rejected.most_common())

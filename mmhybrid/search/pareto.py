@@ -78,7 +78,7 @@ def hypervolume(losses: Losses, reference: Sequence[float]) -> float:
 
 
 def _volume(rows: list[tuple[float, ...]], reference: tuple[float, ...]) -> float:
-    """Of rows sorted by their last column, all below the reference."""
+    """The volume that rows cover, sorted by their last column and all below the reference."""
     if not rows:
         return 0.0
     if len(reference) == 1:

@@ -125,7 +125,7 @@ class _Gate:
         return None
 
     def why_ended(self) -> str:
-        """In words."""
+        """Say why no more is proposed."""
         if self._is_exhausted():
             reason = f'all {self._size} networks of its space have been looked at'
         else:

@@ -33,7 +33,7 @@ class SearchResult:
 
     @property
     def evaluated(self) -> list[Candidate]:
-        """In the order of the search, those that failed too."""
+        """All candidates in the order of the search, those that failed too."""
         return [candidate for candidate in self.history if candidate.metrics is not None]
 
     def top(self, count: int | None = None) -> list[Candidate]:

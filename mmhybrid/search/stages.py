@@ -102,7 +102,7 @@ class Stage:
             yield generation, min(self.population, self.budget - start)
 
     def narrow(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> SearchSpace:
-        """Its part of the search's space.
+        """The part of the search's space that this stage searches.
 
         Args:
             space: The search's.

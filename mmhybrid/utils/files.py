@@ -83,6 +83,8 @@ def first_difference(stored: object, now: object, path: str = '') -> str:
 
 
 def _few_words(content: object) -> str:
-    """As JSON, of which a sentence can hold so much."""
+    """JSON that is short enough for a sentence."""
     text = json.dumps(content)
-    return text if len(text) <= LONGEST else f'{text[:LONGEST]} ...'
+    if len(text) <= LONGEST:
+        return text
+    return f'a list of {len(content)}' if isinstance(content, list) else f'{text[:LONGEST]} ...'

@@ -78,7 +78,7 @@ class Diagram:
 
     @property
     def blocks(self) -> list[Block]:
-        """Of all stages."""
+        """The blocks of all stages."""
         return [block for stage in self.stages for block in stage.blocks]
 
 

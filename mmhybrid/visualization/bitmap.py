@@ -27,7 +27,7 @@ class Bitmap:
     pixels: Pixels
 
     def svg(self) -> str:
-        """Its SVG element, with the pixels as PNG inside."""
+        """The SVG element, with the pixels as PNG inside."""
         png = io.BytesIO()
         Image.fromarray(self.pixels).save(png, format='png')
         size = f'x="{self.x:g}" y="{self.y:g}" width="{self.width:g}" height="{self.height:g}"'

@@ -19,7 +19,7 @@ class Shape(Protocol):
     """Anything on a picture."""
 
     def svg(self) -> str:
-        """Its SVG element."""
+        """The SVG element."""
 
     def paint(self, axes: Any) -> None:
         """Add it to a Matplotlib Axes."""
@@ -36,7 +36,7 @@ class Rect:
     fill: str
 
     def svg(self) -> str:
-        """Its SVG element."""
+        """The SVG element."""
         size = f'width="{_short(self.width)}" height="{_short(self.height)}"'
         return f'<rect x="{_short(self.x)}" y="{_short(self.y)}" {size} fill="{self.fill}"/>'
 
@@ -58,7 +58,7 @@ class Dot:
     stroke: str = '#ffffff'
 
     def svg(self) -> str:
-        """Its SVG element."""
+        """The SVG element."""
         place = f'cx="{_short(self.x)}" cy="{_short(self.y)}" r="{_short(self.radius)}"'
         return f'<circle {place} fill="{self.fill}" stroke="{self.stroke}"/>'
 
@@ -79,7 +79,7 @@ class Line:
     dashed: bool = False
 
     def svg(self) -> str:
-        """Its SVG element."""
+        """The SVG element."""
         points = ' '.join(f'{_short(x)},{_short(y)}' for x, y in self.points)
         dashes = ' stroke-dasharray="4 3"' if self.dashed else ''
         style = f'fill="none" stroke="{self.stroke}" stroke-width="{_short(self.width)}"{dashes}'
@@ -109,7 +109,7 @@ class Text:
         return CHAR_WIDTH * self.size * len(self.text)
 
     def svg(self) -> str:
-        """Its SVG element."""
+        """The SVG element."""
         style = f'font-size="{_short(self.size)}" text-anchor="{self.anchor}" fill="{self.fill}"'
         weight = ' font-weight="600"' if self.bold else ''
         return f'<text x="{_short(self.x)}" y="{_short(self.y)}" {style}{weight}>{escape(self.text)}</text>'
@@ -128,7 +128,7 @@ class Titled:
     shapes: Sequence[Shape]
 
     def svg(self) -> str:
-        """Its SVG element."""
+        """The SVG element."""
         return f'<g><title>{escape(self.title)}</title>{"".join(shape.svg() for shape in self.shapes)}</g>'
 
     def paint(self, axes: Any) -> None:

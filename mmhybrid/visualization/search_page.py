@@ -282,7 +282,7 @@ def _title(candidate: Candidate) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Of cells that are HTML already."""
+    """A table of cells that are HTML already."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return '<tr>' + ''.join(f'<{tag}>{cell}</{tag}>' for cell in cells) + '</tr>'
@@ -303,7 +303,7 @@ def _number(value: float) -> str:
 
 
 def _count(number: int) -> str:
-    """As HTML."""
+    """A number as HTML."""
     if number < 10**6:
         return f'{number:,}'
     mantissa, _, exponent = f'{number:.1e}'.partition('e')

@@ -46,7 +46,7 @@ class SlotBlock:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name that people read."""
         return f'block {self.number} (stage {self.stage})'
 
 
@@ -72,7 +72,7 @@ def slot_blocks(backbone: nn.Module) -> list[SlotBlock]:
 
 
 def choose_blocks(blocks: Sequence[SlotBlock], numbers: Sequence[int] | None) -> list[SlotBlock]:
-    """Those with these numbers; None for the first of stage 3, or of the last stage with slots (figure 5).
+    """The blocks with these numbers; None for the first of stage 3, or of the last stage with slots (figure 5).
 
     Raises:
         ValueError: Naming the blocks there are.
@@ -206,7 +206,7 @@ def _all_slots(
     top: float,
     size: tuple[float, float],
 ) -> Iterator[Shape]:
-    """In rows, as the slots lie in the image where they start as a pooled map; the chosen ones with their numbers."""
+    """All maps in rows, as slots that start as a pooled map lie in the image; the chosen ones with their numbers."""
     side = math.isqrt(len(maps))
     step_x, step_y = ((length + TILE_GAP) / side for length in size)
     width, height = step_x - TILE_GAP, step_y - TILE_GAP

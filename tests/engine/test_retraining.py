@@ -1,5 +1,6 @@
 """Networks of a search trained by themselves, on generated data."""
 
+import inspect
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
+from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 
 from mmhybrid.engine.resume import ResumableEpochLoop
@@ -245,12 +247,20 @@ def test_a_schedule_in_epochs_is_rescaled() -> None:
 
 
 def test_weights_are_averaged_over_the_same_share_of_a_training() -> None:
-    hooks = [{'type': 'EMAHook', 'momentum': 1e-4}, {'type': 'EMAHook'}, {'type': 'SyncBuffersHook'}]
+    hooks = [
+        {'type': 'EMAHook', 'momentum': 1e-4},
+        {'type': 'mmengine.EMAHook', 'begin_epoch': 240},
+        {'type': 'EMAHook', 'ema_type': 'StochasticWeightAverage'},
+        {'type': 'SyncBuffersHook'},
+    ]
     cfg = Config({'train_cfg': {'max_epochs': 300}, 'custom_hooks': hooks})
     rescale_epochs(cfg, 10, epoch_length=7)
-    momentum = cfg.custom_hooks[0].momentum
-    assert (1 - momentum) ** (10 * 7) == pytest.approx((1 - 1e-4) ** (300 * 7))
-    assert cfg._to_lazy_dict()['custom_hooks'][1:] == hooks[1:]
+    first, second, *others = cfg._to_lazy_dict()['custom_hooks']
+    default = inspect.signature(ExponentialMovingAverage).parameters['momentum'].default
+    assert (1 - first['momentum']) ** (10 * 7) == pytest.approx((1 - 1e-4) ** (300 * 7))
+    assert (1 - second['momentum']) ** (10 * 7) == pytest.approx((1 - default) ** (300 * 7))
+    assert second['begin_epoch'] == 8
+    assert others == hooks[2:]
 
 
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 30), st.integers(1, 50))

@@ -42,7 +42,9 @@ def test_elements_per_ms_counts_three_tensors(monkeypatch):
     assert rates.elements_per_ms == pytest.approx(3 * 4000 / (4 - 0.001))
 
 
-@pytest.mark.parametrize(('start', 'rate', 'parallel'), [(0.01, 2.5e10, 3e8), (0.005, 1e8, 0.0), (0.01, 4e9, 2e7)])
+@pytest.mark.parametrize(
+    ('start', 'rate', 'parallel'), [(0.01, 2.5e10, 3e8), (0.005, 1e8, 0.0), (0.01, 4e9, 2e7), (0.01, 1e9, 2e8)]
+)
 def test_gpu_of_known_rates(monkeypatch, start, rate, parallel):
     """Rates of a simulated GPU, whose clock is 0.3 us off."""
     noise = random.Random(0)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import time
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import LatencyTable, Measurement
 from mmhybrid.estimation.profiler import profile
 from mmhybrid.estimation.timing import NUM_TIES, Plan, divide_out_speed, robust_median
-from mmhybrid.space import Arch, AutoViTSpace, GLiTSpace
+from mmhybrid.space import AutoViTSpace, GLiTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
 DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
@@ -93,7 +94,7 @@ def test_groups_share_the_first_networks(tiny, sleeping, monkeypatch):
 
 
 def test_other_groups_are_given_at_the_speed_of_the_first(tiny, sleeping):
-    """The machine takes 1, 1/2, 1/3 ... as long in each group, and one of the ties 4 % more or less than the others."""
+    """The machine takes 1, 1/2, 1/3 ... as long in each group, and two of the ties 4 % more and less."""
     archs = choose_networks(tiny, 32, Plan(networks=7))
     groups = timing.split_groups(tiny, archs)
     assert len(groups) > 1
@@ -140,6 +141,24 @@ def test_several_resolutions_in_one_table(sleeping, tmp_path):
     assert {'network side=192', 'network side=256'} <= set(table.entries)
 
 
+def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monkeypatch):
+    """Resolutions take turns among the networks, and those measured again must not all be of one."""
+    space = AutoViTSpace('xxs', restrict={'resolution': [64 * 3, 64 * 4], 'num_stages': 3})
+    costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
+    passes = []
+
+    def measure(costs, archs, *_):
+        passes.append([costs.side(arch) for arch in archs])
+        return [Measurement(dict(arch), 10.0, 0.1, 5) for arch in archs]
+
+    monkeypatch.setattr(profiler, 'measure', measure)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
+    monkeypatch.setattr(design, 'POOL_SIZE', 200)
+    profile(costs, sleeping, Plan(networks=36, repeats=2), tmp_path / 'table.json')
+    assert [len(sides) for sides in passes] == [72, profiler.NUM_AGAIN]
+    assert {side: passes[1].count(side) >= 3 for side in (192, 256)} == {192: True, 256: True}
+
+
 def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)  # fewer than are measured twice
     first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
@@ -154,32 +173,42 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
         patch.setattr(design, 'POOL_SIZE', 3)  # as another version might
         with pytest.raises(ValueError, match=r'begin anew: archs'):
             profile(tiny, sleeping, plan, path)
+    archs = choose_networks(tiny, 32, plan)
+    once = [len(group) for group in timing.split_groups(tiny, archs)]
+    again = [len(group) for group in timing.split_groups(tiny, random.Random(plan.seed).sample(archs, len(archs)))]
+    # a warm-up each, then the rounds that were left; of the second measuring, a warm-up, two rounds, and no third
+    left = 3 * (2 * once[0] + 4 * sum(once[1:]))
+    Sleeper.runs, Sleeper.limit = 0, left + 3 * 3 * again[0] + 1
+    with pytest.raises(KeyboardInterrupt):
+        profile(tiny, sleeping, plan, path)
+    rounds = json.loads((tmp_path / 'table.json.partial').read_text())
+    assert [len(group) for group in rounds['timed']] == [3] * len(once)
+    assert [len(group) for group in rounds['again'] if group] == [2]
     Sleeper.runs, Sleeper.limit = 0, 10**9
-    table = profile(tiny, sleeping, plan, path)
-    groups = [len(group) for group in timing.split_groups(tiny, [Arch(m.arch) for m in table.measurements])]
-    # a warm-up each, then the rounds that were left, and the same networks again
-    assert Sleeper.runs == 3 * (2 * groups[0] + 4 * sum(groups[1:]) + 4 * sum(groups))
+    profile(tiny, sleeping, plan, path)
+    assert Sleeper.runs == 3 * (2 * again[0] + 4 * sum(again[1:]))
     assert not (tmp_path / 'table.json.partial').exists()
 
 
+@pytest.mark.parametrize('name', ['timed', 'again'])
 @pytest.mark.parametrize(
-    ('timed', 'word'),
+    ('rounds', 'word'),
     [
-        (None, 'timed: got None'),
-        ([[], [], []], 'timed: got .3 groups'),
-        ([5], r'timed\[0\]: got 5'),
-        ([[[1.0, 1.0]] * 4], r'timed\[0\]: got .4 rounds'),
-        ([[[1.0]]], r'timed\[0\]\[0\]: got \[1.0\], allowed: a list of 2'),
-        ([[[1.0, 'x']]], r"timed\[0\]\[0\]: got 'x'"),
-        ([[[1.0, 0]]], r'timed\[0\]\[0\]: got 0'),
+        (None, ': got None'),
+        ([[], [], []], ': got .3 groups'),
+        ([5], r'\[0\]: got 5'),
+        ([[[1.0, 1.0]] * 4], r'\[0\]: got .4 rounds'),
+        ([[[1.0]]], r'\[0\]\[0\]: got \[1.0\], allowed: a list of 2'),
+        ([[[1.0, 'x']]], r"\[0\]\[0\]: got 'x'"),
+        ([[[1.0, 0]]], r'\[0\]\[0\]: got 0'),
     ],
 )
-def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, timed, word):
+def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, name, rounds, word):
     monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
     plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
     setting = profiler._setting(tiny, sleeping, plan, choose_networks(tiny, 32, plan))
-    partial.write_text(json.dumps({'setting': setting, 'timed': timed, 'again': []}))
-    with pytest.raises(ValueError, match=word) as error:
+    partial.write_text(json.dumps({'setting': setting, 'timed': [], 'again': [], name: rounds}))
+    with pytest.raises(ValueError, match=name + word) as error:
         profile(tiny, sleeping, plan, tmp_path / 'table.json')
     assert str(partial) in str(error.value)
 

@@ -1,5 +1,6 @@
 """Checkpoints of an EMA hook, and of none."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint, write_checkpoint
+
+TOOLS = Path(__file__).parents[2] / 'tools'
 
 
 class Trained:
@@ -49,6 +52,19 @@ def test_plain_weights_are_those_that_were_trained(tmp_path):
     assert plain['state_dict'].keys() == trained.keys()
     assert all(torch.equal(plain['state_dict'][name], weight) for name, weight in trained.items())
     Trained().model.load_state_dict(plain['state_dict'])
+
+
+def test_tool_writes_them(tmp_path, capsys):
+    trained = averaged(tmp_path / 'epoch_1.pth')
+    main = runpy.run_path(str(TOOLS / 'plain_weights.py'))['main']
+    main([str(tmp_path / 'epoch_1.pth'), str(tmp_path / 'new' / 'plain.pth')])
+    state_dict = torch.load(tmp_path / 'new' / 'plain.pth', weights_only=True)['state_dict']
+    assert torch.equal(state_dict['0.weight'], trained['0.weight'])
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / 'new' / 'plain.pth'), str(tmp_path / 'again.pth')])
+    assert ended.value.code == 2
+    assert 'no entry ema_state_dict' in capsys.readouterr().err
+    assert not (tmp_path / 'again.pth').exists()
 
 
 def test_checkpoint_without_averaged_weights(tmp_path):

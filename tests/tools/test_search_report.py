@@ -116,8 +116,8 @@ def fails(main, capsys):
     def sentence(*arguments):
         with pytest.raises(SystemExit) as ended:
             main(list(map(str, arguments)))
-        code = ended.value.code  # a sentence that Python prints, or 2 after it was printed
-        return capsys.readouterr().err if code == 2 else code
+        assert ended.value.code == 2
+        return capsys.readouterr().err
 
     return sentence
 

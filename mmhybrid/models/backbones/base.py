@@ -180,13 +180,13 @@ def output_widths(network: nn.Module, in_channels: int = 3) -> tuple[int, ...]:
 
 
 def channel_axis(x: Tensor) -> int:
-    """Of maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
+    """The axis of channels in maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
     return 2 if x.dim() == 3 else 1
 
 
 @contextmanager
 def _without_statistics(block: nn.Module) -> Iterator[None]:
-    """For the recomputation: a batch must not count twice in the running statistics."""
+    """Leave running statistics alone during a recomputation, or a batch would count twice."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

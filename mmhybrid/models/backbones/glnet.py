@@ -261,7 +261,7 @@ class GLNet(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """As released, unless ``init_cfg`` says else.
+        """Initialise as the released code does, unless ``init_cfg`` says else.
 
         Linear layers: truncated normal (0.02); attention's projections of its input: Xavier; convolutions: torch's own.
         """
@@ -319,7 +319,7 @@ def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dic
 
 
 def _init_weights(name: str, module: nn.Module) -> None:
-    """Of one layer; by its name, since a supernet holds an attention's layers without the attention."""
+    """Initialise one layer; its name decides, since a supernet holds an attention's layers without the attention."""
     if not isinstance(module, nn.Linear):
         return
     if name.endswith('qkv'):

@@ -146,7 +146,7 @@ class Supernet(BaseModule):
             self.arch = active
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """As of the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
+        """The depth in the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
         name_in_block = re.sub('@[^.]*', '', param_name)  # a candidate is as deep as its block
         return self.weights.get_layer_depth(name_in_block, f'{prefix}weights.')
 
