@@ -18,8 +18,8 @@ from torch import nn
 
 from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
 from mmhybrid.models.checkpoints import first_line, read_checkpoint
-from mmhybrid.search.errors import SearchError
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.errors import CannotGoOnError
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
 # read from the config by MMEngine, beside the arguments of its Runner
@@ -189,12 +189,12 @@ class Started(Hook):
 def ending_on_mistakes(phase: Started | None = None) -> Iterator[None]:
     """End the program with one sentence on stderr and exit code 2 for a user's mistake.
 
-    A search that cannot go on says why at any time, with exit code 1. Other errors, and any error once ``phase`` has
-    started, keep their traceback.
+    Work that cannot go on (a search) says why at any time, with exit code 1. Other errors, and any error once ``phase``
+    has started, keep their traceback.
     """
     try:
         yield
-    except SearchError as error:
+    except CannotGoOnError as error:
         raise SystemExit(f'{error}') from error
     except Exception as error:
         sentence = _mistake(error)

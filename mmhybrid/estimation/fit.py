@@ -133,7 +133,8 @@ def most_likely(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """The most likely values of a normal distribution among those that are not negative.
 
     They are ``mean + covariance @ pulls`` with pulls that are not negative and act only where a value is 0 (the
-    conditions of Karush, Kuhn and Tucker); found pull by pull, each set to what its value asks for.
+    conditions of Karush, Kuhn and Tucker); found pull by pull, each set to what its value asks for (coordinate descent
+    on the dual problem).
     """
     values, pulls = mean.copy(), np.zeros(len(mean))
     variances = np.maximum(np.diag(covariance), np.finfo(float).tiny)

@@ -1,7 +1,9 @@
 """What ends a search early."""
 
+from mmhybrid.utils.errors import CannotGoOnError
 
-class SearchError(RuntimeError):
+
+class SearchError(CannotGoOnError):
     """A search that cannot go on; the message says why and what to do."""
 
 

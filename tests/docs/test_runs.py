@@ -27,6 +27,7 @@ from mmhybrid.visualization.host import build_host
 pytestmark = [pytest.mark.docs, pytest.mark.slow, pytest.mark.dense]
 
 RELEASED = 'glnet_4g_released.pth'
+AVERAGED = 'EPOCH_300.pth'  # what an EMA hook saved
 FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'tools')
 # What a command is given beside its own arguments, so that it takes seconds.
 SMALLER = {
@@ -86,7 +87,7 @@ def why_not(command: Command) -> str | None:
 
 
 class Workspace:
-    """A folder in which commands are run, with a photograph and released weights in it."""
+    """A folder in which commands are run, with a photograph, released and averaged weights in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,6 +101,8 @@ class Workspace:
             shapes = json.loads(str(data['shapes']))
         torch.manual_seed(0)
         torch.save({'model': {name: torch.rand(shape) for name, shape in shapes.items()}}, folder / RELEASED)
+        averaged = {'steps': torch.tensor(1), 'module.weight': torch.rand(1)}
+        torch.save({'state_dict': {'weight': torch.rand(1)}, 'ema_state_dict': averaged}, folder / AVERAGED)
 
     def run(self, command: Command) -> str | None:
         """Run a command, and raise AssertionError with its output if it fails; what it was not run for, if so."""
