@@ -37,7 +37,7 @@ def measure(name: str, count: int) -> float:
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     # what the entries say makes no difference to the time
     entries = defaultdict(lambda: Entry(1.0, 0.1, 10))
-    table = LatencyTable(space.to_config(), backbone, input_size, 1000, (), device, 0.01, 0.3, 0.02, entries)
+    table = LatencyTable(space.to_config(), backbone, input_size, 1000, (), device, 0.01, 0.3, 0.02, 0.02, entries)
     estimator = Estimator(space, backbone, input_size, 1000, table)
     start = time.perf_counter()
     for arch in archs:

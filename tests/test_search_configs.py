@@ -205,7 +205,7 @@ def save_table(cfg: Config, folder: Path) -> str:
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = tuple(Measurement({**space.largest(), 'resolution': side}, 1.0, 0.1, 2) for side in resolutions)
     table = LatencyTable(
-        space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, 0.3, 0.0, entries, measured
+        space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, 0.3, 0.0, 0.0, entries, measured
     )
     table.save(folder / 'table.json')
     return str(folder / 'table.json')

@@ -16,7 +16,7 @@ from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 from mmhybrid.utils.files import plain, read_json, write_json
 
-FORMAT = 3
+FORMAT = 4
 # random networks whose parts are looked for in a table before it is used: a part that is in 1 % of them is not missed
 SAMPLES = 1000
 
@@ -66,7 +66,9 @@ class LatencyTable:
         device: Where and how it was measured.
         residual: Standard deviation of measured networks from the sum of their parts, over that sum.
         shrink: Standard deviation of the error of such a sum, over what it were with independent errors of the parts.
-        repeatability: Relative standard deviation of a network's latency from one measuring to another, noise included.
+        repeatability: Relative standard deviation of a network's latency from one measuring to another, noise included,
+            at the same speed of the machine.
+        speed_spread: Relative standard deviation of the machine's speed from one round of measuring to another.
         entries: By the key of the part.
         measurements: The networks behind the entries.
     """
@@ -80,6 +82,7 @@ class LatencyTable:
     residual: float
     shrink: float
     repeatability: float
+    speed_spread: float
     entries: Mapping[str, Entry]
     measurements: tuple[Measurement, ...] = ()
 
@@ -96,14 +99,15 @@ class LatencyTable:
         return PartLatency(entry.ms, entry.spread)
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a network that is measured stays below with 95 % probability, as far as the table tells.
+        """What a network that is measured another time stays below with 95 % probability, as far as the table tells.
 
         Args:
             milliseconds: Sum of its parts.
             variance: Sum of the squared deviations of its parts.
             shared_std: Sum of what their errors have in common.
         """
-        own = self.shrink**2 * variance + (self.residual**2 + self.repeatability**2) * milliseconds**2
+        whole = self.residual**2 + self.repeatability**2 + self.speed_spread**2
+        own = self.shrink**2 * variance + whole * milliseconds**2
         return milliseconds + UPPER_STDS * math.sqrt(own + shared_std**2)
 
     def check_fits(
@@ -190,6 +194,7 @@ class LatencyTable:
             residual=check_float(f'{path}: residual', raw['residual'], 0),
             shrink=check_float(f'{path}: shrink', raw['shrink'], 0),
             repeatability=check_float(f'{path}: repeatability', raw['repeatability'], 0),
+            speed_spread=check_float(f'{path}: speed_spread', raw['speed_spread'], 0),
             entries={key: Entry(*_figures(f'{path}: entries["{key}"]', entry)) for key, entry in entries.items()},
             measurements=measurements,
         )

@@ -23,7 +23,7 @@ from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCounter
 from mmhybrid.estimation.fit import Fit, Prior, fit_parts
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
-from mmhybrid.estimation.timing import Plan, Rounds, measure, repeatability, split_groups
+from mmhybrid.estimation.timing import Plan, Rounds, measure, repeatability, speed_spread, split_groups
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_keys, check_list
 from mmhybrid.utils.files import check_target, first_difference, plain, read_json, write_json
@@ -35,9 +35,21 @@ NUM_AGAIN = 16
 
 
 def build_table(
-    costs: PartCounter, measurements: Sequence[Measurement], again: Sequence[Measurement], device: Device
+    costs: PartCounter,
+    measurements: Sequence[Measurement],
+    again: Sequence[Measurement],
+    speed_spread: float,
+    device: Device,
 ) -> LatencyTable:
-    """The table that follows from measured networks, of which ``again`` are some measured a second time."""
+    """The table that follows from measured networks.
+
+    Args:
+        costs: Of the space.
+        measurements: The networks.
+        again: Some of them, measured a second time.
+        speed_spread: Relative standard deviation of the machine's speed.
+        device: What they were measured on.
+    """
     archs = [Arch(measurement.arch) for measurement in measurements]
     keys = part_keys(costs, archs)
     counts = count_matrix(costs, archs, keys)
@@ -64,6 +76,7 @@ def build_table(
         fit.model_std,
         _shrink(costs, keys, fit),
         repeated,
+        speed_spread,
         entries,
         tuple(measurements),
     )
@@ -122,7 +135,8 @@ def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> 
             name: measure(costs, networks, backend, device.batch, plan, rounds[name], save)
             for name, networks in passes.items()
         }
-    table = build_table(costs, measured['timed'], measured['again'], device)
+    speed = speed_spread(rounds['timed'], rounds['again'], measured['timed'], measured['again'])
+    table = build_table(costs, measured['timed'], measured['again'], speed, device)
     table.save(out)
     partial.unlink(missing_ok=True)
     return table

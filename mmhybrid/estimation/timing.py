@@ -187,9 +187,39 @@ def repeatability(first: Sequence[Measurement], again: Sequence[Measurement]) ->
         first: Measured networks.
         again: At least two of them, measured a second time.
     """
+    return statistics.stdev(_slowdowns(first, again)) / math.sqrt(2)  # either measuring has its share
+
+
+def speed_spread(
+    timed: Rounds, timed_again: Rounds, first: Sequence[Measurement], again: Sequence[Measurement]
+) -> float:
+    """Relative standard deviation of the machine's speed from round to round.
+
+    Args:
+        timed: Rounds of ``first``.
+        timed_again: Rounds of ``again``.
+        first: Measured networks.
+        again: Some of them, measured a second time.
+    """
+    slower = statistics.mean(_slowdowns(first, again))
+    return statistics.stdev([*_round_times(timed), *(slower + log for log in _round_times(timed_again))])
+
+
+def _slowdowns(first: Sequence[Measurement], again: Sequence[Measurement]) -> list[float]:
+    """Logarithms of how much longer networks took the second time."""
     known = {Arch(m.arch): m.ms for m in first}
-    logs = [math.log(known[Arch(m.arch)] / m.ms) for m in again]
-    return statistics.stdev(logs) / math.sqrt(2)  # either measuring has its share
+    return [math.log(m.ms / known[Arch(m.arch)]) for m in again]
+
+
+def _round_times(timed: Rounds) -> Iterator[float]:
+    """Logarithms of how long each round took, relative to the first group's usual one."""
+    usual_of_ties = []
+    for rounds in timed:
+        logs = np.log(rounds)
+        usual = np.median(logs, axis=0)
+        usual_of_ties.append(usual[:NUM_TIES])
+        slower = float(np.mean(usual_of_ties[-1] - usual_of_ties[0]))
+        yield from (slower + np.median(logs - usual, axis=1)).tolist()
 
 
 def split_groups(costs: PartCounter, archs: Sequence[Arch]) -> list[list[Arch]]:

@@ -72,7 +72,7 @@ def fitted(xxs, truth, noise, networks, seed=1):
     exact, times = simulate(costs, [*archs, *others], truth, noise, seed)
     pairs = zip(archs, times, strict=False)
     measured = [Measurement(dict(arch), ms, max(noise, 1e-4) * ms, 20) for arch, ms in pairs]
-    table = build_table(costs, measured, measured[:2], DEVICE)
+    table = build_table(costs, measured, measured[:2], 0.0, DEVICE)
     estimator = Estimator(costs.space, AUTOVIT, None, 1000, table)
     return [estimator(arch) for arch in others], exact[len(archs) :], table
 
@@ -116,7 +116,7 @@ def test_upper_bound_means_95_percent_of_networks_measured_another_time(xxs):
 
     below, without = [], []
     for seed in range(0, 18, 3):
-        table = build_table(costs, measure(archs, 1.0, seed), measure(archs[::4], 1.1, seed + 1), DEVICE)
+        table = build_table(costs, measure(archs, 1.0, seed), measure(archs[::4], 1.1, seed + 1), 0.0, DEVICE)
         assert table.repeatability == pytest.approx(0.04, rel=0.5)
         for judged, shares in ((table, below), (replace(table, repeatability=0.0), without)):
             estimator = Estimator(costs.space, AUTOVIT, None, 1000, judged)
@@ -126,6 +126,16 @@ def test_upper_bound_means_95_percent_of_networks_measured_another_time(xxs):
             )
     assert 0.9 < np.mean(below) < 0.99
     assert np.mean(without) < 0.9
+
+
+def test_upper_bound_means_95_percent_where_the_speed_of_the_machine_varies(xxs):
+    """By 5 % from one time to another, for all networks alike."""
+    costs, exact, table = fitted(xxs, compute_bound, 0.0, 90)
+    estimator = Estimator(xxs[0].space, AUTOVIT, None, 1000, replace(table, speed_spread=0.05))
+    bounds = [estimator(arch).latency_upper_ms for arch in xxs[1]]
+    speeds = np.exp(np.random.default_rng(0).normal(0, 0.05, 1000))
+    assert 0.93 < np.mean(np.outer(speeds, exact) <= bounds) < 0.97
+    assert np.mean(np.outer(speeds, exact) <= [cost.latency_upper_ms for cost in costs]) < 0.6
 
 
 def test_single_parts_are_found(xxs):

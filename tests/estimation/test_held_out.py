@@ -56,7 +56,7 @@ def test_drift_is_how_much_faster_the_machine_was(monkeypatch):
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     known = tuple(judge.Measurement(dict(space.sample(rng)), 10.0, 0.1, 5) for _ in range(9))
     table = LatencyTable(
-        space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, 0.0, {'a': Entry(1.0, 0.1, 2)}, known
+        space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, 0.0, 0.0, {'a': Entry(1.0, 0.1, 2)}, known
     )
     archs = judge.choose_held_out(costs, table, 4, seed=0)
 
@@ -76,7 +76,7 @@ def test_parts_alone_are_the_sum_of_their_jobs(monkeypatch):
     space = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
     costs = PartCounter(space, BACKBONE, 32, 5)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
-    table = LatencyTable(space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, 0.0, {})
+    table = LatencyTable(space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, 0.0, 0.0, {})
     monkeypatch.setattr(judge, 'time_round', lambda jobs, backend: [1.0 for job in jobs if job() is not None])
     (alone,) = judge.parts_alone(costs, table, [space.largest()], Plan(repeats=2))
     # patch embedding and norm; of two blocks the attention, two norms and the FFN; the classifier

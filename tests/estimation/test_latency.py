@@ -23,7 +23,7 @@ def table():
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     entries = dict.fromkeys(keys, Entry(2.0, 0.5, 10))
     return LatencyTable(
-        SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, 0.5, 0.0, entries, (measured,)
+        SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, 0.5, 0.0, 0.0, entries, (measured,)
     )
 
 

@@ -33,7 +33,7 @@ def table(costs):
     entries = {key: Entry(2.0, 0.5, 10) for key in keys}
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
-    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, 0.0, entries, (measured,))
+    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, 0.0, 0.0, entries, (measured,))
 
 
 def test_latency_is_the_sum_of_the_parts(table):
@@ -117,9 +117,10 @@ def set_in_first_entry(name, value):
         (lambda raw: raw.pop('residual'), 'missing residual'),
         (lambda raw: raw.update(shrink=-1.0), r'shrink: got -1\.0'),
         (lambda raw: raw.update(repeatability=None), 'repeatability: got None'),
+        (lambda raw: raw.update(speed_spread=-0.1), r'speed_spread: got -0\.1'),
         (lambda raw: raw.update(colour='red'), 'surplus colour'),
         (lambda raw: raw.update(entries={}), 'entries'),
-        (lambda raw: (raw.update(format=2), raw.pop('repeatability')), 'format: got 2, allowed: 3'),
+        (lambda raw: (raw.update(format=3), raw.pop('speed_spread')), 'format: got 3, allowed: 4'),
         (lambda raw: raw['device'].update(threads=0), 'device.threads: got 0'),
         (lambda raw: raw['device'].update(backend=7), 'device.backend: got 7'),
         (lambda raw: raw['device'].update(clock='thread', threads=2), 'device.clock'),

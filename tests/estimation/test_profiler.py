@@ -126,6 +126,19 @@ def test_repeatability_is_what_two_measurings_differ_by():
     assert timing.repeatability(first, off) == pytest.approx(math.log(1.02) * math.sqrt(4 / 3) / math.sqrt(2))
 
 
+def test_speed_spread_is_what_rounds_have_in_common():
+    """Of two groups with other networks beside the ties, and of a second measuring, on a machine that gets slower."""
+    times = 1.0 + np.arange(NUM_TIES + 3)
+    slower = np.exp(0.1 * np.arange(9.0))
+    groups = [times, np.append(times[:NUM_TIES], 20.0)]
+    timed = [np.outer(slower[3 * i : 3 * i + 3], group).tolist() for i, group in enumerate(groups)]
+    again = [np.outer(slower[6:], times[:2]).tolist()]
+    # medians at the speed of the first group, in its second round; those of the second measuring in its own
+    first = [Measurement({'a': i}, ms * slower[1], 0.1, 3) for i, ms in enumerate([*times, 20.0])]
+    second = [Measurement({'a': i}, ms * slower[7], 0.1, 3) for i, ms in enumerate(times[:2])]
+    assert timing.speed_spread(timed, again, first, second) == pytest.approx(np.std(np.log(slower), ddof=1))
+
+
 def test_too_few_networks_are_told(tiny):
     with pytest.warns(UserWarning, match='parts are in none of 2 networks of 32 px'):
         choose_networks(tiny, 32, Plan(networks=2))
@@ -147,8 +160,9 @@ def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monk
     costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
     passes = []
 
-    def measure(costs, archs, *_):
+    def measure(costs, archs, backend, batch, plan, timed, tick):
         passes.append([costs.side(arch) for arch in archs])
+        timed.append([[10.0] * len(archs)] * plan.repeats)
         return [Measurement(dict(arch), 10.0, 0.1, 5) for arch in archs]
 
     monkeypatch.setattr(profiler, 'measure', measure)
