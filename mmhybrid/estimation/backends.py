@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mmhybrid.estimation.memory import kept_memory
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
 from mmhybrid.utils.optional import require
 
@@ -85,11 +86,12 @@ class Backend:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let torch use this backend's number of threads."""
+        """Let torch use this backend's number of threads and keep its memory from run to run."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            yield
+            with kept_memory():
+                yield
         finally:
             torch.set_num_threads(threads)
 
