@@ -177,7 +177,7 @@ class Workspace:
                 is_papers = tool == 'profile_latency.py' and any(map(PAPERS.match, words))
                 words = [*words, *(WHOLE_TABLE if is_papers else arguments).split()]
         config = config_of(words)
-        if config is None or not config.startswith('configs/demo/') or not uses(words, 'train.py', 'dist_train.sh'):
+        if config is None or config.startswith('small/') or not uses(words, 'train.py', 'dist_train.sh'):
             return words
         cfg = cli.load_config(str(self.folder / config))
         options = [
@@ -186,6 +186,8 @@ class Workspace:
             for name, value in settings.items()
             if section in cfg
         ]
+        if 'max_iters' in cfg.train_cfg:
+            options += ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'default_hooks.checkpoint.interval=2']
         at = words.index('--cfg-options') + 1 if '--cfg-options' in words else len(words)
         return [*words[:at], *(() if '--cfg-options' in words else ('--cfg-options',)), *options, *words[at:]]
 

@@ -10,6 +10,7 @@ from doc_blocks import ROOT
 from mmengine.config import Config
 
 from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.engine.retraining import rescale_epochs
 
 TINY = (128, 128)
 
@@ -35,7 +36,7 @@ def write_stand_ins(folder: Path) -> None:
 def small(cfg: Config) -> Config:
     """A recipe with the same data set, model and loops: an epoch of a few images, a search of four."""
     cfg = cfg.copy()
-    for split, count in (('train', 4), ('val', 2), ('test', 2)):
+    for split, count in (('train', 8), ('val', 2), ('test', 2)):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         loader.dataset.indices = count
@@ -43,7 +44,7 @@ def small(cfg: Config) -> Config:
     if 'size' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.size = TINY
     if 'max_epochs' in cfg.train_cfg:
-        cfg.train_cfg.max_epochs = 1
+        rescale_epochs(cfg, 1, epoch_length=2)
     else:
         cfg.train_cfg.update(max_iters=2, val_interval=2)
         cfg.default_hooks.checkpoint.interval = 2
