@@ -22,7 +22,7 @@ from mmhybrid.estimation.design import choose_networks, count_matrix, part_keys
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCounter
 from mmhybrid.estimation.fit import Fit, Prior, fit_parts
-from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
+from mmhybrid.estimation.latency_table import FORMAT, Entry, LatencyTable, Measurement
 from mmhybrid.estimation.timing import Plan, Rounds, measure, repeatability, speed_spread, split_groups
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_keys, check_list
@@ -38,7 +38,7 @@ def build_table(
     costs: PartCounter,
     measurements: Sequence[Measurement],
     again: Sequence[Measurement],
-    speed_spread: float,
+    speed_std: float,
     device: Device,
 ) -> LatencyTable:
     """The table that follows from measured networks.
@@ -47,7 +47,7 @@ def build_table(
         costs: Of the space.
         measurements: The networks.
         again: Some of them, measured a second time.
-        speed_spread: Relative standard deviation of the machine's speed.
+        speed_std: Relative standard deviation of the machine's speed.
         device: What they were measured on.
     """
     archs = [Arch(measurement.arch) for measurement in measurements]
@@ -76,7 +76,7 @@ def build_table(
         fit.model_std,
         _shrink(costs, keys, fit),
         repeated,
-        speed_spread,
+        speed_std,
         entries,
         tuple(measurements),
     )
@@ -150,6 +150,7 @@ def _sides(costs: PartCounter) -> tuple[int, ...]:
 def _setting(costs: PartCounter, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:
     """What rounds belong to; the networks too, since another version may choose others."""
     setting = {
+        'format': FORMAT,
         'space': costs.space.to_config(),
         'backbone': costs.backbone,
         'input_size': costs.input_size,

@@ -1,4 +1,4 @@
-"""Every command of the documents starts; `make docs-check` also runs those that need no data but the demo's."""
+"""Every command of the documents starts; `make docs-check` runs them too, but for those that reader.py lists."""
 
 import re
 

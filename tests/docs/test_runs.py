@@ -48,6 +48,9 @@ def test_what_is_not_run_is_listed() -> None:
 
 def test_the_readme_reaches_what_it_names(workspace: Workspace) -> None:
     made = [
+        'work_dirs/glnet_4g_in1k/last_checkpoint',
+        'work_dirs/mask-rcnn_glnet_4g_1x_coco/last_checkpoint',
+        'work_dirs/upernet_glnet_4g_160k_ade20k/last_checkpoint',
         'glnet_4g.pth',
         'work_dirs/search/best_arch.json',
         'work_dirs/report.html',
