@@ -193,7 +193,7 @@ def repeatability(first: Sequence[Measurement], again: Sequence[Measurement]) ->
 def speed_spread(
     timed: Rounds, timed_again: Rounds, first: Sequence[Measurement], again: Sequence[Measurement]
 ) -> float:
-    """Relative standard deviation of the machine's speed from round to round.
+    """Relative standard deviation of the machine's speed from round to round, about its mean.
 
     Args:
         timed: Rounds of ``first``.
