@@ -1,38 +1,29 @@
 """Finished candidates on disk or in a database, in Optuna's format."""
 
-import fcntl
-import json
-import os
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from mmhybrid.search.candidate import Candidate, Key
 from mmhybrid.search.errors import StorageError
-from mmhybrid.search.optuna_tools import distributions, quiet
+from mmhybrid.search.journal import JournalFile, check_lines
+from mmhybrid.search.optuna_tools import distributions, quiet, understood
+from mmhybrid.search.records import CANDIDATE, outcome, read_trial, record_of
 from mmhybrid.search.stages import SearchSettings
-from mmhybrid.space import Arch
 from mmhybrid.utils.files import first_difference
 
 FILE_NAME = 'search.journal'
 SETTINGS = 'settings'
 ORIGIN = 'origin'
-CANDIDATE = 'candidate'
 CLAIM = 'claim'
 CLAIMED_AT = 'claimed_at'
-CHECKSUM = 'checksum'
 RETRIES = 3
-LINE_START = b'{"op_code":'
-
-T = TypeVar('T')
 
 
 class StudyStorage:
@@ -72,7 +63,7 @@ class StudyStorage:
         self._study_name = study_name
         self._origin = None if origin is None else dict(origin)
         self._distributions = distributions(settings.space)
-        self._journal: _Journal | None = None
+        self._journal: JournalFile | None = None
         self._storage: BaseStorage | None = None
         self._study: optuna.Study | None = None
 
@@ -102,8 +93,8 @@ class StudyStorage:
         if '://' in self.location:
             self._storage = self._connect()
         else:
-            self._journal = _Journal(Path(self.location), self.shared)
-            self._storage = _understood(self.location, self._journal.storage)
+            self._journal = JournalFile(Path(self.location), self.shared)
+            self._storage = understood(self.location, self._journal.storage)
         config = self._settings.to_config()
         study_id, stored = _find_study(self._storage, self.location, self._study_name)
         if study_id is not None and SETTINGS in stored and not self._goes_on(study_id, stored, config):
@@ -132,7 +123,7 @@ class StudyStorage:
         elif self._origin is not None and ORIGIN in stored:
             difference = first_difference(stored[ORIGIN], self._origin)
             problem = f'scores of another origin: {difference}' if difference else ''
-        if not self.shared and not _understood(self.location, self._storage.get_n_trials, study_id):
+        if not self.shared and not understood(self.location, self._storage.get_n_trials, study_id):
             return not problem
         if not (self._resume or self.shared):
             problem = 'a search already: resume it, or choose another work directory or storage'
@@ -144,10 +135,10 @@ class StudyStorage:
         # Processes that begin together in an empty database trip over each other's new tables; later they are there.
         for _ in range(RETRIES if self.shared else 0):
             try:
-                return _understood(self.location, optuna.storages.get_storage, self.location)
+                return understood(self.location, optuna.storages.get_storage, self.location)
             except StorageError:
                 time.sleep(1)
-        return _understood(self.location, optuna.storages.get_storage, self.location)
+        return understood(self.location, optuna.storages.get_storage, self.location)
 
     def load(self) -> dict[Key, Candidate]:
         """All finished candidates.
@@ -161,12 +152,12 @@ class StudyStorage:
     def commit(self, candidate: Candidate) -> None:
         """Write a finished candidate at once; it survives the end of the process from here on."""
         assert self._study is not None
-        state, values = _outcome(candidate, self._settings)
+        state, values = outcome(candidate, self._settings)
         self._study.add_trial(
             optuna.create_trial(
                 state=state,
                 values=values,
-                user_attrs={CANDIDATE: _record(candidate)},
+                user_attrs={CANDIDATE: record_of(candidate)},
                 **self._genes(candidate),
             )
         )
@@ -203,8 +194,8 @@ class StudyStorage:
         """Write the candidate that was claimed."""
         assert self._storage is not None
         # the record alone counts as finished: this process may be killed between the two
-        self._storage.set_trial_user_attr(ticket, CANDIDATE, _record(candidate))
-        self._storage.set_trial_state_values(ticket, *_outcome(candidate, self._settings))
+        self._storage.set_trial_user_attr(ticket, CANDIDATE, record_of(candidate))
+        self._storage.set_trial_state_values(ticket, *outcome(candidate, self._settings))
 
     def _claims(self) -> dict[Key, int]:
         """For each candidate that is finished or in work, the number of the first trial that claims it."""
@@ -253,17 +244,17 @@ def read_study(
     location = str(location)
     if '://' in location:
         _check_database_file(location)
-        storage: BaseStorage = _understood(location, RDBStorage, location, skip_table_creation=True)
+        storage: BaseStorage = understood(location, RDBStorage, location, skip_table_creation=True)
     else:
         if not Path(location).is_file():
             raise StorageError(f'{location}: no such file')
-        _check_lines(Path(location))
-        storage = _understood(location, JournalStorage, JournalFileBackend(location))
+        check_lines(Path(location))
+        storage = understood(location, JournalStorage, JournalFileBackend(location))
     _, stored = _find_study(storage, location, study_name)
     if SETTINGS not in stored:
         raise StorageError(f'{location} holds no search')
     settings = build(stored[SETTINGS])
-    study = _understood(location, optuna.load_study, storage=storage, study_name=study_name)
+    study = understood(location, optuna.load_study, storage=storage, study_name=study_name)
     places = {stage.name: place for place, stage in enumerate(settings.stages)}
     candidates = _load(study, location, settings).values()
     return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
@@ -278,7 +269,7 @@ def _check_database_file(url: str) -> None:
 
 def _find_study(storage: BaseStorage, location: str, study_name: str) -> tuple[int | None, dict[str, Any]]:
     """The study's id, None if there is none, and its attributes; no settings if its process ended before that."""
-    for study in _understood(location, storage.get_all_studies):
+    for study in understood(location, storage.get_all_studies):
         if study.study_name == study_name:
             if SETTINGS not in study.user_attrs and storage.get_n_trials(study._study_id):
                 raise StorageError(f'{location}: study {study_name!r} is not one of this program')
@@ -289,136 +280,8 @@ def _find_study(storage: BaseStorage, location: str, study_name: str) -> tuple[i
 def _load(study: optuna.Study, location: str, settings: SearchSettings) -> dict[Key, Candidate]:
     """What has a record; the state of its trial may never have followed."""
     candidates: dict[Key, Candidate] = {}
-    for trial in _understood(location, study.get_trials, deepcopy=False):
+    for trial in understood(location, study.get_trials, deepcopy=False):
         if CANDIDATE in trial.user_attrs:
-            candidate = _read(trial, location, settings)
+            candidate = read_trial(trial, location, settings)
             candidates.setdefault(candidate.key, candidate)
     return candidates
-
-
-def _outcome(candidate: Candidate, settings: SearchSettings) -> tuple[TrialState, list[float] | None]:
-    """State and values of the trial of an evaluated candidate."""
-    if candidate.has_failed(settings.objectives):
-        return TrialState.FAIL, None
-    return TrialState.COMPLETE, [candidate.numbers[objective.name] for objective in settings.objectives]
-
-
-def _read(trial: FrozenTrial, location: str, settings: SearchSettings) -> Candidate:
-    record = trial.user_attrs[CANDIDATE]
-    try:
-        # as written: a space built anew may say 2.0 where the search said 2, which is equal but not the same text
-        fields = {name: value for name, value in record.items() if name != CHECKSUM}
-        written = Candidate(arch=Arch(trial.params), **fields)
-        candidate = replace(written, arch=settings.space.canonical(trial.params))
-        is_sound = record[CHECKSUM] == _record(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
-        if trial.state.is_finished():
-            is_sound = is_sound and (trial.state, trial.values) == _outcome(written, settings)
-    except (TypeError, ValueError, AttributeError, KeyError):
-        is_sound = False
-    if not is_sound:
-        raise _damaged(location, f'trial {trial.number} is not as it was written')
-    return candidate
-
-
-def _record(candidate: Candidate) -> dict[str, Any]:
-    """All but the genes, which are the trial's parameters, with a checksum of everything."""
-    record: dict[str, Any] = {
-        'stage': candidate.stage,
-        'generation': candidate.generation,
-        'index': candidate.index,
-        'estimates': dict(candidate.estimates),
-        'metrics': dict(candidate.metrics or {}),
-        'tries': candidate.tries,
-        'rejected': dict(candidate.rejected),
-    }
-    text = json.dumps([record, dict(candidate.arch)], sort_keys=True)
-    return {**record, CHECKSUM: zlib.crc32(text.encode())}
-
-
-class _Journal:
-    """The journal file, held open so that no second search writes to it unless both share it."""
-
-    def __init__(self, path: Path, shared: bool) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise StorageError(f'{path}: another process searches in it; wait for its end, or share it') from None
-        try:
-            _check_lines(path)
-        except BaseException:
-            os.close(self._file)
-            raise
-
-    def storage(self) -> BaseStorage:
-        """Optuna's storage on it."""
-        return JournalStorage(JournalFileBackend(str(self._path), lock_obj=_KernelLock(str(self._path))))
-
-    def close(self) -> None:
-        """Let others have it."""
-        os.close(self._file)
-
-
-class _KernelLock(JournalFileOpenLock):
-    """The lock of an append, which the system releases when its holder dies; Optuna's own wait 30 s then."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._path = path
-        self._held = -1
-
-    def acquire(self) -> bool:
-        """Wait for it, and cut off what a holder that died left unfinished."""
-        self._held = os.open(f'{self._path}.flock', os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self._held, fcntl.LOCK_EX)
-        _cut_unfinished_line(Path(self._path))
-        return True
-
-    def release(self) -> None:
-        """Let the next one in."""
-        os.close(self._held)
-
-
-def _check_lines(path: Path) -> None:
-    """Raise StorageError unless the file is a journal, but for an unfinished last line."""
-    with path.open('rb') as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b'\n'):
-                is_sound = line[: len(LINE_START)] == LINE_START[: len(line)]
-            else:
-                try:
-                    is_sound = line.startswith(LINE_START) and isinstance(json.loads(line), dict)
-                except ValueError:
-                    is_sound = False
-            if not is_sound:
-                raise _damaged(str(path), f'line {number} is not as it was written')
-
-
-def _cut_unfinished_line(path: Path) -> None:
-    with path.open('rb+') as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b'\n':
-            file.seek(0)
-            file.truncate(file.read().rfind(b'\n') + 1)
-
-
-def _damaged(location: str, what: str) -> StorageError:
-    return StorageError(f'{location} is damaged: {what}; it was left untouched, restore it or start a new search')
-
-
-def _understood(location: str, action: Callable[..., T], *args: Any, **options: Any) -> T:
-    """What a call of Optuna returns; anything it stumbles over in a storage that we can open is damage."""
-    try:
-        with quiet():
-            return action(*args, **options)
-    except OSError:
-        raise
-    except Exception as error:
-        detail = (str(error) or type(error).__name__).splitlines()[0]
-        raise StorageError(f'{location} cannot be read, it is damaged or not reachable: {detail}') from error

@@ -1,0 +1,87 @@
+"""The journal file: its locks, and the repair of its end."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from mmhybrid.search.errors import StorageError, damaged
+
+LINE_START = b'{"op_code":'
+
+
+class JournalFile:
+    """The journal file, held open so that no second search writes to it unless both share it."""
+
+    def __init__(self, path: Path, shared: bool) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise StorageError(f'{path}: another process searches in it; wait for its end, or share it') from None
+        try:
+            check_lines(path)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def storage(self) -> BaseStorage:
+        """Optuna's storage on it."""
+        return JournalStorage(JournalFileBackend(str(self._path), lock_obj=KernelLock(str(self._path))))
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._file)
+
+
+class KernelLock(JournalFileOpenLock):
+    """The lock of an append, which the system releases when its holder dies; Optuna's own wait 30 s then."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._path = path
+        self._held = -1
+
+    def acquire(self) -> bool:
+        """Wait for it, and cut off what a holder that died left unfinished."""
+        self._held = os.open(f'{self._path}.flock', os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
+        cut_unfinished_line(Path(self._path))
+        return True
+
+    def release(self) -> None:
+        """Let the next one in."""
+        os.close(self._held)
+
+
+def check_lines(path: Path) -> None:
+    """Raise StorageError unless the file is a journal, but for an unfinished last line."""
+    with path.open('rb') as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b'\n'):
+                is_sound = line[: len(LINE_START)] == LINE_START[: len(line)]
+            else:
+                try:
+                    is_sound = line.startswith(LINE_START) and isinstance(json.loads(line), dict)
+                except ValueError:
+                    is_sound = False
+            if not is_sound:
+                raise damaged(str(path), f'line {number} is not as it was written')
+
+
+def cut_unfinished_line(path: Path) -> None:
+    """Take away what a process that was killed while it wrote left after the last whole line."""
+    with path.open('rb+') as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b'\n':
+            file.seek(0)
+            file.truncate(file.read().rfind(b'\n') + 1)

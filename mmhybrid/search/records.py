@@ -1,0 +1,60 @@
+"""A candidate as a trial of Optuna's, and back."""
+
+import json
+import zlib
+from dataclasses import replace
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from mmhybrid.search.candidate import Candidate
+from mmhybrid.search.errors import damaged
+from mmhybrid.search.stages import SearchSettings
+from mmhybrid.space import Arch
+
+CANDIDATE = 'candidate'
+CHECKSUM = 'checksum'
+
+
+def outcome(candidate: Candidate, settings: SearchSettings) -> tuple[TrialState, list[float] | None]:
+    """State and values of the trial of an evaluated candidate."""
+    if candidate.has_failed(settings.objectives):
+        return TrialState.FAIL, None
+    return TrialState.COMPLETE, [candidate.numbers[objective.name] for objective in settings.objectives]
+
+
+def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> Candidate:
+    """The candidate that a trial with a record holds.
+
+    Raises:
+        StorageError: If it is not as it was written.
+    """
+    record = trial.user_attrs[CANDIDATE]
+    try:
+        # as written: a space built anew may say 2.0 where the search said 2, which is equal but not the same text
+        fields = {name: value for name, value in record.items() if name != CHECKSUM}
+        written = Candidate(arch=Arch(trial.params), **fields)
+        candidate = replace(written, arch=settings.space.canonical(trial.params))
+        is_sound = record[CHECKSUM] == record_of(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
+        if trial.state.is_finished():
+            is_sound = is_sound and (trial.state, trial.values) == outcome(written, settings)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        is_sound = False
+    if not is_sound:
+        raise damaged(location, f'trial {trial.number} is not as it was written')
+    return candidate
+
+
+def record_of(candidate: Candidate) -> dict[str, Any]:
+    """What a trial tells of its candidate beside the genes, which are its parameters, with a checksum of both."""
+    record: dict[str, Any] = {
+        'stage': candidate.stage,
+        'generation': candidate.generation,
+        'index': candidate.index,
+        'estimates': dict(candidate.estimates),
+        'metrics': dict(candidate.metrics or {}),
+        'tries': candidate.tries,
+        'rejected': dict(candidate.rejected),
+    }
+    text = json.dumps([record, dict(candidate.arch)], sort_keys=True)
+    return {**record, CHECKSUM: zlib.crc32(text.encode())}
