@@ -50,7 +50,7 @@ class TinyConvNet(HybridBackbone):
         names = [(i, f'stages.{i}.{j}') for i, stage in enumerate(self.stages) for j in range(len(stage))]
         return [LayerGroup(0 if name == 'stages.0.0' else i + 1, (name,)) for i, name in names]
 
-    def forward(self, x):
+    def compute_outputs(self, x):
         """Images (B, 3, H, W) -> maps of the stages in ``out_indices``."""
         outs = []
         for i, stage in enumerate(self.stages):
@@ -58,7 +58,7 @@ class TinyConvNet(HybridBackbone):
                 x = self.run_block(layer, x)
             if i in self.out_indices:
                 outs.append(self.output_norm(i, x))
-        return tuple(outs)
+        return outs
 
 
 @SEARCH_SPACES.register_module()

@@ -324,7 +324,7 @@ class AutoViT(HybridBackbone):
             groups.append(LayerGroup(4, ('mbpool',)))
         return groups
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W), H and W >= 32 -> maps of the outputs in ``out_indices``."""
         x = self.stem(x)
         maps = []
@@ -338,7 +338,7 @@ class AutoViT(HybridBackbone):
         # MBConv-2, Transformer-1, Transformer-2, the last transformer stage
         last = x if self.mbpool is None else self.mbpool(x)
         outputs = (maps[1], maps[3], maps[4], last)
-        return tuple(self.output_norm(index, outputs[index]) for index in self.out_indices)
+        return [self.output_norm(index, outputs[index]) for index in self.out_indices]
 
 
 def _conv_stage(arch: AutoViTArch, stage: int, in_width: int, layers: LayerConfig) -> nn.ModuleList:

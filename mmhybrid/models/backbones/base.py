@@ -1,6 +1,6 @@
 """What every mmhybrid backbone has: outputs, freezing, checkpointing, layer depth."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ class HybridBackbone(BaseModule):
     """Base of the backbones.
 
     A subclass builds its layers, names its output channels and then calls :meth:`finish`. It implements
-    :meth:`layer_groups`.
+    :meth:`compute_outputs` and :meth:`layer_groups`.
 
     Args:
         num_stages: How many outputs there are to choose from (GLiT: blocks).
@@ -67,6 +67,18 @@ class HybridBackbone(BaseModule):
         self.norm_eval = check_bool('norm_eval', norm_eval)
         self.with_cp = check_bool('with_cp', with_cp)
         self.register_load_state_dict_pre_hook(_adopt_output_layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images -> the outputs in ``out_indices``, each contiguous, whatever memory format the layers compute in.
+
+        Kernels that read raw memory, such as MMCV's RoIAlign and deformable convolutions, take a map in channels_last
+        for another map without a word, and a neck hands the format of its inputs on to them.
+        """
+        return tuple(out.contiguous() for out in self.compute_outputs(x))
+
+    def compute_outputs(self, x: Tensor) -> Iterable[Tensor]:
+        """Images -> the outputs in ``out_indices``, in any memory format."""
+        raise NotImplementedError(f'{type(self).__name__} must compute its outputs')
 
     def finish(self) -> None:
         """Freeze what is to be frozen; the last step of a subclass's constructor."""

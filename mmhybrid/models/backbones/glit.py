@@ -319,7 +319,7 @@ class GLiT(HybridBackbone):
         stem = LayerGroup(0, ('patch_embed', 'cls_token', 'pos_embed'))
         return [stem, *(LayerGroup(i + 1, (f'blocks.{i}',)) for i in range(self.num_stages))]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W) -> the outputs of the blocks in ``out_indices``, see ``out_type``."""
         pad_h, pad_w = (-side % self.patch_size for side in x.shape[-2:])
         if pad_h or pad_w:
@@ -337,7 +337,7 @@ class GLiT(HybridBackbone):
             tokens = self.run_block(block, tokens)
             if i in self.out_indices:
                 outs.append(self._format_output(i, tokens, grid))
-        return tuple(outs)
+        return outs
 
     def _format_output(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if not hasattr(self, 'out_norms'):

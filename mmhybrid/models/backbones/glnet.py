@@ -279,7 +279,7 @@ class GLNet(HybridBackbone):
                 groups.append(LayerGroup(stage + 1, (*with_down, f'stages.{stage}.{index}')))
         return groups
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W), H and W >= 32 -> maps of the stages in ``out_indices``."""
         x = x.contiguous(memory_format=torch.channels_last)  # the norms and the slots run along channels
         outs = []
@@ -289,7 +289,7 @@ class GLNet(HybridBackbone):
                 x = self.run_block(block, x)
             if stage in self.out_indices:
                 outs.append(self.output_norm(stage, x))
-        return tuple(outs)
+        return outs
 
 
 def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:

@@ -53,7 +53,7 @@ class TokenLabelHead(BaseModule):
 
     def token_logits(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, num_classes, H, W)."""
-        return self.aux_fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.aux_fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone, of which the last one counts -> logits (B, num_classes) for inference."""

@@ -66,8 +66,12 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps of a backbone, the last of them (B, in_channels, H, W) -> ``num_outs`` maps, largest first."""
-        outs = [output(scale(inputs[-1])) for scale, output in zip(self.scales, self.outputs, strict=True)]
+        """Maps of a backbone, the last of them (B, in_channels, H, W) -> ``num_outs`` maps, largest first.
+
+        Each is contiguous, see :meth:`HybridBackbone.forward`.
+        """
+        levels = zip(self.scales, self.outputs, strict=True)
+        outs = [output(scale(inputs[-1])).contiguous() for scale, output in levels]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

@@ -125,6 +125,7 @@ class Supernet(BaseModule):
         """What the active network returns, with channels of zeros up to the widest network's.
 
         A head or neck for the widest network thus serves all: on narrower ones only its leading input channels count.
+        Padding keeps the memory format, so the outputs are contiguous as the network's are.
         """
         return tuple(_widened(out, width) for out, width in zip(self.subnet(x), self.out_channels, strict=True))
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from layouts import assert_contiguous
 from mmcv.cnn.bricks import DropPath
 from mmengine.logging import MMLogger
 from mmengine.utils import import_modules_from_strings
@@ -480,6 +481,51 @@ def test_channels_last_gives_the_same_numbers(case: Case) -> None:
         model.to(memory_format=torch.channels_last)
         outputs = model(image(2, 64, 96).to(memory_format=torch.channels_last))
     torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def subsets(num_outputs: int) -> list[tuple[int, ...]]:
+    return [*((index,) for index in range(num_outputs)), tuple(range(num_outputs))]
+
+
+@each_case
+@pytest.mark.parametrize('out_norm_cfg', [None, {'type': 'LN2d'}, {'type': 'BN'}], ids=['none', 'LN2d', 'BN'])
+def test_outputs_are_contiguous(case: Case, out_norm_cfg: dict[str, Any] | None) -> None:
+    for out_indices in subsets(len(case.channels)):
+        model = case.build(out_indices=out_indices, out_norm_cfg=out_norm_cfg)
+        for training in (True, False):
+            assert_contiguous(model.train(training)(image()))
+        with torch.no_grad():
+            assert_contiguous(model(image(1, 65, 97)))
+            assert_contiguous(model(image(3, 32, 32)))
+
+
+@each_case
+def test_outputs_are_contiguous_whatever_the_inputs_are(case: Case) -> None:
+    model = case.build().eval()
+    last = image().to(memory_format=torch.channels_last)
+    wide = image(2, 64, 128)
+    turned = image(2, 64, 96).transpose(2, 3)
+    with torch.no_grad():
+        for x in (
+            last,
+            wide[..., ::2],
+            wide[..., 32:96],
+            turned,
+            turned.expand(2, -1, -1, -1)[:1].expand(2, -1, -1, -1),
+        ):
+            assert_contiguous(model(x))
+        model.to(memory_format=torch.channels_last)
+        for x in (image(), last):
+            assert_contiguous(model(x))
+
+
+@pytest.mark.parametrize('arch', [GLIT_MIXED, GLIT_MAP, GLIT_WINDOWS], ids=['conv1d', 'conv2d', 'window'])
+def test_glit_out_types_are_contiguous(arch: dict[str, Any]) -> None:
+    out_types = ('raw', 'featmap', 'avg_featmap', *(() if arch is GLIT_MAP else ('cls_token',)))
+    for out_type in out_types:
+        for out_indices in subsets(3):
+            model = GLiT(arch, img_size=64, out_type=out_type, out_indices=out_indices)
+            assert_contiguous(model(image(2, 64, 96)))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)

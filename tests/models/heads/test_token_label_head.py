@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from layouts import assert_contiguous
 from mmengine.structures import BaseDataElement
 
 from mmhybrid.models.heads import TokenLabelHead
@@ -49,6 +50,14 @@ def test_logits_by_hand():
     assert torch.allclose(model((x,)), class_logits + 0.5 * maximal, atol=1e-6)
     model.aux_weight = 0.0
     assert torch.allclose(model((x,)), class_logits, atol=1e-6)
+
+
+def test_what_the_head_returns_is_contiguous():
+    model = head()
+    x = torch.randn(2, 8, 3, 3)
+    for feats in (x, x.to(memory_format=torch.channels_last)):
+        assert_contiguous((model((feats,)), model.class_logits(feats), model.token_logits(feats)))
+        assert_contiguous([sample.pred_score for sample in model.predict((feats,))])
 
 
 def test_losses_of_even_logits_are_those_of_chance():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import assert_contiguous
 from torch import Tensor
 
 from mmhybrid.models.necks import SimpleFeaturePyramid
@@ -29,6 +30,17 @@ def test_shapes(height: int, width: int, levels: tuple[int, int], in_channels: i
     expected = [(2, 6, math.ceil(height / s), math.ceil(width / s)) for s in strides]
     assert isinstance(outs, tuple)
     assert [tuple(out.shape) for out in outs] == expected
+
+
+@pytest.mark.parametrize('norm_cfg', [None, {'type': 'BN'}, {'type': 'GN', 'num_groups': 2}], ids=str)
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_maps_are_contiguous(norm_cfg: dict[str, Any] | None, memory_format: torch.memory_format) -> None:
+    for start_level, num_outs in ((0, 4), (0, 5), (1, 4), (1, 5)):
+        neck = SimpleFeaturePyramid(8, 6, num_outs, norm_cfg, start_level)
+        for size in ((4, 4), (5, 7), (1, 3)):
+            x = torch.randn(2, 8, *size).to(memory_format=memory_format)
+            assert_contiguous(neck((x,)))
+            assert_contiguous(neck.to(memory_format=memory_format)((x,)))
 
 
 def test_only_the_last_map_counts() -> None:

@@ -11,6 +11,7 @@ import weakref
 import pytest
 import supernet_cases as cases
 import torch
+from layouts import assert_contiguous
 from mmengine.model import ExponentialMovingAverage
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -329,6 +330,24 @@ def test_every_subnet_has_the_channels_of_the_widest(case):
     for arch in cases.archs(supernet, num_random=3):
         supernet.set_arch(arch)
         assert tuple(out.shape[1] for out in supernet(case.images().float())) == supernet.out_channels
+
+
+@pytest.mark.parametrize('out_norm_cfg', [None, {'type': 'LN2d'}, {'type': 'BN'}], ids=['none', 'LN2d', 'BN'])
+@pytest.mark.parametrize('case', WITH_SINGLE_PATH)
+def test_outputs_of_every_subnet_are_contiguous(case, out_norm_cfg):
+    as_maps = {'out_type': 'featmap'} if case.backbone['type'] == 'mmhybrid.GLiT' else {}
+    supernet = case.build(out_norm_cfg=out_norm_cfg, **as_maps)
+    widened = set()
+    for arch in cases.archs(supernet, num_random=5):
+        supernet.set_arch(arch)
+        images = case.images().float()
+        for training in (True, False):
+            outs = supernet.train(training)(images)
+            assert_contiguous(outs)
+        widened |= {i for i, out in enumerate(supernet.subnet(images)) if out.shape[1] < outs[i].shape[1]}
+        assert_contiguous(supernet(images.to(memory_format=torch.channels_last)))
+    # GLNet's space has one width in the first stage, GLiT's one everywhere
+    assert widened == {'AutoViT': {0, 1, 2, 3}, 'GLNet': {1, 2, 3}, 'GLiT': set()}[case.backbone['type'][9:]]
 
 
 # Initial weights
