@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import build_norm, fused
+from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys, check_list
 
@@ -361,7 +361,7 @@ def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
         return pos_embed
     cls_token, patches = pos_embed.split((pos_embed.shape[1] - side**2, side**2), dim=1)
     patches = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches.float(), grid, mode='bicubic', align_corners=False).to(pos_embed.dtype)
+    patches = F.interpolate(at_least_float32(patches), grid, mode='bicubic', align_corners=False).to(pos_embed.dtype)
     return torch.cat((cls_token, patches.flatten(2).transpose(1, 2)), dim=1)
 
 

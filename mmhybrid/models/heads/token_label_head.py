@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhybrid.models.heads.token_targets import crop_targets, dense_maps
+from mmhybrid.models.layers.basic import at_least_float32
 from mmhybrid.models.mix_token import Region, swap_region
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_float, check_int
@@ -122,4 +123,4 @@ class TokenLabelHead(BaseModule):
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Logits and probabilities (B, classes, ...) -> the mean of the cross-entropies."""
-    return -(target * logits.float().log_softmax(1)).sum(1).mean()
+    return -(target * at_least_float32(logits).log_softmax(1)).sum(1).mean()

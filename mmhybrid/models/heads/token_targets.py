@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from mmhybrid.models.layers.basic import at_least_float32
+
 
 def dense_maps(label_maps: Tensor, num_classes: int) -> Tensor:
     """Label maps (B, 2, K, H, W) of logits and their classes -> logits (B, num_classes, H, W), 0 where none was."""
-    logits, classes = label_maps.float().unbind(1)
+    logits, classes = at_least_float32(label_maps).unbind(1)
     maps = logits.new_zeros(len(logits), num_classes, *logits.shape[-2:])
     return maps.scatter(1, classes.long(), logits)
 

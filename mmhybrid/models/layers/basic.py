@@ -7,7 +7,7 @@ import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_keys
 
 Layer = TypeVar('Layer', bound=nn.Module)
 Axes = tuple[int, ...]
@@ -34,15 +34,25 @@ def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool =
     return nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width, bias=bias)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in float32 where its type is a half one; float32 and float64 stay, or gradients could not be checked."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
-    """The norm of a config; ``LN2d`` is :class:`LayerNorm2d`, the others are MMCV's.
+    """The norm of a config; ``LN2d`` is :class:`LayerNorm2d` with ``eps`` and ``requires_grad``, others are MMCV's.
 
     Raises:
-        ValueError: If the config names no type.
+        ValueError: If the config names no type, or ``LN2d`` has another argument or a wrong value.
     """
     if 'type' not in norm_cfg:
         raise bad_value('norm_cfg', norm_cfg, "a dict with a type, such as dict(type='BN')")
-    return LayerNorm2d(width) if norm_cfg['type'] == 'LN2d' else build_norm_layer(dict(norm_cfg), width)[1]
+    if norm_cfg['type'] != 'LN2d':
+        layer: nn.Module = build_norm_layer(dict(norm_cfg), width)[1]
+        return layer
+    check_keys('norm_cfg', norm_cfg, ('type',), ('eps', 'requires_grad'))
+    norm = LayerNorm2d(width, check_float('norm_cfg.eps', norm_cfg.get('eps', 1e-6), 0, above=True))
+    return norm.requires_grad_(check_bool('norm_cfg.requires_grad', norm_cfg.get('requires_grad', True)))
 
 
 class LayerNorm2d(nn.LayerNorm):

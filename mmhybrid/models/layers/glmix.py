@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import depthwise_conv2d
+from mmhybrid.models.layers.basic import at_least_float32, depthwise_conv2d
 
 
 class LocalConv(nn.Module):
@@ -72,11 +72,11 @@ class SlotAttention(nn.Module):
     def logits(self, slots: Tensor, x: Tensor) -> Tensor:
         """Scaled cosine similarity of slots (B, M, C) and pixels (B, C, L), equation 2: (B, M, L).
 
-        The norms are taken in float32: in float16 the squares of a wide map overflow, and the epsilon vanishes. The
-        latter is such that its inverse is still a float16: the similarity to a blank pixel is 0.
+        The norms are taken in float32 at least: in float16 the squares of a wide map overflow, and the epsilon
+        vanishes. The latter is such that its inverse is still a float16: the similarity to a blank pixel is 0.
         """
-        slots = F.normalize(slots.float(), dim=-1) * self.scale
-        inverse_norm = x.float().square().sum(1, keepdim=True).clamp_min(1e-8).rsqrt()
+        slots = F.normalize(at_least_float32(slots), dim=-1) * self.scale
+        inverse_norm = at_least_float32(x).square().sum(1, keepdim=True).clamp_min(1e-8).rsqrt()
         return (slots.to(x.dtype) @ x) * inverse_norm.to(x.dtype)
 
     def forward(self, x: Tensor, slots: Tensor) -> Tensor:
