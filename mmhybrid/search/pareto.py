@@ -3,7 +3,8 @@
 All functions take losses: less is better in every column.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,8 +43,7 @@ class Objective:
 
 def front(losses: Losses) -> list[int]:
     """The rows that no other row dominates, in order; equal rows do not dominate each other."""
-    rows = np.asarray(losses, dtype=float)
-    return [i for i, row in enumerate(rows) if not np.any(np.all(rows <= row, axis=1) & np.any(rows < row, axis=1))]
+    return [int(i) for i in np.flatnonzero(layers(losses) == 0)]
 
 
 def ranking(losses: Losses) -> list[int]:
@@ -52,15 +52,59 @@ def ranking(losses: Losses) -> list[int]:
     First the front, then the front of what is left, and so on; within a front by the first column, then the second.
     With one column this is plain sorting. Equal rows keep their order.
     """
-    left = sorted(range(len(losses)), key=lambda i: tuple(losses[i]))
-    if not left or len(losses[0]) == 1:
-        return left
-    order: list[int] = []
-    while left:
-        best = {left[i] for i in front([losses[i] for i in left])}
-        order += [i for i in left if i in best]
-        left = [i for i in left if i not in best]
-    return order
+    rows = _table(losses)
+    return [int(i) for i in np.lexsort([*rows.T[::-1], layers(losses)])]
+
+
+def layers(losses: Losses) -> np.ndarray:
+    """For each row 0 if it is in the front, 1 if it is in the front of what is left, and so on.
+
+    Rows are taken in sorted order, so that none dominates an earlier one, and each goes into the first layer that does
+    not dominate it. A layer that dominates it is dominated by all layers before, so that one looks by halves (Zhang,
+    Tian, Cheng, Jin: An efficient approach to nondominated sorting, 2015).
+    """
+    rows = _table(losses)
+    numbers = np.zeros(len(rows), int)
+    place = _places_by_last_row(rows) if rows.shape[1] <= 2 else _places_by_all_rows(rows)
+    for i in np.lexsort(rows.T[::-1]):
+        numbers[i] = place(i)
+    return numbers
+
+
+def _places_by_last_row(rows: np.ndarray) -> Callable[[int], int]:
+    """The layer of the next row, of up to two columns: the last row of a layer is the least in the last column."""
+    lasts: list[list[float]] = []
+
+    def place(i: int) -> int:
+        reverse = rows[i, ::-1].tolist()
+        layer = bisect_left(lasts, reverse)
+        lasts[layer : layer + 1] = [reverse]
+        return layer
+
+    return place
+
+
+def _places_by_all_rows(rows: np.ndarray) -> Callable[[int], int]:
+    """The layer of the next row, of any columns: each row of a layer may dominate it."""
+    found: list[list[int]] = []
+
+    def place(i: int) -> int:
+        def is_free(layer: list[int]) -> bool:
+            others = rows[layer]
+            return not np.any(np.all(others <= rows[i], axis=1) & np.any(others < rows[i], axis=1))
+
+        layer = bisect_left(found, True, key=is_free)
+        if layer == len(found):
+            found.append([])
+        found[layer].append(i)
+        return layer
+
+    return place
+
+
+def _table(losses: Losses) -> np.ndarray:
+    rows = np.asarray(losses, dtype=float)
+    return rows if rows.ndim == 2 else rows.reshape(len(losses), 1)
 
 
 def hypervolume(losses: Losses, reference: Sequence[float]) -> float:

@@ -1,6 +1,8 @@
 """Ranking, front and hypervolume against their definitions."""
 
 import itertools
+import random
+import time
 
 import pytest
 from hypothesis import given
@@ -28,6 +30,27 @@ def test_ranking_keeps_every_row_and_puts_no_dominated_row_before_its_better(row
     assert sorted(order) == list(range(len(rows)))
     for earlier, later in itertools.combinations(order, 2):
         assert not dominates(rows[later], rows[earlier])
+
+
+@given(st.integers(1, 4).flatmap(lambda columns: tables(columns, 4, 40)))
+def test_ranking_is_front_after_front_each_sorted(rows):
+    """As one peels it by hand, from the definition alone."""
+    left, order = sorted(range(len(rows)), key=lambda i: rows[i]), []
+    while left:
+        best = [i for i in left if not any(dominates(rows[j], rows[i]) for j in left)]
+        order += best
+        left = [i for i in left if i not in best]
+    assert ranking(rows) == order
+
+
+@pytest.mark.parametrize('columns', [2, 3])
+def test_ranking_of_thousands_takes_seconds(columns):
+    rng = random.Random(0)
+    rows = [[rng.random() for _ in range(columns)] for _ in range(4000)]
+    start = time.perf_counter()
+    order = ranking(rows)
+    assert time.perf_counter() - start < 5
+    assert sorted(order) == list(range(4000))
 
 
 @given(tables(1))
