@@ -4,7 +4,7 @@
 """
 
 import importlib.util
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,15 @@ def declare_torchvision_ops() -> None:
     Cause: torchvision's wheel is built for CUDA. Beside a CPU build of torch its library lacks its dependencies, and
     ``import torchvision`` fails with "operator torchvision::nms does not exist", although mmpretrain needs no more than
     its transforms. Declared, the operators exist; calling one still raises.
-    Does nothing where torchvision is not installed, is imported, or its library loads (the very library and call that
-    ``import torchvision`` uses, so that it finds its operators registered once).
+    Does nothing where torchvision is not installed, is imported, has no library where it is looked for, or its library
+    loads (the very library and call that ``import torchvision`` uses, so that it finds its operators registered once).
     Can go when torchvision imports without its library, or CPU wheels are what package indexes offer by default.
     """
     if hasattr(torch.ops.torchvision, 'nms'):
         return
     spec = importlib.util.find_spec('torchvision')
-    if spec is None or spec.origin is None or _loads(Path(spec.origin).parent):
+    libraries = [] if spec is None or spec.origin is None else _libraries(Path(spec.origin).parent)
+    if not libraries or _load(libraries):
         return
     library = torch.library.Library('torchvision', 'FRAGMENT')
     for name in _TORCHVISION_OPS:
@@ -81,12 +82,17 @@ def declare_torchvision_ops() -> None:
     _declared.append(library)  # the declarations live as long as the library object
 
 
-def _loads(package: Path) -> bool:
-    spec = FileFinder(str(package), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec('_C')
-    if spec is None:
-        return False
-    try:
-        torch.ops.load_library(spec.origin)
-    except (ImportError, OSError):
-        return False
-    return hasattr(torch.ops.torchvision, 'nms')
+def _libraries(package: Path) -> list[Path]:
+    """The libraries of torchvision's operators: ``_C``, since 0.29 ``_C_stable``."""
+    return sorted(path for suffix in EXTENSION_SUFFIXES for path in package.glob(f'_C*{suffix}'))
+
+
+def _load(libraries: list[Path]) -> bool:
+    for path in libraries:
+        try:
+            torch.ops.load_library(path)
+        except (ImportError, OSError):
+            continue
+        if hasattr(torch.ops.torchvision, 'nms'):
+            return True
+    return False

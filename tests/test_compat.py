@@ -182,7 +182,7 @@ from pathlib import Path
 package = Path(sys.argv[1]) / 'torchvision'
 package.mkdir()
 (package / '__init__.py').write_text('raise AssertionError("imported")')
-(package / '_C.so').write_bytes(b'no library')
+(package / sys.argv[3]).write_bytes(b'no library')
 sys.path.insert(0, sys.argv[1])
 loaded = []
 def load_library(path):
@@ -199,14 +199,15 @@ if sys.argv[2] == 'broken':
     assert torch.ops.torchvision.nms and torch.ops.torchvision.qnms
     mmhybrid.compat.apply()
 else:
-    assert loaded[0] == package / '_C.so' and torch.ops.torchvision.nms
+    assert loaded[0] == package / sys.argv[3] and torch.ops.torchvision.nms
     assert not hasattr(torch.ops.torchvision, 'qnms')
 """
 
 
+@pytest.mark.parametrize('file', ['_C.so', '_C_stable.so'])
 @pytest.mark.parametrize('library', ['broken', 'works'])
-def test_torchvision_operators_are_declared_only_where_its_library_does_not_load(tmp_path, library):
-    done = run_python(FAKE_TORCHVISION, tmp_path, library)
+def test_torchvision_operators_are_declared_only_where_its_library_does_not_load(tmp_path, library, file):
+    done = run_python(FAKE_TORCHVISION, tmp_path, library, file)
     assert done.returncode == 0, done.stderr
 
 
