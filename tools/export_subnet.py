@@ -16,7 +16,7 @@ from mmhybrid.engine import cli
 from mmhybrid.engine.subnet_export import (
     build_supernet,
     described,
-    read_found,
+    found_in,
     take_out,
     write_host_config,
     write_network,
@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description='Take a searched network out of its supernet.')
     parser.add_argument('config', help='config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
-    parser.add_argument('--arch', required=True, metavar='FILE', help='best_arch.json of a search')
+    parser.add_argument(
+        '--arch', required=True, metavar='FILE', help='best_arch.json, best_retrained.json or topk.csv:RANK'
+    )
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
     parser.add_argument('--name', default='best', help='of the files; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options)
         model = build_supernet(cfg, args.checkpoint)
-        found = read_found(args.arch, model.space)
+        found = found_in(model.space, args.arch)
         network = take_out(model, cfg, found.arch)
         paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
         paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]

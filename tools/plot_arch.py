@@ -1,9 +1,11 @@
 """Draw an architecture: a bar for each block, local and global mixing in two colours, its sizes below.
 
     python tools/plot_arch.py work_dirs/autovit_search/best_arch.json --out arch.svg
+    python tools/plot_arch.py work_dirs/autovit_search/topk.csv:2 --out second.svg
     python tools/plot_arch.py --preset glnet-4g --out glnet_4g.png
 
-A file has the keys ``space`` and ``arch``, as those have that a search writes.
+A file is the ``best_arch.json`` of a search, a row of the ``topk.csv`` beside it (``topk.csv:RANK``), or the
+``best_retrained.json`` of a retraining.
 """
 
 from argparse import ArgumentParser
@@ -19,8 +21,9 @@ from mmhybrid.models.backbones.glit import GLiTArch
 from mmhybrid.models.backbones.glnet import PRESETS as GLNET
 from mmhybrid.models.backbones.glnet import GLNetArch
 from mmhybrid.registry import SEARCH_SPACES
+from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_choice, check_keys
-from mmhybrid.utils.files import read_json, write_whole
+from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.arch_drawing import (
     Diagram,
     arch_diagram,
@@ -49,11 +52,11 @@ def preset_diagram(name: str) -> Diagram:
 
 def file_diagram(path: str) -> Diagram:
     """Of the network in a file."""
-    content = read_json(path)
-    check_keys(path, content, ('space', 'arch'), tuple(content))
-    space = content['space']
-    check_keys(f'{path}: space', space, ('type',), tuple(space) if isinstance(space, dict) else ())
-    return arch_diagram(SEARCH_SPACES.build(content['space']), content['arch'])
+    found = read_found(path)
+    if found.space is None:
+        raise ValueError(f'{path}: missing space, which best_arch.json and best_retrained.json name')
+    check_keys(f'{path}: space', found.space, ('type',), tuple(found.space))
+    return arch_diagram(SEARCH_SPACES.build(dict(found.space)), found.arch)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

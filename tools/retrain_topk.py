@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     best = best_of(networks, retraining.objective)
     if is_main_process():
         path = retraining.folder / 'best_retrained.json'
-        write_json(path, {'metric': retraining.objective.name, **best.described()})
+        space = found.settings.space.to_config()
+        write_json(path, {'space': space, 'metric': retraining.objective.name, **best.described()})
         Console().print(table_of(networks, best, retraining.objective.name))
         print(f'written: {path}')
 

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space.found import Found, read_found
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import read_json, write_whole
+from mmhybrid.utils.files import write_whole
 
 TOLERANCE = 1e-5
 # What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
@@ -74,37 +75,17 @@ class Standalone:
     macs_m: float
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Args:
-        arch: The network.
-        metrics: Its scores; empty if unknown.
-    """
-
-    arch: Arch
-    metrics: Mapping[str, float]
-
-
-def read_found(path: str | Path, space: SearchSpace) -> Found:
-    """The content of ``best_arch.json``, or of a JSON object of genes.
+def found_in(space: SearchSpace, path: str | Path) -> Found:
+    """Read a network of ``space`` from a file, as :func:`read_found` does; the space that the file names is not asked.
 
     Raises:
         ValueError: If the file cannot be read, or its arch is not in ``space``.
     """
-    content = read_json(path)
-    genes = content.get('arch', content)
-    metrics = content.get('metrics', {}) if 'arch' in content else {}
-    if not isinstance(metrics, Mapping) or not all(isinstance(value, int | float) for value in metrics.values()):
-        raise bad_value(f'{path}: metrics', metrics, 'an object of names and numbers')
-    try:
-        reason = space.why_not(Arch(genes))
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+    found = read_found(path)
+    reason = space.why_not(found.arch)
     if reason is not None:
         raise ValueError(f'{path}: arch is not in the space of the supernet: {reason}')
-    return Found(space.canonical(genes), metrics)
+    return replace(found, arch=space.canonical(found.arch))
 
 
 def build_supernet(cfg: Config, checkpoint: str) -> OneShot:

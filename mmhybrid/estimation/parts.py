@@ -150,24 +150,27 @@ def autovit_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
 
 
 def glit_parts(backbone: Config, arch: Config, side: int) -> Iterator[Part]:
-    """GLiT: stem, and of each block its attention heads, convolution heads and FFN."""
+    """GLiT: stem, and of each block its attention heads, local heads and FFN."""
     width = arch['embed_dims']
     all_heads = arch['num_heads']
     patch_size = backbone.get('patch_size', 16)
     patches = -(-side // patch_size)
-    length = 1 + patches**2
+    locality = arch.get('locality', 'conv1d')
+    length = (locality != 'conv2d') + patches**2  # heads on the map go without class token
     padded = patches * patch_size
     stem = ('patch_embed', (backbone.get('in_channels', 3), padded, padded))
     pieces = (stem, ('cls_token',), ('pos_embed',), ('norm', (length, width)), ('out_norms',))
     yield Part(f'stem width={width} side={side}', 1, pieces)
     for i, block in enumerate(arch['blocks']):
         genes = (block.get(name) for name in ('num_attn_heads', 'mlp_ratio', 'qkv_ratio', 'conv_ratio', 'kernel_size'))
-        yield from _glit_block(f'blocks.{i}', length, width, all_heads, *genes)
+        yield from _glit_block(f'blocks.{i}', locality, patches, length, width, all_heads, *genes)
 
 
 @lru_cache(maxsize=10_000)
 def _glit_block(
     path: str,
+    locality: str,
+    patches: int,
     length: int,
     width: int,
     all_heads: int,
@@ -185,8 +188,10 @@ def _glit_block(
         parts.append(Part(key, 1, ((f'{path}.mixer.attention', (length, attn_dims)),)))
     if conv_ratio is not None:
         split, ratio = f'heads={all_heads - heads}/{all_heads}', float(conv_ratio)
-        key = f'conv d={width} {split} ratio={ratio} kernel={kernel} length={length}'
-        parts.append(Part(key, 1, ((f'{path}.mixer.conv', (length, width - attn_dims)),)))
+        kind = 'conv' if locality == 'conv1d' else locality
+        key = f'{kind} d={width} {split} ratio={ratio} kernel={kernel} length={length}'
+        places = (patches, patches) if locality == 'conv2d' else (length,)
+        parts.append(Part(key, 1, ((f'{path}.mixer.conv', (*places, width - attn_dims)),)))
     pieces = ((f'{path}.norm1', tokens), (f'{path}.norm2', tokens), (f'{path}.ffn', tokens))
     return (*parts, Part(f'ffn d={width} ratio={float(mlp_ratio)} length={length}', 1, pieces))
 

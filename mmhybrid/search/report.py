@@ -12,10 +12,10 @@ from mmhybrid.search.candidate import Candidate, ranked
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import front, hypervolume
 from mmhybrid.search.stages import SearchSettings
+from mmhybrid.space.found import BEST_FILE
 from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import write_json, write_whole
 
-BEST_FILE = 'best_arch.json'
 TOP_FILE = 'topk.csv'
 
 

@@ -23,6 +23,15 @@ SMALL = {
         None,
     ),
     'glit': (GLiTSpace(embed_dims=48, num_blocks=3), 'GLiT', {'patch_size': 8, 'img_size': 64}, 60),
+    **{
+        f'glit-{locality}': (
+            GLiTSpace(48, 4, 3, locality=locality),
+            'GLiT',
+            {'patch_size': 8, 'img_size': 64, 'out_type': 'avg_featmap'},
+            60,
+        )
+        for locality in ('conv2d', 'window')
+    },
     'glnet': (GLNetSpace(**SMALL_GLNET), 'GLNet', {'norm_cfg': {'type': 'BN'}}, 96),
     'glnet-dense': (
         GLNetSpace(**SMALL_GLNET),

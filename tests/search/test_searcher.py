@@ -33,7 +33,7 @@ from mmhybrid.search import (
 from mmhybrid.search.proposals import propose
 from mmhybrid.search.registered import build_settings
 from mmhybrid.space import GLiTSpace
-from mmhybrid.space.glit import FIXED_LOW_LEVEL
+from mmhybrid.space.glit import FIXED
 
 GLIT = GLiTSpace(num_blocks=6)
 HIERARCHICAL = [
@@ -42,7 +42,7 @@ HIERARCHICAL = [
         Evolution(),
         budget=60,
         population=20,
-        restrict={f'blocks.*.{name}': value for name, value in FIXED_LOW_LEVEL.items()},
+        restrict={f'blocks.*.{name}': value for name, value in FIXED['conv1d'].items()},
     ),
     Stage(
         'detail',
@@ -155,7 +155,7 @@ def test_hierarchical_search_of_glit(tmp_path):
     assert len(first) == len(second) == 60
     assert len(set(scores.calls)) == len(scores.calls) == 120
     for candidate in first:
-        assert all(value == FIXED_LOW_LEVEL.get(name.split('.')[2], value) for name, value in candidate.arch.items())
+        assert all(value == FIXED['conv1d'].get(name.split('.')[2], value) for name, value in candidate.arch.items())
     runner_up = sorted(first, key=lambda c: -c.metrics['top1'])[1].arch
     heads = {name: value for name, value in runner_up.items() if name.endswith('num_attn_heads')}
     detail = GLiTSpace(num_blocks=6, level='detail').restrict(heads)

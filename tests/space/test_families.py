@@ -1,6 +1,7 @@
 """The three families against their papers: sizes in closed form, published networks, sizes of networks."""
 
 import ast
+import csv
 import itertools
 import json
 import math
@@ -102,19 +103,84 @@ def test_backbones_take_what_is_decoded(space_and_parser, seed):
 # Sizes in closed form
 
 
+GLIT_SIZES = {
+    # all-attention: qkv x MLP; all-convolution: K x E x MLP; N - 1 mixed splits: all four
+    'flat': lambda n: 3**2 + 3**3 + (n - 1) * 3**4,
+    'distribution': lambda n: n + 1,
+    'detail': lambda n: (n + 1) * 9,
+    'attention': lambda n: 9,
+}
+
+
+@pytest.mark.parametrize('level', GLIT_SIZES)
+@pytest.mark.parametrize('num_heads', [1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize('locality', ['conv1d', 'conv2d', 'window'])
+def test_glit_sizes(level, num_heads, locality):
+    """Section 3.2: N + 1 splits of N heads, whatever N is."""
+    space = GLiTSpace(num_heads * 64, num_heads, level=level, locality=locality)
+    assert space.size() == GLIT_SIZES[level](num_heads) ** 12
+
+
 @pytest.mark.parametrize(
-    ('level', 'per_block'),
-    [
-        # all-attention: qkv x MLP; all-convolution: K x E x MLP; two mixed splits: all four
-        ('flat', 3**2 + 3**3 + 2 * 3**4),
-        ('distribution', 4),
-        ('detail', 4 * 9),
-        ('attention', 9),
-    ],
+    ('locality', 'sizes', 'ratios'),
+    [('conv1d', (17, 31, 45), (1, 2, 4)), ('conv2d', (3, 5, 7), (1, 2, 4)), ('window', (14, 28, 49), (0.5, 1, 2))],
 )
-@pytest.mark.parametrize('num_heads', [3, 6, 12])
-def test_glit_sizes(level, per_block, num_heads):
-    assert GLiTSpace(num_heads * 64, num_heads, level=level).size() == per_block**12
+def test_glit_candidates_are_those_of_tables_2_and_6(locality, sizes, ratios):
+    space = GLiTSpace(num_blocks=1, locality=locality)
+    values = {name.removeprefix('blocks.0.'): choice.values for name, choice in space.choices.items()}
+    assert sorted(values.pop('num_attn_heads')) == [0, 1, 2, 3]
+    assert values == {
+        'mlp_ratio': (2, 4, 6), 'qkv_ratio': (0.5, 1, 2), 'conv_ratio': ratios, 'kernel_size': sizes,
+    }  # fmt: skip
+    assert space.decode(space.largest())['arch'].get('locality', 'conv1d') == locality
+
+
+def test_glit_takes_candidates_and_a_fixed_low_level():
+    candidates = {'num_attn_heads': [4, 0, 2], 'kernel_size': [9, 5], 'conv_ratio': [1.5, 3], 'mlp_ratio': [3]}
+    space = GLiTSpace(64, 4, 2, candidates=candidates)
+    assert space.size() == (3 + 2 * 2 + 3 * 2 * 2) ** 2
+    assert space.choices['blocks.1.kernel_size'].values == (5, 9)
+    assert GLiTSpace.from_config(json.loads(json.dumps(space.to_config()))).to_config() == space.to_config()
+    fixed = {'conv_ratio': 3, 'kernel_size': 5, 'mlp_ratio': 3}
+    first, second = (
+        GLiTSpace(64, 4, 2, level=level, candidates=candidates, fixed=fixed) for level in ('distribution', 'detail')
+    )
+    assert first.size() == 3**2
+    arch = first.walk(lambda name, options: 2 if name.endswith('num_attn_heads') else options[0])
+    assert {**fixed, 'qkv_ratio': 1, 'num_attn_heads': 2} == {
+        name.removeprefix('blocks.0.'): value for name, value in arch.items() if name.startswith('blocks.0.')
+    }
+    assert second.contains(arch)
+    # of a mixed block kernel and qkv ratio are closed, whatever their candidates are
+    assert second.restrict({'blocks.*.num_attn_heads': 2}).size() == 2**2
+
+
+def linear_macs(embed_dims, heads, splits, fixed):
+    """Multiply-accumulates of Tiny at 224 px in closed form, products of activations left out."""
+    width, tokens = embed_dims, 1 + 14**2
+    total = 14**2 * 3 * 16 * 16 * width + width * 1000
+    for attention in splits:
+        global_width, local_width = (width * n // heads for n in (attention, heads - attention))
+        hidden = fixed['conv_ratio'] * local_width
+        mixer = 4 * fixed['qkv_ratio'] * global_width**2
+        mixer += 3 * hidden * local_width + fixed['kernel_size'] * hidden
+        total += tokens * (mixer + 2 * fixed['mlp_ratio'] * width**2)
+    return total
+
+
+def test_glit_fixed_low_level_is_the_one_that_the_bound_of_1_4_g_fits():
+    """Table 4: "only distribution" has 1.4 G, as GLiT-Tiny has; the count is the one that gives Tiny 1.376 G."""
+    published = [block['num_attn_heads'] for block in GLIT['tiny']['blocks']]
+    space = GLiTSpace(level='distribution', distribution=published)
+    genes = {name.rpartition('.')[2]: choice.values for name, choice in space.choices.items()}
+    fixed = {gene: values[0] for gene, values in genes.items() if gene != 'num_attn_heads'}
+    assert all(len(genes[gene]) == 1 for gene in fixed)
+    assert fixed == {'mlp_ratio': 4, 'qkv_ratio': 1, 'conv_ratio': 4, 'kernel_size': 31}
+    assert linear_macs(192, 3, published, fixed) / 1e9 == pytest.approx(1.374, abs=5e-4)
+    # with half the expansion no distribution comes near 1.4 G, products of attention counted or not
+    halved = {**fixed, 'conv_ratio': 2}
+    dearest = max(linear_macs(192, 3, [n] * 12, halved) + 12 * 2 * 197**2 * 64 * n for n in range(4))
+    assert dearest / 1e6 == pytest.approx(1277, abs=0.5)
 
 
 def test_glit_paper_counts_genes_without_effect():
@@ -136,16 +202,79 @@ def test_glit_stages_of_the_hierarchical_search():
     assert by_list.to_config() == restricted.to_config()
 
 
+def found_by_a_search(folder, space, archs):
+    """Files as a search and a retraining write them."""
+    best = {'space': space.to_config(), 'arch': dict(archs[0]), 'metrics': {'accuracy/top1': 50.0}}
+    (folder / 'best_arch.json').write_text(json.dumps(best))
+    retrained = {'metric': 'accuracy/top1', 'name': 'net', 'arch': dict(archs[1]), 'retrained_score': 60.0}
+    (folder / 'best_retrained.json').write_text(json.dumps(retrained))
+    with open(folder / 'topk.csv', 'w', newline='') as file:
+        table = csv.writer(file)
+        table.writerow(['rank', 'accuracy/top1', 'arch'])
+        table.writerows([rank, 50.0, arch.to_json()] for rank, arch in enumerate(archs, start=1))
+
+
+def test_glit_distribution_is_handed_over_in_a_file(tmp_path):
+    """``best_arch.json``, ``best_retrained.json`` and each row of ``topk.csv`` say the heads of each block."""
+    first, rng = GLiTSpace(num_blocks=4, level='distribution'), random.Random(0)
+    archs = [first.sample(rng) for _ in range(3)]
+    found_by_a_search(tmp_path, first, archs)
+    sources = {'best_arch.json': 0, 'best_retrained.json': 1, 'topk.csv': 0, 'topk.csv:1': 0, 'topk.csv:3': 2}
+    for source, place in sources.items():
+        space = GLiTSpace(num_blocks=4, level='detail', distribution=str(tmp_path / source))
+        heads = [archs[place][f'blocks.{i}.num_attn_heads'] for i in range(4)]
+        assert space.to_config() == GLiTSpace(num_blocks=4, level='detail', distribution=heads).to_config()
+        assert space.contains(archs[place])
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        ('missing.json', None, 'missing.json does not exist'),
+        ('missing.csv:2', None, 'missing.csv does not exist'),
+        ('text.json', 'type: Network', 'text.json: not JSON'),
+        ('list.json', '[3, 0]', 'not a JSON object'),
+        ('arch.json', '{"arch": [3, 0]}', 'arch.json: arch: got'),
+        ('other.json', '{"arch": {"stages.0.width": 8}}', 'the genes blocks.0.num_attn_heads to'),
+        ('long.json', json.dumps({f'blocks.{i}.num_attn_heads': 3 for i in range(13)}), 'num_attn_heads to'),
+        ('type.json', '{"arch": {"type": "torch.nn.Linear"}}', 'the genes'),
+        ('rank.csv:7', 'rank,arch\n1,{}\n', "rank: got '7', allowed: one of"),
+        ('zero.csv:', 'rank,arch\n1,{}\n', "rank: got ''"),
+        ('table.csv', 'a,b\n1,2\n', 'not a topk.csv'),
+        ('short.csv', 'rank,arch\n1\n', 'rank'),
+        ('broken.csv:1', 'rank,arch\n1,{"blocks\n', 'broken.csv: arch: not JSON'),
+    ],
+)
+def test_glit_refuses_other_files(name, text, message, tmp_path):
+    if text is not None:
+        (tmp_path / name.partition(':')[0]).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        GLiTSpace(level='detail', distribution=str(tmp_path / name))
+
+
 @pytest.mark.parametrize('level', ['flat', 'distribution'])
-def test_glit_smallest_and_largest_by_weights(level):
+@pytest.mark.parametrize(
+    ('locality', 'num_heads', 'candidates', 'fixed'),
+    [
+        ('conv1d', 3, {}, None),
+        ('conv2d', 4, {}, None),
+        ('window', 3, {}, None),
+        ('window', 6, {'qkv_ratio': [1, 3]}, {'qkv_ratio': 3}),
+        ('conv1d', 2, {'qkv_ratio': [0.25, 8], 'conv_ratio': [0.5, 1]}, {'qkv_ratio': 8, 'conv_ratio': 0.5}),
+        ('conv1d', 3, {'num_attn_heads': [1, 3]}, {'conv_ratio': 2}),
+    ],
+)
+def test_glit_smallest_and_largest_by_weights(level, locality, num_heads, candidates, fixed):
     """Weights of a block's mixer and FFN in closed form, in units of the squared width; biases left out."""
+    local_products = 4 if locality == 'window' else 3  # qkv and output projection; to two halves, and back
 
     def weights(block):
-        attention = block['num_attn_heads'] / 3
-        mixer = 4 * block.get('qkv_ratio', 0) * attention**2 + 3 * block.get('conv_ratio', 0) * (1 - attention) ** 2
-        return mixer + 2 * block['mlp_ratio']
+        attention = block['num_attn_heads'] / num_heads
+        local = local_products * block.get('conv_ratio', 0) * (1 - attention) ** 2
+        return 4 * block.get('qkv_ratio', 0) * attention**2 + local + 2 * block['mlp_ratio']
 
-    space = GLiTSpace(num_blocks=1, level=level)
+    fixed = fixed if level == 'distribution' else None
+    space = GLiTSpace(48, num_heads, 1, level, locality=locality, candidates=candidates, fixed=fixed)
     weights_of = {
         arch: weights(space.decode(arch)['arch']['blocks'][0])
         for arch in {space.sample(random.Random(seed)) for seed in range(3000)}
@@ -246,7 +375,22 @@ def test_glnet_size():
 @pytest.mark.parametrize(
     ('family', 'arguments', 'named'),
     [
-        (GLiTSpace, {'num_heads': 4}, 'num_heads'),
+        (GLiTSpace, {'num_heads': 0}, 'num_heads'),
+        (GLiTSpace, {'num_heads': 5}, 'embed_dims'),
+        (GLiTSpace, {'locality': 'conv3d'}, 'locality'),
+        (GLiTSpace, {'candidates': {'kernel': [3]}}, 'candidates: surplus kernel'),
+        (GLiTSpace, {'candidates': [3]}, 'candidates'),
+        (GLiTSpace, {'candidates': {'kernel_size': []}}, 'candidates.kernel_size'),
+        (GLiTSpace, {'candidates': {'kernel_size': [4]}}, 'candidates.kernel_size: got 4, allowed: an odd number'),
+        (GLiTSpace, {'candidates': {'kernel_size': [3, 3]}}, 'kernel_size'),
+        (GLiTSpace, {'candidates': {'num_attn_heads': [4]}}, 'candidates.num_attn_heads: got 4'),
+        (GLiTSpace, {'candidates': {'qkv_ratio': [0.01]}}, 'candidates.qkv_ratio: got 0.01'),
+        (GLiTSpace, {'fixed': {'conv_ratio': 2}}, "fixed: got .* None with level 'flat'"),
+        (GLiTSpace, {'level': 'detail', 'fixed': {'conv_ratio': 3}}, 'fixed.conv_ratio: got 3, allowed: one of the'),
+        (GLiTSpace, {'level': 'detail', 'fixed': {'num_attn_heads': 3}}, 'fixed: surplus'),
+        (GLiTSpace, {'level': 'detail', 'candidates': {'kernel_size': [3]}}, 'fixed.kernel_size: got 31'),
+        (GLiTSpace, {'distribution': [3] * 11}, 'distribution'),
+        (GLiTSpace, {'distribution': [4] * 12}, 'num_attn_heads'),
         (GLiTSpace, {'embed_dims': 200}, 'embed_dims'),
         (GLiTSpace, {'num_blocks': 0}, 'num_blocks'),
         (GLiTSpace, {'level': 'low'}, 'level'),
@@ -275,7 +419,7 @@ def test_documented_sizes_are_the_computed_ones():
     """Each row of the table in docs/spaces.md: how to build the space, networks, combinations of values."""
     families = {family.__name__: family for family in (GLiTSpace, AutoViTSpace, GLNetSpace)}
     rows = re.findall(r'^\| `(\w+)\((.*?)\)` \| ([\d,]+) \| ([\d.e+]+) \| ([\d.e+]+) \|', DOCS.read_text('utf-8'), re.M)
-    assert len(rows) == 17
+    assert len(rows) == 19
     for name, arguments, networks, rounded, combinations in rows:
         pairs = [argument.split('=') for argument in arguments.split(', ') if argument]
         space = families[name](**{key: ast.literal_eval(value) for key, value in pairs})

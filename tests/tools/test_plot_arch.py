@@ -1,6 +1,8 @@
 """The command line of tools/plot_arch.py; the drawing itself is tests/visualization's."""
 
+import csv
 import json
+import random
 import runpy
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,6 +31,19 @@ def test_draws_what_a_search_found(best, tmp_path):
     assert (tmp_path / 'arch.svg').read_bytes() == picture.svg_file()
     TOOL['main']([str(best), '--out', str(tmp_path / 'arch.png')])
     assert (tmp_path / 'arch.png').read_bytes() == picture.png_file()
+
+
+def test_draws_what_was_retrained_and_each_row_of_the_table(best, tmp_path):
+    """A table has no space of its own: that of the search stands in ``best_arch.json`` beside it."""
+    archs = [SPACE.sample(random.Random(seed)) for seed in range(2)]
+    rows = [['rank', 'accuracy/top1', 'arch'], *([i, 1.0, arch.to_json()] for i, arch in enumerate(archs, start=1))]
+    with open(tmp_path / 'topk.csv', 'w', newline='') as file:
+        csv.writer(file).writerows(rows)
+    retrained = {'space': SPACE.to_config(), 'metric': 'accuracy/top1', 'arch': dict(archs[1]), 'retrained_score': 2.0}
+    (tmp_path / 'best_retrained.json').write_text(json.dumps(retrained))
+    for source, arch in (('topk.csv', archs[0]), ('topk.csv:2', archs[1]), ('best_retrained.json', archs[1])):
+        TOOL['main']([str(tmp_path / source), '--out', str(tmp_path / 'arch.svg')])
+        assert (tmp_path / 'arch.svg').read_bytes() == draw(arch_diagram(SPACE, arch)).svg_file()
 
 
 @pytest.mark.parametrize(
@@ -74,4 +89,8 @@ def test_mistakes_end_with_one_sentence(best, tmp_path, capsys):
     ):
         best.write_text(content)
         assert message in fails(best, *out)
+    (tmp_path / 'topk.csv').write_text('rank,arch\n1,{}\n')
+    assert "rank: got '2'" in fails(tmp_path / 'topk.csv:2', *out)
+    best.unlink()
+    assert 'topk.csv: missing space' in fails(tmp_path / 'topk.csv', *out)
     assert not (tmp_path / 'arch.svg').exists()

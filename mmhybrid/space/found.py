@@ -1,0 +1,81 @@
+"""What a search left in a file: an architecture, and the space and scores that stand beside it."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmhybrid.space.arch import Arch
+from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import read_json
+
+BEST_FILE = 'best_arch.json'
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network that a search found.
+
+    Args:
+        arch: The network.
+        metrics: Its scores; empty if unknown.
+        space: Config of its space; None if the file does not say it.
+    """
+
+    arch: Arch
+    metrics: Mapping[str, float]
+    space: Mapping[str, Any] | None = None
+
+
+def read_found(source: str | Path) -> Found:
+    """Read a network from what a search or a retraining wrote.
+
+    Args:
+        source: ``best_arch.json``, ``best_retrained.json``, a JSON object of genes, or ``topk.csv:RANK`` (1 is the
+            best, and meant without ``:RANK``). The space of a table is that of the ``best_arch.json`` beside it.
+
+    Raises:
+        ValueError: Naming the file, and what is wrong with it.
+    """
+    path, _, rank = str(source).rpartition('.csv:')
+    if path or str(source).endswith('.csv'):
+        return _from_table(Path(f'{path}.csv' if path else source), rank if path else '1')
+    content = read_json(source)
+    if 'arch' not in content:
+        return Found(_arch(source, content), {})
+    space = content.get('space')
+    if space is not None and not isinstance(space, Mapping):
+        raise bad_value(f'{source}: space', space, 'an object, the config of a space')
+    metrics = content.get('metrics', {})
+    if 'retrained_score' in content:
+        metrics = {content.get('metric', 'retrained_score'): content['retrained_score']}
+    if not isinstance(metrics, Mapping) or not all(isinstance(value, int | float) for value in metrics.values()):
+        raise bad_value(f'{source}: metrics', metrics, 'an object of names and numbers')
+    return Found(_arch(source, content['arch']), metrics, space)
+
+
+def _from_table(path: Path, rank: str) -> Found:
+    if not path.is_file():
+        raise ValueError(f'{path} does not exist')
+    try:
+        rows = {row['rank']: row for row in csv.DictReader(io.StringIO(path.read_text()))}
+        genes = {number: row['arch'] for number, row in rows.items()}
+    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f'{path}: not a topk.csv of a search ({error})') from error
+    if rank not in rows or genes[rank] is None:
+        raise bad_value(f'{path}: rank', rank, f'one of {list(rows)}')
+    try:
+        arch = Arch.from_json(genes[rank])
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    beside = path.with_name(BEST_FILE)
+    return Found(arch, {}, read_found(beside).space if beside.is_file() else None)
+
+
+def _arch(source: str | Path, genes: Any) -> Arch:
+    try:
+        return Arch(genes)
+    except ValueError as error:
+        raise ValueError(f'{source}: {error}') from error
