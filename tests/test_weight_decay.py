@@ -37,7 +37,8 @@ QUICK = {
 }
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 # parameters that are no weight of a layer
-LOOSE = re.compile(r'(^|\.)(cls_token|pos_embed|slots\.scale|scale\d\.gamma)(@[^.]*)?$')
+LOOSE = re.compile(r'(^|\.)(cls_token|pos_embed|scale\d\.gamma)(@[^.]*)?$')
+SLOT_SCALE = re.compile(r'(^|\.)slots\.scale$')
 
 
 def build(cfg: Config) -> nn.Module:
@@ -50,7 +51,10 @@ def build(cfg: Config) -> nn.Module:
         return MODELS.build({**model, '_scope_': cfg.default_scope})
 
 
-def is_exempt(model: nn.Module, name: str) -> bool:
+def is_exempt(model: nn.Module, name: str, token_labels: bool) -> bool:
+    """The scale of the slots has no dimension: GLNet's rule spares one, timm's, for token labels, one or none."""
+    if SLOT_SCALE.search(name):
+        return token_labels
     path, _, last = name.rpartition('.')
     return isinstance(model.get_submodule(path), NORMS) or last == 'bias' or LOOSE.search(name) is not None
 
@@ -63,7 +67,7 @@ def test_quick_ones_exist() -> None:
 @pytest.mark.parametrize(
     'path', [pytest.param(path, marks=() if path in QUICK else pytest.mark.slow) for path in CONFIGS]
 )
-def test_norms_biases_tokens_and_scales_do_not_decay(path: str) -> None:
+def test_norms_biases_tokens_and_layer_scales_do_not_decay(path: str) -> None:
     cfg = load_config(str(ROOT / path))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = build(cfg)
@@ -72,4 +76,6 @@ def test_norms_biases_tokens_and_scales_do_not_decay(path: str) -> None:
     weight_decay = cfg.optim_wrapper.optimizer.weight_decay
     found = {name: decays[id(p)] for name, p in model.named_parameters() if p.requires_grad}
     assert weight_decay > 0
-    assert found == {name: 0 if is_exempt(model, name) else weight_decay for name in found}
+    assert found == {name: 0 if is_exempt(model, name, 'token-label' in path) else weight_decay for name in found}
+    has_slots = 'glnet' in path and 'ablation_local_' not in path
+    assert any(map(SLOT_SCALE.search, found)) == has_slots

@@ -22,6 +22,11 @@ model = dict(
     head=dict(type='mmhybrid.TokenLabelHead', num_classes=1000, in_channels=512),
     mix_token=dict(alpha=1.0),
 )
-optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-3),
+    clip_grad=dict(max_norm=5.0),
+    # timm's rule, of the released command, spares what has fewer than two dimensions
+    paramwise_cfg=dict(custom_keys={'slots.scale': dict(decay_mult=0.0)}),
+)
 train_cfg = dict(max_epochs=310)
 auto_scale_lr = dict(base_batch_size=2048)

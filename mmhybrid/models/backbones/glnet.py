@@ -39,8 +39,9 @@ class GLNetArch:
         depths: Blocks of each stage.
         ffn_ratios: Hidden width of the FFN over its input's.
         mixers: For each stage the mixer of each block: ``glmix`` or ``mhsa``, or, for table 6, ``local`` (glmix
-            without slots), ``global`` (glmix without convolution), ``global-local`` and ``local-global`` (one behind
-            the other), ``window-global`` (attention in windows of 7x7 pixels as the local branch).
+            without slots), ``global`` (glmix with an identity for the convolutions, as released),
+            ``global-local`` and ``local-global`` (one behind the other), ``window-global`` (attention in windows of
+            7x7 pixels as the local branch).
         local_kernels: Odd size of the depth-wise convolution of glmix and local blocks.
         num_slots: Slots of glmix and global blocks, squares.
         learned_slots: Start from learned slots, not from a pooled map.
@@ -108,6 +109,13 @@ class GLNetArch:
             **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in flags},
         )
 
+    def has_linear_ffns(self, stage: int) -> bool:
+        """Whether the released class builds the FFNs of a stage of linear layers, which decides how they begin.
+
+        It does in stages of attention alone, unless position encoding or a convolutional FFN asks for its other block.
+        """
+        return set(self.mixers[stage]) == {'mhsa'} and not (self.pos_encoding or self.conv_ffn)
+
 
 def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
     if isinstance(mixers, str):
@@ -129,7 +137,7 @@ class GLMix(nn.Module):
             assert self.local is not None
             return self.local(x)
         out = self.slots(x, self.slots.initial_slots(block_input))
-        return out if self.local is None else out + self.local(x)
+        return out + (x if self.local is None else self.local(x))
 
 
 class SequentialMix(nn.Module):
@@ -263,11 +271,17 @@ class GLNet(HybridBackbone):
     def init_weights(self) -> None:
         """Initialise as the released code does, unless ``init_cfg`` says else.
 
-        Linear layers: truncated normal (0.02); attention's projections of its input: Xavier; convolutions: torch's own.
+        Linear layers: truncated normal (0.02); attention's projections of its input: Xavier; convolutions: torch's own,
+        but for those that stand for linear layers, see :meth:`GLNetArch.has_linear_ffns`.
         """
         if self.init_cfg is None:
             for name, module in self.named_modules():
                 _init_weights(name, module)
+            for stage, blocks in enumerate(self.stages):
+                for layer in blocks.modules() if self.arch.has_linear_ffns(stage) else ():
+                    if isinstance(layer, FFN):
+                        _init_linear(layer.conv1)
+                        _init_linear(layer.conv2)
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
@@ -322,12 +336,15 @@ def _init_weights(name: str, module: nn.Module) -> None:
     """Initialise one layer; its name decides, since a supernet holds an attention's layers without the attention."""
     if not isinstance(module, nn.Linear):
         return
+    _init_linear(module)
     if name.endswith('qkv'):
         nn.init.xavier_uniform_(module.weight)
-    else:
-        trunc_normal_(module.weight, std=0.02)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+
+
+def _init_linear(layer: nn.Linear | nn.Conv2d) -> None:
+    trunc_normal_(layer.weight, std=0.02)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 _HYBRID_STAGE_3 = ['glmix', 'mhsa'] * 9

@@ -106,3 +106,12 @@ def test_window_branch_is_added():
 def test_unknown_mixer():
     with pytest.raises(ValueError, match=r'arch\.mixers.*window-global'):
         GLNetArch.parse({**SMALL, 'mixers': ['k-means'] * 4})
+
+
+def test_global_branch_alone_adds_the_normed_map():
+    """The released class puts an identity in the place of the convolutions (``local_dw_ks=0``)."""
+    model, x, block_input = block('global'), torch.randn(2, 32, 8, 8), torch.randn(2, 32, 8, 8)
+    assert model.local is None
+    with torch.no_grad():
+        expected = model.slots(x, model.slots.initial_slots(block_input)) + x
+        assert torch.allclose(model(x, block_input), expected, atol=1e-6)
