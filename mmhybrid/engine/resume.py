@@ -5,6 +5,9 @@ with ``(seed, rank, iteration, slot)``. Worker processes may have loaded ahead, 
 and the iteration, which every checkpoint holds, are the state of all generators. The order of the samples is the
 sampler's own function of its seed and the epoch, and batches an epoch has already seen are skipped unread.
 
+The position in an epoch is kept in samples, so that another batch size or number of processes goes on at the same place
+(see :mod:`mmhybrid.engine.data_position`); another data set or sampler is refused there.
+
 Exact are samplers that draw from nothing but their ``seed`` and ``set_epoch`` (those of MMEngine, repeated
 augmentation, aspect-ratio batches) and transforms that keep nothing between samples (MMDetection's CachedMosaic does).
 """
@@ -18,14 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine import registry as mmengine_registry
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import BatchSampler, Sampler
 
+from mmhybrid.engine.data_position import HUB_KEY, DataPosition, describe_feed
+from mmhybrid.engine.reschedule import FreshSchedules
 from mmhybrid.registry import DATA_SAMPLERS, LOOPS
 from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.errors import CannotGoOnError
 
 STEP_SLOT = 0  # of an iteration's seeds: the training step's; sample i of its batch has slot i + 1
 
@@ -75,24 +82,29 @@ class SeededBatchSampler(Sampler[SeededBatch]):
 
     def __init__(self, sampler: Iterable[int], batch_size: int, batches: Mapping[str, Any]) -> None:
         self.sampler = sampler
+        self.batch_size = check_int('train_dataloader.batch_size', batch_size, 1)
         self.batches = mmengine_registry.DATA_SAMPLERS.build(
             dict(batches), default_args={'sampler': sampler, 'batch_size': batch_size}
         )
+        self.drop_last = bool(getattr(self.batches, 'drop_last', False))
+        self._begins: list[tuple[int, int, int]] = []
         self.seek(seed=0, iteration=0, skip=0, epochs=(0,))
 
-    def seek(self, seed: int, iteration: int, skip: int, epochs: Iterable[int]) -> None:
-        """Let the next iteration go through ``epochs``, leaving out their first ``skip`` batches.
+    def seek(self, seed: int, iteration: int, skip: int, epochs: Iterable[int], samples: int = 0) -> None:
+        """Let the next iteration go through ``epochs``, leaving out their beginning.
 
         Args:
             seed: The same on all ranks.
             iteration: Number, over the whole training, of the first batch not left out.
-            skip: Batches left out.
+            skip: Batches left out, behind ``samples``.
             epochs: Epochs to go through one after the other.
+            samples: Samples of this process left out in the first of the epochs.
         """
         self._seed = seed
         self._iteration = iteration
         self._skip = skip
         self._epochs = epochs
+        self._samples = samples
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
@@ -103,38 +115,133 @@ class SeededBatchSampler(Sampler[SeededBatch]):
         for iteration, indices in enumerate(batches, self._iteration):
             yield SeededBatch(tuple(indices), self._seed, get_rank(), iteration)
 
+    def position(self, iteration: int) -> tuple[int, int]:
+        """The epoch that an iteration belongs to, and the samples of this process used up to its end."""
+        begins = [begin for begin in self._begins if begin[0] <= iteration]
+        del self._begins[: len(begins) - 1]  # iterations only go forward
+        start, epoch, samples = begins[-1]
+        return epoch, samples + (iteration + 1 - start) * self.batch_size
+
     def _all_batches(self) -> Iterator[Sequence[int]]:
         if hasattr(self.sampler, 'seed'):
             self.sampler.seed = self._seed
+        self._begins = []
+        iteration, samples = self._iteration - self._skip, self._samples
         for epoch in self._epochs:
             if hasattr(self.sampler, 'set_epoch'):
                 self.sampler.set_epoch(epoch)
-            yield from self.batches
+            self._begins.append((iteration, epoch, samples))
+            begin = iteration
+            for indices in self._batches_behind(samples):
+                iteration += 1
+                yield indices
+            if iteration == begin and samples == 0:
+                raise CannotGoOnError(f'train_dataloader: epoch {epoch} has no batch of {self.batch_size} samples')
+            samples = 0
+
+    def _batches_behind(self, samples: int) -> Iterator[Sequence[int]]:
+        if samples and type(self.batches) is BatchSampler:
+            rest = itertools.islice(self.sampler, samples, None)
+            return iter(BatchSampler(rest, self.batch_size, self.drop_last))  # type: ignore[arg-type]
+        return itertools.islice(self.batches, samples // self.batch_size, None)
 
 
 class _SeededLoop(BaseLoop):
-    """What both loops share: seeded batches, and a seeded step."""
+    """What both loops share: seeded batches from a position on, and a seeded step.
+
+    Raises:
+        ValueError: If the data loader is not a config, has no batch size, or gives no batch.
+    """
+
+    endless = False  # whether the loop begins a new epoch where one ends, and may take samplers that never end
+    _iter: int
+    _epoch: int
 
     def __init__(self, runner: Runner, dataloader: Mapping[str, Any]) -> None:
         if not isinstance(dataloader, Mapping):
             raise bad_value('train_dataloader', type(dataloader).__name__, 'a config, since the loop adds to it')
+        if 'batch_size' not in dataloader:
+            raise ValueError('train_dataloader has no batch_size')
         seeded = dict(dataloader)
         batches = seeded.pop('batch_sampler', None)
         if batches is None:
             batches = {'type': BatchSampler, 'drop_last': seeded.pop('drop_last', False)}
         seeded['batch_sampler'] = {'type': SeededBatchSampler, 'batches': batches}
         super().__init__(runner, seeded)
+        # a loader with a batch sampler has none itself, and hooks of OpenMMLab ask it; nothing else reads it then
+        self.dataloader.__dict__['batch_size'] = self.dataloader.batch_sampler.batch_size
+        self._check_batches()
+        self._feed = describe_feed(self.dataloader, dataloader.get('sampler'))
+        self._schedules = FreshSchedules()
+        runner.register_hook(self._schedules)
 
-    def seek(self, skip: int, epochs: Iterable[int]) -> None:
-        """Let the data loader go through ``epochs``, leaving out their first ``skip`` batches."""
+    def _check_batches(self) -> None:
+        samples, batches = len(self.dataloader.dataset), self.dataloader.batch_sampler
+        never_ends = isinstance(batches.sampler, InfiniteSampler)
+        if never_ends and not self.endless:
+            raise bad_value('train_dataloader.sampler', 'InfiniteSampler', 'one that ends, such as DefaultSampler')
+        if samples == 0 or (len(batches) == 0 and not never_ends):
+            raise ValueError(
+                f'train_dataloader gives no batch: its data set has {samples} samples, '
+                f'its batch_size is {batches.batch_size}' + (' with drop_last' if batches.drop_last else '')
+            )
+
+    def find_position(self) -> None:
+        """Find the place in the data where the checkpoint, if any, was written, and put the schedules there.
+
+        Raises:
+            ValueError: If the data set, the sampler, or what they depend on, is another one than in the checkpoint.
+        """
+        self._skip, self._first_epoch, self._samples = 0, self._epoch, 0
+        if not self._iter:
+            return
+        saved = self.runner.message_hub.runtime_info.get(HUB_KEY)
+        if saved is None:
+            self._skip = self._batches_without_position()
+            return
+        position = DataPosition.from_dict(saved)
+        if self.endless or position.epoch == self._epoch:
+            self._first_epoch = position.epoch
+            self._samples = position.samples // self._feed.num_processes
+        if self._samples:
+            self._feed.refuse_another(position.feed)
+        if position.feed != self._feed:
+            self.runner.logger.warning(
+                f'The data of this training was {position.feed}, and is {self._feed} from now on'
+            )
+        if (position.feed.dataset, position.feed.samples) != (self._feed.dataset, self._feed.samples):
+            self._adopt_epoch_length()
+
+    def _adopt_epoch_length(self) -> None:
+        """Number the iterations, and set the schedules, as if all of the training had been on the present feed."""
+        length, epochs, within = len(self.dataloader), 0, self._iter
+        if not self.endless:
+            epochs, within = self._epoch, self._samples // self._feed.batch_size
+            self._iter = epochs * length + within
+        self._schedules.replay(self.runner, epochs, length, within)
+        self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, self._max_iters)  # type: ignore[attr-defined]
+
+    def _batches_without_position(self) -> int:
+        """Batches to leave out for a checkpoint of a loop that does not write positions."""
+        return 0
+
+    def seek(self, epochs: Iterable[int], samples: int = 0, skip: int = 0) -> None:
+        """Let the data loader go through ``epochs``, leaving out their first ``samples`` and ``skip`` batches."""
         by_rank = self.runner._randomness_cfg.get('diff_rank_seed', False)
         seed = self.runner.seed - get_rank() if by_rank else self.runner.seed
-        if skip:
-            self.runner.logger.info(f'Leaving out the first {skip} batches, which have been trained on')
-        self.dataloader.batch_sampler.seek(seed, self.runner.iter, skip, epochs)
+        if skip or samples:
+            left_out = skip + samples // self._feed.batch_size
+            self.runner.logger.info(f'Leaving out the first {left_out} batches, which have been trained on')
+        self.dataloader.batch_sampler.seek(seed, self.runner.iter, skip, epochs, samples)
 
-    def seed_step(self) -> None:
-        """Seed the coming training step, the same on all ranks unless ``diff_rank_seed`` is set."""
+    def begin_step(self) -> None:
+        """Note the position behind the coming training step, for checkpoints, and seed the step.
+
+        The seed is the same on all ranks unless ``diff_rank_seed`` is set.
+        """
+        epoch, samples = self.dataloader.batch_sampler.position(self.runner.iter)
+        position = DataPosition(epoch, samples * self._feed.num_processes, self._feed)
+        self.runner.message_hub.update_info(HUB_KEY, position.to_dict())
         seed_generators(self.runner.seed, 0, self.runner.iter, STEP_SLOT)
 
 
@@ -142,38 +249,30 @@ class _SeededLoop(BaseLoop):
 class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
     """MMEngine's epoch-based loop, which takes an interrupted epoch up where its checkpoint was written.
 
-    The training must go on with the same batch size and number of processes. Arguments as for EpochBasedTrainLoop;
-    ``train_dataloader`` has to be a config.
+    With another batch size or number of processes, iterations are numbered, and schedules go on, as if all epochs had
+    had the new length. Arguments as for EpochBasedTrainLoop; ``train_dataloader`` has to be a config.
     """
+
+    def run(self) -> torch.nn.Module:
+        """Train and validate until ``max_epochs``."""
+        self.find_position()
+        return super().run()
 
     def run_epoch(self) -> None:
         """Train on what is left of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = self._batches_done()
-        self.seek(done, (self._epoch,))
-        for index, batch in enumerate(self.dataloader, done):
+        samples, self._samples = self._samples, 0
+        self.seek((self._epoch,), samples)
+        for index, batch in enumerate(self.dataloader, samples // self._feed.batch_size):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Train on one batch, with freshly seeded generators."""
-        self.seed_step()
+        self.begin_step()
         super().run_iter(idx, data_batch)
-
-    def _batches_done(self) -> int:
-        """Batches of this epoch that were trained on before a resume.
-
-        The message hub, part of each checkpoint, keeps where the epoch began: a batch sampler's length is not always
-        the number of batches it gives.
-        """
-        hub = self.runner.message_hub
-        begin = hub.runtime_info.get('epoch_begin')
-        if begin is None or begin['epoch'] != self._epoch:
-            begin = {'epoch': self._epoch, 'iter': self._iter}
-            hub.update_info('epoch_begin', begin)
-        return self._iter - begin['iter']
 
 
 @LOOPS.register_module()
@@ -183,6 +282,8 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
     Arguments as for IterBasedTrainLoop; ``train_dataloader`` has to be a config. A finite sampler starts over, as the
     next epoch, when it is exhausted.
     """
+
+    endless = True
 
     def __init__(
         self,
@@ -207,9 +308,10 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
 
     def run(self) -> torch.nn.Module:
         """Train and validate until ``max_iters``."""
+        self.find_position()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        self.seek(self._iter, itertools.count())
+        self.seek(itertools.count(self._first_epoch), self._samples, self._skip)
         batches = iter(self.dataloader)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
@@ -223,8 +325,11 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
 
     def run_iter(self, data_batch: Any) -> None:
         """Train on one batch, with freshly seeded generators."""
-        self.seed_step()
+        self.begin_step()
         super().run_iter(data_batch)
+
+    def _batches_without_position(self) -> int:
+        return self._iter
 
     def _validation_is_due(self) -> bool:
         if self.runner.val_loop is None or self._iter < self.val_begin:

@@ -313,11 +313,12 @@ def test_killed_run_continues_exactly(loop, kill_at, resumed_at, images, tmp_pat
     whole = read_losses(tmp_path / 'whole')
     assert list(whole) == list(range(1, 25))
 
+    paths = [str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])]
     with open(tmp_path / 'output.txt', 'w') as output:  # a pipe would wait for the orphaned workers
         killed = subprocess.run(
             [sys.executable, ROOT / 'tools/train.py', 'killed.py', '--work-dir', 'killed', *SEED],
             cwd=tmp_path,
-            env={**os.environ, 'PYTHONPATH': str(tmp_path), 'OMP_NUM_THREADS': '1'},
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'},
             stdout=output,
             stderr=output,
         )

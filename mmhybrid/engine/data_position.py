@@ -1,0 +1,114 @@
+"""Where in its data a training is, in samples, so that another batch size or number of processes can go on there."""
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import get_world_size
+from torch.utils.data import BatchSampler, DataLoader
+
+HUB_KEY = 'data_position'
+# Samplers that give process r of n the samples r, r + n, r + 2n, ... of one order: what n processes have used is the
+# beginning of that order, whatever n.
+STRIDED = ('DefaultSampler', 'InfiniteSampler', 'RepeatAugSampler')
+_PROBES = 32  # samples that tell two data sets of one size apart
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What the batches of a training are made of.
+
+    Args:
+        dataset: Its size and what some of its samples are called.
+        sampler: The class with its arguments.
+        batch_sampler: The class that groups the sampler's indices.
+        batch_size: Samples of a batch of one process.
+        num_processes: That take a batch each.
+    """
+
+    dataset: str
+    sampler: str
+    batch_sampler: str
+    batch_size: int
+    num_processes: int
+
+    @property
+    def samples(self) -> int:
+        """Samples of an iteration, those of all processes."""
+        return self.batch_size * self.num_processes
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether batches are the sampler's indices in its order."""
+        return self.batch_sampler == BatchSampler.__name__
+
+    def refuse_another(self, before: 'Feed') -> None:
+        """Raise ValueError if a position that ``before`` has reached within an epoch cannot be found in this one."""
+        kept = {'dataset', 'sampler', 'batch_sampler'}
+        if not before.is_plain:
+            kept |= {'batch_size', 'num_processes'}
+        elif before.sampler.partition('(')[0] not in STRIDED:
+            kept |= {'num_processes'}
+        for field in fields(self):
+            old, new = getattr(before, field.name), getattr(self, field.name)
+            if field.name in kept and old != new:
+                raise ValueError(
+                    f'training cannot resume in the middle of an epoch with another {field.name}: the checkpoint has '
+                    f'{old}, the config {new}; go on with the former, or take the weights alone (load_from)'
+                )
+
+
+@dataclass(frozen=True)
+class DataPosition:
+    """How many samples of an epoch have been trained on, by all processes together, and with which feed."""
+
+    epoch: int
+    samples: int
+    feed: Feed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for the message hub."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> 'DataPosition':
+        """The reverse of :meth:`to_dict`."""
+        return cls(data['epoch'], data['samples'], Feed(**data['feed']))
+
+
+def describe_feed(loader: DataLoader, sampler_cfg: object) -> Feed:
+    """The feed of a data loader whose batch sampler is a :class:`mmhybrid.engine.resume.SeededBatchSampler`."""
+    batches: Any = loader.batch_sampler
+    return Feed(
+        dataset=_describe_dataset(loader.dataset),
+        sampler=_describe_sampler(batches.sampler, sampler_cfg),
+        batch_sampler=type(batches.batches).__name__,
+        batch_size=batches.batch_size,
+        num_processes=get_world_size(),
+    )
+
+
+def _describe_sampler(sampler: object, cfg: object) -> str:
+    """Its class and arguments, defaults too; not the seed, which the loop sets."""
+    parameters = inspect.signature(type(sampler)).parameters.values()
+    defaults = {item.name: item.default for item in parameters if item.default is not item.empty}
+    given = {name: value for name, value in cfg.items() if name != 'type'} if isinstance(cfg, Mapping) else {}
+    arguments = {name: value for name, value in (defaults | given).items() if name not in ('seed', 'dataset')}
+    return f'{type(sampler).__name__}({", ".join(f"{name}={value!r}" for name, value in sorted(arguments.items()))})'
+
+
+def _describe_dataset(dataset: Any) -> str:
+    """Its class, its size and a digest of the names (where there are none, the labels) of some samples.
+
+    The folder of a sample does not count, for data sets are moved.
+    """
+    text = f'{type(dataset).__name__} of {len(dataset)} samples'
+    if not hasattr(dataset, 'get_data_info'):
+        return text
+    indices = sorted({number * (len(dataset) - 1) // (_PROBES - 1) for number in range(_PROBES)})
+    infos = [dataset.get_data_info(index) for index in indices]
+    names = [Path(info['img_path']).name if info.get('img_path') else repr(info.get('gt_label')) for info in infos]
+    return f'{text} (digest {hashlib.sha256(repr(names).encode()).hexdigest()[:8]})'
