@@ -1,6 +1,6 @@
-"""The spaces of AutoViT (table 1): one for each of three sizes, and their union."""
+"""The spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
@@ -87,21 +87,21 @@ _XS = replace(
 _S = replace(_XS, widths=((64, 96), (96, 128), (128, 160), (160, 192)), num_heads=(7, 8, 9))
 
 
-def _union(*tables: AutoViTTable) -> AutoViTTable:
+def _mixed(*tables: AutoViTTable) -> AutoViTTable:
     """Every transformer stage may take every width, every MBConv stage those of its place."""
-
-    def merged(*many: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(sorted({value for values in many for value in values}))
-
-    num_stages = merged(*(table.num_stages for table in tables))
-    widths = merged(*(widths for table in tables for widths in table.widths))
+    num_stages = _merged(*(table.num_stages for table in tables))
+    widths = _merged(*(widths for table in tables for widths in table.widths))
     return replace(
         tables[0],
-        conv_widths=tuple(merged(*stage) for stage in zip(*(table.conv_widths for table in tables), strict=True)),
+        conv_widths=tuple(_merged(*stage) for stage in zip(*(table.conv_widths for table in tables), strict=True)),
         widths=(widths,) * max(num_stages),
         num_stages=num_stages,
-        num_heads=merged(*(table.num_heads for table in tables)),
+        num_heads=_merged(*(table.num_heads for table in tables)),
     )
+
+
+def _merged(*many: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(sorted({value for values in many for value in values}))
 
 
 # Table 5's networks have widths, and XXS a fifth stage, that table 1 lacks; they are added to the first three.
@@ -112,11 +112,16 @@ TABLES: dict[str, AutoViTTable] = {
     'xxs': _XXS_5,
     'xs': _XS_5,
     's': _S_5,
-    'union': _union(_XXS_5, _XS_5, _S_5),
+    'union-free': _mixed(_XXS_5, _XS_5, _S_5),
     'xxs-table1': _XXS,
     'xs-table1': _XS,
     's-table1': _S,
-    'union-table1': _union(_XXS, _XS, _S),
+    'union-table1-free': _mixed(_XXS, _XS, _S),
+}
+# Each network is one of one of these tables.
+UNIONS: dict[str, tuple[str, ...]] = {
+    'union': ('xxs', 'xs', 's'),
+    'union-table1': ('xxs-table1', 'xs-table1', 's-table1'),
 }
 
 
@@ -128,8 +133,11 @@ class AutoViTSpace(SearchSpace):
     that there are.
 
     Args:
-        table: A name of :data:`TABLES` (``union`` is the single supernet of the ablation), or a dict with the
-            fields of :class:`AutoViTTable`.
+        table: A name of :data:`TABLES`, or a dict with the fields of :class:`AutoViTTable`. For the single supernet of
+            the ablation (section 5.2) a list of these or a name of :data:`UNIONS`: a network is one of any of the
+            tables, and a random one is drawn from one of them, each equally likely. In the free unions of
+            :data:`TABLES` a transformer stage takes any width of any table instead; of their draws hardly any is as
+            small as the XXS.
         monotone: The inductive bias: the widths of the transformer stages never decrease.
         transformer_only: The ablation of table 7: MBConv stages of one convolution, without depth and kernel.
         restrict: See :meth:`SearchSpace.restrict`.
@@ -140,21 +148,29 @@ class AutoViTSpace(SearchSpace):
 
     def __init__(
         self,
-        table: str | Mapping[str, Any] = 'xxs',
+        table: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = 'xxs',
         monotone: bool = True,
         transformer_only: bool = False,
         restrict: Restriction | None = None,
     ) -> None:
-        parsed = AutoViTTable.parse(table)
+        listed: Sequence[object] = UNIONS.get(table, [table]) if isinstance(table, str) else [table]
+        if isinstance(table, list | tuple):
+            listed = check_list('table', table)
+            if not listed:
+                raise bad_value('table', table, 'at least one table')
+        tables = [AutoViTTable.parse(one) for one in listed]
         self.transformer_only = check_bool('transformer_only', transformer_only)
+        check_bool('monotone', monotone)
+        everywhere = range(len(tables))
         super().__init__(
-            _choices(parsed, check_bool('monotone', monotone), transformer_only),
+            _choices(tables, everywhere, monotone, transformer_only),
             {
-                'table': table if isinstance(table, str) else asdict(parsed),
+                'table': table if isinstance(table, str) else [_plain(one) for one in listed],
                 'monotone': monotone,
                 'transformer_only': transformer_only,
             },
             restrict,
+            [_choices(tables, [place], monotone, transformer_only) for place in everywhere],
         )
 
     def _decode(self, arch: Arch) -> dict[str, Any]:
@@ -176,24 +192,49 @@ class AutoViTSpace(SearchSpace):
         return {'arch': backbone}
 
 
-def _choices(table: AutoViTTable, monotone: bool, transformer_only: bool) -> list[Choice | Fact]:
-    choices: list[Choice | Fact] = [
-        Choice('resolution', table.resolutions),
-        Choice('stem.width', table.stem_widths),
-    ]
+def _plain(table: object) -> Any:
+    """A table as it was named, or with all of its fields."""
+    return table if isinstance(table, str) else asdict(AutoViTTable.parse(table))
+
+
+def _choices(
+    tables: Sequence[AutoViTTable], allowed: Sequence[int], monotone: bool, transformer_only: bool
+) -> list[Choice | Fact]:
+    """The choices of all tables, with rules that admit only the networks of those at the places ``allowed``."""
+    start = Fact('tables', (), lambda: tuple(allowed))
+    steps: list[Choice | Fact] = [start]
+
+    def add(name: str, values_of: list[tuple[Any, ...]], when: Rule | None = None, floor: str | None = None) -> None:
+        """A gene with its values in each table; it is not below the gene ``floor``.
+
+        The fact behind it holds the tables that have all values so far.
+        """
+        left = steps[-1].name
+        given = (left,) if floor is None else (left, floor)
+
+        def admits(value: Value, places: tuple[int, ...], *lower: Any) -> bool:
+            return any(value in values_of[k] for k in places) and all(value >= bound for bound in lower)
+
+        def remaining(places: tuple[int, ...], value: Value | None) -> tuple[int, ...]:
+            return places if value is None else tuple(k for k in places if value in values_of[k])
+
+        is_depth = name.rpartition('.')[2] in ('depth', 'num_stages')
+        steps.append(Choice(name, _merged(*values_of), when, Rule(given, admits), is_depth))
+        steps.append(Fact(f'tables after {name}', (left, name), remaining))
+
+    add('resolution', [table.resolutions for table in tables])
+    add('stem.width', [table.stem_widths for table in tables])
     for i in range(NUM_CONV_STAGES):
-        choices.append(Choice(f'conv.{i}.width', table.conv_widths[i]))
+        add(f'conv.{i}.width', [table.conv_widths[i] for table in tables])
         if not transformer_only:
-            choices.append(Choice(f'conv.{i}.depth', table.conv_depths[i], is_depth=True))
-            choices.append(Choice(f'conv.{i}.kernel', table.conv_kernels))
-    choices.append(Choice('num_stages', table.num_stages, is_depth=True))
-    for i, widths in enumerate(table.widths):
+            add(f'conv.{i}.depth', [table.conv_depths[i] for table in tables])
+            add(f'conv.{i}.kernel', [table.conv_kernels for table in tables])
+    add('num_stages', [table.num_stages for table in tables])
+    for i in range(max(len(table.widths) for table in tables)):
         exists = Rule(('num_stages',), lambda count, i=i: count > i)
-        not_below = Rule((f'stages.{i - 1}.width',), lambda width, before: width >= before)
-        choices += [
-            Choice(f'stages.{i}.width', widths, exists, not_below if monotone and i else None),
-            Choice(f'stages.{i}.depth', table.depths, exists, is_depth=True),
-            Choice(f'stages.{i}.num_heads', table.num_heads, exists),
-            Choice(f'stages.{i}.mlp_ratio', table.mlp_ratios, exists),
-        ]
-    return choices
+        floor = f'stages.{i - 1}.width' if monotone and i else None
+        add(f'stages.{i}.width', [table.widths[i] if i < len(table.widths) else () for table in tables], exists, floor)
+        add(f'stages.{i}.depth', [table.depths for table in tables], exists)
+        add(f'stages.{i}.num_heads', [table.num_heads for table in tables], exists)
+        add(f'stages.{i}.mlp_ratio', [table.mlp_ratios for table in tables], exists)
+    return steps

@@ -28,9 +28,12 @@ class SearchSpace:
         steps: Choices, and facts for their rules; each reads only earlier ones.
         settings: The family's own constructor arguments, plain JSON.
         restrict: As :meth:`restrict` takes it; None for nothing.
+        parts: For a space that is the union of others, the steps of each, with the same choices and other facts; what
+            is drawn at random is drawn from one of them. They may overlap.
 
     Attributes:
         choices: By gene name, in order, with the values that ``restrict`` leaves.
+        num_parts: How many of the parts have a network that ``restrict`` leaves; 1 for a space without parts.
 
     Raises:
         ValueError: If ``restrict`` names an unknown gene or value, or leaves no network.
@@ -39,7 +42,11 @@ class SearchSpace:
     choices: Mapping[str, Choice]
 
     def __init__(
-        self, steps: Sequence[Choice | Fact], settings: Mapping[str, Any], restrict: Restriction | None
+        self,
+        steps: Sequence[Choice | Fact],
+        settings: Mapping[str, Any],
+        restrict: Restriction | None,
+        parts: Sequence[Sequence[Choice | Fact]] = (),
     ) -> None:
         choices = {step.name: step for step in steps if isinstance(step, Choice)}
         self._settings = dict(settings)
@@ -50,6 +57,9 @@ class SearchSpace:
         self._root = build_diagram([choices.get(step.name, step) for step in steps])
         if self.size() == 0:
             raise bad_value('restrict', dict(restrict or {}), 'values that go together in at least one network')
+        roots = [build_diagram([choices.get(step.name, step) for step in part]) for part in parts]
+        self._parts = [root for root in roots if root is None or root.size] or [self._root]
+        self.num_parts = len(self._parts)
 
     def _decode(self, arch: Arch) -> dict[str, Any]:
         """Backbone arguments of a canonical arch."""
@@ -57,17 +67,18 @@ class SearchSpace:
 
     # What is in the space
 
-    def walk(self, pick: Callable[[str, tuple[Value, ...]], Value]) -> Arch:
+    def walk(self, pick: Callable[[str, tuple[Value, ...]], Value], part: int | None = None) -> Arch:
         """Decide gene after gene.
 
         Args:
             pick: Called with a gene's name and the values it may take after the genes decided so far; returns one.
+            part: Stay in this one of the ``num_parts`` parts; None for the whole space.
 
         Raises:
             ValueError: If ``pick`` returns another value.
         """
         genes: dict[str, Value] = {}
-        node = self._root
+        node = self._root if part is None else self._parts[part]
         while node is not None:
             value = pick(node.name, node.options)
             branch = node.branches.get(value)
@@ -126,9 +137,11 @@ class SearchSpace:
 
         So every depth is equally likely, although there are more deep networks than shallow ones; and where widths
         may not decrease the first stage is uniform over its widths, the second over those not below the first's, and
-        so on, which favours wide late stages. The archs themselves are not equally likely. Nothing is rejected.
+        so on, which favours wide late stages. The archs themselves are not equally likely. Nothing is rejected. In a
+        space of several parts one of them is drawn first, each equally likely however large it is.
         """
-        return self.walk(lambda _, options: rng.choice(options))
+        part = rng.randrange(self.num_parts) if self.num_parts > 1 else 0
+        return self.walk(lambda _, options: rng.choice(options), part)
 
     def mutate(self, arch: Mapping[str, Value], rng: random.Random, prob: float = 0.1) -> Arch:
         """Redraw each gene with probability ``prob``, as :meth:`sample` draws it; the others stay.

@@ -21,6 +21,7 @@ from mmhybrid.models.backbones.glit import GLiTArch
 from mmhybrid.models.backbones.glnet import PRESETS as GLNET
 from mmhybrid.models.backbones.glnet import GLNetArch
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+from mmhybrid.space.autovit import TABLES
 
 DOCS = Path(__file__).parents[2] / 'docs' / 'spaces.md'
 SEED = st.integers(0, 2**32)
@@ -65,7 +66,7 @@ def test_glit_presets_are_points(name, num_heads, level):
 
 
 @pytest.mark.parametrize('name', ['xxs', 'xs', 's'])
-@pytest.mark.parametrize('table', [None, 'union'])
+@pytest.mark.parametrize('table', [None, 'union', 'union-free'])
 def test_autovit_presets_are_points(name, table):
     space = AutoViTSpace(table or name)
     genes = autovit_genes(AUTOVIT[name])
@@ -88,7 +89,7 @@ def test_glnet_presets_are_points_of_one_space(name):
 PARSERS = [
     *((GLiTSpace(width, heads, level=level), GLiTArch) for width, heads, level in
       [(192, 3, 'flat'), (384, 6, 'detail'), (768, 12, 'distribution'), (48, 3, 'attention')]),
-    *((AutoViTSpace(table), AutoViTArch) for table in ('xxs', 'xs', 's', 'union', 'xxs-table1')),
+    *((AutoViTSpace(table), AutoViTArch) for table in ('xxs', 'xs', 's', 'union', 'union-free', 'xxs-table1')),
     (AutoViTSpace('xs', transformer_only=True), AutoViTArch),
     (GLNetSpace(), GLNetArch),
 ]  # fmt: skip
@@ -303,8 +304,10 @@ def test_autovit_sizes(table, widths, stages):
     assert AutoViTSpace(table, monotone=False).size() == free
 
 
-@pytest.mark.parametrize(('table', 'num_widths', 'stages'), [('union', 14, (3, 4, 5)), ('union-table1', 8, (3, 4))])
-def test_autovit_union_sizes(table, num_widths, stages):
+@pytest.mark.parametrize(
+    ('table', 'num_widths', 'stages'), [('union-free', 14, (3, 4, 5)), ('union-table1-free', 8, (3, 4))]
+)
+def test_autovit_free_union_sizes(table, num_widths, stages):
     """Of w widths n non-decreasing ones: C(w + n - 1, n)."""
     conv = 3 * 2 * (3 * 2 * 2) ** 3
     per_stage = 4 * 8 * 2
@@ -314,14 +317,59 @@ def test_autovit_union_sizes(table, num_widths, stages):
     assert AutoViTSpace(table, monotone=False).size() == free
 
 
+@pytest.mark.parametrize('tables', [['xxs', 'xs', 's'], ['xxs-table1', 'xs-table1', 's-table1']])
+def test_autovit_union_by_place_is_the_union_of_its_tables(tables):
+    """Inclusion and exclusion: what several tables have in common is a table again."""
+
+    def common(chosen):
+        some = [TABLES[name] for name in chosen]
+
+        def shared(*values):
+            return set.intersection(*map(set, values))
+
+        conv = 3 * 2 * math.prod(len(shared(*(table.conv_widths[i] for table in some))) * 2 * 2 for i in range(3))
+        per_stage = 4 * 2 * len(shared(*(table.num_heads for table in some)))
+        widths = [sorted(shared(*stage)) for stage in zip(*(table.widths for table in some), strict=False)]
+        stages = shared(*(table.num_stages for table in some))
+        return conv * sum(non_decreasing(widths[:n]) * per_stage**n for n in stages)
+
+    size = sum(-((-1) ** k) * common(some) for k in (1, 2, 3) for some in itertools.combinations(tables, k))
+    name = 'union' if tables[0] == 'xxs' else 'union-table1'
+    assert AutoViTSpace(name).size() == AutoViTSpace(tables).size() == size < AutoViTSpace(f'{name}-free').size()
+
+
+@given(SEED)
+@settings(max_examples=30)
+def test_autovit_union_by_place_has_the_networks_of_its_tables(seed):
+    rng, members = random.Random(seed), [AutoViTSpace(table) for table in ('xxs', 'xs', 's')]
+    space = AutoViTSpace('union')
+    assert all(space.contains(member.sample(rng)) for member in members)
+    a, b = space.sample(rng), space.sample(rng)
+    for arch in (a, space.mutate(a, rng, 0.5), space.mutate_blocks(a, rng, 0.5, 0.5), space.crossover(a, b, rng)):
+        assert any(member.contains(arch) for member in members)
+
+
+def test_autovit_union_draws_a_table_first():
+    """MBConv-1 is 16 wide in half of the XXS alone; a fifth stage is there alone, in a third of its networks."""
+    space, rng = AutoViTSpace('union'), random.Random(0)
+    archs = [space.sample(rng) for _ in range(4000)]
+    assert space.num_parts == 3
+    assert sum(arch['conv.0.width'] == 16 for arch in archs) / 4000 == pytest.approx(1 / 6, abs=0.02)
+    assert sum(arch['num_stages'] == 5 for arch in archs) / 4000 == pytest.approx(1 / 9, abs=0.02)
+    without_xxs = space.restrict({'conv.0.width': 32})
+    assert without_xxs.num_parts == 2
+    assert not any(AutoViTSpace('xxs').contains(without_xxs.sample(rng)) for _ in range(50))
+
+
 def test_the_monotone_rule_removes_little_of_a_size_and_much_of_the_union():
     def kept(table):
         return AutoViTSpace(table).size() / AutoViTSpace(table, monotone=False).size()
 
     assert kept('xxs') == kept('xxs-table1') == kept('xs-table1') == kept('s-table1') == 1
     assert kept('xs') == kept('s') == pytest.approx(0.47, abs=0.005)
-    assert kept('union-table1') == pytest.approx(0.08, abs=0.005)
-    assert kept('union') == pytest.approx(0.016, abs=0.0005)
+    assert kept('union-table1') == 1
+    assert kept('union-table1-free') == pytest.approx(0.08, abs=0.005)
+    assert kept('union-free') == pytest.approx(0.016, abs=0.0005)
 
 
 def test_table_1_supernets_have_the_papers_1e10_networks():
@@ -337,7 +385,7 @@ def test_autovit_transformer_only_has_no_depth_and_kernel():
     assert space.decode(space.smallest())['arch']['transformer_only'] is True
 
 
-@given(st.sampled_from(['xxs', 'xs', 's', 'union']), SEED)
+@given(st.sampled_from(['xxs', 'xs', 's', 'union', 'union-free']), SEED)
 @settings(max_examples=40)
 def test_autovit_widths_never_decrease(table, seed):
     space = AutoViTSpace(table)
@@ -395,6 +443,8 @@ def test_glnet_size():
         (GLiTSpace, {'num_blocks': 0}, 'num_blocks'),
         (GLiTSpace, {'level': 'low'}, 'level'),
         (AutoViTSpace, {'table': 'm'}, 'table'),
+        (AutoViTSpace, {'table': []}, 'table'),
+        (AutoViTSpace, {'table': ['xxs', 'm']}, 'table'),
         (AutoViTSpace, {'table': {'widths': [[16]]}}, 'table'),
         (AutoViTSpace, {'monotone': 1}, 'monotone'),
         (AutoViTSpace, {'transformer_only': 'no'}, 'transformer_only'),
@@ -419,7 +469,7 @@ def test_documented_sizes_are_the_computed_ones():
     """Each row of the table in docs/spaces.md: how to build the space, networks, combinations of values."""
     families = {family.__name__: family for family in (GLiTSpace, AutoViTSpace, GLNetSpace)}
     rows = re.findall(r'^\| `(\w+)\((.*?)\)` \| ([\d,]+) \| ([\d.e+]+) \| ([\d.e+]+) \|', DOCS.read_text('utf-8'), re.M)
-    assert len(rows) == 19
+    assert len(rows) == 20
     for name, arguments, networks, rounded, combinations in rows:
         pairs = [argument.split('=') for argument in arguments.split(', ') if argument]
         space = families[name](**{key: ast.literal_eval(value) for key, value in pairs})

@@ -75,6 +75,7 @@ SPACES = {
     'autovit xs': AutoViTSpace('xs'),
     'autovit s': AutoViTSpace('s'),
     'autovit union': AutoViTSpace('union'),
+    'autovit free union': AutoViTSpace('union-free'),
     'autovit transformer-only': AutoViTSpace('xxs', transformer_only=True),
     'glnet': GLNetSpace(),
     'glnet narrow': GLNetSpace(restrict={'stages.*.depth': [2, 3, 6], 'stages.1.blocks.*.mixer': 'mhsa'}),
@@ -277,6 +278,15 @@ SMALL = {
     ),
     'autovit union': AutoViTSpace(
         'union',
+        restrict={
+            'resolution': 224, 'stem.*': 16, 'conv.*.depth': 2, 'conv.*.kernel': 3, 'conv.1.width': [24, 32],
+            'conv.2.width': [32, 48], 'num_stages': [3, 5], 'stages.*.depth': 2, 'stages.0.num_heads': [3, 4],
+            'stages.[1234].num_heads': 4, 'stages.*.mlp_ratio': 2, 'stages.0.width': [64, 96, 128],
+            'stages.1.width': [80, 96], 'stages.3.width': 112,
+        },
+    ),
+    'autovit free union': AutoViTSpace(
+        'union-free',
         restrict={
             'resolution': [192, 256], 'stem.*': 16, 'conv.*.depth': 2, 'conv.*.kernel': 3, 'conv.*.width': [32, 48],
             'stages.*.depth': 2, 'stages.*.num_heads': 3, 'stages.*.mlp_ratio': 2, 'stages.*.width': [64, 96, 128],

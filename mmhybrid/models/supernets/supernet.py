@@ -233,6 +233,7 @@ def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
 
     Genes of the same field (``blocks.0.mixer``, ``blocks.1.mixer``) take the same of their values, all others the last
     one, which is the largest; ``joint`` combines the values of all fields, as candidates with separate weights need.
+    In a space of several parts this goes for each of them: the largest of one may have a layer that another lacks.
     """
     fields: dict[str, int] = {}
     for name, choice in space.choices.items():
@@ -250,10 +251,11 @@ def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
         def choose(name: str, options: tuple[Any, ...], pick: dict[str, int] = pick) -> Any:
             return options[min(pick.get(name.rsplit('.', 1)[-1], len(options) - 1), len(options) - 1)]
 
-        arch = space.walk(choose)
-        if arch not in seen:
-            seen.add(arch)
-            yield arch
+        for part in range(space.num_parts):
+            arch = space.walk(choose, part)
+            if arch not in seen:
+                seen.add(arch)
+                yield arch
 
 
 def _candidate(prefix: str, index: str, arch: Arch) -> str:

@@ -14,7 +14,7 @@ from mmhybrid.models.backbones.glit import PRESETS
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch
-from mmhybrid.space.autovit import TABLES
+from mmhybrid.space.autovit import TABLES, UNIONS
 
 TINY_DISTRIBUTION = [block['num_attn_heads'] for block in PRESETS['tiny']['blocks']]
 
@@ -61,12 +61,13 @@ def autovit_case(name: str, table: str, narrower: int = 2, **space: Any) -> Case
 
     The hidden widths stay wide enough to differ in the channels outside of the blocks, which are multiples of 16.
     """
-    values = asdict(TABLES[table])
-    for field, divisor in (('conv_widths', 4), ('widths', narrower)):
-        values[field] = [[width // divisor for width in stage] for stage in values[field]]
-    values |= {'stem_widths': (4, 6), 'depths': (1, 2), 'conv_depths': [(1, 2)] * 3}
+    tables = [asdict(TABLES[one]) for one in UNIONS.get(table, [table])]
+    for values in tables:
+        for field, divisor in (('conv_widths', 4), ('widths', narrower)):
+            values[field] = [[width // divisor for width in stage] for stage in values[field]]
+        values |= {'stem_widths': (4, 6), 'depths': (1, 2), 'conv_depths': [(1, 2)] * 3}
     backbone = {'type': 'mmhybrid.AutoViT', 'out_indices': (0, 1, 2, 3)}
-    return Case(name, {'type': 'mmhybrid.AutoViTSpace', 'table': values, **space}, backbone)
+    return Case(name, {'type': 'mmhybrid.AutoViTSpace', 'table': tables, **space}, backbone)
 
 
 GLNET = Case(
@@ -94,7 +95,8 @@ SMALL = [
     autovit_case('autovit-xxs', 'xxs', narrower=1),
     AUTOVIT,
     autovit_case('autovit-s', 's'),
-    autovit_case('autovit-union', 'union'),
+    autovit_case('autovit-union', 'union', narrower=1),
+    autovit_case('autovit-union-free', 'union-free'),
     autovit_case('autovit-transformer_only', 'xxs', narrower=1, transformer_only=True),
     GLNET,
 ]
@@ -124,7 +126,7 @@ FULL = [
     full_glit('distribution', 768, 12, separate=True, num_blocks=3),
     full_glit('detail', 192, 3, separate=True, restrict=TINY_DETAIL),
     full_glit('flat', 192, 3, separate=True, num_blocks=1),
-    *(full_autovit(table) for table in ('xxs', 'xs', 's', 'union')),
+    *(full_autovit(table) for table in ('xxs', 'xs', 's', 'union', 'union-free')),
     full_autovit('xxs', transformer_only=True),
     Case('full-glnet', {'type': 'mmhybrid.GLNetSpace'}, {'type': 'mmhybrid.GLNet'}, (), 96),
 ]

@@ -41,7 +41,7 @@ def largest_subnet(supernet):
 
 
 @pytest.mark.parametrize(
-    ('table', 'transformer_only'), [('xxs', False), ('xxs', True), ('xs', False), ('s', False), ('union', False)]
+    ('table', 'transformer_only'), [('xxs', False), ('xxs', True), ('xs', False), ('s', False), ('union-free', False)]
 )
 def test_autovit_is_as_large_as_its_largest_subnet(table, transformer_only):
     space = {'type': 'mmhybrid.AutoViTSpace', 'table': table, 'transformer_only': transformer_only}
