@@ -16,6 +16,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
+from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
 from mmhybrid.models.checkpoints import first_line, read_checkpoint
 from mmhybrid.utils.checks import bad_value
@@ -120,6 +121,7 @@ def train(cfg: Config) -> None:
                 check_resumable(runner.model, read_checkpoint(path), path)
         elif runner._load_from is not None:
             read_checkpoint(runner._load_from)
+        runner.register_hook(EvaluatedImages())
         runner.register_hook(started)
         runner.train()
 
@@ -134,6 +136,7 @@ def evaluate(cfg: Config, out: str | None = None) -> None:
         load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
         if out is not None:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+        runner.register_hook(EvaluatedImages())
         runner.register_hook(started)
         runner.test()
 

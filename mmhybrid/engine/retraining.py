@@ -18,6 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import join_ranks
 from mmhybrid.engine.search_loop import team
 from mmhybrid.engine.subnet_export import build_supernet, take_out, write_host_config, write_network
@@ -218,7 +219,10 @@ class Retraining:
         cfg.resume, cfg.load_from = False, last
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = cfg.get('test_cfg') or {}
-        metrics = Runner.from_cfg(cfg).test()  # its val() alone would let the checkpoint hook look for the best
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(EvaluatedImages())
+        metrics = runner.test()  # its val() alone would let the checkpoint hook look for the best
+        del runner
         gc.collect()  # a runner and its hooks refer to each other, and hold memory of the accelerator
         metric = self.objective.name
         with cli.ending_on_mistakes():

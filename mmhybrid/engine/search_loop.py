@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
+from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.ranks import join_ranks
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
@@ -60,6 +61,7 @@ class SubnetEvaluator:
         self.model = model
         self.evaluator = evaluator
         self.evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
+        count_only(dataset, self.evaluator)
         self.batches = batches
         self.loader: DataLoader = DataLoader(
             dataset,
