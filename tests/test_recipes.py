@@ -30,11 +30,13 @@ GLNET = {  # table 8; the released code adds random erasing, repeated augmentati
     **ADAMW, **AUGMENTED, **MIXED, **COSINE,
     'lr': 2e-3, 'weight_decay': 0.05, 'batch': 2048, 'epochs': 300, 'clip': 5.0,
     'sampler': 'RepeatAugSampler', 'EMAHook': 1e-4, 'train_size': 224, 'test_size': 256,
+    'save_best': ['accuracy/top1', 'accuracy/top1_origin'],
 }  # fmt: skip
 TOKEN_LABELS = {  # table 9, but that the released code mixes tokens, and no images; crop ratio 0.96
     **ADAMW, **AUGMENTED, **COSINE,
     'lr': 2e-3, 'weight_decay': 0.05, 'batch': 2048, 'epochs': 310, 'clip': 5.0, 'drop_path': 0.1,
     'Mixup': None, 'CutMix': None, 'sampler': 'DefaultSampler', 'EMAHook': None, 'test_size': 233,
+    'save_best': 'accuracy/top1',
 }  # fmt: skip
 DEIT = {  # DeiT, table 9
     **ADAMW, **AUGMENTED, **MIXED, **COSINE,
@@ -69,7 +71,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     'glnet/glnet_16g_in1k.py': {**GLNET, 'drop_path': 0.4},
     'glnet/ablation_deeper_in1k.py': {**GLNET, 'drop_path': 0.15},
     'glnet/ablation_*_in1k.py': {**GLNET, 'drop_path': 0.1},
-    'glnet/supernet_glnet_in1k.py': {**GLNET, 'sampler': 'DefaultSampler', 'EMAHook': None},
+    'glnet/supernet_glnet_in1k.py': {**GLNET, 'sampler': 'DefaultSampler', 'EMAHook': None, 'save_best': None},
     **{
         f'glnet/{framework}_glnet_{size}_{schedule}.py': {**recipe, 'drop_path': drop_path}
         for size, drop_path in (('4g', 0.15), ('9g', 0.3))  # of the classifiers; the paper gives none
@@ -129,7 +131,7 @@ def recipe_of(path: str) -> dict[str, Any]:
     augments = (model.get('train_cfg') or {}).get('augments', [])
     mixes = {mix.type: mix.alpha for mix in (augments if isinstance(augments, list) else [augments])}
     distillation = cfg.model.get('distillation')
-    hooks = {hook.type: hook for hook in cfg.get('custom_hooks', ())}
+    hooks = {hook.type.removeprefix('mmhybrid.'): hook for hook in cfg.get('custom_hooks', ())}
     head = model.get('head') or {}
     return {
         'optimizer': optimizer.type,
@@ -154,6 +156,7 @@ def recipe_of(path: str) -> dict[str, Any]:
         'resize': resize and resize.scale,
         'sampler': cfg.train_dataloader.sampler.type,
         'EMAHook': hooks['EMAHook'].momentum if 'EMAHook' in hooks else None,
+        'save_best': cfg.default_hooks.checkpoint.get('save_best'),
     }
 
 

@@ -2,8 +2,8 @@
 
     python tools/plain_weights.py CHECKPOINT OUT
 
-GLNet's recipes validate and save the running average of the weights; the published accuracies are of the weights
-themselves, but for 16G. What is written goes wherever CHECKPOINT goes.
+A checkpoint of GLNet's recipes holds the running average of the weights as ``state_dict``; the published accuracies are
+of the weights themselves, but for 16G. What is written goes wherever CHECKPOINT goes.
 """
 
 from argparse import ArgumentParser

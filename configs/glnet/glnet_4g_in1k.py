@@ -3,8 +3,9 @@
 Command: ``bash tools/dist_train.sh configs/glnet/glnet_4g_in1k.py 16``
 Source: GLNet, Tables 2, 3, 7 and 8; repeated augmentation, random erasing, EMA and minimal rate are as released.
 Published: 83.7 % top-1, 27.0 M parameters, 4.5 G FLOPs.
-Validated, and saved as ``state_dict``, are the EMA weights; the published accuracy is that of the plain ones, which
-``tools/plain_weights.py`` takes out of a checkpoint. The released code trains in mixed precision: add ``--amp``.
+As released, each epoch validates the EMA weights (``accuracy/top1``) and the plain ones (``accuracy/top1_origin``), and
+the best of each is kept. The published accuracy is that of the best plain ones, which ``tools/plain_weights.py`` takes
+out of ``best_accuracy_top1_origin_epoch_*.pth``. The released code trains in mixed precision: add ``--amp``.
 """
 
 _base_ = [
@@ -15,7 +16,10 @@ _base_ = [
 ]
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.0))
-custom_hooks = [dict(type='EMAHook', momentum=1e-4, update_buffers=True, priority='ABOVE_NORMAL')]
+custom_hooks = [
+    dict(type='mmhybrid.EMAHook', momentum=1e-4, update_buffers=True, evaluate_on_origin=True, priority='ABOVE_NORMAL')
+]
+default_hooks = dict(checkpoint=dict(save_best=['accuracy/top1', 'accuracy/top1_origin'], rule='greater'))
 auto_scale_lr = dict(base_batch_size=2048)
 
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

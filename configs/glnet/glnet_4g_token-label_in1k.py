@@ -29,4 +29,5 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'slots.scale': dict(decay_mult=0.0)}),
 )
 train_cfg = dict(max_epochs=310)
+default_hooks = dict(checkpoint=dict(save_best='accuracy/top1', rule='greater'))
 auto_scale_lr = dict(base_batch_size=2048)

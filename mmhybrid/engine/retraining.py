@@ -293,7 +293,7 @@ def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
     whole = epochs * epoch_length
     cfg.param_scheduler = [part for part in schedule if part.get('end', whole) - part.get('begin', 0) >= 2]
     for hook in cfg.get('custom_hooks') or []:
-        if hook['type'].removeprefix('mmengine.') == 'EMAHook':
+        if hook['type'].rpartition('.')[2] == 'EMAHook':
             _rescale_average(hook, epochs / planned)
 
 

@@ -249,7 +249,7 @@ def test_a_schedule_in_epochs_is_rescaled() -> None:
 def test_weights_are_averaged_over_the_same_share_of_a_training() -> None:
     hooks = [
         {'type': 'EMAHook', 'momentum': 1e-4},
-        {'type': 'mmengine.EMAHook', 'begin_epoch': 240},
+        {'type': 'mmhybrid.EMAHook', 'begin_epoch': 240},
         {'type': 'EMAHook', 'ema_type': 'StochasticWeightAverage'},
         {'type': 'SyncBuffersHook'},
     ]
