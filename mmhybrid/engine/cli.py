@@ -18,9 +18,9 @@ from torch import nn
 
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
-from mmhybrid.models.checkpoints import first_line, read_checkpoint
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.errors import CannotGoOnError
+from mmhybrid.utils.errors import CannotGoOnError, first_line
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
 # read from the config by MMEngine, beside the arguments of its Runner

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.runner import CheckpointLoader
 
+from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import write_whole
 
 
@@ -51,9 +52,3 @@ def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(checkpoint, content)
     write_whole(path, content.getvalue())
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says; its class where it says nothing."""
-    text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
-    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -8,7 +8,7 @@ class SearchError(CannotGoOnError):
 
 
 class StorageError(SearchError):
-    """A storage that is damaged, in use, or belongs to another search; it is left as it was."""
+    """A storage that is damaged, in use, not reachable, or belongs to another search; it is left as it was."""
 
 
 def damaged(location: str, what: str) -> StorageError:

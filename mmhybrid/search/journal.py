@@ -19,13 +19,10 @@ class JournalFile:
     def __init__(self, path: Path, shared: bool) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        # for writing: NFS gives an exclusive lock to no other descriptor
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise StorageError(f'{path}: another process searches in it; wait for its end, or share it') from None
-        try:
+            lock(self._file, path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             check_lines(path)
         except BaseException:
             os.close(self._file)
@@ -40,6 +37,23 @@ class JournalFile:
         os.close(self._file)
 
 
+def lock(file: int, path: Path, kind: int) -> None:
+    """Lock an open file.
+
+    Raises:
+        StorageError: If another process has it, or its file system has no locks.
+    """
+    try:
+        fcntl.flock(file, kind)
+    except BlockingIOError:
+        raise StorageError(f'{path}: another process searches in it; wait for its end, or share it') from None
+    except OSError as error:
+        raise StorageError(
+            f'{path}: its file system gives no locks ({error.strerror}), without which two processes could spoil it; '
+            'name a storage elsewhere, on a disk or in a database'
+        ) from error
+
+
 class KernelLock(JournalFileOpenLock):
     """The lock of an append, which the system releases when its holder dies; Optuna's own wait 30 s then."""
 
@@ -50,13 +64,19 @@ class KernelLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         """Wait for it, and cut off what a holder that died left unfinished."""
-        self._held = os.open(f'{self._path}.flock', os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self._held, fcntl.LOCK_EX)
-        cut_unfinished_line(Path(self._path))
+        path = Path(f'{self._path}.flock')
+        self._held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock(self._held, path, fcntl.LOCK_EX)
+            cut_unfinished_line(Path(self._path))
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def release(self) -> None:
-        """Let the next one in."""
+        """Let the next one in, even if a process that was forked meanwhile has the descriptor too."""
+        fcntl.flock(self._held, fcntl.LOCK_UN)
         os.close(self._held)
 
 

@@ -1,16 +1,12 @@
 """Optuna's view of a search space."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import CategoricalDistribution
 
-from mmhybrid.search.errors import StorageError
 from mmhybrid.space import SearchSpace
-
-T = TypeVar('T')
 
 
 def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -27,19 +23,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def understood(location: str, action: Callable[..., T], *args: Any, **options: Any) -> T:
-    """What a call of Optuna returns; anything it stumbles over in a storage that we can open is damage.
-
-    Raises:
-        StorageError: In a sentence with the location.
-    """
-    try:
-        with quiet():
-            return action(*args, **options)
-    except OSError:
-        raise
-    except Exception as error:
-        detail = (str(error) or type(error).__name__).splitlines()[0]
-        raise StorageError(f'{location} cannot be read, it is damaged or not reachable: {detail}') from error

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from mmhybrid.search.candidate import Candidate, Key
@@ -123,6 +124,7 @@ class Searcher:
         self._finished: dict[Key, Candidate] = {}
         self._best: Candidate | None = None
         self._measured: set[str] = set()
+        self._num_recalled = 0
         if storage.shared and self._team.world_size > 1:
             raise bad_value('shared', True, 'False with several ranks')
 
@@ -135,6 +137,7 @@ class Searcher:
         """
         history: list[Candidate] = []
         try:
+            self._storage.tell = self._say
             self._recall(self._team.lead(self._open))
             for stage in self.settings.stages:
                 for generation, size in stage.generations():
@@ -196,17 +199,27 @@ class Searcher:
                 if not has_waited:
                     self._say(
                         f'waiting for {len(missing)} candidates that other processes have claimed; each is taken over '
-                        f'{self._storage.claim_hours:g} h after its claim'
+                        f'when its process has been silent for {self._storage.claim_hours * 60:g} min'
                     )
                 has_waited = True
                 time.sleep(self._poll_seconds)
-                continue
-            ticket, proposal = claim
+            else:
+                self._evaluate_claimed(*claim)
+
+    def _evaluate_claimed(self, ticket: int, proposal: Candidate) -> None:
+        """Evaluate and store; whatever ends this process in between, others may have the candidate at once."""
+        try:
             scored = self._evaluate_one([proposal])
             assert scored is not None
             [candidate] = self._completed([scored])
-            self._storage.finish(ticket, candidate)
+            counts = self._storage.finish(ticket, candidate)
+        except BaseException:
+            self._storage.release(ticket)
+            raise
+        if counts:
             self._note(candidate)
+        else:
+            self._say(f'candidate {candidate.key} was taken over by another process, which had not heard of this one')
 
     def _evaluate_one(self, proposals: Sequence[Candidate]) -> Candidate | None:
         """The first of the proposals with its metrics; None if there is none."""
@@ -233,9 +246,10 @@ class Searcher:
         return completed
 
     def _recall(self, stored: Mapping[Key, Candidate]) -> None:
-        for key, candidate in stored.items():
-            if key not in self._finished:
+        for candidate in islice(stored.values(), self._num_recalled, None):
+            if candidate.key not in self._finished:
                 self._remember(candidate)
+        self._num_recalled = len(stored)
 
     def _remember(self, candidate: Candidate) -> None:
         self._finished[candidate.key] = candidate

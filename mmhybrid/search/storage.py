@@ -2,28 +2,45 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.study import StudyDirection
+from sqlalchemy.engine import make_url
 
 from mmhybrid.search.candidate import Candidate, Key
+from mmhybrid.search.claims import Claims
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.journal import JournalFile, check_lines
-from mmhybrid.search.optuna_tools import distributions, quiet, understood
-from mmhybrid.search.records import CANDIDATE, outcome, read_trial, record_of
+from mmhybrid.search.reconnecting import Reconnecting, is_passing
+from mmhybrid.search.records import CANDIDATE
 from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.study import Study
+from mmhybrid.utils.checks import check_float
+from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import first_difference
 
 FILE_NAME = 'search.journal'
+STUDY_NAME = 'search'
 SETTINGS = 'settings'
 ORIGIN = 'origin'
-CLAIM = 'claim'
-CLAIMED_AT = 'claimed_at'
-RETRIES = 3
+# For a server that does not answer at the start; a wrong address is not tried for long.
+FIRST_SECONDS = 30.0
+# Processes that begin together in an empty database trip over each other's new tables; later they are there.
+TRIES = 4
+# A connection that the network has dropped without a word is noticed within a minute, by libpq.
+LIVELINESS = {
+    'connect_timeout': 10,
+    'keepalives': 1,
+    'keepalives_idle': 20,
+    'keepalives_interval': 10,
+    'keepalives_count': 3,
+    'tcp_user_timeout': 60_000,
+}
 
 
 class StudyStorage:
@@ -40,9 +57,17 @@ class StudyStorage:
         resume: Go on with a study that exists. Without it, that is an error.
         shared: Whether other processes search in the same study at the same time; joining one needs no ``resume``.
         study_name: Which of the studies at ``location``.
-        claim_hours: In a shared search, after how long an unfinished candidate may be taken over.
+        claim_hours: In a shared search, after how long without a word of its process a candidate in work is taken
+            over; a process says six times in that time that it is alive.
         origin: What scores depend on beside the settings, such as the weights and the data; a study with another is
             refused, unless one of the two has none.
+        retry_minutes: For how long to wait for a server that does not answer.
+
+    Attributes:
+        tell: Who hears, in a sentence, that the server does not answer; nobody at first.
+
+    Raises:
+        ValueError: If ``claim_hours`` or ``retry_minutes`` is not a number of hours or minutes.
     """
 
     def __init__(
@@ -51,29 +76,34 @@ class StudyStorage:
         settings: SearchSettings,
         resume: bool = False,
         shared: bool = False,
-        study_name: str = 'search',
-        claim_hours: float = 1.0,
+        study_name: str = STUDY_NAME,
+        claim_hours: float = 1 / 60,
         origin: Mapping[str, str] | None = None,
+        retry_minutes: float = 10.0,
     ) -> None:
         self.location = str(location)
         self.shared = shared
-        self.claim_hours = claim_hours
+        self.claim_hours = check_float('claim_hours', claim_hours, 0)
+        self.tell: Callable[[str], None] = _to_nobody
         self._settings = settings
         self._resume = resume
         self._study_name = study_name
         self._origin = None if origin is None else dict(origin)
-        self._distributions = distributions(settings.space)
+        self._patience = 60 * check_float('retry_minutes', retry_minutes, 0)
+        self._call = Reconnecting(self.location, lambda text: self.tell(text))
         self._journal: JournalFile | None = None
+        self._database: RDBStorage | None = None
         self._storage: BaseStorage | None = None
-        self._study: optuna.Study | None = None
+        self._study_id: int | None = None
+        self._study: Study | None = None
+        self._claims: Claims | None = None
 
     def open(self) -> None:
-        """Open it, and write the settings of a new search.
+        """Open it, and write the settings of a new search; those of one that nobody shares with its first candidate.
 
         Raises:
             StorageError: If it is damaged, in use, holds other settings or scores of another origin, or exists and
-                ``resume`` is not set. One without trials, of a search that ended before its first candidate, is
-                replaced instead if nobody shares it.
+                ``resume`` is not set.
         """
         try:
             self._open()
@@ -83,150 +113,114 @@ class StudyStorage:
 
     def close(self) -> None:
         """Let others have it; it can be opened again."""
+        if self._claims is not None:
+            self._claims.stop()
         if self._journal is not None:
             self._journal.close()
-        if self._storage is not None:
-            self._storage.remove_session()
-        self._journal = self._storage = self._study = None
+        if self._database is not None:
+            self._database.remove_session()
+            self._database.engine.dispose()
+        self._journal = self._database = self._storage = self._study_id = self._study = self._claims = None
 
     def _open(self) -> None:
         if '://' in self.location:
-            self._storage = self._connect()
+            tries = TRIES if self.shared else 1
+            self._database = _connect(self.location, self._call, tries)
+            self._storage = get_storage(self._database)
         else:
             self._journal = JournalFile(Path(self.location), self.shared)
-            self._storage = understood(self.location, self._journal.storage)
-        config = self._settings.to_config()
-        study_id, stored = _find_study(self._storage, self.location, self._study_name)
-        if study_id is not None and SETTINGS in stored and not self._goes_on(study_id, stored, config):
-            self._storage.delete_study(study_id)
-            study_id, stored = None, {}
-        with quiet():
-            if study_id is None:
-                directions = [objective.direction for objective in self._settings.objectives]
-                # another process of a shared search may have been faster
-                optuna.create_study(
-                    storage=self._storage, study_name=self._study_name, directions=directions, load_if_exists=True
-                )
-            self._study = optuna.load_study(storage=self._storage, study_name=self._study_name)
-        if SETTINGS not in stored:
-            if self._origin is not None:
-                self._study.set_user_attr(ORIGIN, self._origin)
-            # last: a study with settings lacks nothing
-            self._study.set_user_attr(SETTINGS, config)
+            self._storage = self._call(self._journal.storage, seconds=0)
+        found = _studies(self._storage, self._call).get(self._study_name)
+        if found is not None:
+            self._check(*found)
+            self._study_id = found[0]
+        if found is not None and SETTINGS in found[1]:
+            self._begin(found[0])
+        elif self.shared:
+            self._begin(self._create())
 
-    def _goes_on(self, study_id: int, stored: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-        """Whether the stored search is this one; False if it is another that has no trials yet."""
+    def _begin(self, study_id: int) -> None:
+        storage = self._storage
+        assert storage is not None
+        leave = storage.remove_session if self._database is None else self._database.remove_session
+        self._study = Study(storage, study_id, self.location, self._settings, self._call, self._patience, leave)
+        self._claims = Claims(self._study, 3600 * self.claim_hours)
+
+    def _create(self) -> int:
+        """Write a study with its settings, or those of one whose process ended before that; its id."""
+        storage, call = self._storage, partial(self._call, seconds=self._patience)
+        assert storage is not None
+        directions = [StudyDirection[objective.direction.upper()] for objective in self._settings.objectives]
+
+        def create() -> int:
+            try:
+                return storage.create_new_study(directions, self._study_name)
+            except DuplicatedStudyError:  # by another process of a shared search, or before the connection was lost
+                return storage.get_study_id_from_name(self._study_name)
+
+        study_id = call(create) if self._study_id is None else self._study_id
+        if self._origin is not None:
+            call(storage.set_study_user_attr, study_id, ORIGIN, self._origin)
+        # last: a study with settings lacks nothing
+        call(storage.set_study_user_attr, study_id, SETTINGS, self._settings.to_config())
+        return study_id
+
+    def _check(self, study_id: int, stored: Mapping[str, Any]) -> None:
+        """Raise StorageError unless the search may go on in the study."""
         assert self._storage is not None
+        is_empty = not self._call(self._storage.get_n_trials, study_id, seconds=FIRST_SECONDS)
         problem = ''
-        if difference := first_difference(stored[SETTINGS], config):
+        if SETTINGS not in stored:
+            problem = '' if is_empty else 'trials that are not of this program'
+        elif difference := first_difference(stored[SETTINGS], self._settings.to_config()):
             problem = f'a search with other settings: {difference}'
+            if is_empty:
+                problem += '; it has no candidate yet: choose another study name, or delete it (optuna delete-study)'
         elif self._origin is not None and ORIGIN in stored:
             difference = first_difference(stored[ORIGIN], self._origin)
             problem = f'scores of another origin: {difference}' if difference else ''
-        if not self.shared and not understood(self.location, self._storage.get_n_trials, study_id):
-            return not problem
-        if not (self._resume or self.shared):
-            problem = 'a search already: resume it, or choose another work directory or storage'
+        if not (problem or self._resume or self.shared or is_empty):
+            problem = 'a search already: resume it, or choose another work directory, storage or study name'
         if problem:
-            raise StorageError(f'{self.location} holds {problem}')
-        return True
-
-    def _connect(self) -> BaseStorage:
-        # Processes that begin together in an empty database trip over each other's new tables; later they are there.
-        for _ in range(RETRIES if self.shared else 0):
-            try:
-                return understood(self.location, optuna.storages.get_storage, self.location)
-            except StorageError:
-                time.sleep(1)
-        return understood(self.location, optuna.storages.get_storage, self.location)
+            name = '' if self._study_name == STUDY_NAME else f', study {self._study_name!r},'
+            raise StorageError(f'{self.location}{name} holds {problem}')
 
     def load(self) -> dict[Key, Candidate]:
-        """All finished candidates.
+        """All finished candidates; only what is new is read.
 
         Raises:
             StorageError: If one is not as it was written.
         """
-        assert self._study is not None
-        return _load(self._study, self.location, self._settings)
+        if self._study is None:
+            return {}
+        self._study.look()
+        return self._study.finished
 
     def commit(self, candidate: Candidate) -> None:
         """Write a finished candidate at once; it survives the end of the process from here on."""
+        if self._study is None:
+            self._begin(self._create())
         assert self._study is not None
-        state, values = outcome(candidate, self._settings)
-        self._study.add_trial(
-            optuna.create_trial(
-                state=state,
-                values=values,
-                user_attrs={CANDIDATE: record_of(candidate)},
-                **self._genes(candidate),
-            )
-        )
-
-    # Searches that several processes share
+        self._study.add(candidate)
 
     def claim(self, proposals: Sequence[Candidate]) -> tuple[int, Candidate] | None:
-        """Reserve one of the candidates for this process; None if others work on all of them.
+        """See :meth:`Claims.claim`."""
+        assert self._claims is not None
+        return self._claims.claim(proposals)
 
-        Returns:
-            A ticket for :meth:`finish`, and the candidate.
-        """
-        assert self._storage is not None
-        taken = self._claims()
-        for proposal in proposals:
-            if proposal.key in taken:
-                continue
-            template = optuna.create_trial(
-                state=TrialState.RUNNING,
-                # Optuna's own time of a trial is local and does not say where
-                user_attrs={CLAIM: list(proposal.key), CLAIMED_AT: time.time()},
-                **self._genes(proposal),
-            )
-            ticket = self._storage.create_new_trial(self._study_id, template_trial=template)
-            # Others may have claimed it since; the storage has put one of them first.
-            number = self._storage.get_trial_number_from_id(ticket)
-            taken = self._claims()
-            if taken.get(proposal.key, number) == number:
-                return ticket, proposal
-            self._storage.set_trial_state_values(ticket, TrialState.FAIL)
-        return None
+    def finish(self, ticket: int, candidate: Candidate) -> bool:
+        """See :meth:`Claims.finish`."""
+        assert self._claims is not None
+        return self._claims.finish(ticket, candidate)
 
-    def finish(self, ticket: int, candidate: Candidate) -> None:
-        """Write the candidate that was claimed."""
-        assert self._storage is not None
-        # the record alone counts as finished: this process may be killed between the two
-        self._storage.set_trial_user_attr(ticket, CANDIDATE, record_of(candidate))
-        self._storage.set_trial_state_values(ticket, *outcome(candidate, self._settings))
-
-    def _claims(self) -> dict[Key, int]:
-        """For each candidate that is finished or in work, the number of the first trial that claims it."""
-        assert self._study is not None
-        oldest = time.time() - 3600 * self.claim_hours
-        claims: dict[Key, int] = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            is_alive = trial.user_attrs.get(CLAIMED_AT, 0.0) > oldest
-            if CLAIM in trial.user_attrs and (
-                CANDIDATE in trial.user_attrs or (not trial.state.is_finished() and is_alive)
-            ):
-                stage, generation, index = trial.user_attrs[CLAIM]
-                claims.setdefault((stage, generation, index), trial.number)
-        return claims
-
-    @property
-    def _study_id(self) -> int:
-        assert self._storage is not None
-        return self._storage.get_study_id_from_name(self._study_name)
-
-    # Between candidates and trials
-
-    def _genes(self, candidate: Candidate) -> dict[str, Any]:
-        return {
-            'params': dict(candidate.arch),
-            'distributions': {name: self._distributions[name] for name in candidate.arch},
-        }
+    def release(self, ticket: int) -> None:
+        """See :meth:`Claims.release`."""
+        assert self._claims is not None
+        self._claims.release(ticket)
 
 
 def read_study(
-    location: str | Path, build: Callable[[dict[str, Any]], SearchSettings], study_name: str = 'search'
+    location: str | Path, build: Callable[[dict[str, Any]], SearchSettings], study_name: str = STUDY_NAME
 ) -> tuple[SearchSettings, list[Candidate]]:
     """What a study holds, for reports; a search may go on writing to it meanwhile.
 
@@ -242,22 +236,71 @@ def read_study(
         StorageError: If there is no such study, or it is damaged.
     """
     location = str(location)
+    call = Reconnecting(location, _to_nobody)
+    storage = _open_to_read(location, call)
+    found = _studies(storage, call)
+    searches = sorted(name for name, (_, attributes) in found.items() if SETTINGS in attributes)
+    if study_name not in searches:
+        others = f', but {", ".join(map(repr, searches))}' if searches else ''
+        raise StorageError(f'{location} holds no search {study_name!r}{others}')
+    study_id, stored = found[study_name]
+    settings = build(stored[SETTINGS])
+    study = Study(storage, study_id, location, settings, call, FIRST_SECONDS, storage.remove_session)
+    study.look()
+    places = {stage.name: place for place, stage in enumerate(settings.stages)}
+    candidates = study.finished.values()
+    return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
+
+
+def list_studies(location: str | Path) -> dict[str, int]:
+    """How many finished candidates each search at a location has, by the name of its study.
+
+    Raises:
+        StorageError: If there is no such storage, or it is damaged.
+    """
+    location = str(location)
+    call = Reconnecting(location, _to_nobody)
+    storage = _open_to_read(location, call)
+    counts = {}
+    for name, (study_id, attributes) in _studies(storage, call).items():
+        if SETTINGS in attributes:
+            trials = call(storage.get_all_trials, study_id, deepcopy=False, seconds=FIRST_SECONDS)
+            counts[name] = sum(CANDIDATE in trial.user_attrs for trial in trials)
+    return counts
+
+
+def _open_to_read(location: str, call: Reconnecting) -> BaseStorage:
     if '://' in location:
         _check_database_file(location)
-        storage: BaseStorage = understood(location, RDBStorage, location, skip_table_creation=True)
-    else:
-        if not Path(location).is_file():
-            raise StorageError(f'{location}: no such file')
-        check_lines(Path(location))
-        storage = understood(location, JournalStorage, JournalFileBackend(location))
-    _, stored = _find_study(storage, location, study_name)
-    if SETTINGS not in stored:
-        raise StorageError(f'{location} holds no search')
-    settings = build(stored[SETTINGS])
-    study = understood(location, optuna.load_study, storage=storage, study_name=study_name)
-    places = {stage.name: place for place, stage in enumerate(settings.stages)}
-    candidates = _load(study, location, settings).values()
-    return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
+        return get_storage(_connect(location, call, skip_table_creation=True))
+    if not Path(location).is_file():
+        raise StorageError(f'{location}: no such file')
+    check_lines(Path(location))
+    return call(JournalStorage, JournalFileBackend(location), seconds=0)
+
+
+def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creation: bool = False) -> RDBStorage:
+    def connect() -> RDBStorage:
+        url = make_url(location)
+        engine: dict[str, Any] = {'pool_pre_ping': True}
+        if url.get_backend_name() == 'postgresql':
+            engine['connect_args'] = {name: value for name, value in LIVELINESS.items() if name not in url.query}
+        for left in reversed(range(tries)):
+            try:
+                return RDBStorage(location, engine, skip_table_creation=skip_table_creation)
+            except ImportError as error:
+                detail = first_line(error.__cause__ or error)
+                raise StorageError(
+                    f'{location}: the driver of its database is not installed ({detail}); for PostgreSQL: '
+                    'pip install "psycopg[binary]"'
+                ) from error
+            except Exception as error:
+                if is_passing(error) or not left:
+                    raise
+                time.sleep(1)
+        raise AssertionError
+
+    return call(connect, seconds=FIRST_SECONDS)
 
 
 def _check_database_file(url: str) -> None:
@@ -267,21 +310,11 @@ def _check_database_file(url: str) -> None:
         raise StorageError(f'{url}: no such file')
 
 
-def _find_study(storage: BaseStorage, location: str, study_name: str) -> tuple[int | None, dict[str, Any]]:
-    """The study's id, None if there is none, and its attributes; no settings if its process ended before that."""
-    for study in understood(location, storage.get_all_studies):
-        if study.study_name == study_name:
-            if SETTINGS not in study.user_attrs and storage.get_n_trials(study._study_id):
-                raise StorageError(f'{location}: study {study_name!r} is not one of this program')
-            return study._study_id, study.user_attrs
-    return None, {}
+def _studies(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Of each study by name the id and the attributes; no settings if its process ended before that."""
+    found = call(storage.get_all_studies, seconds=FIRST_SECONDS)
+    return {study.study_name: (study._study_id, study.user_attrs) for study in found}
 
 
-def _load(study: optuna.Study, location: str, settings: SearchSettings) -> dict[Key, Candidate]:
-    """What has a record; the state of its trial may never have followed."""
-    candidates: dict[Key, Candidate] = {}
-    for trial in understood(location, study.get_trials, deepcopy=False):
-        if CANDIDATE in trial.user_attrs:
-            candidate = read_trial(trial, location, settings)
-            candidates.setdefault(candidate.key, candidate)
-    return candidates
+def _to_nobody(text: str) -> None:
+    pass

@@ -1,5 +1,11 @@
-"""Errors that a program ends on without a traceback."""
+"""Errors that a program ends on without a traceback, and errors in a line."""
 
 
 class CannotGoOnError(RuntimeError):
     """Work that cannot go on, through no error of the code; the message says why and what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its class where it says nothing."""
+    text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -1,6 +1,7 @@
 """Small spaces, costs and scores that need no network."""
 
 import json
+import os
 
 from mmhybrid.search import Objective, RandomSampler, Searcher, SearchSettings, Stage, StudyStorage
 from mmhybrid.search.proposals import propose
@@ -86,3 +87,15 @@ def stored_trials(folder):
     lines = [json.loads(line) for line in (folder / 'search.journal').read_text().splitlines()]
     keys = ('op_code', 'state', 'value', 'values', 'params', 'user_attrs', 'user_attr')
     return [{key: line[key] for key in keys if key in line} for line in lines]
+
+
+def forked(action):
+    """Run ``action`` in a forked process; whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)

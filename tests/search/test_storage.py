@@ -13,7 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from search_toys import AUTOVIT, TOP1, Smooth, Toy, build_toy, estimate, random_stage, search, settings, stored_trials
+from search_toys import (
+    AUTOVIT,
+    TOP1,
+    Smooth,
+    Toy,
+    build_toy,
+    estimate,
+    forked,
+    random_stage,
+    search,
+    settings,
+    stored_trials,
+)
 
 from mmhybrid.search import (
     Constraint,
@@ -39,18 +51,6 @@ PLAN = settings(
     ],
     constraints=[Constraint('params_m', max=620.0)],
 )
-
-
-def forked(action):
-    """Run ``action`` in a forked process; whether it was killed."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
 
 
 def die():

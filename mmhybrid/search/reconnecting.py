@@ -1,0 +1,97 @@
+"""Calls of a storage that outlast the absence of its server."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from optuna.exceptions import UpdateFinishedTrialError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, TimeoutError
+
+from mmhybrid.search.errors import StorageError
+from mmhybrid.search.optuna_tools import quiet
+from mmhybrid.utils.errors import first_line
+
+T = TypeVar('T')
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+# Classes of SQLSTATE whose cause goes away: connection, read-only while a standby takes over, conflict of transactions,
+# resources, lock, operator. https://www.postgresql.org/docs/current/errcodes-appendix.html
+PASSING = ('08', '25', '40', '53', '55', '57')
+
+
+class Reconnecting:
+    """Calls a storage, again with growing pauses while its server does not answer.
+
+    Args:
+        location: Of the storage, for messages.
+        tell: Who hears that the server does not answer, and that it does again.
+    """
+
+    def __init__(self, location: str, tell: Callable[[str], None]) -> None:
+        self._location = location
+        self._tell = tell
+
+    def __call__(self, action: Callable[..., T], *args: Any, seconds: float, **options: Any) -> T:
+        """What ``action`` returns.
+
+        Args:
+            action: A call of Optuna; may be called several times.
+            args: Its arguments.
+            seconds: For how long to try.
+            options: Its named arguments.
+
+        Raises:
+            StorageError: If the server does not answer in time, or the storage is damaged.
+            UpdateFinishedTrialError: If a trial has ended that was to be changed.
+        """
+        began, pause, is_told = time.monotonic(), SHORTEST_PAUSE, False
+        while True:
+            try:
+                with quiet():
+                    found = action(*args, **options)
+                break
+            except (StorageError, UpdateFinishedTrialError):
+                raise
+            except OSError as error:
+                raise StorageError(f'{self._location}: {error}') from error
+            except Exception as error:
+                detail = first_line(error.__cause__ or error)
+                if not is_passing(error):
+                    raise StorageError(
+                        f'{self._location} cannot be read, it is damaged or not reachable: {detail}'
+                    ) from error
+                if time.monotonic() - began + pause > seconds:
+                    raise StorageError(
+                        f'{self._location} has not answered for {_duration(seconds)} ({detail}); what is stored is '
+                        'safe, start again with --resume once it answers'
+                    ) from error
+                if not is_told and pause > 2 * SHORTEST_PAUSE:
+                    self._tell(f'{self._location} does not answer ({detail}); trying for {_duration(seconds)}')
+                    is_told = True
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        if is_told:
+            self._tell(f'{self._location} answers again')
+        return found
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same call may succeed later: the server is away or busy, nothing is wrong with what is stored."""
+    cause = error.__cause__ if isinstance(error.__cause__, DBAPIError) else error
+    if isinstance(cause, PendingRollbackError | TimeoutError):
+        return True
+    if not isinstance(cause, DBAPIError):
+        return False
+    if isinstance(cause.orig, sqlite3.Error):
+        code = getattr(cause.orig, 'sqlite_errorcode', 0) & 0xFF
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    state = getattr(cause.orig, 'sqlstate', None) or getattr(cause.orig, 'pgcode', None)
+    if state is not None:
+        return state[:2] in PASSING
+    return cause.connection_invalidated or isinstance(cause, OperationalError | InterfaceError)
+
+
+def _duration(seconds: float) -> str:
+    return f'{seconds / 60:g} min' if seconds >= 60 else f'{seconds:g} s'
