@@ -18,7 +18,8 @@ from torch import nn
 
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
-from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import CannotGoOnError, first_line
 
@@ -121,6 +122,10 @@ def train(cfg: Config) -> None:
                 check_resumable(runner.model, read_checkpoint(path), path)
         elif runner._load_from is not None:
             read_checkpoint(runner._load_from)
+            runner.register_hook(FitCheck())
+        for module in runner.model.modules():
+            if not isinstance(module, HybridBackbone):  # which check themselves
+                check_pretrained(module)
         runner.register_hook(EvaluatedImages())
         runner.register_hook(started)
         runner.train()
@@ -155,9 +160,8 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> Non
     MMEngine itself only logs a difference.
     """
     target: Any = model.module if is_model_wrapper(model) else model
-    weights = checkpoint.get('state_dict', checkpoint)
     try:
-        keys = target.load_state_dict({name.removeprefix('module.'): w for name, w in weights.items()}, strict=False)
+        keys = target.load_state_dict(weights_of(checkpoint), strict=False)
     except RuntimeError as error:
         mismatches = str(error).splitlines()[1:]
         raise ValueError(f'{path} does not fit the model: {_few(mismatches, 1)}') from error
@@ -173,6 +177,17 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> Non
 def _few(items: list[str], count: int = 3) -> str:
     text = ', '.join(item.strip().rstrip('.') for item in items[:count])
     return f'{text} and {len(items) - count} more' if len(items) > count else text
+
+
+class FitCheck(Hook):
+    """Refuses a ``load_from`` of which nothing fits the model, and says what a partial fit leaves out."""
+
+    priority = 'HIGHEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare before the weights are loaded."""
+        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_fit(model, weights_of(checkpoint), f'load_from: {runner._load_from}')
 
 
 class Started(Hook):

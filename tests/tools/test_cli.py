@@ -197,6 +197,15 @@ def test_checkpoint_that_cannot_be_read(tool, folder, capfd):
     assert 'trap.pth' in fail(capfd, tool, 'config.py', *resume, 'trap.pth')
 
 
+def test_nothing_of_load_from_fits(trained, capfd):
+    weights = torch.load(trained, weights_only=True)['state_dict']
+    torch.save({'state_dict': {f'_orig_mod.{name}': value for name, value in weights.items()}}, 'compiled.pth')
+    sentence = fail(capfd, 'train', 'config.py', '--cfg-options', 'load_from=compiled.pth')
+    assert 'compiled.pth fits nothing of CliToyModel: it has _orig_mod.linear.weight' in sentence
+    assert "begin with '_orig_mod.'" in sentence
+    run('train', 'config.py', '--cfg-options', f'load_from={trained}')
+
+
 def test_resuming_needs_the_state_of_a_training(trained, capfd):
     torch.save({'state_dict': torch.load(trained, weights_only=True)['state_dict']}, 'weights.pth')
     assert 'lacks meta' in fail(capfd, 'train', 'config.py', '--resume', 'weights.pth')

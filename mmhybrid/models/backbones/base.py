@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmhybrid.models.checkpoints import check_pretrained
 from mmhybrid.models.layers.basic import build_norm
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 
@@ -79,6 +80,11 @@ class HybridBackbone(BaseModule):
     def compute_outputs(self, x: Tensor) -> Iterable[Tensor]:
         """Images -> the outputs in ``out_indices``, in any memory format."""
         raise NotImplementedError(f'{type(self).__name__} must compute its outputs')
+
+    def init_weights(self) -> None:
+        """Give the weights their initial values; a checkpoint of which nothing fits is refused."""
+        check_pretrained(self)
+        super().init_weights()
 
     def finish(self) -> None:
         """Freeze what is to be frozen; the last step of a subclass's constructor."""
