@@ -3,14 +3,22 @@
 A component is named ``mmhybrid.<Name>`` from any host (``mmpretrain``, ``mmdet``, ``mmseg``); the host stays the
 ``default_scope`` of a config. The modules under ``locations`` are imported when a name is first looked up, those of the
 search only when it is one of theirs: a network that a search found runs without them.
+
+MMEngine imports whatever dotted name it is asked for. That is for configs, which are programs; what comes from data (an
+arch file, a table, a storage, the metadata of a checkpoint) is built by :func:`build_from_data` alone.
 """
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
+
+from mmhybrid.utils.checks import bad_value, check_keys
+
+SCOPE = 'mmhybrid.'
 
 
 class ChildRegistry(Registry):
@@ -29,10 +37,14 @@ class ChildRegistry(Registry):
 
     def get(self, key: str) -> Any:
         """The component of that name; None if there is none."""
-        module = self._of_search.get(key.removeprefix('mmhybrid.'))
+        self.import_of_search(key)
+        return super().get(key)
+
+    def import_of_search(self, key: str) -> None:
+        """Import the module of a component of the search; any other name does nothing."""
+        module = self._of_search.get(key.removeprefix(SCOPE))
         if module is not None:
             import_module(module)
-        return super().get(key)
 
 
 MODELS = ChildRegistry(
@@ -66,3 +78,92 @@ class OwnRegistry(Registry):
 SEARCH_SPACES = OwnRegistry('search space', scope='mmhybrid', locations=['mmhybrid.space.registered'])
 MUTATORS = OwnRegistry('mutator', scope='mmhybrid', locations=['mmhybrid.models.mutators'])
 SAMPLERS = OwnRegistry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.registered'])
+
+
+def build_from_data(registry: Registry, field: str, config: object) -> Any:
+    """Build what data describe, from the classes that are registered at this moment; nothing is imported by its name.
+
+    Args:
+        registry: One of ours.
+        field: Where ``config`` is from, for messages.
+        config: ``type``, the name of a class that ``registry`` holds, and its arguments. Dicts with a ``type`` among
+            the arguments of a model (``norm_cfg``) have to name what ``registry`` holds, or MMEngine's above it.
+
+    Returns:
+        What the class makes of the arguments.
+
+    Raises:
+        ValueError: If a type is no such name, or an argument is unknown or missing.
+    """
+    arguments = check_data(registry, field, config)
+    found = registered_class(registry, arguments.pop('type'))
+    try:
+        inspect.signature(found).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f'{field}: {error}') from error
+    return found(**arguments)
+
+
+def check_data(registry: Registry, field: str, config: object) -> dict[str, Any]:
+    """A config from data as one that :meth:`Registry.build` takes without importing what it names.
+
+    Arguments are those of :func:`build_from_data`.
+
+    Raises:
+        ValueError: If a type is no name of a registered class.
+    """
+    check_keys(field, config, ('type',), tuple(config) if isinstance(config, Mapping) else ())
+    assert isinstance(config, Mapping)
+    name = config['type']
+    if registered_class(registry, name) is None:
+        raise bad_value(f'{field}.type', name, f'one of {sorted(registry.module_dict)}, which are registered')
+    arguments = {name: value for name, value in config.items() if name != 'type'}
+    if registry.parent is not None:
+        _check_parts(registry, field, arguments)
+    return {'type': SCOPE + name.removeprefix(SCOPE), **arguments}
+
+
+def registered_class(registry: Registry, name: object) -> Any:
+    """The class that a registry holds under a name, with or without ``mmhybrid.`` in front; None if there is none."""
+    if not isinstance(name, str):
+        return None
+    registry.import_from_location()
+    if isinstance(registry, ChildRegistry):
+        registry.import_of_search(name)
+    return registry.module_dict.get(name.removeprefix(SCOPE))
+
+
+def _check_parts(registry: Registry, field: str, value: object) -> None:
+    """Raise ValueError for a ``type`` within ``value`` by which a component would be imported, or a file be loaded."""
+    if isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            _check_parts(registry, f'{field}[{place}]', item)
+    if not isinstance(value, Mapping):
+        return
+    if '_scope_' in value:
+        raise bad_value(f'{field}._scope_', value['_scope_'], 'no scope')
+    if 'type' in value and not _is_part(registry, value['type']):
+        raise bad_value(f'{field}.type', value['type'], "a component that mmhybrid's or MMEngine's registry holds")
+    for name, item in value.items():
+        if name == 'init_cfg':
+            _check_parts(_INITIALIZERS, f'{field}.init_cfg', item)
+        else:
+            _check_parts(registry, f'{field}.{name}', item)
+
+
+def _is_part(registry: Registry, name: object) -> bool:
+    """Whether a name means, in every scope, a class that is registered: ours with ``mmhybrid.``, MMEngine's without."""
+    if not isinstance(name, str) or name == _FROM_A_FILE:
+        return False
+    if name == _OWN_NORM:
+        return True
+    if name.startswith(SCOPE):
+        return registry.scope == 'mmhybrid' and registered_class(registry, name) is not None
+    root = registry if registry.parent is None else registry.parent
+    root.import_from_location()
+    return name in root.module_dict
+
+
+_INITIALIZERS = mmengine_registry.WEIGHT_INITIALIZERS
+_OWN_NORM = 'LN2d'  # which ``layers/basic.py`` builds without a registry
+_FROM_A_FILE = 'Pretrained'  # the initializer that reads a file or an address, which data must not choose

@@ -20,9 +20,9 @@ from mmhybrid.models.backbones.glit import PRESETS as GLIT
 from mmhybrid.models.backbones.glit import GLiTArch
 from mmhybrid.models.backbones.glnet import PRESETS as GLNET
 from mmhybrid.models.backbones.glnet import GLNetArch
-from mmhybrid.registry import SEARCH_SPACES
+from mmhybrid.registry import SEARCH_SPACES, build_from_data
 from mmhybrid.space.found import read_found
-from mmhybrid.utils.checks import bad_value, check_choice, check_keys
+from mmhybrid.utils.checks import bad_value, check_choice
 from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.arch_drawing import (
     Diagram,
@@ -55,8 +55,7 @@ def file_diagram(path: str) -> Diagram:
     found = read_found(path)
     if found.space is None:
         raise ValueError(f'{path}: missing space, which best_arch.json and best_retrained.json name')
-    check_keys(f'{path}: space', found.space, ('type',), tuple(found.space))
-    return arch_diagram(SEARCH_SPACES.build(dict(found.space)), found.arch)
+    return arch_diagram(build_from_data(SEARCH_SPACES, f'{path}: space', found.space), found.arch)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmhybrid.engine import cli
 from mmhybrid.search import SearchError, SearchResult, read_study
-from mmhybrid.search.registered import build_settings
+from mmhybrid.search.registered import settings_from_data
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.search_page import search_page
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
         try:
-            settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
+            settings, history = read_study(args.storage or folder / FILE_NAME, settings_from_data)
             page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
         except SearchError as error:  # there is no search to go on: a wrong argument
             raise ValueError(f'{error}') from error

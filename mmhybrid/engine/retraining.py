@@ -24,7 +24,7 @@ from mmhybrid.engine.search_loop import team
 from mmhybrid.engine.subnet_export import build_supernet, take_out, write_host_config, write_network
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchResult, SearchSettings, read_study
-from mmhybrid.search.registered import build_settings
+from mmhybrid.search.registered import settings_from_data
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
@@ -366,7 +366,7 @@ def read_search(args: Namespace) -> SearchResult:
     folder = Path(args.work_dir)
     if not folder.is_dir():
         raise ValueError(f'work directory {folder} does not exist')
-    settings, history = read_study(args.storage or folder / FILE_NAME, build_settings)
+    settings, history = read_study(args.storage or folder / FILE_NAME, settings_from_data)
     result = SearchResult(settings, tuple(history))
     check_int('--count', args.count, 1, len(result.top()))
     return result

@@ -118,7 +118,7 @@ def build_latency(
         return latency
     latency.check_setting(space, backbone, input_size, num_classes)
     costs = PartCounter(space, backbone, input_size, num_classes)
-    filled = fill(latency, f'{path}', analytic)
+    filled = FilledTable(latency, load_model_of(latency, f'{path}', analytic), costs)
     filled.warn_of_gaps(costs)
     return filled
 

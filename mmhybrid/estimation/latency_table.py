@@ -11,7 +11,7 @@ from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import UPPER_STDS, PartCounter, PartLatency
 from mmhybrid.estimation.operations import PartCost
 from mmhybrid.estimation.parts import Part
-from mmhybrid.registry import SEARCH_SPACES
+from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data, registered_class
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 from mmhybrid.utils.files import plain, read_json, write_json
@@ -137,9 +137,14 @@ class LatencyTable:
                 raise ValueError(f'latency table: measured with {name} {getattr(self, name)!r}, not {value!r}')
 
     def part_counter(self) -> PartCounter:
-        """Costs of the parts of the table's space."""
-        space: SearchSpace = SEARCH_SPACES.build(dict(self.space))
-        return PartCounter(space, self.backbone, self.input_size, self.num_classes)
+        """Costs of the parts of the table's space, of registered classes only: a table is data.
+
+        Raises:
+            ValueError: If the space or the backbone is no registered class, or does not take its arguments.
+        """
+        space: SearchSpace = build_from_data(SEARCH_SPACES, 'latency table: space', self.space)
+        backbone = check_data(MODELS, 'latency table: backbone', self.backbone)
+        return PartCounter(space, backbone, self.input_size, self.num_classes)
 
     def warn_if_elsewhere(self) -> None:
         """Warn if this machine is not the one that was measured."""
@@ -209,8 +214,7 @@ def parts_of_space(costs: PartCounter) -> list[str]:
 
 def _known_space(name: str, raw: Mapping[str, Any]) -> SearchSpace | None:
     """The space, None where its class is not known here; ValueError, ``name`` in front, for wrong arguments."""
-    SEARCH_SPACES.import_from_location()
-    known: type[SearchSpace] | None = SEARCH_SPACES.module_dict.get(raw['type'].removeprefix('mmhybrid.'))
+    known: type[SearchSpace] | None = registered_class(SEARCH_SPACES, raw['type'])
     try:
         return None if known is None else known.from_config(raw)
     except ValueError as error:

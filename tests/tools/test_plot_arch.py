@@ -85,7 +85,7 @@ def test_mistakes_end_with_one_sentence(best, tmp_path, capsys):
         ('[]', 'not a JSON object'),
         ('{"arch": {}}', 'missing space'),
         (json.dumps({'space': SPACE.to_config(), 'arch': {}}), 'blocks.0.num_attn_heads: missing'),
-        (json.dumps({'space': {'type': 'None'}, 'arch': {}}), 'None is not in'),
+        (json.dumps({'space': {'type': 'None'}, 'arch': {}}), "space.type: got 'None', allowed: one of"),
     ):
         best.write_text(content)
         assert message in fails(best, *out)
