@@ -62,6 +62,7 @@ LOOPS = ChildRegistry(
     'mmhybrid.engine',
     {'SearchLoop': 'mmhybrid.engine.search_loop', 'SubnetValLoop': 'mmhybrid.engine.subnet_val'},
 )
+OPTIM_WRAPPERS = ChildRegistry('optimizer wrapper', mmengine_registry.OPTIM_WRAPPERS, 'mmhybrid.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = ChildRegistry(
     'optimizer wrapper constructor', mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'mmhybrid.engine'
 )

@@ -4,6 +4,8 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xxs_in1k.py
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
 Source: AutoViT, section 3.3.1, Tables 1, 5 and 6.
 Published: 64.6 % top-1, 1.8 M parameters for the network found (Table 6); 71.3 % with hard distillation from RegNetY.
+Algorithm 1 freezes the weights outside the subnet of a step; here momentum and weight decay move them, as in
+AutoFormer's code. ``--cfg-options optim_wrapper.type=mmhybrid.FreezingOptimWrapper`` runs the published algorithm.
 """
 
 _base_ = [

@@ -99,7 +99,8 @@ def check_option_names(options: Mapping[str, Any], cfg: Mapping[str, Any]) -> No
 
 def enable_amp(cfg: Config) -> None:
     """Train with automatic mixed precision."""
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    is_freezing = str(cfg.optim_wrapper.get('type')).startswith('mmhybrid.Freezing')
+    cfg.optim_wrapper.type = 'mmhybrid.FreezingAmpOptimWrapper' if is_freezing else 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
