@@ -48,16 +48,23 @@ GLIT_SUPERNET = {  # GLiT, section 4.1
     'epochs': 100, 'schedule': 'CosineAnnealingLR', 'eta_min': 0.0, 'warm_up': None,
     'smoothing': 0.1, 'Mixup': None, 'CutMix': None, 'RandAugment': None, 'RandomErasing': None,
 }  # fmt: skip
-COCO = {**ADAMW, 'lr': 1e-4, 'batch': 16, 'warm_up': 500, 'schedule': 'MultiStepLR'}  # GLNet, appendix B
+# what GLNet's paper leaves open in dense prediction is as in the same author's code for BiFormer: statistics of the
+# backbone's batch norms fixed in detection, synchronised in segmentation
+COCO = {  # GLNet, appendix B
+    **ADAMW, 'lr': 1e-4, 'batch': 16, 'warm_up': 500, 'warm_up_from': 1e-3, 'schedule': 'MultiStepLR',
+    'norm_eval': True, 'sync_bn': None,
+}  # fmt: skip
 RETINANET, MASK_RCNN = {**COCO, 'weight_decay': 0.001}, {**COCO, 'weight_decay': 0.05}
 ONCE = {'epochs': 12, 'milestones': [8, 11], 'resize': (1333, 800)}
 THRICE = {'epochs': 36, 'milestones': [27, 33], 'resize': [(1333, 640), (1333, 800)]}  # of MMDetection 3.3
 UPERNET = {  # Swin's, which GLNet and BEiT take over
-    **ADAMW, 'lr': 6e-5, 'weight_decay': 0.01, 'batch': 16, 'iterations': 160_000, 'warm_up': 1500, 'schedule': 'PolyLR'
+    **ADAMW, 'lr': 6e-5, 'weight_decay': 0.01, 'batch': 16, 'iterations': 160_000, 'warm_up': 1500,
+    'warm_up_from': 1e-6, 'schedule': 'PolyLR', 'norm_eval': False, 'sync_bn': 'torch', 'multiple_of': None,
 }  # fmt: skip
 SEMANTIC_FPN = {  # GLNet, appendix B
     **ADAMW, 'lr': 2e-4, 'weight_decay': 1e-4, 'batch': 32, 'iterations': 80_000, 'warm_up': 1000,
-    'schedule': 'CosineAnnealingLR',
+    'warm_up_from': 0.1, 'schedule': 'CosineAnnealingLR', 'norm_eval': False, 'sync_bn': 'torch', 'multiple_of': 32,
+    'save_best': 'mIoU',
 }  # fmt: skip
 FINETUNING = {  # ours, as the docstrings say
     **ADAMW, 'lr': 1e-3, 'weight_decay': 0.05, 'batch': 512, 'epochs': 100, 'layer_decay': 0.75
@@ -74,15 +81,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     'glnet/supernet_glnet_in1k.py': {**GLNET, 'sampler': 'DefaultSampler', 'EMAHook': None, 'save_best': None},
     **{
         f'glnet/{framework}_glnet_{size}_{schedule}.py': {**recipe, 'drop_path': drop_path}
-        for size, drop_path in (('4g', 0.15), ('9g', 0.3))  # of the classifiers; the paper gives none
-        for framework, schedule, recipe in (
-            ('retinanet', '1x_coco', {**RETINANET, **ONCE}),
-            ('retinanet', '3x-ms_coco', {**RETINANET, **THRICE}),
-            ('mask-rcnn', '1x_coco', {**MASK_RCNN, **ONCE}),
-            ('mask-rcnn', '3x-ms_coco', {**MASK_RCNN, **THRICE}),
-            ('semantic-fpn', '80k_ade20k', SEMANTIC_FPN),
-            ('upernet', '160k_ade20k', {**UPERNET, 'lr': 6e-4, 'batch': 32}),
+        for framework, schedule, rates, recipe in (  # rates of BiFormer-S and -B
+            ('retinanet', '1x_coco', (0.2, 0.3), {**RETINANET, **ONCE}),
+            ('retinanet', '3x-ms_coco', (0.2, 0.3), {**RETINANET, **THRICE}),
+            ('mask-rcnn', '1x_coco', (0.2, 0.3), {**MASK_RCNN, **ONCE}),
+            ('mask-rcnn', '3x-ms_coco', (0.2, 0.3), {**MASK_RCNN, **THRICE}),
+            ('semantic-fpn', '80k_ade20k', (0.15, 0.3), SEMANTIC_FPN),
+            ('upernet', '160k_ade20k', (0.3, 0.4), {**UPERNET, 'lr': 6e-4, 'batch': 32, 'save_best': 'mIoU'}),
         )
+        for size, drop_path in zip(('4g', '9g'), rates, strict=True)
     },
     'glit/supernet_glit_tiny_flat_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
     'glit/supernet_*': GLIT_SUPERNET,
@@ -95,9 +102,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     'glit/upernet_*_ade20k.py': {**UPERNET, 'layer_decay': 0.9, 'drop_path': 0.1},
     '*/*_1x_coco.py': {**COCO, **ONCE, 'layer_decay': None, 'drop_path': 0.1},
     '*/upernet_*_ade20k.py': {**UPERNET, 'layer_decay': None, 'drop_path': 0.1},
-    '*/*imagenette.py': {},  # ours, short, as the last two
-    '*/*_coco-subset.py': {},
-    '*/*_camvid.py': {},
+    '*/*imagenette.py': {},  # ours, short, as the last two, which start from scratch
+    '*/*_coco-subset.py': {'norm_eval': False, 'sync_bn': None},
+    '*/*_camvid.py': {'norm_eval': False, 'sync_bn': None},
 }
 
 
@@ -141,12 +148,15 @@ def recipe_of(path: str) -> dict[str, Any]:
         'epochs': cfg.train_cfg.get('max_epochs'),
         'iterations': cfg.train_cfg.get('max_iters'),
         'warm_up': warm_up.get('end'),
+        'warm_up_from': warm_up.get('start_factor'),
         'schedule': schedule.type,
         'eta_min': schedule.get('eta_min'),
         'milestones': schedule.get('milestones'),
         'layer_decay': cfg.optim_wrapper.get('paramwise_cfg', {}).get('layer_decay_rate'),
         'distillation': distillation and (distillation.kind, distillation.alpha, distillation.get('temperature')),
         'drop_path': backbone.get('drop_path_rate', 0.0),
+        'norm_eval': backbone.get('norm_eval', False),
+        'sync_bn': cfg.get('sync_bn'),
         'smoothing': (head.get('loss') or {}).get('label_smooth_val'),
         **{name: mixes.get(name) for name in ('Mixup', 'CutMix')},
         'RandAugment': augment and (augment.magnitude_level, augment.magnitude_std, augment.num_policies),
@@ -154,6 +164,7 @@ def recipe_of(path: str) -> dict[str, Any]:
         'train_size': crop and crop.scale,
         'test_size': next((step.scale for step in pipelines['test'] if step.type == 'ResizeEdge'), None),
         'resize': resize and resize.scale,
+        'multiple_of': next((step.size_divisor for step in pipelines['test'] if step.type == 'ResizeToMultiple'), None),
         'sampler': cfg.train_dataloader.sampler.type,
         'EMAHook': hooks['EMAHook'].momentum if 'EMAHook' in hooks else None,
         'save_best': cfg.default_hooks.checkpoint.get('save_best'),

@@ -21,6 +21,7 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         mbpool=False,
         drop_path_rate=0.1,
+        norm_eval=True,  # 2 images a GPU give poor statistics
     ),
     neck=dict(in_channels=[48, 96, 128, 192]),
 )

@@ -9,7 +9,7 @@ Published: none.
 _base_ = ['./mask-rcnn_autovit_s_1x_coco.py']
 
 model = dict(
-    backbone=dict(arch='xxs', drop_path_rate=0.0),
+    backbone=dict(arch='xxs', drop_path_rate=0.0, norm_eval=False),  # from scratch there are no statistics to fix
     neck=dict(in_channels=[32, 32, 48, 80], out_channels=96),
     rpn_head=dict(in_channels=96, feat_channels=96),
     roi_head=dict(

@@ -21,6 +21,7 @@ model = dict(
         out_type='featmap',
         out_norm_cfg=dict(type='LN2d'),
         drop_path_rate=0.1,
+        norm_eval=True,  # 2 images a GPU give poor statistics
     ),
     neck=dict(
         _delete_=True,

@@ -9,7 +9,7 @@ Published: 51.4 mIoU, 91.7 M parameters, 988 G FLOPs (attention layers and slot 
 _base_ = ['./upernet_glnet_4g_160k_ade20k.py']
 
 model = dict(
-    backbone=dict(arch='9g', drop_path_rate=0.3),
+    backbone=dict(arch='9g', drop_path_rate=0.4),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),
 )

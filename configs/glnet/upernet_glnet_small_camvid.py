@@ -43,4 +43,5 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=4)
 train_cfg = dict(max_iters=600, val_interval=200)
+sync_bn = None  # trains on CPUs too, for which torch has no synchronised norms
 default_hooks = dict(checkpoint=dict(interval=200))

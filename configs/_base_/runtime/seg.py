@@ -10,3 +10,4 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
 )
 randomness = dict(seed=0)
+sync_bn = 'torch'  # of backbones too: 2 to 4 images a GPU give poor statistics
