@@ -9,6 +9,7 @@ nearest to the 83.6 % (83.2 % by timm's own list). Save them once:
 ``python -c "import timm, torch; torch.save(timm.create_model('regnety_320.tv2_in1k', pretrained=True).state_dict(),
 'checkpoints/regnety_320.pth')"``
 The paper gives neither weight nor temperature of the distillation; these are DeiT's.
+The teacher sees the images resized to 224 px, the size of its weights.
 """
 
 _base_ = ['./supernet_autovit_s_in1k.py']

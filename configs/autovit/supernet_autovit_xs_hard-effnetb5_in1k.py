@@ -9,6 +9,7 @@ nearest to the 83.3 % (83.2 % by timm's own list). Save them once:
 ``python -c "import timm, torch; torch.save(timm.create_model('tf_efficientnet_b5.in1k', pretrained=True).state_dict(),
 'checkpoints/tf_efficientnet_b5.pth')"``
 The paper does not give the weight of the distillation; this is DeiT's.
+The teacher sees the images resized to 456 px, the size of its weights.
 """
 
 _base_ = ['./supernet_autovit_xs_in1k.py']

@@ -9,6 +9,7 @@ The paper does not name the teacher's weights. Of timm's that know ImageNet-1k a
 nearest to the 83.6 % (83.2 % by timm's own list). Save them once:
 ``python -c "import timm, torch; torch.save(timm.create_model('regnety_320.tv2_in1k', pretrained=True).state_dict(),
 'checkpoints/regnety_320.pth')"``
+The teacher sees the images resized to 224 px, the size of its weights.
 """
 
 _base_ = ['./supernet_autovit_xxs_transformer-only_in1k.py']

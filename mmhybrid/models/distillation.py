@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.models.resized_inputs import resized
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_keys
+from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys
 
 KINDS = ('soft', 'hard')
 
@@ -105,21 +106,32 @@ class Teacher:
     Args:
         config: An mmpretrain config, or its path. Give either this or ``timm``.
         timm: Name of a timm model, where timm is installed; with the tag of the weights (``regnety_320.tv2_in1k``)
-            their mean and standard deviation are used, without one those of timm's default weights.
+            their mean, standard deviation and size of images are used, without one those of timm's default weights.
         checkpoint: Path of the weights.
+        size: Pixels a side of the images that it sees; they are resized from the student's. By default the size of its
+            own weights: timm's ``input_size``, or what the test pipeline of the config crops to; without either, the
+            student's.
 
     Raises:
         ValueError: If a file is missing, the weights cannot be read or are not those of the model, or neither or both
             of ``config`` and ``timm`` are given.
     """
 
-    def __init__(self, checkpoint: str, config: str | Config | None = None, timm: str | None = None) -> None:
+    def __init__(
+        self, checkpoint: str, config: str | Config | None = None, timm: str | None = None, size: int | None = None
+    ) -> None:
         if (config is None) == (timm is None):
             raise bad_value('teacher', {'config': config, 'timm': timm}, 'either config or timm')
         if not Path(checkpoint).is_file():
             raise bad_value('teacher.checkpoint', checkpoint, 'the path of an existing file')
+        if isinstance(config, str):
+            if not Path(config).is_file():
+                raise bad_value('teacher.config', config, 'the path of an existing file')
+            config = Config.fromfile(config)
         model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
         self.model = model
+        own = _cropped_size(config) if config is not None else model.default_cfg.get('input_size', [None])[-1]
+        self.size = own if size is None else check_int('teacher.size', size, 1)
         try:
             model.load_state_dict(_read_weights(checkpoint), strict=True)
         except RuntimeError as error:
@@ -146,25 +158,33 @@ class Teacher:
         """(B, classes) for pixels in the order BGR, as images are read; the teacher's own preprocessor takes them."""
         self.model.to(pixels.device)
         self._preprocessor.to(pixels.device)
+        pixels = pixels if self.size is None else resized(pixels, self.size)
         return self.model(self._preprocessor({'inputs': pixels})['inputs'])
 
 
 def build_teacher(cfg: Mapping[str, Any]) -> Teacher:
     """A teacher from its config, see :class:`Teacher`."""
-    check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm'))
+    check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm', 'size'))
     return Teacher(**cfg)
 
 
-def _mmpretrain_model(config: str | Config) -> nn.Module:
-    if isinstance(config, str):
-        if not Path(config).is_file():
-            raise bad_value('teacher.config', config, 'the path of an existing file')
-        config = Config.fromfile(config)
+def _mmpretrain_model(config: Config) -> nn.Module:
     cfg = copy.deepcopy(config)
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.model.pop('train_cfg', None)
     return MODELS.build({**cfg.model, '_scope_': 'mmpretrain'})
+
+
+def _cropped_size(config: Config) -> int | None:
+    """Side of the square images that the test pipeline of a config ends in, None where it does not say it."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    for transform in reversed(dataset.get('pipeline') or config.get('test_pipeline') or []):
+        size = transform.get('crop_size', transform.get('scale'))
+        if size is not None:
+            sides = {size} if isinstance(size, int) else set(size)
+            return int(sides.pop()) if len(sides) == 1 else None
+    return None
 
 
 def _timm_model(name: str) -> nn.Module:

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmhybrid.engine.cli import load_config
-from mmhybrid.models.distillation import Teacher, _timm_model
+from mmhybrid.models.distillation import Teacher, _mmpretrain_model, _timm_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs/autovit').glob('supernet_*-regnety_in1k.py')) + sorted(
@@ -27,7 +28,7 @@ class Toy(nn.Module):
 
     def __init__(self, mean: float) -> None:
         super().__init__()
-        self.default_cfg = {'mean': (mean, 0.5, 0.5), 'std': (0.25, 0.25, 0.25)}
+        self.default_cfg = {'mean': (mean, 0.5, 0.5), 'std': (0.25, 0.25, 0.25), 'input_size': (3, 4, 4)}
         self.fc = nn.Linear(3, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,6 +62,36 @@ def test_images_are_normalised_as_the_weights_want(name: str, mean: float, tmp_p
     rgb = torch.rand(2, 3, 4, 4) * 255
     own = (rgb / 255 - torch.tensor([mean, 0.5, 0.5]).view(3, 1, 1)) / 0.25
     torch.testing.assert_close(teacher.logits(rgb.flip(1)), model(own), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(('size', 'seen'), [(None, 4), (6, 6)])
+@pytest.mark.usefixtures('stand_in')
+def test_it_sees_images_of_its_own_size(size: int | None, seen: int, tmp_path: Path) -> None:
+    teacher = Teacher(saved(Toy(0.0), tmp_path), timm='toy', size=size)
+    shapes = []
+    teacher.model.register_forward_pre_hook(lambda model, args: shapes.append(args[0].shape))
+    for side in (4, 5, 9):
+        teacher.logits(255 * torch.rand(2, 3, side, side))
+    assert shapes == [(2, 3, seen, seen)] * 3
+
+
+@pytest.mark.parametrize(
+    ('pipeline', 'seen'), [([{'type': 'CenterCrop', 'crop_size': 32}, {'type': 'Pack'}], 32), ([], 48)]
+)
+def test_a_teacher_of_a_config_sees_what_its_tests_crop(pipeline: list, seen: int, tmp_path: Path) -> None:
+    backbone = {'type': 'mmhybrid.GLNet', 'arch': 'stl'}
+    head = {'type': 'LinearClsHead', 'num_classes': 5, 'in_channels': 768}
+    model = {'type': 'ImageClassifier', 'backbone': backbone, 'neck': {'type': 'GlobalAveragePooling'}, 'head': head}
+    preprocessor = {'mean': [0.0] * 3, 'std': [1.0] * 3, 'to_rgb': True, 'num_classes': 5}
+    cfg = Config(
+        {'model': model, 'data_preprocessor': preprocessor, 'test_dataloader': {'dataset': {'pipeline': pipeline}}}
+    )
+    network = _mmpretrain_model(cfg)
+    teacher = Teacher(saved(network, tmp_path), config=cfg)
+    shapes = []
+    teacher.model.backbone.register_forward_pre_hook(lambda model, args: shapes.append(args[0].shape))
+    teacher.logits(255 * torch.rand(1, 3, 48, 48))
+    assert shapes == [(1, 3, seen, seen)]
 
 
 @pytest.mark.usefixtures('stand_in')
@@ -104,6 +135,7 @@ def test_timm_has_them(name: str) -> None:
     assert model.num_classes == 1000
     assert f'{model.default_cfg["architecture"]}.{model.default_cfg["tag"]}' == name
     assert model.default_cfg['mean'] == (0.485, 0.456, 0.406)
+    assert model.default_cfg['input_size'][-1] == {'tf_efficientnet_b5.in1k': 456, 'regnety_320.tv2_in1k': 224}[name]
 
 
 def test_a_teacher_of_timm_s(tmp_path: Path) -> None:
@@ -111,7 +143,7 @@ def test_a_teacher_of_timm_s(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = timm.create_model('regnety_002.pycls_in1k').eval()
     teacher = Teacher(saved(model, tmp_path), timm='regnety_002.pycls_in1k')
-    rgb = 255 * torch.rand(2, 3, 64, 64)
+    rgb = 255 * torch.rand(2, 3, 224, 224)
     mean, std = (255 * torch.tensor(model.default_cfg[name]).view(3, 1, 1) for name in ('mean', 'std'))
     with torch.no_grad():
         torch.testing.assert_close(teacher.logits(rgb.flip(1)), model((rgb - mean) / std), rtol=1e-3, atol=1e-4)
