@@ -3,12 +3,14 @@
     python tools/get_complexity.py CONFIG [--shape H W] [--cfg-options KEY=VALUE ...]
     python tools/get_complexity.py --presets
     python tools/get_complexity.py --model-zoo > docs/model_zoo.md
+    python tools/get_complexity.py --spaces
 
 A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
 are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
 attention" also the projections in the layers that have them. ``--presets`` prints the table of all presets as Markdown,
 the published figures beside the counted ones; ``--model-zoo`` the same for all rows of the papers' tables (with mmdet
-and mmseg installed, a minute).
+and mmseg installed, a minute). ``--spaces`` prints how large the networks are on which the shipped supernets are
+trained (docs/spaces.md), a minute too.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -22,6 +24,7 @@ from rich.table import Table
 
 from mmhybrid.engine import cli
 from mmhybrid.estimation.complexity import Complexity, count_complexity
+from mmhybrid.estimation.draws import draws_markdown, shipped_supernets
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
 
@@ -36,10 +39,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
     parser.add_argument('--presets', action='store_true', help='the table of all presets, without a config')
     parser.add_argument('--model-zoo', action='store_true', help="the papers' tables, without a config")
+    parser.add_argument('--spaces', action='store_true', help='what supernets are trained on, without a config')
     cli.add_cfg_options(parser)
     args = parser.parse_args(argv)
-    if (args.config is not None) + args.presets + args.model_zoo != 1:
-        parser.error('give one of CONFIG, --presets and --model-zoo')
+    if (args.config is not None) + args.presets + args.model_zoo + args.spaces != 1:
+        parser.error('give one of CONFIG, --presets, --model-zoo and --spaces')
     return args
 
 
@@ -66,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args.model_zoo:
         print(model_zoo_markdown(ROOT), end='')
+        return
+    if args.spaces:
+        print(draws_markdown(shipped_supernets(ROOT)))
         return
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options)

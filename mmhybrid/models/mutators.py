@@ -20,7 +20,12 @@ class Mutator(Protocol):
 
 @MUTATORS.register_module()
 class UniformMutator:
-    """Uniform single path: one random architecture a step (SPOS; GLiT section 3.3; AutoViT algorithm 1)."""
+    """Uniform single path: one random architecture a step (SPOS; GLiT section 3.3; AutoViT algorithm 1).
+
+    What is uniform are the values of each gene, in the order of the space, among those that go with the earlier ones;
+    in a union of spaces the space before them (:meth:`SearchSpace.sample`). The archs are not equally likely, nor are
+    their sizes: docs/spaces.md has the quartiles for each shipped space, and what share a search would look at.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_int('seed', seed, 0)
@@ -33,6 +38,8 @@ class UniformMutator:
 @MUTATORS.register_module()
 class SandwichMutator:
     """The sandwich rule: the largest, the smallest and some random ones (Yu & Huang, "Universally Slimmable", 2019).
+
+    The random ones are drawn as :class:`UniformMutator` draws its own.
 
     Args:
         num_random: Random architectures a step.

@@ -1,0 +1,123 @@
+"""How large the networks are that the shipped supernets are trained on, and how many of them a search would look at."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from mmhybrid.estimation.estimator import Estimator, num_classes_of
+from mmhybrid.models.mutators import Mutator
+from mmhybrid.registry import MUTATORS, SEARCH_SPACES
+from mmhybrid.search import Constraint
+from mmhybrid.space import SearchSpace
+
+NUM_STEPS = 1000
+INPUT_SIZE = 224  # where neither the archs nor the search say it; parameters do not depend on it
+COUNTED = {'params_m': 'parameters', 'macs_m': 'MACs'}  # bounds on latencies are those of a device
+# Spaces that a config offers as an option.
+OPTIONS = {
+    'search_autovit_union_in1k.py': {'model.architecture.backbone.space.table': 'union-free'},
+}
+_COLUMNS = ('config', 'mutator', 'parameters: lower quartile, median, upper quartile', 'searched range', 'share inside')
+
+
+@dataclass(frozen=True)
+class Supernet:
+    """What draws and what it draws from.
+
+    Args:
+        path: A config, relative to the folder that holds ``configs``.
+        option: What is set beside it, empty for nothing.
+        space: Where networks are drawn.
+        mutator: What draws them.
+        constraints: The bounds of the config's search on parameters and multiply-accumulates; empty without a search.
+        estimator: Counts a network.
+    """
+
+    path: Path
+    option: str
+    space: SearchSpace
+    mutator: Mutator
+    constraints: tuple[Constraint, ...]
+    estimator: Estimator
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The networks of the first steps of a training.
+
+    Args:
+        params_m: The quartiles of their parameters in millions.
+        inside: Share of them within the bounds of the search; None without bounds.
+    """
+
+    params_m: tuple[float, float, float]
+    inside: float | None
+
+
+def draw(supernet: Supernet, num_steps: int = NUM_STEPS) -> Drawn:
+    """Count the networks that the first ``num_steps`` steps train."""
+    archs = [arch for step in range(num_steps) for arch in supernet.mutator.archs(supernet.space, step)]
+    costs = [vars(supernet.estimator(arch)) for arch in archs]
+    low, median, high = np.percentile([cost['params_m'] for cost in costs], [25, 50, 75]).tolist()
+    kept = [not any(bound.violations(cost) for bound in supernet.constraints) for cost in costs]
+    return Drawn((low, median, high), sum(kept) / len(kept) if supernet.constraints else None)
+
+
+def shipped_supernets(root: Path) -> list[Supernet]:
+    """One for each space, mutator and searched range of the configs under ``root``; those with a search come first."""
+    paths = [path.relative_to(root) for path in (root / 'configs').rglob('*.py') if '_base_' not in path.parts]
+    paths.sort(key=lambda path: ('search' not in path.stem, len(path.stem), path))
+    chosen: list[Supernet] = []
+    for path in paths:
+        for options in ({}, OPTIONS.get(path.name)):
+            if options is None or not {'search', 'supernet'} & set(path.stem.split('_')):
+                continue
+            cfg = Config.fromfile(root / path)
+            cfg.merge_from_dict(options)
+            found = read_supernet(path, ', '.join(f'`{key}={value}`' for key, value in options.items()), cfg)
+            if not any(_is_covered(found, other) for other in chosen):
+                chosen.append(found)
+    return sorted(chosen, key=lambda supernet: (supernet.path.parent, supernet.path.stem, supernet.option))
+
+
+def draws_markdown(supernets: Iterable[Supernet], num_steps: int = NUM_STEPS) -> str:
+    """The table of docs/spaces.md."""
+    lines = [_COLUMNS, ('---',) * len(_COLUMNS), *(_row(supernet, num_steps) for supernet in supernets)]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def read_supernet(path: Path, option: str, cfg: Config) -> Supernet:
+    """What the config ``cfg`` of a supernet, or of a search in one, trains."""
+    backbone, search = cfg.model.architecture.backbone, cfg.get('search_cfg') or {}
+    space: SearchSpace = SEARCH_SPACES.build(backbone.space)
+    side = None if 'resolution' in space.choices else search.get('input_size', INPUT_SIZE)
+    bounds = tuple(Constraint(**bound) for bound in search.get('constraints', ()) if bound['name'] in COUNTED)
+    estimator = Estimator(space, backbone.backbone, side, num_classes_of(cfg.model))
+    return Supernet(path, option, space, MUTATORS.build(dict(cfg.model.mutator)), bounds, estimator)
+
+
+def _is_covered(new: Supernet, old: Supernet) -> bool:
+    same: tuple[Any, ...] = (new.space.to_config(), vars(new.mutator), type(new.mutator))
+    return same == (old.space.to_config(), vars(old.mutator), type(old.mutator)) and (
+        not new.constraints or new.constraints == old.constraints
+    )
+
+
+def _row(supernet: Supernet, num_steps: int) -> Iterator[str]:
+    drawn = draw(supernet, num_steps)
+    name = f'[{supernet.path.stem}](../{supernet.path.as_posix()})'
+    yield name if not supernet.option else f'{name} with {supernet.option}'
+    yield f'`{type(supernet.mutator).__name__}`'
+    yield f'{", ".join(f"{value:.2f}" for value in drawn.params_m)} M'
+    yield ', '.join(map(_range, supernet.constraints)) or '-'
+    yield '-' if drawn.inside is None else f'{100 * drawn.inside:.1f} %'
+
+
+def _range(bound: Constraint) -> str:
+    start = '' if bound.min is None else f'from {bound.min:g} M '
+    end = '' if bound.max is None else f'up to {bound.max:g} M '
+    return f'{start}{end}{COUNTED[bound.name]}'
