@@ -21,6 +21,7 @@ from mmhybrid.engine.subnet_export import (
     write_host_config,
     write_network,
 )
+from mmhybrid.utils.checks import check_name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_cfg_options(parser)
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
+        check_name('--name', args.name)
         cfg = cli.load_config(args.config, args.cfg_options)
         model = build_supernet(cfg, args.checkpoint)
         found = found_in(model.space, args.arch)

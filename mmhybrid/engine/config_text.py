@@ -1,10 +1,19 @@
 """Python text of a config, as one would write it by hand."""
 
+import ast
 import keyword
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from mmhybrid.utils.checks import bad_value
+
 WIDTH = 120
+# All that may stand in a config: a docstring, and assignments of literals, of ``dict(...)``, ``float('inf')`` and of
+# attributes of ``_base_``.
+_STATEMENTS = (ast.Module, ast.Expr, ast.Assign, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.keyword, ast.UnaryOp)
+_CONTEXTS = (ast.Load, ast.Store, ast.USub)
+_FUNCTIONS = ('dict', 'float')
 
 
 class Expression(str):
@@ -17,8 +26,44 @@ def config_text(settings: Mapping[str, Any]) -> str:
     Args:
         settings: Values are what Python writes as literals, or :class:`Expression`. The key ``**`` of a dict stands for
             the items of another.
+
+    Raises:
+        ValueError: If a name is no name, or a value neither.
     """
+    for name in settings:
+        if not _is_name(name):
+            raise bad_value('setting', name, 'a name')
     return ''.join(f'{name} = {_text(value, len(name) + 3)}\n' for name, value in settings.items())
+
+
+def docstring(text: str) -> str:
+    """``text``, whatever it holds, as the docstring of a config, with an empty line behind it."""
+    escaped = text.replace('\\', r'\\').replace('"', r'\"').replace('{{', r'{\x7b')
+    lines = ''.join(char if char.isprintable() or char == '\n' else repr(char)[1:-1] for char in escaped)
+    end = '\n' if '\n' in lines else ''
+    return f'"""{lines}{end}"""\n\n'
+
+
+def literal(text: str) -> str:
+    """A string as Python writes it, in which MMEngine replaces no ``{{ ... }}``."""
+    return repr(str(text)).replace('{{', r'{\x7b')
+
+
+def checked(text: str) -> str:
+    """The text of a config, of which it is made sure that it computes nothing."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            allowed = isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+        elif isinstance(node, ast.Attribute):
+            allowed = isinstance(node.value, ast.Attribute | ast.Name)
+        elif isinstance(node, ast.Name):
+            allowed = isinstance(node.ctx, ast.Store) or node.id in ('_base_', *_FUNCTIONS)
+        else:
+            allowed = isinstance(node, _STATEMENTS + _CONTEXTS)
+        assert allowed, ast.unparse(node)
+    assert all(isinstance(node, ast.Assign) or node is tree.body[0] for node in tree.body)
+    return text
 
 
 def _text(value: Any, column: int, indent: int = 0) -> str:
@@ -39,12 +84,26 @@ def _pieces(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
         keys = sorted(value, key=lambda key: key != 'type')
         if all(key == '**' or _is_name(key) for key in keys):
             return 'dict(', [(key if key == '**' else f'{key}=', value[key]) for key in keys], ')'
-        return '{', [(f'{key!r}: ', value[key]) for key in keys], '}'
+        return '{', [(f'{_literal(key)}: ', value[key]) for key in keys], '}'
     if isinstance(value, list):
         return '[', [('', item) for item in value], ']'
     if isinstance(value, tuple):
         return '(', [('', item) for item in value], ')'
-    return (str(value) if isinstance(value, Expression) else repr(value)), [], ''
+    return _literal(value), [], ''
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, Expression):
+        return str(value)
+    if isinstance(value, str):
+        return literal(value)
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{float(value)}')"
+    if isinstance(value, int | float):
+        return repr(float(value) if isinstance(value, float) else int(value))
+    raise bad_value('setting', value, 'None, a bool, a number, a string, or a list, tuple or dict of these')
 
 
 def _is_name(key: object) -> bool:

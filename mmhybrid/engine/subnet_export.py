@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,14 +17,14 @@ from torch import Tensor, nn
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
-from mmhybrid.engine.config_text import Expression, config_text
+from mmhybrid.engine.config_text import Expression, checked, config_text, docstring, literal
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.space.found import Found, read_found
-from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.checks import bad_value, check_name
 from mmhybrid.utils.files import write_whole
 
 TOLERANCE = 1e-5
@@ -259,9 +260,13 @@ def write_network(
         network: From :func:`take_out`.
         cfg: Of the supernet; gives the data, the schedule and the runtime.
         folder: Made if missing.
-        name: Of the files.
+        name: Of the files, see :func:`check_name`.
         metrics: The scores that the search recorded, for the docstring.
+
+    Raises:
+        ValueError: If ``name`` is no plain name, or a setting of ``cfg`` has a value that is no literal.
     """
+    check_name('name', name)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
@@ -286,27 +291,29 @@ def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, st
 
 
 def _backbone_text(network: Standalone, about: str, weights: str) -> str:
+    path = literal(f'/{weights}').replace('/', '{{ fileDirname }}/', 1)
     searched = {
         'backbone': network.backbone,
         # MMEngine fills the folder in, so that it can be moved
-        'pretrained': {'type': 'Pretrained', 'checkpoint': f'{{{{ fileDirname }}}}/{weights}', 'prefix': 'backbone.'},
+        'pretrained': {'type': 'Pretrained', 'checkpoint': Expression(path), 'prefix': 'backbone.'},
         'channels': list(network.channels),
     }
-    return f'"""The backbone of a searched network.\n\n{about}\n"""\n\n' + config_text({'searched': searched})
+    head = docstring(f'The backbone of a searched network.\n\n{about}')
+    return checked(head + config_text({'searched': searched}))
 
 
 def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[str, Path]) -> str:
-    command = f'python tools/test.py {paths[".py"]} {paths[".pth"]} --split val'
+    command = shlex.join(['python', 'tools/test.py', str(paths['.py']), str(paths['.pth']), '--split', 'val'])
     model = {'type': network.model['type'], 'backbone': Expression('_base_.searched.backbone')}
     model |= {name: value for name, value in network.model.items() if value is not None}
     given = {} if network.data_preprocessor is None else {'data_preprocessor': network.data_preprocessor}
     settings = _without_scopes(cfg.to_dict()) | {'val_cfg': {}}
     sections = [{'model': model | given} if 'data_preprocessor' not in cfg else given | {'model': model}]
     sections += [{key: settings[key] for key in keys if settings.get(key) is not None} for keys in SECTIONS]
-    head = f'"""A searched network.\n\nIts score: ``{command}``\n{about}\n"""\n\n'
-    bases = f'_base_ = {["./" + paths["_backbone.py"].name]!r}\n\n'
+    head = docstring(f'A searched network.\n\nIts score: ``{command}``\n{about}')
+    bases = config_text({'_base_': [f'./{paths["_backbone.py"].name}']}) + '\n'
     sections.append({'custom_imports': settings.get('custom_imports') or IMPORTS})
-    return head + bases + '\n'.join(map(config_text, sections))
+    return checked(head + bases + '\n'.join(map(config_text, sections)))
 
 
 def _without_scopes(settings: Any) -> Any:
@@ -330,6 +337,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     Raises:
         ValueError: If the backbone of ``target`` is of another family, or more outputs are read than there are.
     """
+    check_name('name', name)
     cfg = cli.load_config(target)
     model = cfg.get('model') or {}
     theirs = dict(model.get('backbone') or {})
@@ -345,11 +353,11 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     backbone = {'_delete_': True, '**': Expression('_base_.searched.backbone'), **options}
     bases = [os.path.relpath(target, folder), f'./{name}_backbone.py']
     path = Path(folder, f'{name}_{Path(target).stem}.py')
-    head = f'"""{Path(target).stem} with the backbone of a searched network."""\n\n'
+    head = docstring(f'{Path(target).stem} with the backbone of a searched network.')
     changes = {'backbone': backbone, **changes}
     settings = {'model': changes | resizing} if 'data_preprocessor' in model else resizing | {'model': changes}
     text = config_text({'_base_': bases}) + '\n' + config_text(settings)
-    write_whole(path, head + text)
+    write_whole(path, checked(head + text))
     return path
 
 

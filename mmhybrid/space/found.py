@@ -11,6 +11,7 @@ from mmhybrid.space.arch import Arch
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_json
 
+LONGEST_METRIC = 200
 BEST_FILE = 'best_arch.json'
 
 
@@ -53,6 +54,9 @@ def read_found(source: str | Path) -> Found:
         metrics = {content.get('metric', 'retrained_score'): content['retrained_score']}
     if not isinstance(metrics, Mapping) or not all(isinstance(value, int | float) for value in metrics.values()):
         raise bad_value(f'{source}: metrics', metrics, 'an object of names and numbers')
+    for name in metrics:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_METRIC:
+            raise bad_value(f'{source}: metric', name, f'1 to {LONGEST_METRIC} printable characters')
     return Found(_arch(source, content['arch']), metrics, space)
 
 

@@ -1,8 +1,12 @@
 """One clear sentence for a wrong value: the field, the value, what is allowed."""
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+PLAIN_NAME = re.compile(r'\w[\w .,+\-=@()]*')
+LONGEST_NAME = 200
 
 
 def bad_value(field: str, value: object, allowed: str) -> ValueError:
@@ -51,6 +55,16 @@ def check_choice(field: str, value: Any, allowed: Collection[Any]) -> Any:
     """``value`` if it is one of ``allowed``."""
     if not any(type(value) is type(option) and value == option for option in allowed):
         raise bad_value(field, value, f'one of {list(allowed)}')
+    return value
+
+
+def check_name(field: str, value: object) -> str:
+    """``value`` as the name of a file that is made: letters, digits and a few signs, no separators, not too long."""
+    if not isinstance(value, str) or not PLAIN_NAME.fullmatch(value) or len(value.encode()) > LONGEST_NAME:
+        allowed = (
+            f'1 to {LONGEST_NAME} letters, digits, spaces and _ . , + - = @ ( ), of which a letter or digit is first'
+        )
+        raise bad_value(field, value, allowed)
     return value
 
 

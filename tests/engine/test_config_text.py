@@ -1,13 +1,15 @@
 """Configs as text."""
 
+import ast
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from mmhybrid.engine.config_text import WIDTH, Expression, config_text
+from mmhybrid.engine.config_text import WIDTH, Expression, checked, config_text, docstring, literal
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 names = st.text(st.sampled_from('abcdefgh_'), min_size=1, max_size=12).filter(lambda name: not name.startswith('__'))
@@ -44,3 +46,48 @@ def test_expressions_are_code(tmp_path: Path) -> None:
     model = {'backbone': {'_delete_': True, '**': Expression('_base_.backbone'), 'width': 2}}
     (tmp_path / 'leaf.py').write_text("_base_ = ['./base.py']\n" + config_text({'model': model}))
     assert Config.fromfile(tmp_path / 'leaf.py').model.backbone == {'type': 'A', 'depth': 3, 'width': 2}
+
+
+# What leaves a string, or what MMEngine replaces in the text of a config before Python reads it.
+hostile = st.lists(
+    st.sampled_from(
+        ['"""', "'''", '"', "'", '\\', '\n', '\r', '\0', '{{', '}}', '{{ $HOME:', '{{ fileDirname }}', '{{_base_.a}}']
+        + ['os.system("true")', '# ', 'N', '{', '\ud800', '\x7f', '\u2028']
+    )
+).map(''.join)
+
+
+@given(hostile)
+def test_no_string_leaves_its_literal(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp('configs') / 'config.py'
+    path.write_text(checked(docstring(text) + config_text({'value': [text], 'after': {'key': text}})))
+    read = Config.fromfile(path)
+    assert (read['value'], read['after']['key']) == ([text], text)
+    assert ast.literal_eval(literal(text)) == text
+    assert ast.literal_eval(docstring(text).strip()).rstrip('\n') == text.rstrip('\n')
+
+
+@pytest.mark.parametrize('value', [object(), print, {1, 2}, b'bytes', 1j, {'key': [print]}, {print: 1}])
+def test_only_literals_are_written(value: object) -> None:
+    with pytest.raises(ValueError, match=r'got .*, allowed: None, a bool, a number'):
+        config_text({'model': value})
+
+
+@pytest.mark.parametrize('name', ['', 'a b', 'a=1;b', 'import', 'a.b', 'a\nb'])
+def test_only_names_are_assigned_to(name: str) -> None:
+    with pytest.raises(ValueError, match=r'setting: got .*, allowed: a name'):
+        config_text({name: 1})
+
+
+def test_infinite_numbers_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / 'config.py'
+    path.write_text(checked(config_text({'bounds': [float('inf'), -float('inf')]})))
+    assert Config.fromfile(path).bounds == [float('inf'), -float('inf')]
+
+
+@pytest.mark.parametrize(
+    'text', ['import os', 'a = print(1)', 'a = b.c()', 'a = [x for x in y]', 'a = f"{b}"', 'a = 1\n"text"', 'del a']
+)
+def test_nothing_that_computes_passes_the_check(text: str) -> None:
+    with pytest.raises(AssertionError):
+        checked(text)

@@ -237,3 +237,33 @@ def test_fitted_reads_what_the_configs_say() -> None:
     }
     with pytest.raises(ValueError, match='in_channels'):
         subnet_export.fitted({'neck': {'in_channels': [1, 2, 3, 4]}}, channels)
+
+
+def test_a_files_words_are_not_run(found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The names of metrics reach the docstring of a config, which is a program."""
+    trace, arch = tmp_path / 'trace', tmp_path / 'best_arch.json'
+    call = f'__import__("pathlib").Path({str(trace)!r}).touch()'
+    arguments = [*found['arguments'][:-1], str(arch), '--out-dir', str(tmp_path / 'out')]
+    arch.write_text(json.dumps({**found['best'], 'metrics': {f'a"""; {call}; b = """': 1.0, "{{ $N:'\\'}}": 2.0}}))
+    export_subnet.main([*arguments, '--into', str(ROOT / 'configs' / RECIPE)])
+    for config in sorted((tmp_path / 'out').glob('*.py')):
+        cli.load_config(str(config))
+    assert not trace.exists()
+    capsys.readouterr()
+    arch.write_text(json.dumps({**found['best'], 'metrics': {f'a"""\n{call}\nb = """': 1.0}}))
+    with pytest.raises(SystemExit) as ended:
+        export_subnet.main(arguments)
+    assert ended.value.code == 2
+    assert 'metric: got' in capsys.readouterr().err
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize('name', ['', '.', '..', '../up', 'a/b', 'a\\b', 'a"""', 'a\nb', 'n' * 201, '-n', '{{a}}'])
+def test_names_of_files_are_plain(
+    found: dict[str, Any], tmp_path: Path, name: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        export_subnet.main([*found['arguments'], '--out-dir', str(tmp_path / 'in' / 'out'), f'--name={name}'])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f'--name: got {name!r}, allowed: 1 to 200 letters')
+    assert not list(tmp_path.iterdir())
