@@ -18,12 +18,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--resume', action='store_true', help='go on with the search in the work directory or storage')
     parser.add_argument('--storage', metavar='URL', help='a file, or a database of many machines')
     parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
+    parser.add_argument('--study-name', metavar='NAME', help='of this search, where a storage holds several')
     cli.add_cfg_options(parser)
     cli.add_launcher(parser)
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    search(cfg, args.checkpoint, resume=args.resume, storage=args.storage, shared=args.shared)
+    search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
-from mmhybrid.search import LogWatcher, Searcher, StudyStorage, Team
+from mmhybrid.search import LogWatcher, Searcher, SearchError, StudyStorage, Team
 from mmhybrid.search.registered import build_settings
-from mmhybrid.search.storage import FILE_NAME
+from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_keys
+from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.signals import exit_on_sigterm
 
 # Of the arguments of a calibration, what the statistics depend on beside the images.
 CALIBRATION = ('num_images', 'batch_size', 'seed')
@@ -75,16 +78,24 @@ class SubnetEvaluator:
         """Every metric of the evaluator that is a number.
 
         Raises:
-            RuntimeError: Naming the network, from whatever went wrong.
+            SearchError: If the device is lost for this process.
+            RuntimeError: Naming the network, from whatever else went wrong.
         """
         try:
             return self._score(arch)
+        except torch.AcceleratorError as error:
+            raise SearchError(
+                f'the device failed ({first_line(error)}), and can do nothing more for this process: start again with '
+                '--resume'
+            ) from error
         except Exception as error:
             raise RuntimeError(f'the evaluation of {arch.to_json()} failed: {error}') from error
 
     @torch.no_grad()
     def _score(self, arch: Arch) -> dict[str, float]:
         self.model.set_arch(arch)
+        for metric in self.evaluator.metrics:
+            metric.results.clear()  # of an evaluation that ended half-way
         with calibrated(self.model, self.batches):
             for batch in self.loader:
                 self.evaluator.process(data_samples=self.model.val_step(batch), data_batch=batch)
@@ -120,7 +131,11 @@ class SearchLoop(BaseLoop):
         storage: A file or an SQLAlchemy URL; by default a file in the work directory.
         resume: Go on with the search that the storage holds.
         shared: Whether other processes search in the same storage at the same time.
-        claim_hours: After so long a shared search takes over a candidate that another process has not finished.
+        study_name: Of the search, where a storage holds several.
+        claim_hours: After so long without a word of its process a shared search takes over a candidate in work.
+        retry_minutes: For how long to wait for a database server that does not answer.
+        evaluation_tries: How often to evaluate a network whose evaluation raises, before it is recorded as failed.
+        max_failed: Share of the evaluations that may fail so.
 
     Attributes:
         settings: Of the search.
@@ -149,7 +164,11 @@ class SearchLoop(BaseLoop):
         storage: str | None = None,
         resume: bool = False,
         shared: bool = False,
-        claim_hours: float = 1.0,
+        study_name: str = STUDY_NAME,
+        claim_hours: float = 1 / 60,
+        retry_minutes: float = 10.0,
+        evaluation_tries: int = 2,
+        max_failed: float = 0.2,
     ) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(model, OneShot):
@@ -174,9 +193,20 @@ class SearchLoop(BaseLoop):
             self.settings,
             self.estimate,
             self.scorer,
-            StudyStorage(place, self.settings, resume=resume, shared=shared, claim_hours=claim_hours, origin=origin),
+            StudyStorage(
+                place,
+                self.settings,
+                resume=resume,
+                shared=shared,
+                study_name=study_name,
+                claim_hours=claim_hours,
+                origin=origin,
+                retry_minutes=retry_minutes,
+            ),
             team(),
             LogWatcher(self.settings, runner.logger),
+            evaluation_tries=evaluation_tries,
+            max_failed=max_failed,
         )
 
     def run(self) -> dict[str, float]:
@@ -254,16 +284,23 @@ def build_search(cfg: Config, checkpoint: str) -> Runner:
 
 
 def search(
-    cfg: Config, checkpoint: str, resume: bool = False, storage: str | None = None, shared: bool = False
+    cfg: Config,
+    checkpoint: str,
+    resume: bool = False,
+    storage: str | None = None,
+    shared: bool = False,
+    study_name: str | None = None,
 ) -> None:
     """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
     started = cli.Started()
     with cli.ending_on_mistakes(started):
-        given = {'resume': resume or None, 'storage': storage, 'shared': shared or None}
+        given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
         cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
         runner = build_search(cfg, checkpoint)
         runner.register_hook(started)
-        runner.val()
+        # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
+        with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():
+            runner.val()
 
 
 def team() -> Team:

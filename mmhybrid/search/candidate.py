@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Self
 
 from mmhybrid.search.pareto import Objective, ranking
@@ -25,6 +26,7 @@ class Candidate:
         metrics: What the evaluation found; None before it, and where nothing is evaluated.
         tries: Draws it took to find it.
         rejected: How many of those each constraint rejected, and how many were known already.
+        failure: What its evaluation raised; empty if it ended.
     """
 
     stage: str
@@ -35,6 +37,7 @@ class Candidate:
     metrics: Mapping[str, float] | None = None
     tries: int = 1
     rejected: Mapping[str, int] = field(default_factory=dict)
+    failure: str = ''
 
     @property
     def key(self) -> Key:
@@ -53,11 +56,16 @@ class Candidate:
             ValueError: If a metric is no number or has the name of an estimate.
         """
         for name, value in metrics.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise bad_value(f'metric {name}', value, 'a number')
             if name in self.estimates:
                 raise bad_value('metric', name, 'a name that no estimate has')
         return replace(self, metrics={name: float(value) for name, value in metrics.items()})
+
+    def failed(self, failure: str, objectives: Sequence[Objective]) -> Self:
+        """This candidate without scores, since its evaluation raised an error."""
+        missing = [objective.name for objective in objectives if objective.name not in self.estimates]
+        return replace(self.evaluated(dict.fromkeys(missing, math.nan)), failure=failure)
 
     def losses(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
         """The values of the objectives, signed so that less is better.
@@ -72,8 +80,8 @@ class Candidate:
         return tuple(objective.sign * numbers[objective.name] for objective in objectives)
 
     def has_failed(self, objectives: Sequence[Objective]) -> bool:
-        """Whether a value of the objectives is infinite or not a number; such a candidate is not ranked."""
-        return not all(math.isfinite(loss) for loss in self.losses(objectives))
+        """Whether its evaluation raised, or a value of the objectives is infinite or not a number; it is not ranked."""
+        return bool(self.failure) or not all(math.isfinite(loss) for loss in self.losses(objectives))
 
 
 def ranked(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> list[Candidate]:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmhybrid.search.candidate import Candidate, Key
 from mmhybrid.search.errors import StorageError
-from mmhybrid.search.records import record_of
+from mmhybrid.search.records import CHECKSUM, record_of
 from mmhybrid.search.study import Study
 
 CLAIM = 'claim'
@@ -149,7 +149,7 @@ class Claims:
         self._quieten(ticket)
         self._study.look()
         counted = self._study.finished.get(candidate.key)
-        return counted is not None and record_of(counted) == record_of(candidate)
+        return counted is not None and record_of(counted)[CHECKSUM] == record_of(candidate)[CHECKSUM]
 
     def release(self, ticket: int) -> None:
         """Let others have the candidate; if the storage does not answer soon, they wait for the end of the claim."""

@@ -58,5 +58,7 @@ def record_of(candidate: Candidate) -> dict[str, Any]:
         'tries': candidate.tries,
         'rejected': dict(candidate.rejected),
     }
+    if candidate.failure:
+        record['failure'] = candidate.failure
     text = json.dumps([record, dict(candidate.arch)], sort_keys=True)
     return {**record, CHECKSUM: zlib.crc32(text.encode())}

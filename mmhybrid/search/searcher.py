@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,17 +12,22 @@ from itertools import islice
 from typing import Protocol
 
 from mmhybrid.search.candidate import Candidate, Key
-from mmhybrid.search.errors import StorageError
+from mmhybrid.search.errors import SearchError, StorageError
 from mmhybrid.search.proposals import Estimate, propose
 from mmhybrid.search.report import SearchResult
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.search.storage import StudyStorage
 from mmhybrid.search.team import Team
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.checks import bad_value, check_float, check_int
+from mmhybrid.utils.errors import CannotGoOnError, first_line
 
 Evaluate = Callable[[Arch], Mapping[str, float]]
 BAR_WIDTH = 12
+# Of so few evaluations the share of failures says nothing yet.
+FEW = 10
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,9 +105,12 @@ class Searcher:
         team: The ranks.
         watcher: Who wants to know; None for nobody.
         poll_seconds: In a shared search, how often to look whether others are done.
+        evaluation_tries: How often to evaluate a network whose evaluation raises, before it is recorded as failed.
+        max_failed: Share of the evaluations, taken as ten at least, that may fail so; one more ends the search.
 
     Raises:
-        ValueError: If a shared storage meets several ranks: share it between single processes.
+        ValueError: If a shared storage meets several ranks: share it between single processes. If another argument is
+            wrong, naming it.
     """
 
     def __init__(
@@ -113,6 +122,8 @@ class Searcher:
         team: Team | None = None,
         watcher: Watcher | None = None,
         poll_seconds: float = 1.0,
+        evaluation_tries: int = 2,
+        max_failed: float = 0.2,
     ) -> None:
         self.settings = settings
         self._estimate = estimate
@@ -121,6 +132,8 @@ class Searcher:
         self._team = team or Team()
         self._watcher = watcher
         self._poll_seconds = poll_seconds
+        self._evaluation_tries = check_int('evaluation_tries', evaluation_tries, 1)
+        self._max_failed = check_float('max_failed', max_failed, 0, 1)
         self._finished: dict[Key, Candidate] = {}
         self._best: Candidate | None = None
         self._measured: set[str] = set()
@@ -132,7 +145,7 @@ class Searcher:
         """Search to the end, from where the storage is; every rank returns the same.
 
         Raises:
-            SearchError: If a stage finds no candidate at all, or the storage does not fit.
+            SearchError: If a stage finds no candidate at all, too many evaluations fail, or the storage does not fit.
             ValueError: If the settings do not go with the space, the estimates or the metrics.
         """
         history: list[Candidate] = []
@@ -159,7 +172,7 @@ class Searcher:
         """The proposals with their metrics, evaluated where they are not stored."""
         for proposal in proposals:
             stored = self._finished.get(proposal.key)
-            if stored is not None and replace(stored, metrics=None) != proposal:
+            if stored is not None and replace(stored, metrics=None, failure='') != proposal:
                 raise StorageError(
                     f'{self._storage.location}: candidate {proposal.key} is another network, or costs something else, '
                     'than is proposed now; the estimates or the program changed since'
@@ -181,6 +194,7 @@ class Searcher:
             team.lead(partial(self._commit, finished))
             for candidate in finished:
                 self._note(candidate)
+            self._check_failures(finished)
 
     def _commit(self, candidates: Sequence[Candidate]) -> None:
         for candidate in candidates:
@@ -218,14 +232,40 @@ class Searcher:
             raise
         if counts:
             self._note(candidate)
+            self._check_failures([candidate])
         else:
             self._say(f'candidate {candidate.key} was taken over by another process, which had not heard of this one')
 
     def _evaluate_one(self, proposals: Sequence[Candidate]) -> Candidate | None:
-        """The first of the proposals with its metrics; None if there is none."""
+        """The first of the proposals with its metrics, or why it has none; None if there is no proposal."""
         if not proposals:
             return None
-        return proposals[0].evaluated(self._evaluate(proposals[0].arch))
+        for left in reversed(range(self._evaluation_tries)):
+            try:
+                metrics = self._evaluate(proposals[0].arch)
+            except CannotGoOnError:
+                raise
+            except Exception as error:
+                is_first = left == self._evaluation_tries - 1
+                _logger.warning('the evaluation of candidate %s failed', proposals[0].key, exc_info=is_first)
+                if not left:
+                    cause = error.__cause__ or error
+                    return proposals[0].failed(f'{type(cause).__name__}: {first_line(cause)}', self.settings.objectives)
+            else:
+                return proposals[0].evaluated(metrics)
+        raise AssertionError
+
+    def _check_failures(self, latest: Sequence[Candidate]) -> None:
+        """Raise SearchError if one of the latest evaluations is one failure too many."""
+        if not any(candidate.failure for candidate in latest):
+            return
+        reasons = Counter(candidate.failure for candidate in self._finished.values() if candidate.failure)
+        if reasons.total() > self._max_failed * max(len(self._finished), FEW):
+            text = '; '.join(f'{count} x {reason}' for reason, count in reasons.most_common())
+            raise SearchError(
+                f'{reasons.total()} of {len(self._finished)} evaluations failed, more than the share of '
+                f'{self._max_failed:g} (max_failed) that may: {text}'
+            )
 
     def _completed(self, turn: Sequence[Candidate]) -> list[Candidate]:
         """With not a number for each objective that was found for others but not here; the same on every rank.
@@ -234,9 +274,11 @@ class Searcher:
             ValueError: If no candidate so far has an objective.
         """
         objectives = self.settings.objectives
-        known = self._measured.union(*(candidate.numbers for candidate in turn))
+        known = self._measured.union(*(candidate.numbers for candidate in turn if not candidate.failure))
         completed = []
         for candidate in turn:
+            if candidate.failure:
+                self._say(f'candidate {candidate.key} failed: its evaluation raised {candidate.failure}')
             missing = [o.name for o in objectives if o.name in known and o.name not in candidate.numbers]
             if missing:
                 self._say(f'candidate {candidate.key} failed: its evaluation gave no {", ".join(missing)}')
@@ -253,7 +295,8 @@ class Searcher:
 
     def _remember(self, candidate: Candidate) -> None:
         self._finished[candidate.key] = candidate
-        self._measured.update(candidate.numbers)
+        if not candidate.failure:
+            self._measured.update(candidate.numbers)
         objectives = self.settings.objectives
         if not candidate.has_failed(objectives) and (
             self._best is None or candidate.losses(objectives) < self._best.losses(objectives)

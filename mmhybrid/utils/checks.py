@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 PLAIN_NAME = re.compile(r'\w[\w .,+\-=@()]*')
@@ -35,8 +36,8 @@ def check_int(field: str, value: object, low: int, high: int | None = None) -> i
 
 
 def check_float(field: str, value: object, low: float, high: float | None = None, above: bool = False) -> float:
-    """``value`` as a finite float within [low, high], or (low, high] with ``above``."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    """``value``, a scalar of NumPy too, as a finite float within [low, high], or (low, high] with ``above``."""
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
         number = float(value)
         if (number > low if above else number >= low) and (high is None or number <= high):
             return number

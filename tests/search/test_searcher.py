@@ -317,7 +317,7 @@ def test_a_search_of_two_ranks_resumes_on_one(tmp_path):
 
     def stop(arch, rank):
         if arch == whole.history[17].arch:
-            raise RuntimeError('stop here')
+            raise SearchError('stop here')
         return Smooth(AUTOVIT)(arch)
 
     in_ranks(plan, tmp_path / 'part', stop)
@@ -330,12 +330,12 @@ def test_a_search_of_two_ranks_resumes_on_one(tmp_path):
 def test_an_error_on_one_rank_ends_all(tmp_path, rank):
     def evaluate(arch, at):
         if at == rank:
-            raise RuntimeError('no memory left')
+            raise SearchError('no memory left')
         return {'top1': 0.0}
 
     ends = in_ranks(settings(AUTOVIT), tmp_path, evaluate)
-    assert ends[rank] == 'RuntimeError: no memory left'
-    assert ends[1 - rank] == f'SearchError: rank {rank} ended with RuntimeError: no memory left'
+    assert ends[rank] == 'SearchError: no memory left'
+    assert ends[1 - rank] == f'SearchError: rank {rank} ended with SearchError: no memory left'
 
 
 def test_impossible_constraints_end_all_ranks(tmp_path):

@@ -139,8 +139,8 @@ def test_another_supernet_does_not_go_on_with_a_search(demo: dict[str, str], tmp
         run({**demo, 'checkpoint': str(tmp_path / 'other.pth')}, tmp_path, '--resume')
 
 
-def test_what_fails_in_an_evaluation_keeps_its_traceback(
-    demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_fails_in_all_evaluations_ends_the_search_with_its_reason(
+    demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from mmpretrain.evaluation import Accuracy
 
@@ -148,8 +148,30 @@ def test_what_fails_in_an_evaluation_keeps_its_traceback(
         raise ValueError('array too small')
 
     monkeypatch.setattr(Accuracy, 'compute_metrics', fail)
-    with pytest.raises(RuntimeError, match=r'the evaluation of .*"stem.width".* failed: array too small'):
+    with pytest.raises(SystemExit, match=r'3 of 3 evaluations failed.*: 3 x ValueError: array too small') as ended:
         run(demo, tmp_path)
+    assert '\n' not in str(ended.value)
+    assert 'line' in caplog.text and 'the evaluation of {"depths' in caplog.text  # noqa: PT018
+
+
+def test_an_evaluation_that_ended_half_way_leaves_nothing_to_the_next(
+    demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmpretrain.evaluation import Accuracy
+
+    whole = run(demo, tmp_path / 'whole')
+    compute = Accuracy.compute_metrics
+    calls = []
+
+    def fail_at_first(self: Accuracy, results: list) -> dict:
+        calls.append(len(results))
+        if len(calls) % 2:
+            raise ValueError('once')
+        return compute(self, results)
+
+    monkeypatch.setattr(Accuracy, 'compute_metrics', fail_at_first)
+    assert run(demo, tmp_path / 'failing') == whole
+    assert len(set(calls)) == 1
 
 
 def test_numbers_of_numpy_are_scores(demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
