@@ -209,7 +209,7 @@ READERS: dict[str, Callable[[Path, Config], Any]] = {
     'retrain_topk': lambda folder, evil: tool('retrain_topk', *dummy(journal(folder, 'space', evil))),
     'audit_ranking': lambda folder, evil: tool('audit_ranking', *dummy(journal(folder, 'stage.sampler', evil))),
     'read_search': lambda folder, evil: read_search(
-        Namespace(work_dir=journal(folder, 'stage.space', evil), storage=None, count=1)
+        Namespace(work_dir=journal(folder, 'stage.space', evil), storage=None, study_name='search', count=1)
     ),
     'table space': lambda folder, evil: report(table(folder, space=evil)),
     'table backbone': lambda folder, evil: report(table(folder, backbone=evil)),

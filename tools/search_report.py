@@ -1,6 +1,6 @@
 """What a search found, as one HTML page that opens anywhere.
 
-    python tools/search_report.py WORK_DIR [--storage URL] [--out FILE]
+    python tools/search_report.py WORK_DIR [--storage URL] [--study-name NAME | --list] [--out FILE]
 
 The page comes from the storage, which is only read: the search may be finished, stopped or at work.
 """
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.engine import cli
-from mmhybrid.search import SearchError, SearchResult, read_study
+from mmhybrid.search import SearchError, SearchResult, list_studies, read_study
 from mmhybrid.search.registered import settings_from_data
-from mmhybrid.search.storage import FILE_NAME
+from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.search_page import search_page
 
@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('work_dir', help='work directory of the search')
     parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
+    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
+    parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
     parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
     args = parser.parse_args(argv)
@@ -31,7 +33,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
         try:
-            settings, history = read_study(args.storage or folder / FILE_NAME, settings_from_data)
+            storage = args.storage or folder / FILE_NAME
+            if args.list:
+                for name, count in list_studies(storage).items():
+                    print(f'{name}: {count} evaluated')
+                return
+            settings, history = read_study(storage, settings_from_data, args.study_name)
             page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
         except SearchError as error:  # there is no search to go on: a wrong argument
             raise ValueError(f'{error}') from error

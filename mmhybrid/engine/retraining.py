@@ -25,7 +25,7 @@ from mmhybrid.engine.subnet_export import build_supernet, take_out, write_host_c
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchResult, SearchSettings, read_study
 from mmhybrid.search.registered import settings_from_data
-from mmhybrid.search.storage import FILE_NAME
+from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 from mmhybrid.utils.files import first_difference, read_json, write_json
@@ -346,6 +346,7 @@ def add_arguments(parser: ArgumentParser, count: int, out: str) -> None:
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
     parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
+    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
     parser.add_argument('--count', type=int, default=count, metavar='N', help=f'networks; default: {count}')
     parser.add_argument(
         '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
@@ -366,7 +367,7 @@ def read_search(args: Namespace) -> SearchResult:
     folder = Path(args.work_dir)
     if not folder.is_dir():
         raise ValueError(f'work directory {folder} does not exist')
-    settings, history = read_study(args.storage or folder / FILE_NAME, settings_from_data)
+    settings, history = read_study(args.storage or folder / FILE_NAME, settings_from_data, args.study_name)
     result = SearchResult(settings, tuple(history))
     check_int('--count', args.count, 1, len(result.top()))
     return result

@@ -8,7 +8,7 @@ from mmhybrid.search.report import SearchResult
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler, Sampler, Situation
 from mmhybrid.search.searcher import LogWatcher, Progress, Searcher, Watcher
 from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage
-from mmhybrid.search.storage import StudyStorage, read_study
+from mmhybrid.search.storage import StudyStorage, list_studies, read_study
 from mmhybrid.search.team import Team
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     'Watcher',
     'front',
     'hypervolume',
+    'list_studies',
     'ranked',
     'ranking',
     'read_study',

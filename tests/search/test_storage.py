@@ -39,6 +39,7 @@ from mmhybrid.search import (
     Stage,
     StorageError,
     StudyStorage,
+    list_studies,
     read_study,
 )
 from mmhybrid.search.proposals import propose
@@ -323,6 +324,37 @@ def test_a_search_without_candidates_blocks_no_other(tmp_path, resume):
     with pytest.raises(StorageError, match='other settings'):
         search(tmp_path, impossible, resume=True)
     assert search(tmp_path, corrected, resume=True).history == found
+
+
+@pytest.mark.parametrize('place', ['sqlite:///{}/search.db', '{}/search.journal'])
+def test_two_searches_in_one_storage(tmp_path, place):
+    place = place.format(tmp_path)
+    plans = {'a': settings(Toy(4, 4)), 'b': settings(Toy(5, 3), objectives=[TOP1, Objective('params_m', 'minimize')])}
+    found = {}
+    for name, plan in plans.items():
+        storage = StudyStorage(place, plan, study_name=name)
+        found[name] = Searcher(plan, estimate, Smooth(plan.space), storage).run().history
+    assert list_studies(place) == {'a': 40, 'b': 40}
+    for name, plan in plans.items():
+        assert tuple(read_study(place, lambda _, plan=plan: plan, name)[1]) == found[name]
+        with pytest.raises(StorageError, match=f"study '{name}', holds a search already"):
+            StudyStorage(place, plan, study_name=name).open()
+
+
+@pytest.mark.parametrize('place', ['sqlite:///{}/search.db', '{}/search.journal'])
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_search_that_others_began_is_never_deleted(tmp_path, place, resume):
+    place = place.format(tmp_path)
+    first = StudyStorage(place, settings(Toy()), shared=True)
+    first.open()
+    first.close()
+    other = StudyStorage(place, settings(Toy(), seed=1), resume=resume)
+    with pytest.raises(StorageError, match=r'seed was 0, now 1; it has no candidate yet: choose another study name'):
+        other.open()
+    assert list_studies(place) == {'search': 0}
+    again = StudyStorage(place, settings(Toy()))
+    again.open()
+    again.close()
 
 
 def test_others_do_not_replace_the_settings_of_a_shared_search(tmp_path):

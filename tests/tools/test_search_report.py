@@ -109,6 +109,21 @@ def test_reads_a_database(main, tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize('place', ['sqlite:///{}/search.db', '{}/search.journal'])
+def test_lists_the_searches_of_a_storage_and_takes_one(main, fails, tmp_path, capsys, place):
+    place = place.format(tmp_path)
+    for name, budget in (('first', 4), ('second', 6)):
+        plan = replace(PLANS['presets'], stages=[replace(PLANS['presets'].stages[0], budget=budget)])
+        Searcher(plan, estimate, Smooth(AUTOVIT), StudyStorage(place, plan, study_name=name)).run()
+    before = contents(tmp_path)
+    main([str(tmp_path), '--storage', place, '--list'])
+    assert capsys.readouterr().out == 'first: 4 evaluated\nsecond: 6 evaluated\n'
+    assert contents(tmp_path) == before
+    assert "holds no search 'search', but 'first', 'second'" in fails(tmp_path, '--storage', place)
+    main([str(tmp_path), '--storage', place, '--study-name', 'second'])
+    assert '6 of 6' in (tmp_path / 'report.html').read_text()
+
+
 @pytest.fixture
 def fails(main, capsys):
     """The sentence with which the tool ends."""
@@ -152,7 +167,7 @@ def test_a_foreign_database_is_left_alone(fails, tmp_path):
 
 
 def test_a_search_without_an_evaluation_is_told(fails, tmp_path):
-    storage = StudyStorage(tmp_path / 'search.journal', PLANS['presets'])
+    storage = StudyStorage(tmp_path / 'search.journal', PLANS['presets'], shared=True)
     storage.open()
     storage.close()
     assert 'holds no evaluated network yet' in fails(tmp_path)
