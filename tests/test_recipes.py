@@ -33,7 +33,7 @@ GLNET = {  # table 8; the released code adds random erasing, repeated augmentati
     'save_best': ['accuracy/top1', 'accuracy/top1_origin'],
 }  # fmt: skip
 TOKEN_LABELS = {  # table 9, but that the released code mixes tokens, and no images; crop ratio 0.96
-    **ADAMW, **AUGMENTED, **COSINE,
+    **ADAMW, **AUGMENTED, 'schedule': 'CosineAnnealingLR', 'eta_min': 1e-5,
     'lr': 2e-3, 'weight_decay': 0.05, 'batch': 2048, 'epochs': 310, 'clip': 5.0, 'drop_path': 0.1,
     'Mixup': None, 'CutMix': None, 'sampler': 'DefaultSampler', 'EMAHook': None, 'test_size': 233,
     'save_best': 'accuracy/top1',

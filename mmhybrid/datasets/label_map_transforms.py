@@ -8,7 +8,8 @@ The released transforms note the box as (top, left, bottom, right) and read it a
 their targets are those of the crop mirrored at the diagonal. Here they are those of the crop.
 """
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mmcv
@@ -19,10 +20,12 @@ from mmcv.transforms.utils import cache_random_params
 
 from mmhybrid.datasets.label_maps import label_map_path, read_label_map
 from mmhybrid.registry import TRANSFORMS
+from mmhybrid.utils.checks import check_choice, check_list
 
 Results = dict[str, Any]
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
 GEOMETRIC = ('Rotate', 'Shear', 'Translate')  # of RandAugment's operations
+INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')  # MMCV's
 
 
 @TRANSFORMS.register_module()
@@ -90,10 +93,16 @@ class LabelMapRandAugment(BaseTransform):
 
     Args:
         augment: Config of mmpretrain's ``RandAugment``.
+        interpolations: One of these is drawn for each rotation, shearing and translation, as timm's RandAugment does
+            where it is told none; by default it is what ``augment`` says.
     """
 
-    def __init__(self, augment: Mapping[str, Any]) -> None:
+    def __init__(self, augment: Mapping[str, Any], interpolations: Sequence[str] = ()) -> None:
         self.augment: Any = TRANSFORMS.build(dict(augment))
+        self.interpolations = [
+            check_choice('interpolations', name, INTERPOLATIONS)
+            for name in check_list('interpolations', interpolations)
+        ]
 
     def transform(self, results: Results) -> Results:
         """Augment ``img`` and ``label_map``."""
@@ -102,6 +111,8 @@ class LabelMapRandAugment(BaseTransform):
             if type(operation).__name__ not in GEOMETRIC:
                 results = operation(results)
                 continue
+            if self.interpolations:
+                operation.interpolation = random.choice(self.interpolations)
             with cache_random_params(operation):
                 results = operation(results)
                 if not operation.random_disable():

@@ -1,5 +1,10 @@
 """Label maps: their files, the transforms that move them with the images, and those that a teacher gives."""
 
+import itertools
+import random
+from collections import Counter
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmhybrid.datasets.label_map_maker import dense_logits, make_label_maps
 from mmhybrid.datasets.label_map_transforms import WHOLE_IMAGE
 from mmhybrid.datasets.label_maps import label_map_path, read_label_map, top_classes, write_label_map
+from mmhybrid.engine.cli import load_config
 from mmhybrid.models.heads.token_targets import crop_targets, dense_maps
 from mmhybrid.registry import MODELS, TRANSFORMS
 
@@ -202,3 +208,33 @@ def test_images_that_share_a_name(tmp_path):
         list(make_label_maps(None, tmp_path, tmp_path / 'maps', 64))
     with pytest.raises(ValueError, match='with images'):
         list(make_label_maps(None, tmp_path / 'a', tmp_path / 'maps', 64))
+
+
+def test_geometric_operations_draw_their_interpolation():
+    """timm's RandAugment, where it is told none, draws one of two for each operation of each image."""
+    augment = {'type': 'RandAugment', 'policies': [{'type': 'Rotate', 'magnitude_range': (0, 30), 'prob': 1.0}]}
+    cfg = {'augment': {**augment, 'num_policies': 2, 'magnitude_level': 9}, 'interpolations': ('bilinear', 'bicubic')}
+    transform = TRANSFORMS.build({'type': 'mmhybrid.LabelMapRandAugment', **cfg})
+    (operation,) = transform.augment.transforms
+    seen, plain = [], operation.transform
+    operation.transform = lambda results: seen.append(operation.interpolation) or plain(results)
+    random.seed(0)
+    for _ in range(100):
+        transform(scene())
+    pairs = Counter(zip(seen[::2], seen[1::2], strict=True))
+    assert set(pairs) == set(itertools.product(('bilinear', 'bicubic'), repeat=2))
+    assert all(10 < count < 40 for count in pairs.values())
+
+
+def test_the_recipe_draws_interpolations_as_timm_does():
+    augmentation = pytest.importorskip('timm.data.auto_augment')
+    cfg = load_config(str(Path(__file__).resolve().parents[2] / 'configs/glnet/glnet_4g_token-label_in1k.py'))
+    (step,) = (step for step in cfg.train_dataloader.dataset.pipeline if step.type == 'mmhybrid.LabelMapRandAugment')
+    assert sorted(step.interpolations) == sorted(mode.name.lower() for mode in augmentation._RANDOM_INTERPOLATION)
+
+
+def test_unknown_interpolation():
+    augment = {'type': 'RandAugment', 'policies': 'timm_increasing', 'num_policies': 2, 'magnitude_level': 9}
+    cfg = {'type': 'mmhybrid.LabelMapRandAugment', 'augment': augment, 'interpolations': ('cubic',)}
+    with pytest.raises(ValueError, match=r"interpolations: got 'cubic', allowed: one of"):
+        TRANSFORMS.build(cfg)

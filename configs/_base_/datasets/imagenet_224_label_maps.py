@@ -1,4 +1,6 @@
-# LV-ViT's augmentation, which moves label maps along with the images; `label_maps` is their folder.
+# LV-ViT's augmentation, which moves label maps along with the images; `label_maps` is their folder. Interpolation is
+# drawn for each crop and each operation. The crop's box has its axes in order; the released transforms exchange them,
+# and their targets are those of a crop mirrored at the diagonal.
 _base_ = ['./imagenet_224.py']
 
 label_maps = 'data/imagenet/label_maps'
@@ -6,7 +8,11 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='mmhybrid.LoadLabelMap', root=label_maps),
     dict(type='mmhybrid.LabelMapFlip', prob=0.5, direction='horizontal'),
-    dict(type='mmhybrid.LabelMapRandAugment', augment=_base_.train_pipeline[3]),
+    dict(
+        type='mmhybrid.LabelMapRandAugment',
+        augment=_base_.train_pipeline[3],
+        interpolations=('bilinear', 'bicubic'),
+    ),
     dict(
         type='RandomChoice',
         transforms=[
