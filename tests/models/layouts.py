@@ -1,7 +1,25 @@
 """How tensors lie in memory, and what a kernel makes of it that reads memory without asking for strides."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+class GradientProbe(torch.autograd.Function):
+    """The layer in front of what is tested: it keeps the gradient that it is handed, as it lies in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: list[Tensor]) -> Tensor:
+        """A copy of ``x``; its gradient is appended to ``kept``."""
+        ctx.kept = kept
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Keep the gradient."""
+        ctx.kept.append(grad)
+        return grad, None
 
 
 def as_kernels_read(x: Tensor) -> Tensor:

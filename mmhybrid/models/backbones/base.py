@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmhybrid.models.checkpoints import check_pretrained
-from mmhybrid.models.layers.basic import build_norm
+from mmhybrid.models.layers.basic import build_norm, with_contiguous_grad
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 
 
@@ -73,9 +73,10 @@ class HybridBackbone(BaseModule):
         """Images -> the outputs in ``out_indices``, each contiguous, whatever memory format the layers compute in.
 
         Kernels that read raw memory, such as MMCV's RoIAlign and deformable convolutions, take a map in channels_last
-        for another map without a word, and a neck hands the format of its inputs on to them.
+        for another map without a word, and a neck hands the format of its inputs on to them. The gradient of ``x`` is
+        contiguous for the same reason.
         """
-        return tuple(out.contiguous() for out in self.compute_outputs(x))
+        return tuple(out.contiguous() for out in self.compute_outputs(with_contiguous_grad(x)))
 
     def compute_outputs(self, x: Tensor) -> Iterable[Tensor]:
         """Images -> the outputs in ``out_indices``, in any memory format."""

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmhybrid.models.heads.token_targets import crop_targets, dense_maps
-from mmhybrid.models.layers.basic import at_least_float32
+from mmhybrid.models.layers.basic import at_least_float32, with_contiguous_grad
 from mmhybrid.models.mix_token import Region, swap_region
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_float, check_int
@@ -58,10 +58,11 @@ class TokenLabelHead(BaseModule):
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone, of which the last one counts -> logits (B, num_classes) for inference."""
-        logits = self.class_logits(feats[-1])
+        x = with_contiguous_grad(feats[-1])
+        logits = self.class_logits(x)
         if not self.aux_weight:
             return logits
-        return logits + self.aux_weight * self.token_logits(feats[-1]).amax((2, 3))
+        return logits + self.aux_weight * self.token_logits(x).amax((2, 3))
 
     def loss(
         self, feats: Sequence[Tensor], data_samples: Sequence[Any], region: Region | None = None
@@ -77,7 +78,7 @@ class TokenLabelHead(BaseModule):
         Raises:
             ValueError: If a sample has no label map, or one with a class that the head does not have.
         """
-        x = feats[-1]
+        x = with_contiguous_grad(feats[-1])
         class_target, token_target = self._targets(data_samples, x)
         token_logits = self.token_logits(x)
         if region is not None:

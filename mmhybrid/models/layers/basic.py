@@ -55,6 +55,21 @@ def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
     return norm.requires_grad_(check_bool('norm_cfg.requires_grad', norm_cfg.get('requires_grad', True)))
 
 
+class _ContiguousGrad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad.contiguous()
+
+
+def with_contiguous_grad(x: Tensor) -> Tensor:
+    """``x``, whose gradient is handed on contiguous: the layer that ``x`` comes from may read its memory as it lies."""
+    return _ContiguousGrad.apply(x) if x.requires_grad else x
+
+
 class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels of an NCHW map; statistics are computed in float32 under autocast."""
 

@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhybrid.models.layers.basic import build_norm
+from mmhybrid.models.layers.basic import build_norm, with_contiguous_grad
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_int
 
@@ -68,10 +68,10 @@ class SimpleFeaturePyramid(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps of a backbone, the last of them (B, in_channels, H, W) -> ``num_outs`` maps, largest first.
 
-        Each is contiguous, see :meth:`HybridBackbone.forward`.
+        Each is contiguous, and so is the gradient of the input, see :meth:`HybridBackbone.forward`.
         """
-        levels = zip(self.scales, self.outputs, strict=True)
-        outs = [output(scale(inputs[-1])).contiguous() for scale, output in levels]
+        x = with_contiguous_grad(inputs[-1])
+        outs = [output(scale(x)).contiguous() for scale, output in zip(self.scales, self.outputs, strict=True)]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

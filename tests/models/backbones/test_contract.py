@@ -13,9 +13,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from layouts import assert_contiguous
+from layouts import GradientProbe, assert_contiguous
 from mmcv.cnn.bricks import DropPath
 from mmengine.logging import MMLogger
+from mmengine.model import ExponentialMovingAverage
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -267,6 +268,7 @@ def test_checkpointing_changes_nothing(case: Case, drop_path_rate: float) -> Non
     (outputs, grads), (cp_outputs, cp_grads) = results
     torch.testing.assert_close(cp_outputs, outputs, rtol=0, atol=0)
     torch.testing.assert_close(cp_grads, grads)
+    assert_contiguous(cp_outputs)
     torch.testing.assert_close(dict(checkpointed.named_buffers()), dict(plain.named_buffers()), rtol=0, atol=0)
 
 
@@ -466,6 +468,7 @@ def test_torch_compile(case: Case, with_cp: bool) -> None:
     model, plain = case.build(with_cp=with_cp).train().double(), case.build().train().double()
     expected, expected_grads = step(plain, image().double())
     outputs = torch.compile(model, fullgraph=True, backend='aot_eager')(image().double())
+    assert_contiguous(outputs)
     backward(outputs)
     grads = {name: parameter.grad for name, parameter in model.named_parameters()}
     torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
@@ -519,6 +522,54 @@ def test_outputs_are_contiguous_whatever_the_inputs_are(case: Case) -> None:
             assert_contiguous(model(x))
 
 
+@each_case
+@pytest.mark.parametrize('with_cp', [False, True], ids=['kept', 'recomputed'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_gradients_are_contiguous(case: Case, with_cp: bool, dtype: torch.dtype) -> None:
+    """Those of the weights, and the one that a layer in front of the backbone is handed."""
+    model = case.build(with_cp=with_cp).train()
+    handed: list[Tensor] = []
+    with torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
+        outputs = model(GradientProbe.apply(image().requires_grad_(), handed))
+    assert_contiguous(outputs)
+    backward(outputs)
+    assert len(handed) == 1
+    assert_contiguous(handed)
+    assert_contiguous([parameter.grad for parameter in model.parameters()])
+
+
+@each_case
+def test_averaged_copies_of_channels_last_weights_return_contiguous_outputs(case: Case) -> None:
+    model, plain = case.build().double().to(memory_format=torch.channels_last), case.build().double()
+    averages = [ExponentialMovingAverage(network, momentum=0.25, update_buffers=True) for network in (model, plain)]
+    for network, average in zip((model, plain), averages, strict=True):
+        average.update_parameters(network)  # the first update copies
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.5)
+        average.update_parameters(network)
+    ours, theirs = (average.module.eval() for average in averages)
+    for (name, parameter), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(parameter, other, msg=name)
+    with torch.no_grad():
+        outputs = ours(image().double())
+        assert_contiguous(outputs)
+        torch.testing.assert_close(outputs, theirs(image().double()))
+
+
+@pytest.mark.slow
+@one_of_each
+def test_compiled_code_returns_contiguous_outputs(case: Case) -> None:
+    """Inductor lays out what is inside of a graph as it likes."""
+    torch._dynamo.reset()
+    model, x = case.build().eval(), image()
+    with torch.no_grad():
+        expected = model(x)
+        outputs = torch.compile(model, fullgraph=True)(x)
+        assert_contiguous(outputs)
+        torch.testing.assert_close(outputs, expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize('arch', [GLIT_MIXED, GLIT_MAP, GLIT_WINDOWS], ids=['conv1d', 'conv2d', 'window'])
 def test_glit_out_types_are_contiguous(arch: dict[str, Any]) -> None:
     out_types = ('raw', 'featmap', 'avg_featmap', *(() if arch is GLIT_MAP else ('cls_token',)))
@@ -549,6 +600,7 @@ def assert_autocast_close(model: nn.Module, dtype: torch.dtype, tolerance: float
             outputs = model(image())
             blank = model(torch.zeros(1, 3, 64, 64))
     assert all(output.isfinite().all() for output in (*outputs, *blank))
+    assert_contiguous(outputs)
     assert max(relative_error(*pair) for pair in zip(outputs, expected, strict=True)) < tolerance
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from layouts import assert_contiguous
+from layouts import GradientProbe, assert_contiguous
 from mmengine.structures import BaseDataElement
 
 from mmhybrid.models.heads import TokenLabelHead
@@ -58,6 +58,10 @@ def test_what_the_head_returns_is_contiguous():
     for feats in (x, x.to(memory_format=torch.channels_last)):
         assert_contiguous((model((feats,)), model.class_logits(feats), model.token_logits(feats)))
         assert_contiguous([sample.pred_score for sample in model.predict((feats,))])
+    handed = []
+    model((GradientProbe.apply(x.requires_grad_(), handed),)).square().sum().backward()
+    model.loss((GradientProbe.apply(x, handed),), [sample([[0, 1], [2, 3]])] * 2)['loss_token'].backward()
+    assert_contiguous(handed)
 
 
 def test_losses_of_even_logits_are_those_of_chance():

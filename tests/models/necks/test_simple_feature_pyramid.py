@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import assert_contiguous
+from layouts import GradientProbe, assert_contiguous
 from torch import Tensor
 
 from mmhybrid.models.necks import SimpleFeaturePyramid
@@ -41,6 +41,19 @@ def test_maps_are_contiguous(norm_cfg: dict[str, Any] | None, memory_format: tor
             x = torch.randn(2, 8, *size).to(memory_format=memory_format)
             assert_contiguous(neck((x,)))
             assert_contiguous(neck.to(memory_format=memory_format)((x,)))
+
+
+@pytest.mark.parametrize('norm_cfg', [None, {'type': 'BN'}, {'type': 'GN', 'num_groups': 2}], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_gradients_are_contiguous(norm_cfg: dict[str, Any] | None, dtype: torch.dtype) -> None:
+    neck = SimpleFeaturePyramid(8, 6, norm_cfg=norm_cfg)
+    handed: list[Tensor] = []
+    with torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
+        outs = neck((GradientProbe.apply(torch.randn(2, 8, 6, 4, requires_grad=True), handed),))
+    assert_contiguous(outs)
+    sum((out * torch.randn_like(out)).sum() for out in outs).backward()
+    assert_contiguous(handed)
+    assert_contiguous([parameter.grad for parameter in neck.parameters()])
 
 
 def test_only_the_last_map_counts() -> None:
