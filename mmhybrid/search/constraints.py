@@ -1,6 +1,7 @@
 """What a network may cost, and a count of what was turned away."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Constraint:
             check_float(f'constraint {self.name}.max', self.max, low)
 
     def violations(self, estimates: Mapping[str, float]) -> dict[str, float]:
-        """Each bound that is not kept, and by how much of the bound.
+        """Each bound that is not kept, and by how much: of the bound, or in its own unit where that is 0.
 
         Raises:
             ValueError: If there is no such estimate.
@@ -55,7 +56,7 @@ class Constraint:
 
 
 def _relative(excess: float, bound: float) -> float:
-    return excess / abs(bound) if bound else math.inf
+    return excess / abs(bound) if bound else excess
 
 
 @dataclass
@@ -71,16 +72,21 @@ class Tally:
         self.tries += 1
         self.rejected[KNOWN] += 1
 
-    def admits(self, arch: Arch, estimates: Mapping[str, float], constraints: Sequence[Constraint]) -> bool:
-        """Whether the network keeps all bounds; counted either way."""
+    def excess(self, arch: Arch, estimates: Mapping[str, float], constraints: Sequence[Constraint]) -> float:
+        """How far the network is outside the bounds, 0 if it keeps them all: the sum of all relative violations.
+
+        The network is counted either way.
+        """
         self.tries += 1
         violated: dict[str, float] = {}
         for constraint in constraints:
             violated.update(constraint.violations(estimates))
         self.rejected.update(violated.keys())
-        if violated and (self.nearest is None or sum(violated.values()) < self.nearest[0]):
-            self.nearest = (sum(violated.values()), arch, estimates)
-        return not violated
+        # a violation too small for a float is one all the same
+        total = max(sum(violated.values()), sys.float_info.min) if violated else 0.0
+        if violated and (self.nearest is None or total < self.nearest[0]):
+            self.nearest = (total, arch, estimates)
+        return total
 
     def add(self, other: 'Tally') -> None:
         """Count what another tally counted."""

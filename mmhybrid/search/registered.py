@@ -9,7 +9,7 @@ from mmhybrid.search.constraints import Constraint
 from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler
 from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage
-from mmhybrid.space import SearchSpace
+from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.utils.checks import bad_value, check_keys, check_list
 
 Build = Callable[[Any], Any]
@@ -57,7 +57,7 @@ def _settings(config: Mapping[str, Any], build_space: Build, build_sampler: Buil
 
 
 def _stage(config: object, build_space: Build, build_sampler: Build) -> Stage:
-    optional = ('sampler', 'budget', 'population', 'restrict', 'space', 'fix', 'skeletons', 'rank_by')
+    optional = ('sampler', 'budget', 'population', 'restrict', 'space', 'fix', 'skeletons', 'start', 'rank_by')
     check_keys('stage', config, ('name',), optional)
     assert isinstance(config, Mapping)
     given = {name: value for name, value in config.items() if value is not None}
@@ -66,6 +66,7 @@ def _stage(config: object, build_space: Build, build_sampler: Build) -> Stage:
         'space': partial(_space, build_space),
         'fix': _fix,
         'skeletons': _skeletons,
+        'start': _start,
         'rank_by': _objective,
         'restrict': dict,
     }
@@ -96,6 +97,10 @@ def _fix(config: Any) -> Fix:
 def _skeletons(config: Any) -> Skeletons:
     check_keys('skeletons', config, ('stage',), ('count',))
     return Skeletons(**config)
+
+
+def _start(config: Any) -> tuple[Mapping[str, Value], ...]:
+    return tuple(Arch(genes) for genes in check_list('stage.start', config))
 
 
 def _objective(config: Any) -> Objective:

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from mmhybrid.utils.errors import CannotGoOnError, first_line
 
 Evaluate = Callable[[Arch], Mapping[str, float]]
 BAR_WIDTH = 12
+COST = 'macs_m'
 # Of so few evaluations the share of failures says nothing yet.
 FEW = 10
 
@@ -186,7 +187,7 @@ class Searcher:
     def _evaluate_missing(self, proposals: Sequence[Candidate]) -> None:
         """Turn after turn, each rank one candidate; rank 0 stores them in order."""
         team = self._team
-        missing = [proposal for proposal in proposals if proposal.key not in self._finished]
+        missing = _by_cost(proposal for proposal in proposals if proposal.key not in self._finished)
         for first in range(0, len(missing), team.world_size):
             turn = missing[first : first + team.world_size]
             scored = team.share(partial(self._evaluate_one, turn[team.rank : team.rank + 1]))
@@ -205,7 +206,7 @@ class Searcher:
         has_waited = False
         while True:
             self._recall(self._storage.load())
-            missing = [proposal for proposal in proposals if proposal.key not in self._finished]
+            missing = _by_cost(proposal for proposal in proposals if proposal.key not in self._finished)
             if not missing:
                 return
             claim = self._storage.claim(missing)
@@ -311,3 +312,8 @@ class Searcher:
     def _say(self, text: str) -> None:
         if self._watcher is not None and self._team.rank == 0:
             self._watcher.on_message(text)
+
+
+def _by_cost(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """In the order of their MACs, where these are estimated: ranks that evaluate neighbours wait little."""
+    return sorted(candidates, key=lambda candidate: candidate.estimates.get(COST, 0.0))

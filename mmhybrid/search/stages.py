@@ -12,7 +12,7 @@ from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import Evolution, Sampler
 from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.utils.checks import bad_value, check_int, check_list
-from mmhybrid.utils.files import plain
+from mmhybrid.utils.files import first_difference, plain
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Stage:
         restrict: The part of the space to look in, as :meth:`SearchSpace.restrict` takes it.
         space: For a part that ``restrict`` cannot express; each of its networks must be in the search's space.
         fix: What an earlier stage decided.
-        skeletons: Where to start.
+        skeletons: Networks of an earlier stage to start from.
+        start: Known networks to start from; they are the first candidates, and evolution goes on from them.
         rank_by: Rank by this estimate, and evaluate nothing.
 
     Raises:
@@ -83,6 +84,7 @@ class Stage:
     space: SearchSpace | None = None
     fix: Fix | None = None
     skeletons: Skeletons | None = None
+    start: Sequence[Mapping[str, Value]] = ()
     rank_by: Objective | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,10 @@ class Stage:
             raise bad_value('stage', self.name, 'a name')
         check_int(f'stage {self.name}.budget', self.budget, 1)
         check_int(f'stage {self.name}.population', self.population, 1)
+        if len(check_list(f'stage {self.name}.start', self.start)) > self.population:
+            raise bad_value(
+                f'stage {self.name}.start', f'{len(self.start)} networks', f'at most a population of {self.population}'
+            )
 
     @property
     def sources(self) -> list[str]:
@@ -129,12 +135,26 @@ class Stage:
             raise bad_value(f'stage {self.name}.fix.genes', list(patterns), f'a pattern of the genes {sorted(winner)}')
         return own.restrict(fixed)
 
-    def start(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> list[Arch]:
-        """The networks it starts from: of the earlier stage, the best of each set of depths; ``space`` is the stage's.
+    def starts(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> list[Arch]:
+        """The networks it starts from: known ones, then of the earlier stage the best of each set of depths.
+
+        Args:
+            space: The stage's.
+            results: For each earlier stage, its candidates from best to worst.
 
         Raises:
             SearchError: If the earlier stage has none.
+            ValueError: If a known network is not in the space.
         """
+        known = []
+        for place, genes in enumerate(self.start):
+            try:
+                known.append(space.canonical(genes))
+            except ValueError as error:
+                raise ValueError(f'stage {self.name}.start[{place}]: {error}') from error
+        return list(dict.fromkeys(known + self._skeletons_of(space, results)))
+
+    def _skeletons_of(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> list[Arch]:
         if self.skeletons is None:
             return []
         chosen: dict[tuple[tuple[str, Value], ...], Arch] = {}
@@ -158,6 +178,7 @@ class Stage:
             'space': self.space.to_config() if self.space else None,
             'fix': asdict(self.fix) if self.fix else None,
             'skeletons': asdict(self.skeletons) if self.skeletons else None,
+            'start': [dict(genes) for genes in self.start],
             'rank_by': asdict(self.rank_by) if self.rank_by else None,
         }
 
@@ -172,8 +193,8 @@ class SearchSettings:
         objectives: One or several; names of metrics or estimates.
         constraints: Bounds on estimates, for all stages.
         seed: Of everything random.
-        max_tries: Draws for one candidate after which a stage ends for want of new and allowed networks; after the
-            first 20 every other one is random, whatever the sampler.
+        max_tries: Draws for each candidate, on average over a stage, after which the stage ends for want of new and
+            allowed networks.
 
     Raises:
         ValueError: Naming the field, the value and what is allowed.
@@ -217,6 +238,45 @@ class SearchSettings:
             stage.name: ranked([c for c in history if c.stage == stage.name], self.objectives_of(stage))
             for stage in self.stages
         }
+
+    def why_not_continued(self, stored: Mapping[str, Any], finished: Mapping[str, int]) -> str:
+        """Why this search cannot go on from where another one stopped; empty if it can.
+
+        What the finished candidates do not depend on may differ: a larger budget of the last stage that has any, a
+        larger ``max_tries``, and all stages after it.
+
+        Args:
+            stored: What :meth:`to_config` gave for the other one.
+            finished: How many candidates of each stage are evaluated.
+        """
+        now, names = self.to_config(), [stage['name'] for stage in stored['stages']]
+        last = max((place for place, name in enumerate(names) if finished.get(name)), default=len(names) - 1)
+
+        def compared(config: Mapping[str, Any]) -> dict[str, Any]:
+            begun = [dict(stage) for stage in config['stages'][: last + 1]]
+            begun[-1].pop('budget')
+            return {**config, 'stages': begun, 'max_tries': None}
+
+        if difference := first_difference(compared(stored), compared(now)):
+            return difference
+        ended = [
+            name
+            for name, stage in zip(names[:last], stored['stages'], strict=False)
+            if stage['rank_by'] is None and finished.get(name, 0) < stage['budget']
+        ]
+        grown = {
+            f'stages[{last}].budget': (stored['stages'][last]['budget'], now['stages'][last]['budget']),
+            'max_tries': (stored['max_tries'], now['max_tries']),
+        }
+        for name, (before, after) in grown.items():
+            if after < before:
+                return f'{name} was {before}, now {after}: it may only grow'
+        if ended and now['max_tries'] != stored['max_tries']:
+            return (
+                f'max_tries was {stored["max_tries"]}, now {now["max_tries"]}: stage {ended[0]!r} ended by it, '
+                'and later stages built on that'
+            )
+        return ''
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON, the same before and after a round through text."""

@@ -1,6 +1,7 @@
 """Finished candidates on disk or in a database, in Optuna's format."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,8 @@ class StudyStorage:
             self._study_id = found[0]
         if found is not None and SETTINGS in found[1]:
             self._begin(found[0])
+            if found[1][SETTINGS] != self._settings.to_config():  # it goes on with a larger budget, say
+                self._write_settings(found[0])
         elif self.shared:
             self._begin(self._create())
 
@@ -161,9 +164,13 @@ class StudyStorage:
         study_id = call(create) if self._study_id is None else self._study_id
         if self._origin is not None:
             call(storage.set_study_user_attr, study_id, ORIGIN, self._origin)
-        # last: a study with settings lacks nothing
-        call(storage.set_study_user_attr, study_id, SETTINGS, self._settings.to_config())
+        self._write_settings(study_id)  # last: a study with settings lacks nothing
         return study_id
+
+    def _write_settings(self, study_id: int) -> None:
+        assert self._storage is not None
+        write = self._storage.set_study_user_attr
+        self._call(write, study_id, SETTINGS, self._settings.to_config(), seconds=self._patience)
 
     def _check(self, study_id: int, stored: Mapping[str, Any]) -> None:
         """Raise StorageError unless the search may go on in the study."""
@@ -172,7 +179,7 @@ class StudyStorage:
         problem = ''
         if SETTINGS not in stored:
             problem = '' if is_empty else 'trials that are not of this program'
-        elif difference := first_difference(stored[SETTINGS], self._settings.to_config()):
+        elif difference := self._settings.why_not_continued(stored[SETTINGS], self._finished(study_id)):
             problem = f'a search with other settings: {difference}'
             if is_empty:
                 problem += '; it has no candidate yet: choose another study name, or delete it (optuna delete-study)'
@@ -184,6 +191,13 @@ class StudyStorage:
         if problem:
             name = '' if self._study_name == STUDY_NAME else f', study {self._study_name!r},'
             raise StorageError(f'{self.location}{name} holds {problem}')
+
+    def _finished(self, study_id: int) -> Counter[str]:
+        """How many candidates of each stage have a record."""
+        assert self._storage is not None
+        trials = self._call(self._storage.get_all_trials, study_id, deepcopy=False, seconds=FIRST_SECONDS)
+        records = [trial.user_attrs[CANDIDATE] for trial in trials if CANDIDATE in trial.user_attrs]
+        return Counter(str(record.get('stage')) for record in records if isinstance(record, dict))
 
     def load(self) -> dict[Key, Candidate]:
         """All finished candidates; only what is new is read.

@@ -1,9 +1,13 @@
 """A space as a decision diagram: from each gene's values to the next gene that has an effect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmhybrid.space.arch import Value
 from mmhybrid.space.choice import Choice, Fact
+
+# States of one step. The shipped spaces need at most some thousands; a million nodes take about a gigabyte.
+MAX_STATES = 500_000
+State = tuple[object, ...]
 
 
 class Node:
@@ -28,40 +32,59 @@ class Node:
         self.size: int = sum(1 if child is None else child.size for _, child in branches.values())
 
 
-def build_diagram(steps: Sequence[Choice | Fact]) -> Node | None:
+def build_diagram(steps: Sequence[Choice | Fact], max_states: int = MAX_STATES) -> Node | None:
     """The root of the diagram, None if no gene has an effect.
 
     Nodes are shared wherever what a later step can still see of the genes is the same, so a diagram stays small
     where the space is astronomically large.
+
+    Raises:
+        ValueError: If the rules make later steps depend on too much of the earlier genes, so that a step would have
+            more than ``max_states`` states.
     """
-    needed = _needed(steps)
-    nodes: dict[tuple[object, ...], Node | None] = {}
+    needed = [*_needed(steps), []]
+    layers: list[set[State]] = [{()}]
+    for index, step in enumerate(steps):
+        following: set[State] = set()
+        for state in layers[-1]:
+            for _, after in _moves(step, dict(zip(needed[index], state, strict=True))):
+                following.add(tuple(after[name] for name in needed[index + 1]))
+            if len(following) > max_states:
+                raise ValueError(
+                    f'space: after {step.name} its rules need to know {needed[index + 1]} of the earlier genes, which '
+                    f'take more than {max_states} combinations; let the rules see a fact that sums them up (Fact), '
+                    'or give those genes fewer values'
+                )
+        layers.append(following)
 
-    def visit(index: int, known: dict[str, object]) -> Node | None:
-        if index == len(steps):
-            return None
-        known = {name: known[name] for name in needed[index]}
-        key = (index, *known.values())
-        if key not in nodes:
-            nodes[key] = expand(index, known)
-        return nodes[key]
+    below: dict[State, Node | None] = {(): None}
+    for index, step in reversed(list(enumerate(steps))):
+        nodes: dict[State, Node | None] = {}
+        for state in layers[index]:
+            moves = [
+                (value, below[tuple(after[name] for name in needed[index + 1])])
+                for value, after in _moves(step, dict(zip(needed[index], state, strict=True)))
+            ]
+            if isinstance(step, Choice) and all(value is not None for value, _ in moves):
+                nodes[state] = Node(
+                    step.name, {value: (value, child) for value, child in moves if child is None or child.size}
+                )
+            else:
+                nodes[state] = moves[0][1]
+        below = nodes
+    return below[()]
 
-    def expand(index: int, known: dict[str, object]) -> Node | None:
-        step = steps[index]
-        if isinstance(step, Fact):
-            fact = step.compute(*(known[name] for name in step.given))
-            return visit(index + 1, {**known, step.name: fact})
-        if step.when is not None and not step.when.holds(known):
-            return visit(index + 1, {**known, step.name: None})
-        branches: dict[Value, tuple[Value, Node | None]] = {}
+
+def _moves(step: Choice | Fact, known: Mapping[str, object]) -> Iterator[tuple[Value | None, dict[str, object]]]:
+    """Each value that a step may take, None for a fact and a gene without effect, and what is known after it."""
+    if isinstance(step, Fact):
+        yield None, {**known, step.name: step.compute(*(known[name] for name in step.given))}
+    elif step.when is not None and not step.when.holds(known):
+        yield None, {**known, step.name: None}
+    else:
         for value in step.values:
             if step.limit is None or step.limit.holds(known, value):
-                child = visit(index + 1, {**known, step.name: value})
-                if child is None or child.size:
-                    branches[value] = (value, child)
-        return Node(step.name, branches)
-
-    return visit(0, {})
+                yield value, {**known, step.name: value}
 
 
 def _needed(steps: Sequence[Choice | Fact]) -> list[list[str]]:

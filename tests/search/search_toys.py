@@ -78,6 +78,11 @@ def in_memory(plan, evaluate, costs=estimate):
     return history
 
 
+def as_evaluated(history):
+    """Candidates in the order of their evaluation: in each generation, the cheapest first."""
+    return sorted(history, key=lambda c: (c.generation, c.estimates['macs_m']))
+
+
 def random_stage(**options):
     return Stage(**{'name': 'random', 'sampler': RandomSampler(), 'budget': 40, 'population': 10, **options})
 

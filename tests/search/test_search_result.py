@@ -6,7 +6,7 @@ import logging
 import os
 
 import pytest
-from search_toys import AUTOVIT, TOP1, Smooth, in_memory, search, settings
+from search_toys import AUTOVIT, TOP1, Smooth, as_evaluated, in_memory, search, settings
 
 from mmhybrid.search import Constraint, LogWatcher, Objective, SearchResult, hypervolume
 from mmhybrid.space import Arch, AutoViTSpace
@@ -74,4 +74,6 @@ def test_one_log_line_a_candidate(tmp_path, caplog):
     assert lines[-1].startswith('████████████ 40/40  eta 0:00:00')
     best = f'{result.best.metrics["top1"]:.4g}'
     assert f'best {best:>8}' in lines[-1]
-    assert all(f'top1 {c.metrics["top1"]:>8.4g}' in line for c, line in zip(result.history, lines, strict=True))
+    assert all(
+        f'top1 {c.metrics["top1"]:>8.4g}' in line for c, line in zip(as_evaluated(result.history), lines, strict=True)
+    )

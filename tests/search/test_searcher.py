@@ -12,7 +12,19 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from search_toys import AUTOVIT, TOP1, Smooth, Toy, estimate, in_memory, random_stage, search, settings, stored_trials
+from search_toys import (
+    AUTOVIT,
+    TOP1,
+    Smooth,
+    Toy,
+    as_evaluated,
+    estimate,
+    in_memory,
+    random_stage,
+    search,
+    settings,
+    stored_trials,
+)
 
 import mmhybrid.search
 from mmhybrid.search import (
@@ -316,7 +328,7 @@ def test_a_search_of_two_ranks_resumes_on_one(tmp_path):
     whole = search(tmp_path / 'whole', plan)
 
     def stop(arch, rank):
-        if arch == whole.history[17].arch:
+        if arch == as_evaluated(whole.history)[17].arch:
             raise SearchError('stop here')
         return Smooth(AUTOVIT)(arch)
 
@@ -497,10 +509,10 @@ def test_shared_storage_and_ranks_exclude_each_other(tmp_path):
 
 
 def without_top1_at(*places):
-    """Scores that lack the objective for the networks of the first generation at these places."""
+    """Scores that lack the objective for the networks of the first generation evaluated at these places."""
     plan = settings(AUTOVIT, [Stage(budget=12, population=6)])
     proposals, _ = propose(plan, plan.stages[0], 0, 6, [], estimate)
-    lacking = [proposals[place].arch for place in places]
+    lacking = [as_evaluated(proposals)[place].arch for place in places]
 
     def evaluate(arch, rank=0):
         return {'loss': 1.0} | ({} if arch in lacking else Smooth(AUTOVIT)(arch))
@@ -512,9 +524,10 @@ def test_a_candidate_without_the_objective_fails_alone(tmp_path):
     plan, evaluate = without_top1_at(1, 4)
     watcher = Messages()
     result = search(tmp_path / 'one', plan, evaluate, watcher=watcher)
-    assert [place for place, c in enumerate(result.history) if math.isnan(c.metrics['top1'])] == [1, 4]
+    evaluated = as_evaluated(result.history)
+    assert [place for place, c in enumerate(evaluated) if math.isnan(c.metrics['top1'])] == [1, 4]
     assert len(result.top()) == 10
-    assert [text.split(' failed')[0] for text in watcher.texts] == [f"candidate ('search', 0, {i})" for i in (1, 4)]
+    assert [text.split(' failed')[0] for text in watcher.texts] == [f'candidate {evaluated[i].key}' for i in (1, 4)]
     assert 'top1' in watcher.texts[0]
     both = in_ranks(plan, tmp_path / 'two', evaluate)
     assert repr(both[0]) == repr(both[1]) == repr(result.history)
@@ -547,7 +560,8 @@ def test_in_the_first_turn_of_two_ranks_one_with_the_objective_is_enough(tmp_pat
     plan, evaluate = without_top1_at(lacking)
     both = in_ranks(plan, tmp_path, evaluate)
     assert repr(both[0]) == repr(both[1])
-    assert [place for place, c in enumerate(both[0]) if math.isnan(c.metrics['top1'])] == [lacking]
+    evaluated = as_evaluated(both[0])
+    assert [place for place, c in enumerate(evaluated) if math.isnan(c.metrics['top1'])] == [lacking]
 
 
 def test_a_first_turn_of_two_ranks_without_the_objective_is_an_error_on_both(tmp_path):

@@ -18,6 +18,7 @@ from search_toys import (
     TOP1,
     Smooth,
     Toy,
+    as_evaluated,
     build_toy,
     estimate,
     forked,
@@ -258,7 +259,8 @@ def test_resuming_nothing_starts(tmp_path, finished):
         ({'space': Toy(4, 3)}, 'space.values was 4, now 3'),
         ({'constraints': [Constraint('params_m', max=3.0)]}, r'constraints was \[\], now'),
         ({'objectives': [Objective('top1', 'minimize')]}, r'objectives\[0\].direction was "maximize"'),
-        ({'stages': [Stage(budget=13, population=6)]}, r'stages\[0\].budget was 12, now 13'),
+        ({'stages': [Stage(budget=11, population=6)]}, r'stages\[0\].budget was 12, now 11'),
+        ({'stages': [Stage(budget=12, population=4)]}, r'stages\[0\].population was 6, now 4'),
         ({'stages': [Stage(budget=12, population=6, sampler=RandomSampler())]}, r'stages\[0\].sampler.type'),
         ({'max_tries': 7}, 'max_tries was 1000, now 7'),
     ],
@@ -268,6 +270,50 @@ def test_other_settings_are_named(tmp_path, finished, change, named):
     with pytest.raises(StorageError, match=named):
         reopened(tmp_path, replace(plan, **change), journal)
     assert (tmp_path / 'search.journal').read_bytes() == journal
+
+
+def test_a_finished_search_goes_on_with_a_larger_budget(tmp_path, finished):
+    """As if it had had that budget from the start, a generation cut short by the first budget included."""
+    plan = settings(Toy(4, 4), [Stage(budget=27, population=6)])
+    begun = replace(plan, stages=[Stage(budget=14, population=6)], max_tries=900)
+    search(tmp_path / 'two legs', begun)
+    scores = Smooth(plan.space)
+    resumed = search(tmp_path / 'two legs', plan, scores, resume=True)
+    assert resumed.history == search(tmp_path / 'one leg', plan).history
+    assert len(scores.calls) == 13
+    assert search(tmp_path / 'two legs', plan, scores, resume=True).history == resumed.history
+    assert len(scores.calls) == 13
+    with pytest.raises(StorageError, match=r'stages\[0\].budget was 27, now 14: it may only grow'):
+        search(tmp_path / 'two legs', begun, resume=True)
+
+
+def test_a_stage_that_ended_early_goes_on_with_more_draws(tmp_path):
+    plan = settings(
+        AUTOVIT, [Stage(budget=20, population=10)], constraints=[Constraint('params_m', max=620.0)], max_tries=2
+    )
+    short = search(tmp_path / 'two legs', plan)
+    assert 0 < len(short.history) < 20
+    more = replace(plan, max_tries=1000)
+    resumed = search(tmp_path / 'two legs', more, resume=True)
+    assert len(resumed.history) == 20
+    assert resumed.history == search(tmp_path / 'one leg', more).history
+
+
+def test_stages_without_candidates_may_change(tmp_path):
+    first = Stage('first', budget=8, population=4)
+    plans = [
+        settings(Toy(4, 4), [first, *later])
+        for later in ([], [Stage('second', budget=4, population=4)], [Stage('third', RandomSampler(), 6, 3)])
+    ]
+    search(tmp_path / 'a', plans[0])
+    search(tmp_path / 'b', plans[0])
+    assert search(tmp_path / 'a', plans[1], resume=True).history == search(tmp_path / 'whole', plans[1]).history
+    assert len(search(tmp_path / 'b', plans[2], resume=True).history) == 14
+    with pytest.raises(StorageError, match=r'stages\[1\].name was "second", now "third"'):
+        search(tmp_path / 'a', plans[2], resume=True)
+    grown = replace(plans[1], stages=[replace(first, budget=12), plans[1].stages[1]])
+    with pytest.raises(StorageError, match=r'stages\[0\].budget was 8, now 12'):
+        search(tmp_path / 'a', grown, resume=True)
 
 
 def test_other_costs_are_noticed(tmp_path, finished):
@@ -380,7 +426,9 @@ def test_optuna_understands_the_study(tmp_path):
     result = search(tmp_path, settings(AUTOVIT, objectives=objectives))
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / 'search.journal'))
     study = optuna.load_study(study_name='search', storage=optuna.storages.JournalStorage(backend))
-    assert [trial.params for trial in study.trials] == [dict(candidate.arch) for candidate in result.history]
+    assert [trial.params for trial in study.trials] == [
+        dict(candidate.arch) for candidate in as_evaluated(result.history)
+    ]
     assert len(study.best_trials) == len(result.front())
     study.sampler = optuna.samplers.TPESampler(seed=0)
     study.ask(study.trials[0].distributions)

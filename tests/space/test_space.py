@@ -530,3 +530,28 @@ from mmhybrid.space import GLiTSpace, GLNetSpace, AutoViTSpace
 assert GLiTSpace().size() and GLNetSpace().size() and AutoViTSpace().size()
 """
     subprocess.run([sys.executable, '-c', script], check=True, capture_output=True, timeout=60)
+
+
+def test_a_space_of_many_genes_is_built_and_counted():
+    """One chain of 2,000 genes in which each value bounds the next: a count that a loop over the values confirms."""
+    values = (1, 2, 3)
+    steps = [Choice('genes.0', values)]
+    for i in range(1, 2000):
+        steps.append(
+            Choice(f'genes.{i}', values, limit=Rule((f'genes.{i - 1}',), lambda value, before: value >= before))
+        )
+    space = SearchSpace(steps, {}, None)
+    # non-decreasing sequences: where the value changes from 1 to 2 and from 2 to 3
+    assert space.size() == math.comb(2000 + 2, 2)
+    rng = random.Random(0)
+    arch = space.sample(rng)
+    assert space.contains(space.mutate(arch, rng, 0.01))
+    assert len(space.crossover(arch, space.largest(), rng)) == 2000
+
+
+def test_a_space_whose_rules_remember_everything_is_refused_with_the_number_of_states():
+    steps = [Choice(f'genes.{i}', tuple(range(10))) for i in range(12)]
+    names = tuple(step.name for step in steps)
+    steps.append(Choice('last', (0, 1), when=Rule(names, lambda *genes: sum(genes) % 7 == 0)))
+    with pytest.raises(ValueError, match=r'genes\.5.*more than 500000 combinations.*Fact'):
+        SearchSpace(steps, {}, None)
