@@ -65,12 +65,13 @@ def build_diagram(steps: Sequence[Choice | Fact], max_states: int = MAX_STATES) 
                 (value, below[tuple(after[name] for name in needed[index + 1])])
                 for value, after in _moves(step, dict(zip(needed[index], state, strict=True)))
             ]
-            if isinstance(step, Choice) and all(value is not None for value, _ in moves):
-                nodes[state] = Node(
-                    step.name, {value: (value, child) for value, child in moves if child is None or child.size}
-                )
-            else:
+            if len(moves) == 1 and moves[0][0] is None:
                 nodes[state] = moves[0][1]
+            else:
+                open_moves = [(value, child) for value, child in moves if value is not None]
+                nodes[state] = Node(
+                    step.name, {value: (value, child) for value, child in open_moves if child is None or child.size}
+                )
         below = nodes
     return below[()]
 
