@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 
 from mmhybrid.datasets.split import write_split
 from mmhybrid.utils.checks import check_choice, check_int
+from mmhybrid.utils.files import parse_json
 
 SPLITS = ('train', 'val')
 SETTINGS_FILE = 'settings.json'
@@ -429,7 +430,7 @@ def _is_finished(out: Path, settings: dict[str, int]) -> bool:
     if not path.is_file():
         return False
     try:
-        found = dict(json.loads(path.read_text()))
+        found = dict(parse_json(path.read_text()))
     except (ValueError, TypeError):
         raise ValueError(f'{path}: no settings of a demo data set; remove {out} or name another folder') from None
     fields = [field for field in {**settings, **found} if found.get(field) != settings.get(field)]

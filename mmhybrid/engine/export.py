@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
+from mmhybrid.utils.files import check_target, is_special
 from mmhybrid.utils.optional import require
 
 # Ending of the folders that Core ML reads.
@@ -41,7 +42,7 @@ class ImageModel(nn.Module):
 
 
 def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path, file_format: str) -> None:
-    """Write a network, whole or not at all; what was there before is replaced.
+    """Write a network, whole or not at all; what was there before is replaced, a device or a pipe written to.
 
     Args:
         model: A model of OpenMMLab, or any module that takes images. It is put into eval mode.
@@ -56,20 +57,25 @@ def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path,
     check_choice('format', file_format, tuple(FORMATS))
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 4)]
     path = Path(path)
-    if not path.resolve().parent.is_dir():
-        raise ValueError(f'{path}: its folder does not exist')
+    if not path.is_dir():
+        check_target(path)
     if file_format == 'coreml' and path.suffix != PACKAGE:
         raise bad_value('path', f'{path}', f'a name ending in {PACKAGE}, which Core ML opens')
     if path.is_dir() and (file_format != 'coreml' or not (path / 'Manifest.json').is_file()):
         raise ValueError(f'{path}: a folder, which an export does not replace')
     network = TensorModel(model) if isinstance(model, BaseModel) else model
     images = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=f'.{path.name}.') as folder, torch.no_grad():
+    is_stream, place = is_special(path), path.resolve()
+    draft_folder = None if is_stream else place.parent
+    with tempfile.TemporaryDirectory(dir=draft_folder, prefix=f'.{path.name}.') as folder, torch.no_grad():
         draft = Path(folder, path.name)
         FORMATS[file_format](network.eval(), images, draft)
+        if is_stream:
+            path.write_bytes(draft.read_bytes())
+            return
         if path.is_dir():
-            os.replace(path, Path(folder, 'before'))  # a folder does not replace another that has something in it
-        os.replace(draft, path)
+            os.replace(place, Path(folder, 'before'))  # a folder does not replace another that has something in it
+        os.replace(draft, place)
 
 
 def _onnx(network: nn.Module, images: Tensor, path: Path) -> None:

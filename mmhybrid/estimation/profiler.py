@@ -26,7 +26,7 @@ from mmhybrid.estimation.latency_table import FORMAT, Entry, LatencyTable, Measu
 from mmhybrid.estimation.timing import Plan, Rounds, measure, repeatability, speed_spread, split_groups
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_keys, check_list
-from mmhybrid.utils.files import check_target, first_difference, plain, read_json, write_json
+from mmhybrid.utils.files import check_target, first_difference, is_special, plain, read_json, write_json
 
 # Random networks on which the upper bound is calibrated.
 BOUND_SAMPLES = 200
@@ -100,7 +100,8 @@ def _shrink(costs: PartCounter, keys: Sequence[str], fit: Fit) -> float:
 def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> LatencyTable:
     """Measure a space and write its table to ``out``.
 
-    What is measured is kept in ``out`` with ``.partial`` behind it, from which an interrupted run continues.
+    What is measured is kept in ``out`` with ``.partial`` behind it, from which an interrupted run continues; where
+    ``out`` is a device or a pipe, nothing is kept.
 
     Raises:
         ValueError: If ``out`` cannot be written, or that file is broken, or of another space, device, plan or choice of
@@ -126,7 +127,8 @@ def profile(costs: PartCounter, device: Device, plan: Plan, out: str | Path) -> 
             total += plan.repeats * len(groups)
 
         def save() -> None:
-            write_json(partial, {'setting': setting, **rounds})
+            if not is_special(out):
+                write_json(partial, {'setting': setting, **rounds})
             progress.update(
                 task, completed=sum(len(group) for found in rounds.values() for group in found), total=total
             )

@@ -1,14 +1,15 @@
 """The journal file: its locks, and the repair of its end."""
 
 import fcntl
-import json
 import os
+from hashlib import blake2b
 from pathlib import Path
 
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mmhybrid.search.errors import StorageError, damaged
+from mmhybrid.utils.files import parse_json
 
 LINE_START = b'{"op_code":'
 
@@ -81,18 +82,23 @@ class KernelLock(JournalFileOpenLock):
 
 
 def check_lines(path: Path) -> None:
-    """Raise StorageError unless the file is a journal, but for an unfinished last line."""
+    """Raise StorageError unless the file is a journal whose lines differ; its last may be unfinished."""
+    seen: set[bytes] = set()
     with path.open('rb') as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b'\n'):
                 is_sound = line[: len(LINE_START)] == LINE_START[: len(line)]
             else:
                 try:
-                    is_sound = line.startswith(LINE_START) and isinstance(json.loads(line), dict)
+                    is_sound = line.startswith(LINE_START) and isinstance(parse_json(line), dict)
                 except ValueError:
                     is_sound = False
             if not is_sound:
                 raise damaged(str(path), f'line {number} is not as it was written')
+            digest = blake2b(line, digest_size=16).digest()
+            if digest in seen:  # each has its writer and a time or a trial of its own
+                raise damaged(str(path), f'line {number} is there a second time')
+            seen.add(digest)
 
 
 def cut_unfinished_line(path: Path) -> None:

@@ -34,6 +34,7 @@ def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> C
         # as written: a space built anew may say 2.0 where the search said 2, which is equal but not the same text
         fields = {name: value for name, value in record.items() if name != CHECKSUM}
         written = Candidate(arch=Arch(trial.params), **fields)
+        _check_types(written)
         candidate = replace(written, arch=settings.space.canonical(trial.params))
         is_sound = record[CHECKSUM] == record_of(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
         if trial.state.is_finished():
@@ -45,6 +46,19 @@ def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> C
     if not is_sound:
         raise damaged(location, f'trial {trial.number} is not as it was written')
     return candidate
+
+
+def _check_types(candidate: Candidate) -> None:
+    """Raise TypeError for a field of another type; a record may come from anybody, with a checksum that is right."""
+    counts = (candidate.generation, candidate.index, candidate.tries)
+    numbers = (*candidate.numbers.values(), *candidate.rejected.values())
+    names = (candidate.stage, *candidate.numbers, *candidate.rejected)
+    if (
+        not all(type(count) is int for count in counts)
+        or not all(type(number) in (int, float) for number in numbers)
+        or not all(isinstance(name, str) and name.isprintable() for name in names)
+    ):
+        raise TypeError(candidate)
 
 
 def record_of(candidate: Candidate) -> dict[str, Any]:

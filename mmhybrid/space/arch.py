@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Self
 
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import parse_json
 
 Value = int | float | str | bool
 
@@ -51,8 +52,8 @@ class Arch(Mapping[str, Value]):
             ValueError: If the text is no JSON object of gene values.
         """
         try:
-            genes = json.loads(text)
-        except json.JSONDecodeError as error:
+            genes = parse_json(text)
+        except ValueError as error:
             raise ValueError(f'arch: not JSON ({error}), allowed: a JSON object of gene name to value') from error
         return cls(genes)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,27 @@ LONGEST = 200
 def write_whole(path: str | Path, content: bytes | str) -> None:
     """Write ``content``; an interrupted write leaves the old file, and a failed one nothing of its own.
 
+    Links are followed. What exists and is no regular file (a device, a pipe) is written to and never replaced.
+
     Raises:
         ValueError: If the folder does not exist.
     """
     check_target(path)
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
+    data = content.encode() if isinstance(content, str) else content
+    if is_special(path):
+        Path(path).write_bytes(data)
+        return
+    place = Path(path).resolve()
+    part = place.with_name(f'.{place.name}.{os.getpid()}')
     try:
-        with open(part, 'wb') as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        part.unlink(missing_ok=True)
+        with open(part, 'xb') as file:  # never through a link that another has put there
+            if place.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(place.stat().st_mode))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, place)
     finally:
         part.unlink(missing_ok=True)
 
@@ -39,27 +49,58 @@ def write_json(path: str | Path, content: Any, indent: int = 1) -> None:
 
 def check_target(path: str | Path) -> None:
     """Before long work: raise ValueError if no file can be written to ``path``."""
-    if not Path(path).resolve().parent.is_dir():
+    try:
+        place = Path(path).resolve()
+    except (OSError, RuntimeError) as error:  # Python calls it one or the other
+        raise ValueError(f'{path}: a link that leads to itself') from error
+    if not place.parent.is_dir():
         raise ValueError(f'{path}: its folder does not exist')
-    if Path(path).is_dir():
+    if place.is_dir():
         raise ValueError(f'{path}: a folder, not a file')
+
+
+def is_special(path: str | Path) -> bool:
+    """Whether ``path`` leads to what exists and is neither a file nor a folder: a device, a pipe, a socket."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object that a file holds.
 
     Raises:
-        ValueError: If the file does not exist, or is no JSON object.
+        ValueError: If the file does not exist, is no JSON object, or has a key twice.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'{path} does not exist')
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text())
     except ValueError as error:
         raise ValueError(f'{path}: not JSON, perhaps truncated ({error})') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path}: not a JSON object')
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON text holds.
+
+    Raises:
+        ValueError: If it is no JSON, has a key twice, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError('nested too deeply') from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs as a dict; of a key that is there twice, Python would keep the last without a word."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the key {twice!r} is there twice')
     return content
 
 

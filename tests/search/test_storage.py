@@ -6,6 +6,7 @@ import random
 import signal
 import sqlite3
 import time
+import zlib
 from dataclasses import replace
 
 import optuna
@@ -472,3 +473,44 @@ def test_all_failed_is_said(tmp_path):
     assert (
         json.loads((tmp_path / 'search.journal').read_text().splitlines()[2])['state'] == optuna.trial.TrialState.FAIL
     )
+
+
+def test_a_doubled_line_is_noticed(tmp_path, finished):
+    plan, _, journal = finished
+    lines = journal.splitlines(keepends=True)
+    for place in (0, len(lines) // 2, len(lines) - 1):
+        damaged = b''.join([*lines[: place + 1], *lines[place:]])
+        with pytest.raises(StorageError, match=f'line {place + 2} is there a second time'):
+            reopened(tmp_path, plan, damaged)
+        assert (tmp_path / 'search.journal').read_bytes() == damaged
+
+
+def test_a_doubled_key_is_noticed(tmp_path, finished):
+    plan, _, journal = finished
+    damaged = journal.replace(b'"tries":', b'"tries":1,"tries":', 1)
+    with pytest.raises(StorageError, match='not as it was written'):
+        reopened(tmp_path, plan, damaged)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('generation', '0'),
+        ('tries', '<b>1</b>'),
+        ('metrics', {'top1': '<b>'}),
+        ('rejected', {'a': 'b'}),
+        ('stage', '\n'),
+    ],
+)
+def test_fields_of_a_record_have_their_types(tmp_path, finished, field, value):
+    """Also where the checksum, which anybody can compute, is right."""
+    plan, _, journal = finished
+    lines = [json.loads(line) for line in journal.splitlines()]
+    attributes = next(line['user_attrs'] for line in lines if 'candidate' in line.get('user_attrs', {}))
+    record = {**attributes['candidate'], field: value}
+    arch = next(line['params'] for line in lines if line.get('user_attrs') is attributes)
+    text = json.dumps([{name: record[name] for name in record if name != 'checksum'}, arch], sort_keys=True)
+    attributes['candidate'] = {**record, 'checksum': zlib.crc32(text.encode())}
+    changed = ''.join(f'{json.dumps(line, separators=(",", ":"))}\n' for line in lines).encode()
+    with pytest.raises(StorageError, match='not as it was written'):
+        reopened(tmp_path, plan, changed)

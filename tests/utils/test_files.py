@@ -1,10 +1,14 @@
 """Files that appear complete or not at all."""
 
 import os
+import stat
+import threading
+from pathlib import Path
 
 import pytest
 
-from mmhybrid.utils.files import write_whole
+from mmhybrid.space import Arch
+from mmhybrid.utils.files import read_json, write_whole
 
 
 def test_replaces_what_was_there(tmp_path):
@@ -32,3 +36,66 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypa
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match='folder does not exist'):
         write_whole(tmp_path / 'none' / 'page.html', b'')
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / 'there').mkdir()
+    real = tmp_path / 'there' / 'real.json'
+    for name, target in (('absolute', real), ('relative', 'there/real.json')):
+        link = tmp_path / name
+        link.symlink_to(target)
+        write_whole(link, name)
+        assert link.is_symlink()
+        assert real.read_text() == name
+        assert [file.name for file in real.parent.iterdir()] == ['real.json']
+    (tmp_path / 'loop').symlink_to('loop')
+    with pytest.raises(ValueError, match='a link that leads to itself'):
+        write_whole(tmp_path / 'loop', b'')
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe, read = tmp_path / 'pipe', []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_whole(pipe, b'content')
+    reader.join(10)
+    assert read == [b'content']
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_device_is_written_to_and_stays(tmp_path):
+    """A link to it, so that a failure of this test would not cost the device."""
+    link = tmp_path / 'null'
+    link.symlink_to('/dev/null')
+    folder = set(Path('/dev').iterdir())
+    write_whole(link, b'content')
+    assert stat.S_ISCHR(link.stat().st_mode)
+    assert link.is_symlink()
+    assert set(Path('/dev').iterdir()) == folder
+
+
+def test_permissions_of_a_file_stay(tmp_path):
+    path = tmp_path / 'private.json'
+    path.write_bytes(b'')
+    path.chmod(0o600)
+    write_whole(path, b'content')
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_in_the_place_of_the_part_file_is_not_followed(tmp_path):
+    (tmp_path / 'other').write_bytes(b'of another')
+    (tmp_path / f'.page.html.{os.getpid()}').symlink_to('other')
+    write_whole(tmp_path / 'page.html', b'page')
+    assert (tmp_path / 'other').read_bytes() == b'of another'
+    assert (tmp_path / 'page.html').read_bytes() == b'page'
+
+
+@pytest.mark.parametrize('text', ['{"a": 1, "a": 2}', '{"b": [{"a": 1, "a": 1}]}', '[' * 100_000])
+def test_json_that_python_would_read_in_silence_or_not_at_all(tmp_path, text):
+    path = tmp_path / 'arch.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"arch\.json: not JSON.* \((the key 'a' is there twice|nested too deeply)\)"):
+        read_json(path)
+    with pytest.raises(ValueError, match=r"the key 'a' is there twice|nested too deeply"):
+        Arch.from_json(text)
