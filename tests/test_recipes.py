@@ -91,6 +91,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         )
         for size, drop_path in zip(('4g', '9g'), rates, strict=True)
     },
+    'glit/*_imagenette.py': {},  # ours, short
     'glit/supernet_glit_tiny_flat_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
     'glit/supernet_*': GLIT_SUPERNET,
     'glit/*_in1k.py': {**DEIT, 'sampler': 'RepeatAugSampler', 'train_size': 224, 'test_size': 256},

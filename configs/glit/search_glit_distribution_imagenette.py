@@ -1,0 +1,18 @@
+"""Evolutionary search for the heads of each block of a small GLiT on Imagenette, within a budget of MACs.
+
+Command: ``python tools/search.py configs/glit/search_glit_distribution_imagenette.py --checkpoint CHECKPOINT``, with
+that of ``supernet_glit_distribution_imagenette.py``
+Source: ours, a quick check on real photographs.
+Published: none.
+"""
+
+_base_ = ['./supernet_glit_distribution_imagenette.py', '../_base_/search/evolution.py']
+
+stage = _base_.search_cfg.stages[0]
+stage.update(budget=60, population=12)
+search_cfg = dict(
+    stages=[stage],
+    constraints=[dict(name='macs_m', max=45.0)],
+    input_size=160,
+    calibration=_base_.calibration,
+)
