@@ -254,7 +254,9 @@ class GLiT(HybridBackbone):
 
     Args:
         arch: A name of :data:`PRESETS`, or a dict as :meth:`GLiTArch.parse` takes it.
-        img_size: Image side that the position embedding is made for; others are reached by bicubic interpolation.
+        img_size: Image side, or height and width, that the position embedding is made for; other sizes are reached by
+            bicubic interpolation. So are those of checkpoints, which are taken for square unless they have as many
+            positions as the network; a class token's and a distillation token's are found by their number.
         patch_size: Side of a patch.
         in_channels: Channels of the input.
         out_indices: Blocks to return.
@@ -271,7 +273,7 @@ class GLiT(HybridBackbone):
     def __init__(
         self,
         arch: str | Mapping[str, Any] = 'tiny',
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         patch_size: int = 16,
         in_channels: int = 3,
         out_indices: Sequence[int] = (-1,),
@@ -291,18 +293,18 @@ class GLiT(HybridBackbone):
         if out_norm_cfg is not None and out_type != 'featmap':
             raise bad_value('out_norm_cfg', out_norm_cfg, f"None unless out_type is 'featmap', here {out_type!r}")
         self.patch_size = check_int('patch_size', patch_size, 1)
-        grid_size = check_int('img_size', img_size, patch_size) // patch_size
+        self.grid = _grid(img_size, self.patch_size)
         width = self.arch.embed_dims
         in_channels = check_int('in_channels', in_channels, 1)
         self.patch_embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if with_cls_token else None
-        self.pos_embed = nn.Parameter(torch.zeros(1, with_cls_token + grid_size**2, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, with_cls_token + math.prod(self.grid), width))
         rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_stages)
         self.blocks = nn.ModuleList(
             GLiTBlock(self.arch, block, rate) for block, rate in zip(self.arch.blocks, rates, strict=True)
         )
         self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_stages)
-        self.register_load_state_dict_pre_hook(_resize_loaded_pos_embed)
+        self.register_load_state_dict_pre_hook(_adopt_pos_embed)
         self.finish()
 
     def init_weights(self) -> None:
@@ -321,15 +323,16 @@ class GLiT(HybridBackbone):
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W) -> the outputs of the blocks in ``out_indices``, see ``out_type``."""
-        pad_h, pad_w = (-side % self.patch_size for side in x.shape[-2:])
-        if pad_h or pad_w:
+        # without a modulo, which torch.compile does not know of negative symbols
+        pad_h, pad_w = (-(-side // self.patch_size) * self.patch_size - side for side in x.shape[-2:])
+        if not is_known(pad_h, pad_w) or pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h))
         patches = self.patch_embed(x)
         grid = (patches.shape[-2], patches.shape[-1])
         tokens = patches.flatten(2).transpose(1, 2)
         if self.cls_token is not None:
-            tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), tokens), dim=1)
-        tokens = tokens + resize_pos_embed(self.pos_embed, grid)
+            tokens = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), tokens), dim=1)
+        tokens = tokens + resize_pos_embed(self.pos_embed, self.grid, grid)
         if self.cls_token is None:
             tokens = tokens.unflatten(1, grid)
         outs = []
@@ -354,29 +357,55 @@ class GLiT(HybridBackbone):
         return self.output_norm(index, featmap) if hasattr(self, 'out_norms') else featmap
 
 
-def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position embedding (1, side ** 2, C), or one more with the class token first, for a grid of patches."""
-    side = _side(pos_embed)
-    if grid == (side, side):
+def resize_pos_embed(pos_embed: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Resize the position embedding of a grid of patches for another grid.
+
+    Args:
+        pos_embed: (1, L, C), of the patches, with a class token's first if there is one.
+        own: Patches down and across that it is for.
+        grid: Patches down and across that it shall be for.
+    """
+    if is_known(*grid) and grid == own:
         return pos_embed
-    cls_token, patches = pos_embed.split((pos_embed.shape[1] - side**2, side**2), dim=1)
-    patches = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    num_patches = math.prod(own)
+    cls_token, patches = pos_embed.split((pos_embed.shape[1] - num_patches, num_patches), dim=1)
+    patches = patches.unflatten(1, own).permute(0, 3, 1, 2)
     patches = F.interpolate(at_least_float32(patches), grid, mode='bicubic', align_corners=False).to(pos_embed.dtype)
     return torch.cat((cls_token, patches.flatten(2).transpose(1, 2)), dim=1)
 
 
-def _side(pos_embed: Tensor) -> int:
-    """Patches a side, with or without a class token: no square is another plus one."""
-    return math.isqrt(pos_embed.shape[1])
+def is_known(*sizes: int) -> bool:
+    """Whether sizes are numbers and not symbols: an export with dynamic sizes must not depend on their values."""
+    return all(isinstance(size, int) for size in sizes)
 
 
-def _resize_loaded_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+def _grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
+    """Patches down and across of an image."""
+    sides = [img_size] * 2 if isinstance(img_size, int) else check_list('img_size', img_size, 2)
+    height, width = (check_int('img_size', side, patch_size) // patch_size for side in sides)
+    return height, width
+
+
+def _adopt_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+    """Let the position embedding of another image size load, with another class token or a distillation token too."""
     key = f'{prefix}pos_embed'
     loaded = state_dict.get(key)
-    if loaded is None or loaded.shape == module.pos_embed.shape or loaded.shape[-1] != module.pos_embed.shape[-1]:
+    ours = module.pos_embed
+    if loaded is None or loaded.shape == ours.shape or loaded.dim() != 3 or loaded.shape[-1] != ours.shape[-1]:
         return
-    side = _side(module.pos_embed)
-    state_dict[key] = resize_pos_embed(loaded, (side, side))
+    side = math.isqrt(loaded.shape[1])
+    num_tokens = loaded.shape[1] - side**2
+    if num_tokens > 2:  # neither a class token nor a distillation token: torch says that the shapes differ
+        return
+    patches = resize_pos_embed(loaded[:, num_tokens:], (side, side), module.grid)
+    if module.cls_token is None:
+        state_dict.pop(f'{prefix}cls_token', None)
+    elif num_tokens:
+        patches = torch.cat((loaded[:, :1], patches), dim=1)
+    else:
+        state_dict.setdefault(f'{prefix}cls_token', module.cls_token.detach())
+        patches = torch.cat((ours[:, :1].detach().to(patches), patches), dim=1)
+    state_dict[key] = patches
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -35,7 +35,8 @@ class WindowAttention(SelfAttention):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         size, (height, width) = self.window_size, x.shape[2:]
-        x = F.pad(x, (0, -width % size, 0, -height % size))
+        # without a modulo, which torch.compile does not know of negative symbols
+        x = F.pad(x, (0, -(-width // size) * size - width, 0, -(-height // size) * size - height))
         grid = x.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
         windows = grid.transpose(2, 3).flatten(3, 4)  # (B, rows, columns, pixels, C)
         out = super().forward(windows).unflatten(3, (size, size)).transpose(2, 3)

@@ -40,7 +40,7 @@ def test_gradients_of_the_token_loss() -> None:
 
 
 def test_gradients_of_resized_position_embeddings() -> None:
-    assert gradcheck(lambda embedding: resize_pos_embed(embedding, (3, 2)), doubles(1, 5, 2))
+    assert gradcheck(lambda embedding: resize_pos_embed(embedding, (2, 2), (3, 2)), doubles(1, 5, 2))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
