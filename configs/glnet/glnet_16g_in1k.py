@@ -5,7 +5,7 @@ Source: GLNet, Tables 2, 3 and 8.
 Published: 85.0 % top-1 with EMA weights, 106 M parameters, 16.7 G FLOPs.
 As released, the best EMA weights of all epochs are kept, and the best plain ones, published as 84.9 % and of another
 epoch; see ``glnet_4g_in1k.py``. The released code trains in mixed precision: add ``--amp``. Its checkpoint has the EMA
-weights under another name, which ``tools/convert_checkpoint.py`` is told by ``--key model_ema``.
+weights under another name, which ``tools/convert_checkpoint.py`` is told by ``--arch 16g --key model_ema``.
 """
 
 _base_ = ['./glnet_4g_in1k.py']

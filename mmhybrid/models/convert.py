@@ -1,11 +1,11 @@
 """Released GLNet and GLiT checkpoints under our names.
 
-A family is data: a tensor only its checkpoints have, rules from released to our names, our backbone. The architecture
-is the preset whose names and shapes are the checkpoint's.
+A family is data: a tensor only its checkpoints have, rules from released to our names, our backbone. GLNet's
+architecture is read from the tensors, GLiT's is the preset whose names and shapes are the checkpoint's.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from torch import Tensor
 from mmhybrid.models.backbones import glit, glnet
 from mmhybrid.models.checkpoints import write_checkpoint
 from mmhybrid.models.released import read_released
+from mmhybrid.models.released_glnet import read_arch
+from mmhybrid.utils.checks import bad_value, check_choice
 
 Shape = tuple[int, ...]
 Rules = tuple[tuple[re.Pattern[str], str], ...]
+Arch = str | dict[str, Any]
 IMAGENET_CLASSES = 1000
 
 
@@ -105,39 +108,53 @@ class Family:
         rules: Beginnings of released names and what they become; the first that matches counts.
         backbone: Our class, which takes ``arch``.
         presets: The architectures to choose from.
+        read_arch: Reads an architecture beyond the presets, see :func:`mmhybrid.models.released_glnet.read_arch`.
     """
 
     marker: str
     rules: Rules
     backbone: type[glnet.GLNet] | type[glit.GLiT]
     presets: Mapping[str, Mapping[str, Any]]
+    read_arch: Callable[[Mapping[str, Tensor], int | None, int | None], Arch] | None = None
 
 
 FAMILIES = (
-    Family('downsample_layers.0.0.weight', _PATCH_RULES + _GLNET_RULES, glnet.GLNet, glnet.PRESETS),
-    Family('downsample_layers.0.4.weight', _OVERLAPPED_STEM_RULES + _GLNET_RULES, glnet.GLNet, glnet.PRESETS),
+    Family(
+        'downsample_layers.0.4.weight', _OVERLAPPED_STEM_RULES + _GLNET_RULES, glnet.GLNet, glnet.PRESETS, read_arch
+    ),
+    Family('downsample_layers.0.0.weight', _PATCH_RULES + _GLNET_RULES, glnet.GLNet, glnet.PRESETS, read_arch),
     Family('blocks.0.0.norm1.weight', _GLIT_RULES, glit.GLiT, glit.PRESETS),
 )
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A checkpoint against a preset: our names to released ones, and what has no counterpart."""
+    """A checkpoint against an architecture: our names to released ones, and what has no counterpart."""
 
-    arch: str
+    arch: Arch
     expected: dict[str, Shape]
     sources: dict[str, str]
     missing: dict[str, Shape]
     surplus: dict[str, Shape]
 
 
-def convert_file(source: Path, target: Path, key: str | None = None) -> dict[str, Any]:
+def convert_file(
+    source: Path,
+    target: Path,
+    key: str | None = None,
+    arch: str | None = None,
+    num_slots: int | None = None,
+    head_dim: int | None = None,
+) -> dict[str, Any]:
     """Convert the released file ``source`` and write ``target``, whole or not at all.
 
     Args:
         source: As :func:`mmhybrid.models.released.read_released` takes it, with ``key``.
         target: Loadable with ``weights_only=True``.
         key: Where the state dict is in the file.
+        arch: As for :func:`convert`.
+        num_slots: As for :func:`convert`.
+        head_dim: As for :func:`convert`.
 
     Returns:
         ``meta`` of :func:`convert`.
@@ -146,42 +163,64 @@ def convert_file(source: Path, target: Path, key: str | None = None) -> dict[str
         ValueError: As these two do.
         OSError: If a file cannot be read or written.
     """
-    checkpoint = convert(read_released(source, key))
+    checkpoint = convert(read_released(source, key), arch, num_slots, head_dim)
     meta: dict[str, Any] = checkpoint['meta']
     write_checkpoint(target, checkpoint)
     return meta
 
 
-def convert(released: Mapping[str, Tensor]) -> dict[str, Any]:
+def convert(
+    released: Mapping[str, Tensor], arch: str | None = None, num_slots: int | None = None, head_dim: int | None = None
+) -> dict[str, Any]:
     """A released state dict as a checkpoint of an mmpretrain classifier.
 
     Args:
         released: As :func:`mmhybrid.models.released.read_released` returns it.
+        arch: The preset that it is. For GLNet this, or the following, has to be said: tensors do not tell it.
+        num_slots: GLNet: how many slots are pooled.
+        head_dim: GLNet: channels of a head.
 
     Returns:
         ``state_dict`` with ``backbone.*`` and ``head.*``, and ``meta`` with the ``backbone`` config it fits.
 
     Raises:
-        ValueError: If no family has these names, or against the nearest preset a tensor is missing, is left over, or
-            has another shape; the first of each are named.
+        ValueError: If no family has these names, what the tensors do not tell is not said, the released class has an
+            option that our backbone lacks, or a tensor is missing, is left over, or has another shape than in the
+            architecture, of GLiT the nearest preset; the first of each are named.
     """
     family = next((family for family in FAMILIES if family.marker in released), None)
     if family is None:
         raise ValueError(f'checkpoint: neither GLNet nor GLiT as released; it begins with {_first(_shapes(released))}')
-    fits = [_fit(family, arch, released) for arch in family.presets]
-    fit = min(fits, key=lambda fit: len(fit.missing) + len(fit.surplus))
+    fit = _best_fit(family, released, arch, num_slots, head_dim)
     name = family.backbone.__name__
     if fit.missing or fit.surplus:
         parts = (('missing', fit.missing), ('surplus', fit.surplus))
         problem = ' and '.join(f'{kind} {_first(shapes)}' for kind, shapes in parts if shapes)
-        raise ValueError(f'{name} checkpoint: against the nearest preset, {fit.arch!r}, {problem}')
+        raise ValueError(f'{name} checkpoint: against the nearest architecture, {fit.arch!r}, {problem}')
     return {
         'meta': {'backbone': {'type': f'mmhybrid.{name}', 'arch': fit.arch}},
         'state_dict': {ours: released[fit.sources[ours]].reshape(shape) for ours, shape in fit.expected.items()},
     }
 
 
-def _fit(family: Family, arch: str, released: Mapping[str, Tensor]) -> _Fit:
+def _best_fit(
+    family: Family, released: Mapping[str, Tensor], arch: str | None, num_slots: int | None, head_dim: int | None
+) -> _Fit:
+    for field, value in (('num_slots', num_slots), ('head_dim', head_dim)):
+        if value is not None and arch is not None:
+            raise bad_value(field, value, 'nothing beside arch, which has it')
+        if value is not None and family.read_arch is None:
+            raise bad_value(field, value, f'nothing for {family.backbone.__name__}, which has no such choice')
+    if arch is not None:
+        return _fit(family, check_choice('arch', arch, sorted(family.presets)), released)
+    if family.read_arch is not None:
+        return _fit(family, family.read_arch(released, num_slots, head_dim), released)
+    return min(
+        (_fit(family, name, released) for name in family.presets), key=lambda fit: len(fit.missing) + len(fit.surplus)
+    )
+
+
+def _fit(family: Family, arch: Arch, released: Mapping[str, Tensor]) -> _Fit:
     expected = _expected_shapes(family, arch, released)
     sources: dict[str, str] = {}
     for name, tensor in released.items():
@@ -194,7 +233,7 @@ def _fit(family: Family, arch: str, released: Mapping[str, Tensor]) -> _Fit:
     return _Fit(arch, expected, sources, missing, surplus)
 
 
-def _expected_shapes(family: Family, arch: str, released: Mapping[str, Tensor]) -> dict[str, Shape]:
+def _expected_shapes(family: Family, arch: Arch, released: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Shapes of our backbone and of the heads; the number of classes is the checkpoint's."""
     with torch.device('meta'):
         backbone = family.backbone(arch=arch)

@@ -63,7 +63,7 @@ def released_paramslot(published):
 @pytest.mark.parametrize('name', NAMES)
 def test_every_tensor_is_used_once(published, name):
     weights = published(name).weights
-    state = convert(weights)['state_dict']
+    state = convert(weights, PRESET[name])['state_dict']
     assert sorted(value.data_ptr() for value in state.values()) == sorted(v.data_ptr() for v in weights.values())
     assert sum(value.numel() for value in state.values()) == sum(value.numel() for value in weights.values())
 
@@ -73,7 +73,9 @@ def test_every_tensor_is_used_once(published, name):
 )
 def test_other_presets_are_recognised(request, source, arch):
     released = request.getfixturevalue(source)
-    checkpoint = convert(released)
+    pooled = {} if source == 'released_paramslot' else {'num_slots': 64}
+    checkpoint = convert(released, head_dim=32, **pooled)
+    assert checkpoint['meta'] == convert(released, arch)['meta']
     assert checkpoint['meta']['backbone'] == {'type': 'mmhybrid.GLNet', 'arch': arch}
     assert len(checkpoint['state_dict']) == len(released)
     with torch.device('meta'):
@@ -87,7 +89,7 @@ def test_token_labelling_head(published):
     weights = dict(published('glnet_4g').weights)
     weights['tklb_aux_head.weight'] = torch.randn(1000, 512)
     weights['tklb_aux_head.bias'] = torch.randn(1000)
-    state = convert(weights)['state_dict']
+    state = convert(weights, '4g')['state_dict']
     assert torch.equal(state['head.aux_fc.weight'], weights['tklb_aux_head.weight'])
     assert torch.equal(state['head.aux_fc.bias'], weights['tklb_aux_head.bias'])
 
@@ -96,7 +98,7 @@ def test_token_labelling_head(published):
 def test_other_numbers_of_classes(published, name, head):
     weights = dict(published(name).weights)
     weights['head.weight'], weights['head.bias'] = weights['head.weight'][:10], weights['head.bias'][:10]
-    state = convert(weights)['state_dict']
+    state = convert(weights, PRESET[name])['state_dict']
     assert torch.equal(state[f'{head}.weight'], weights['head.weight'])
     assert torch.equal(state[f'{head}.bias'], weights['head.bias'])
 
@@ -104,7 +106,7 @@ def test_other_numbers_of_classes(published, name, head):
 CHANGES = {
     'missing': (
         lambda state: state.pop('blocks.2.0.attn.qkv.weight'),
-        r"GLiT checkpoint: against the nearest preset, 'tiny', missing "
+        r"GLiT checkpoint: against the nearest architecture, 'tiny', missing "
         r'backbone\.blocks\.2\.mixer\.attention\.qkv\.weight \(192, 64\)$',
     ),
     'surplus': (
@@ -148,7 +150,7 @@ def test_two_tensors_for_one_place(published):
     weights = dict(published('glnet_stl').weights)
     weights['stages.0.blocks.0.mlp.2.weight'] = weights['stages.0.blocks.0.mlp.3.weight']
     with pytest.raises(ValueError, match=r"'stl', surplus stages\.0\.blocks\.0\.mlp\.2\.weight \(96, 384, 1, 1\)$"):
-        convert(weights)
+        convert(weights, 'stl')
 
 
 @pytest.fixture(scope='module')
@@ -160,7 +162,8 @@ def converted(published, tmp_path_factory):
         target = folder / f'{name}.pth'
         if not target.exists():
             torch.save({'model': published(name).weights, 'epoch': 3}, folder / 'released.pth')
-            assert convert_file(folder / 'released.pth', target)['backbone'] == BACKBONE[name]
+            meta = convert_file(folder / 'released.pth', target, arch=PRESET[name])
+            assert meta['backbone'] == BACKBONE[name]
             (folder / 'released.pth').unlink()
         return target
 
@@ -170,7 +173,7 @@ def converted(published, tmp_path_factory):
 @pytest.mark.parametrize('name', NAMES)
 def test_file_holds_what_was_converted(published, converted, name):
     loaded = torch.load(converted(name), weights_only=True)
-    expected = convert(published(name).weights)
+    expected = convert(published(name).weights, PRESET[name])
     assert loaded['meta'] == expected['meta']
     assert loaded['state_dict'].keys() == expected['state_dict'].keys()
     assert all(torch.equal(value, expected['state_dict'][key]) for key, value in loaded['state_dict'].items())

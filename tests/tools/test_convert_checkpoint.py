@@ -50,3 +50,19 @@ def test_released_file_is_converted(run_tool, tmp_path):
     converted = torch.load(tmp_path / 'new' / 'dst.pth', weights_only=True)
     assert converted['meta']['backbone'] == {'type': 'mmhybrid.GLiT', 'arch': 'tiny'}
     assert len(converted['state_dict']) == len(shapes)
+
+
+def test_a_glnet_has_to_be_named(run_tool, tmp_path, capsys):
+    with np.load(ROOT / 'tests' / 'data' / 'reference' / 'glnet_stl.npz') as data:
+        shapes = json.loads(str(data['shapes']))
+    torch.save({'model': {name: torch.zeros(shape) for name, shape in shapes.items()}}, tmp_path / 'src.pth')
+    with pytest.raises(SystemExit) as ended:
+        run_tool(tmp_path / 'src.pth', tmp_path / 'dst.pth')
+    assert ended.value.code == 2
+    assert 'do not tell num_slots (64 as published) and head_dim (32 as published)' in capsys.readouterr().err
+    for said, arch in ((('--arch', 'stl'), 'stl'), (('--num-slots', 64, '--head-dim', 32), 'stl')):
+        run_tool(tmp_path / 'src.pth', tmp_path / 'dst.pth', *said)
+        assert torch.load(tmp_path / 'dst.pth', weights_only=True)['meta']['backbone']['arch'] == arch
+    run_tool(tmp_path / 'src.pth', tmp_path / 'dst.pth', '--num-slots', 49, '--head-dim', 32)
+    arch = torch.load(tmp_path / 'dst.pth', weights_only=True)['meta']['backbone']['arch']
+    assert arch['num_slots'] == [49, 49, 49, 49]

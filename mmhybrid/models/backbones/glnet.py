@@ -35,7 +35,7 @@ class GLNetArch:
     """A GLNet, stage by stage.
 
     Args:
-        embed_dims: Channels of the four stages, multiples of 32.
+        embed_dims: Channels of the four stages, multiples of ``head_dim``.
         depths: Blocks of each stage.
         ffn_ratios: Hidden width of the FFN over its input's.
         mixers: For each stage the mixer of each block: ``glmix`` or ``mhsa``, or, for table 6, ``local`` (glmix
@@ -44,7 +44,9 @@ class GLNetArch:
             7x7 pixels as the local branch).
         local_kernels: Odd size of the depth-wise convolution of glmix and local blocks.
         num_slots: Slots of glmix and global blocks, squares.
+        head_dim: Channels of a head of any attention.
         learned_slots: Start from learned slots, not from a pooled map.
+        fixed_scale: Keep the scale of the slots' cosine at its initial value instead of learning it.
         overlapped_patches: 3x3 convolutions of stride 2 (two in the stem) instead of 4x4 and 2x2 patches.
         pos_encoding: A residual depth-wise 3x3 convolution in front of each mixer.
         conv_ffn: A residual depth-wise 3x3 convolution in the FFN.
@@ -57,7 +59,9 @@ class GLNetArch:
     mixers: tuple[tuple[str, ...], ...]
     local_kernels: tuple[int, ...]
     num_slots: tuple[int, ...]
+    head_dim: int
     learned_slots: bool
+    fixed_scale: bool
     overlapped_patches: bool
     pos_encoding: bool
     conv_ffn: bool
@@ -67,28 +71,29 @@ class GLNetArch:
     def parse(cls, arch: str | Mapping[str, Any]) -> 'GLNetArch':
         """Validate a preset's name or a dict; see :data:`PRESETS` for the keys.
 
-        ``mixers`` may name one mixer a stage for all its blocks; ``local_kernels`` (5), ``num_slots`` (64) and the
-        flags (off) are optional.
+        ``mixers`` may name one mixer a stage for all its blocks; ``local_kernels`` (5), ``num_slots`` (64),
+        ``head_dim`` (32) and the flags (off) are optional.
 
         Raises:
             ValueError: Naming the field, the value and what is allowed.
         """
         raw = resolve_arch('GLNet', arch, PRESETS)
-        flags = ('learned_slots', 'overlapped_patches', 'pos_encoding', 'conv_ffn')
+        flags = ('learned_slots', 'fixed_scale', 'overlapped_patches', 'pos_encoding', 'conv_ffn')
         check_keys(
             'GLNet arch',
             raw,
             ('embed_dims', 'depths', 'ffn_ratios', 'mixers'),
-            ('local_kernels', 'num_slots', 'layer_scale', *flags),
+            ('local_kernels', 'num_slots', 'head_dim', 'layer_scale', *flags),
         )
 
         def stages(field: str, default: int = 0) -> list[Any]:
             return check_list(f'arch.{field}', raw.get(field, [default] * NUM_STAGES), NUM_STAGES)
 
-        embed_dims = tuple(check_int('arch.embed_dims', value, HEAD_DIM) for value in stages('embed_dims'))
+        head_dim = check_int('arch.head_dim', raw.get('head_dim', HEAD_DIM), 1)
+        embed_dims = tuple(check_int('arch.embed_dims', value, head_dim) for value in stages('embed_dims'))
         for width in embed_dims:
-            if width % HEAD_DIM:
-                raise bad_value('arch.embed_dims', width, f'a multiple of {HEAD_DIM}')
+            if width % head_dim:
+                raise bad_value('arch.embed_dims', width, f'a multiple of {head_dim}')
         slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots', 64))
         for count in slots:
             if round(count**0.5) ** 2 != count:
@@ -105,6 +110,7 @@ class GLNetArch:
             mixers=tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True)),
             local_kernels=tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels', 5)),
             num_slots=slots,
+            head_dim=head_dim,
             layer_scale=None if scale is None else check_float('arch.layer_scale', scale, 0, above=True),
             **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in flags},
         )
@@ -211,15 +217,15 @@ class GLNetBlock(nn.Module):
 def _build_mixer(arch: GLNetArch, stage: int, mixer: str) -> nn.Module:
     width = arch.embed_dims[stage]
     if mixer == 'mhsa':
-        return MHSA(width, width // HEAD_DIM, HEAD_DIM)
+        return MHSA(width, width // arch.head_dim, arch.head_dim)
     local: LocalConv | WindowAttention | None = None
     slots: SlotAttention | None = None
     if mixer == 'window-global':
-        local = WindowAttention(width, HEAD_DIM)
+        local = WindowAttention(width, arch.head_dim)
     elif mixer != 'global':
         local = LocalConv(width, arch.local_kernels[stage])
     if mixer != 'local':
-        slots = SlotAttention(width, arch.num_slots[stage], HEAD_DIM, arch.learned_slots)
+        slots = SlotAttention(width, arch.num_slots[stage], arch.head_dim, arch.learned_slots, arch.fixed_scale)
     if isinstance(local, LocalConv) and slots is not None and mixer != 'glmix':
         return SequentialMix(local, slots, global_first=mixer == 'global-local')
     return GLMix(local, slots)

@@ -48,7 +48,7 @@ class SlotAttention(nn.Module):
 
     ``num_slots`` is a square: slots start as an average pool of the map to sqrt(num_slots) a side, or, with
     ``learned_slots``, as parameters (equations 1 to 4 of the paper). The number does not depend on the size of the
-    map, so the cost is linear in the pixels.
+    map, so the cost is linear in the pixels. With ``fixed_scale``, the scale of the cosine is a buffer.
     """
 
     def __init__(
@@ -57,9 +57,15 @@ class SlotAttention(nn.Module):
         num_slots: int,
         head_dim: int = 32,
         learned_slots: bool = False,
+        fixed_scale: bool = False,
     ) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor(embed_dims**-0.5))
+        scale = torch.tensor(embed_dims**-0.5)
+        self.scale: Tensor
+        if fixed_scale:
+            self.register_buffer('scale', scale)
+        else:
+            self.scale = nn.Parameter(scale)
         self.attention = SelfAttention(embed_dims, embed_dims // head_dim, head_dim)
         self.grid_size = round(num_slots**0.5)
         self.init_slots = nn.Parameter(torch.randn(1, num_slots, embed_dims) * 0.02) if learned_slots else None
