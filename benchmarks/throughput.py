@@ -1,14 +1,18 @@
-"""Images per second of the presets beside timm's networks, in one process.
+"""Images per second of the presets, and of configs, beside timm's networks, in one process.
 
-    python benchmarks/throughput.py [--device cuda --dtype float16] [--models GLNet-4g swin_tiny...] [--json FILE]
+    python benchmarks/throughput.py [--device cuda --dtype float16] [--models GLNet-4g swin_tiny... CONFIG...]
+        [--json FILE]
 
-All are classifiers with 1000 classes, in inference mode, each at its own input size; every round runs each of them
-once. The ratio to Swin-T is the median over the rounds.
+Presets and timm's are classifiers with 1000 classes, each at its own input size; a config is measured at the size that
+its test pipeline gives, or at ``--shape``, from normalised images to what its heads return. All are in inference mode;
+every round runs each of them once. The ratio to Swin-T is the median over the rounds.
 """
 
 import statistics
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
 import torch
 from _common import (
@@ -21,10 +25,13 @@ from _common import (
     synchronizer,
     time_interleaved,
 )
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from mmhybrid.engine import cli
 from mmhybrid.utils.files import write_json
 
 presets = require('mmhybrid.estimation.presets')  # first: mmhybrid declares operators that torchvision may lack
@@ -47,7 +54,7 @@ DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat1
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description="Images per second of the presets beside timm's networks.")
+    parser = ArgumentParser(description="Images per second of the presets, and of configs, beside timm's networks.")
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
     parser.add_argument('--batch', type=positive, default=8, metavar='N', help='images at once; default: 8')
@@ -55,7 +62,19 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--layouts', nargs='+', choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument(
-        '--models', nargs='+', choices=SIZES, default=list(SIZES), metavar='NAME', help=', '.join(SIZES)
+        '--models',
+        nargs='+',
+        type=model_name,
+        default=list(SIZES),
+        metavar='NAME',
+        help=f'config files, or any of: {", ".join(SIZES)}',
+    )
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=positive,
+        metavar=('H', 'W'),
+        help='input of configs; default: what their test pipeline crops or resizes to',
     )
     add_json_argument(parser)
     args = parser.parse_args(argv)
@@ -64,9 +83,60 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     return args
 
 
+def model_name(text: str) -> str:
+    """The name of a network, or a config file."""
+    if text not in SIZES and Path(text).suffix != '.py':
+        raise ArgumentTypeError(f'got {text}, allowed: a config file (.py), or one of {", ".join(SIZES)}')
+    return text
+
+
+def label(name: str) -> str:
+    """What figures of a network begin with: its name, or that of the config's file."""
+    return name if name in SIZES else Path(name).stem
+
+
+@cache
+def read_config(path: str) -> Config:
+    """A config with a model."""
+    cfg = cli.load_config(path)
+    if 'model' not in cfg:
+        raise ValueError(f'config {path} has no model')
+    if 'roi_head' in cfg.model:
+        raise ValueError(
+            f'config {path}: what a two-stage detector computes depends on its proposals, so it has no speed'
+        )
+    return cfg
+
+
+def input_shape(name: str, shape: Sequence[int] | None) -> tuple[int, int]:
+    """Height and width of the images of a network.
+
+    Raises:
+        ValueError: If neither the command line nor the config says them.
+    """
+    if name in SIZES:
+        return SIZES[name], SIZES[name]
+    if shape is not None:
+        return shape[0], shape[1]
+    pipeline = read_config(name).get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
+    crops = [step.crop_size for step in pipeline if step.type == 'CenterCrop']
+    sizes = crops or [step.scale for step in pipeline if step.type == 'Resize' and isinstance(step.scale, int)]
+    if not sizes:
+        raise ValueError(f'config {name}: its test pipeline crops to no size; give --shape H W')
+    return sizes[-1], sizes[-1]
+
+
 def build(name: str) -> nn.Module:
-    """A classifier, weights at random, in eval mode."""
-    return presets.build_classifier(OURS[name]) if name in OURS else require('timm').create_model(name).eval()
+    """A network, weights at random, in eval mode."""
+    if name in OURS:
+        model: nn.Module = presets.build_classifier(OURS[name])
+    elif name in TIMM_SIZES:
+        model = require('timm').create_model(name)
+    else:
+        cfg = read_config(name)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        model = MODELS.build(cfg.model)
+    return model.eval()
 
 
 def make_job(model: nn.Module, images: torch.Tensor) -> Callable[[], object]:
@@ -86,14 +156,16 @@ def measure(args: Namespace) -> Figures:
     for layout in args.layouts:
         placing = {'device': args.device, 'dtype': DTYPES[args.dtype], 'memory_format': LAYOUTS[layout]}
         jobs = {
-            name: make_job(model.to(**placing), torch.randn(args.batch, 3, SIZES[name], SIZES[name]).to(**placing))
+            name: make_job(
+                model.to(**placing), torch.randn(args.batch, 3, *input_shape(name, args.shape)).to(**placing)
+            )
             for name, model in models.items()
         }
         seconds = time_interleaved(jobs, args.repeats, synchronizer(args.device))
         for name, times in seconds.items():
-            figures[f'{name}.{layout}.images_per_s'] = args.batch / statistics.median(times)
+            figures[f'{label(name)}.{layout}.images_per_s'] = args.batch / statistics.median(times)
             if REFERENCE in seconds:
-                figures[f'{name}.{layout}.ratio_to_swin_t'] = median_ratio(seconds[REFERENCE], times)
+                figures[f'{label(name)}.{layout}.ratio_to_swin_t'] = median_ratio(seconds[REFERENCE], times)
     return figures
 
 
@@ -107,11 +179,12 @@ def make_table(args: Namespace, figures: Figures) -> Table:
         table.add_column('ratio to\nSwin-T', justify='right')
     for name in args.models:
         cells = [
-            figures.get(f'{name}.{layout}.{kind}')
+            figures.get(f'{label(name)}.{layout}.{kind}')
             for layout in args.layouts
             for kind in ('images_per_s', 'ratio_to_swin_t')
         ]
-        table.add_row(name, str(SIZES[name]), *('-' if cell is None else f'{cell:.2f}' for cell in cells))
+        size = ' x '.join(map(str, input_shape(name, args.shape)))
+        table.add_row(label(name), size, *('-' if cell is None else f'{cell:.2f}' for cell in cells))
     return table
 
 
@@ -122,7 +195,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     machine = describe_machine(args.device)
-    figures = measure(args)
+    with cli.ending_on_mistakes():
+        figures = measure(args)
     Console(width=100).print(make_table(args, figures))
     if args.json is not None:
         setting = {'setting.batch': args.batch, 'setting.dtype': args.dtype, 'setting.repeats': args.repeats}

@@ -33,3 +33,63 @@ def test_the_machine_of_a_gpu_has_its_name(benchmark, monkeypatch):
     common = benchmark('_common')
     assert common.describe_machine('cuda')['machine.gpu'] == 'Abacus 3000'
     assert 'machine.gpu' not in common.describe_machine('cpu')
+
+
+CONFIG = """
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmhybrid.GLNet', arch=dict(
+        embed_dims=[32] * 4, depths=[1] * 4, ffn_ratios=[1] * 4, mixers=['local', 'global', 'glmix', 'mhsa'])),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=32))
+test_pipeline = [dict(type='CenterCrop', crop_size=96)]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+"""
+
+
+def test_throughput_of_a_config(benchmark, tmp_path, capsys, monkeypatch):
+    """At the size of its test pipeline, through backbone, neck and head."""
+    (tmp_path / 'small.py').write_text(CONFIG)
+    throughput = benchmark('throughput')
+    shapes = []
+    make_job = throughput.make_job
+
+    def watched(model, images):
+        shapes.append((tuple(images.shape), tuple(model(images).shape)))
+        return make_job(model, images)
+
+    monkeypatch.setattr(throughput, 'make_job', watched)
+    arguments = ['--models', str(tmp_path / 'small.py'), '--batch', '2', '--repeats', '1', '--layouts', 'nchw']
+    throughput.main([*arguments, '--json', str(tmp_path / 'figures.json')])
+    throughput.main([*arguments, '--shape', '64', '128'])
+    assert shapes == [((2, 3, 96, 96), (2, 10)), ((2, 3, 64, 128), (2, 10))]
+    assert json.loads((tmp_path / 'figures.json').read_text())['small.nchw.images_per_s'] > 0
+    assert '96 x 96' in capsys.readouterr().out
+
+
+def test_throughput_of_what_is_no_model(benchmark, tmp_path, capsys):
+    throughput = benchmark('throughput')
+    with pytest.raises(SystemExit) as ended:
+        throughput.main(['--models', 'GLNet-5g'])
+    assert ended.value.code == 2
+    assert 'got GLNet-5g, allowed: a config file (.py), or one of swin_tiny' in capsys.readouterr().err
+    (tmp_path / 'sizeless.py').write_text(CONFIG.replace('CenterCrop', 'CentreCrop'))
+    with pytest.raises(SystemExit) as ended:
+        throughput.main(['--models', str(tmp_path / 'sizeless.py')])
+    assert ended.value.code == 2
+    assert 'its test pipeline crops to no size; give --shape H W' in capsys.readouterr().err
+    (tmp_path / 'two_stage.py').write_text("model = dict(type='MaskRCNN', roi_head=dict())")
+    with pytest.raises(SystemExit) as ended:
+        throughput.main(['--models', str(tmp_path / 'two_stage.py'), '--shape', '64', '64'])
+    assert ended.value.code == 2
+    assert 'depends on its proposals' in capsys.readouterr().err
+
+
+def test_every_row_of_the_tables_has_a_size(benchmark):
+    """GLNet's tables 1, 6 and 7, all at 224 pixels."""
+    throughput = benchmark('throughput')
+    rows = sorted((BENCHMARKS.parent / 'configs/glnet').glob('*_in1k.py'))
+    published = [path for path in rows if path.stem.startswith(('ablation', 'glnet'))]
+    assert len(published) == 23
+    assert {throughput.input_shape(str(path), None) for path in published} == {(224, 224)}
