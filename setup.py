@@ -63,7 +63,9 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.11',
         packages=find_packages(include=['mmhybrid', 'mmhybrid.*']),
+        py_modules=['mmhybrid_autoload'],
         package_data={'mmhybrid': mim_files()},
+        entry_points={'torch.backends': ['mmhybrid = mmhybrid_autoload:find_operators']},
         install_requires=read_requirements('runtime.txt'),
         zip_safe=False,
     )

@@ -4,14 +4,22 @@
 """
 
 import importlib.util
+import logging
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.registry import Registry
 
+from mmhybrid import mmcv_ops
+from mmhybrid.utils.import_hooks import Execute, around_import
+
+MULTIMODAL = 'mmpretrain.models.multimodal'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _TORCHVISION_OPS = ('nms', 'qnms')
 _declared: list[torch.library.Library] = []
@@ -21,6 +29,8 @@ def apply() -> None:
     """Run every fix; again is harmless."""
     allow_mmengine_checkpoints()
     declare_torchvision_ops()
+    mmcv_ops.install()
+    around_import(MULTIMODAL, import_without_transformers)
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -96,3 +106,46 @@ def _load(libraries: list[Path]) -> bool:
         if hasattr(torch.ops.torchvision, 'nms'):
             return True
     return False
+
+
+def import_without_transformers(module: ModuleType, execute: Execute) -> None:
+    """Import MMPretrain's multimodal models, or leave them out where they do not run with the installed transformers.
+
+    Cause: they import names of transformers 4.28 that it dropped since, and MMPretrain imports them wherever
+    transformers is installed. So it fails as a whole, although all else needs no transformers. Left out, they are
+    placeholders that say why when one is built, as MMPretrain's own do where transformers is not installed.
+    Does nothing where their import works.
+    Can go when MMPretrain follows transformers, or asks for the versions that it works with.
+    """
+    from mmpretrain.registry import MODELS
+    from mmpretrain.utils import dependency
+
+    before = set(MODELS.module_dict)
+    try:
+        execute(module)
+    except Exception as error:  # a name that is missing shows as ImportError, AttributeError or TypeError
+        if not dependency.WITH_MULTIMODAL:
+            raise
+        for name in set(MODELS.module_dict) - before:
+            del MODELS.module_dict[name]
+        reason = f'{type(error).__name__}: {error}'
+        print_log(f'{_no_multimodal(reason)}; all else of it works', logger='current', level=logging.INFO)
+        dependency.WITH_MULTIMODAL = False
+        dependency.register_multimodal_placeholder = lambda names, registry: _leave_out(names, registry, reason)
+        execute(module)
+
+
+def _leave_out(names: list[str], registry: Registry, reason: str) -> None:
+    for name in names:
+
+        def explain(*args: object, name: str = name, **kwargs: object) -> NoReturn:
+            raise ImportError(f'{name}: {_no_multimodal(reason)}')
+
+        registry.register_module(name=name, module=explain)
+
+
+def _no_multimodal(reason: str) -> str:
+    return (
+        f"MMPretrain's multimodal models were written for transformers 4.28 and do not run with transformers "
+        f'{version("transformers")} ({reason})'
+    )

@@ -1,11 +1,10 @@
 """mmhybrid's classifiers by name in MMPretrain: ``get_model('glnet-4g_in1k')``, ``list_models('glnet')``."""
 
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+
+from mmhybrid.utils.import_hooks import Execute, around_import
 
 HUB = 'mmpretrain.apis.model'
 MIM = Path(__file__).parent / '.mim'  # where an installation puts the configs and the model index
@@ -18,8 +17,8 @@ def announce() -> None:
     """
     if HUB in sys.modules:
         register_classifiers(sys.modules[HUB])
-    elif not any(isinstance(finder, _HubFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _HubFinder())
+    else:
+        around_import(HUB, _register_behind)
 
 
 def register_classifiers(hub: ModuleType) -> None:
@@ -33,21 +32,6 @@ def register_classifiers(hub: ModuleType) -> None:
         hub.ModelHub.register_model_index(metafile, config_prefix=MIM)
 
 
-class _HubFinder(MetaPathFinder):
-    """Finds :data:`HUB` as Python would, and has the classifiers registered behind its import."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The specification of :data:`HUB`; None for any other module, which is left to the other finders."""
-        spec = PathFinder.find_spec(fullname, path, target) if fullname == HUB else None
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_register(module: ModuleType) -> None:
-            execute(module)
-            register_classifiers(module)
-
-        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
-        return spec
+def _register_behind(hub: ModuleType, execute: Execute) -> None:
+    execute(hub)
+    register_classifiers(hub)

@@ -238,3 +238,84 @@ def test_config_inherits_across_packages(tmp_path, base, key, value):
     for part in key.split('.'):
         found = found[part]
     assert found == value
+
+
+FAKE_TRANSFORMERS = {
+    'transformers/__init__.py': """
+from .modeling_utils import PreTrainedModel
+from .models.auto.auto_factory import _BaseAutoModelClass
+def __getattr__(name):
+    return type(name, (_BaseAutoModelClass if name.startswith('AutoModel') else PreTrainedModel,), {})
+""",
+    'transformers/modeling_utils.py': 'class PreTrainedModel: from_pretrained = from_config = None\n',
+    'transformers/models/__init__.py': '',
+    'transformers/models/auto/__init__.py': '',
+    'transformers/models/auto/auto_factory.py': 'class _BaseAutoModelClass: from_pretrained = from_config = None\n',
+    'transformers-5.0.0.dist-info/METADATA': 'Metadata-Version: 2.1\nName: transformers\nVersion: 5.0.0\n',
+}
+
+IMPORT_MMPRETRAIN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import mmpretrain
+if sys.argv[2] == 'with':
+    import mmhybrid
+import mmpretrain.models
+from mmpretrain import get_model
+from mmpretrain.registry import MODELS
+import transformers
+print(type(get_model('resnet18_8xb32_in1k')).__name__)
+for name in ('BlipCaption', 'Blip2Caption', 'Llava', 'CLIPZeroShot'):
+    try:
+        MODELS.build(dict(type=name))
+    except ImportError as error:
+        assert name in str(error), error
+        print(error)
+"""
+
+
+@pytest.fixture
+def fake_transformers(tmp_path):
+    for name, text in FAKE_TRANSFORMERS.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_mmpretrain_does_not_import_beside_transformers_without_the_fix(fake_transformers):
+    done = run_python(IMPORT_MMPRETRAIN, fake_transformers, 'without')
+    assert done.returncode != 0
+    assert 'mmpretrain/models/multimodal/blip' in done.stderr
+
+
+def test_mmpretrain_imports_beside_transformers_with_the_fix(fake_transformers):
+    done = run_python(IMPORT_MMPRETRAIN, fake_transformers, 'with')
+    assert done.returncode == 0, done.stderr
+    assert 'ImageClassifier' in done.stdout
+    assert done.stdout.count('do not run with transformers 5.0.0 (') == 5  # said once, and for each that is built
+
+
+MULTIMODAL = """
+import sys
+from types import ModuleType
+from mmhybrid import compat
+from mmpretrain.registry import MODELS
+from mmpretrain.utils import dependency
+dependency.WITH_MULTIMODAL = sys.argv[1] == 'wanted'
+def execute(module):
+    MODELS.register_module(name='Mine', module=dict)
+    if sys.argv[2] == 'fails':
+        raise KeyError('mine')
+compat.import_without_transformers(ModuleType('multimodal'), execute)
+assert MODELS.module_dict['Mine'] is dict
+"""
+
+
+@pytest.mark.parametrize(
+    ('transformers', 'outcome', 'error'), [('wanted', 'works', ''), ('absent', 'fails', "KeyError: 'mine'")]
+)
+def test_multimodal_models_are_left_alone_where_they_work_or_fail_for_another_reason(transformers, outcome, error):
+    done = run_python(MULTIMODAL, transformers, outcome)
+    assert (done.returncode != 0) == bool(error), done.stderr
+    assert error in done.stderr
