@@ -13,8 +13,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from mmengine._strategy import fsdp
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
+from torch.distributed._shard import metadata, sharding_spec
+from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
+from torch.distributed._shard.sharded_tensor import metadata as tensor_metadata
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.remote_device import _remote_device
 
 from mmhybrid import mmcv_ops
 from mmhybrid.utils.import_hooks import Execute, around_import
@@ -28,6 +34,8 @@ _declared: list[torch.library.Library] = []
 def apply() -> None:
     """Run every fix; again is harmless."""
     allow_mmengine_checkpoints()
+    allow_sharded_checkpoints()
+    order_fsdp_arguments()
     declare_torchvision_ops()
     mmcv_ops.install()
     around_import(MULTIMODAL, import_without_transformers)
@@ -47,14 +55,63 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def history_buffer_getattr(owner: object, name: str) -> Any:
-    """What ``getattr`` means in a checkpoint: one of the four statistics of ``HistoryBuffer``, nothing else.
+    """What ``getattr`` means in a checkpoint: a statistic of ``HistoryBuffer``, or a part of a shard.
 
     Raises:
         AttributeError: For any other owner or name.
     """
+    if owner is ShardedTensor and name == 'ProcessGroupState':
+        return ShardedTensor.ProcessGroupState
     if owner is not HistoryBuffer or not isinstance(name, str) or name not in _STATISTICS:
         raise AttributeError(f'a checkpoint may only take {", ".join(_STATISTICS)} of HistoryBuffer, not {name!r}')
     return vars(HistoryBuffer)[name]
+
+
+def allow_sharded_checkpoints() -> None:
+    """Let ``torch.load`` read the shards that MMEngine's ``FSDPStrategy`` saves, with ``weights_only=True``.
+
+    Cause: as above. With ``state_dict_cfg='local'``, its default, each process saves ``ShardedTensor`` objects, made of
+    the descriptions named here; none of them runs anything but torch's own code when it is loaded.
+    Does nothing for a name the process has allowed already.
+    Can go when MMEngine allows them, or saves plain tensors.
+    """
+    needed = [
+        metadata.ShardMetadata,
+        Shard,
+        ShardedTensor,
+        ShardedTensor.ProcessGroupState,
+        sharding_spec.ChunkShardingSpec,
+        sharding_spec.EnumerableShardingSpec,
+        tensor_metadata.MEM_FORMAT_ENCODING,
+        tensor_metadata.ShardedTensorMetadata,
+        tensor_metadata.TensorProperties,
+        torch.serialization._get_layout,
+        _remote_device,
+    ]
+    taken = {_global_name(item) for item in torch.serialization.get_safe_globals()}
+    torch.serialization.add_safe_globals([item for item in needed if _global_name(item) not in taken])
+
+
+class _OldArgumentOrder(FullyShardedDataParallel):  # type: ignore[misc]
+    """Functions of FSDP as MMEngine calls them; it builds none."""
+
+    @staticmethod
+    def optim_state_dict_to_load(state: dict[str, Any], model: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
+        """The state of all processes as this one's part."""
+        return FullyShardedDataParallel.optim_state_dict_to_load(model, optimizer, state)
+
+
+def order_fsdp_arguments() -> None:
+    """Let MMEngine's ``FSDPStrategy`` resume an optimizer.
+
+    Cause: MMEngine 0.10 calls ``FSDP.optim_state_dict_to_load(state, model, optimizer)``, and since torch 2.1 the order
+    is ``(model, optimizer, state)``: a resume ends in "unhashable type: 'dict'". MMEngine's module gets a class of that
+    name with the order that it uses.
+    Does nothing where the module has one already.
+    Can go when MMEngine calls it with names.
+    """
+    if fsdp.FSDP is fsdp.FullyShardedDataParallel:
+        fsdp.FSDP = _OldArgumentOrder
 
 
 def _mmengine_globals() -> list[Any]:

@@ -1,6 +1,6 @@
 """Train a model.
 
-python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr]
+python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr] [--same-images]
 """
 
 import os
@@ -23,6 +23,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--same-images',
+        action='store_true',
+        help='make a recipe of iterations as many times longer as its batch is larger than the one here',
+    )
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -40,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.resume is not None:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'latest' else args.resume
-    cli.train(cfg)
+    cli.train(cfg, args.same_images)
 
 
 if __name__ == '__main__':

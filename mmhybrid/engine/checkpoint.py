@@ -1,15 +1,17 @@
 """Checkpoints that a kill at any moment leaves whole."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmhybrid.registry import HOOKS
 from mmhybrid.utils.files import write_whole
@@ -79,9 +81,11 @@ class AtomicCheckpointHook(CheckpointHook):
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        # a FlexibleRunner writes files itself, or a folder with a file of each process
+        drafted = isinstance(runner, FlexibleRunner) and isinstance(self.file_backend, AtomicBackend)
         runner.save_checkpoint(
             self.out_dir,
-            filename,
+            f'.{filename}.draft' if drafted else filename,
             self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
@@ -90,10 +94,24 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        if drafted:
+            self._name_draft(filename)
         if is_main_process():
             AtomicBackend().put_text(self.last_ckpt, Path(runner.work_dir) / 'last_checkpoint')
             if outdated is not None and self.file_backend.isfile(outdated):
                 self.file_backend.remove(outdated)
+            elif outdated is not None and self.file_backend.isdir(outdated):
+                self.file_backend.rmtree(outdated)
+
+    def _name_draft(self, filename: str) -> None:
+        """Give a checkpoint its name once every process has written its part."""
+        barrier()
+        if is_main_process():
+            path = Path(self.out_dir, filename)
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(path.with_name(f'.{filename}.draft'), path)
+        barrier()
 
     def _make_room(self, runner: Runner, step: int) -> str | None:
         """Count in the coming checkpoint; return the one that ``max_keep_ckpts`` makes it replace."""

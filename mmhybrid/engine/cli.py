@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.dist import get_world_size
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from torch import nn
 
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
+from mmhybrid.engine.same_images import train_on_same_images
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
 from mmhybrid.utils.checks import bad_value
@@ -32,6 +35,8 @@ _CONFIG_NAMES = (
     'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
+    'runner_type',
+    'strategy',
     'sync_bn',
 )
 
@@ -111,20 +116,28 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def train(cfg: Config) -> None:
-    """Build and run a training; mistakes found before it starts end the program (see :func:`ending_on_mistakes`)."""
+def train(cfg: Config, same_images: bool = False) -> None:
+    """Build and run a training; mistakes found before it starts end the program (see :func:`ending_on_mistakes`).
+
+    Args:
+        cfg: Of a training.
+        same_images: See :func:`mmhybrid.engine.same_images.train_on_same_images`.
+    """
     started = Started()
     with ending_on_mistakes(started):
         join_ranks(cfg)
-        runner = Runner.from_cfg(cfg)
+        if same_images:
+            train_on_same_images(cfg, get_world_size())
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        built = isinstance(runner.model, nn.Module)  # a FlexibleRunner leaves that to its strategy
         if runner._resume:
             path = runner._load_from or find_latest_checkpoint(runner.work_dir)
-            if path is not None:
+            if path is not None and built:
                 check_resumable(runner.model, read_checkpoint(path), path)
         elif runner._load_from is not None:
             read_checkpoint(runner._load_from)
             runner.register_hook(FitCheck())
-        for module in runner.model.modules():
+        for module in runner.model.modules() if built else ():
             if not isinstance(module, HybridBackbone):  # which check themselves
                 check_pretrained(module)
         runner.register_hook(EvaluatedImages())
@@ -187,7 +200,8 @@ class FitCheck(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare before the weights are loaded."""
-        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        wrapped: Any = runner.strategy.model if isinstance(runner, FlexibleRunner) else runner.model
+        model = wrapped.module if is_model_wrapper(wrapped) else wrapped
         check_fit(model, weights_of(checkpoint), f'load_from: {runner._load_from}')
 
 

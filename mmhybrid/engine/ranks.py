@@ -1,6 +1,8 @@
 """How processes that work together find each other."""
 
 import atexit
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -33,3 +35,32 @@ def join_ranks(cfg: Config) -> None:
             'find_unused_parameters': cfg.get('find_unused_parameters', False),
         }
         cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}
+        if cfg.get('strategy') is not None:
+            cfg.strategy = on_cpus(cfg.strategy)
+
+
+def on_cpus(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """A strategy of MMEngine's FlexibleRunner with what it needs where there is no GPU.
+
+    FSDP's optimizer state of all processes is not to be moved to the CPU: torch then keeps views of one buffer, and all
+    of a parameter's states are saved as the last of them.
+    """
+    strategy = dict(strategy)
+    kind = strategy.get('type', '').rpartition('.')[-1]
+    if kind == 'DDPStrategy':
+        wrapper = {'type': 'MMDistributedDataParallel', 'device_ids': None, 'broadcast_buffers': False}
+        strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {})}
+    elif kind == 'FSDPStrategy':
+        wrapper = {'type': 'MMFullyShardedDataParallel', 'device_id': 'cpu'}
+        strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {})}
+        if strategy.get('state_dict_cfg') == 'full':
+            strategy['state_dict_cfg'] = {
+                'state_dict_type': 'FULL_STATE_DICT',
+                'state_dict_config': {'type': 'FullStateDictConfig', 'rank0_only': True, 'offload_to_cpu': True},
+                'optim_state_dict_config': {
+                    'type': 'FullOptimStateDictConfig',
+                    'rank0_only': True,
+                    'offload_to_cpu': False,
+                },
+            }
+    return strategy

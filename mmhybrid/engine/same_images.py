@@ -1,0 +1,74 @@
+"""Recipes that count iterations, on another number of images at a time: as many images as published."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from mmengine.config import Config
+
+from mmhybrid.utils.checks import bad_value, check_int
+
+# of a schedule without epochs, what counts iterations beside ``begin`` and ``end``
+_COUNTS: dict[str, tuple[str, ...]] = {
+    'LinearLR': (),
+    'ConstantLR': (),
+    'PolyLR': (),
+    'CosineAnnealingLR': ('T_max',),
+    'MultiStepLR': ('milestones',),
+    'StepLR': ('step_size',),
+}
+
+
+def train_on_same_images(cfg: Config, num_processes: int) -> None:
+    """Make an iteration-based training as long, in images, as on the batch that its recipe is for.
+
+    ``auto_scale_lr.base_batch_size`` over the images of an iteration is the factor of ``max_iters``, of where and how
+    often is validated, of all schedules, and of the interval of checkpoints by iterations.
+
+    Args:
+        cfg: Of a training, which is changed.
+        num_processes: That take a batch each.
+
+    Raises:
+        ValueError: If the recipe counts epochs, does not say what batch it is for, or has a schedule that is not known.
+    """
+    train_cfg = cfg.get('train_cfg') or {}
+    if 'max_iters' not in train_cfg:
+        raise ValueError('--same-images: the config counts epochs, which have the same images with any batch')
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--same-images: the config lacks auto_scale_lr.base_batch_size')
+    images = check_int('train_dataloader.batch_size', cfg.train_dataloader.get('batch_size'), 1) * num_processes
+    factor = Fraction(cfg.auto_scale_lr.base_batch_size, images)
+    for name in ('max_iters', 'val_interval'):
+        if name in train_cfg:
+            train_cfg[name] = _scaled(train_cfg[name], factor)
+    if train_cfg.get('val_begin', 1) > 1:
+        train_cfg.val_begin = _scaled(train_cfg.val_begin, factor)
+    if train_cfg.get('dynamic_intervals'):
+        train_cfg.dynamic_intervals = [
+            (_scaled(begin, factor), _scaled(interval, factor)) for begin, interval in train_cfg.dynamic_intervals
+        ]
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
+        _scale_schedule(schedule, factor)
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if not checkpoint.get('by_epoch', True) and checkpoint.get('interval', -1) > 0:
+        checkpoint.interval = _scaled(checkpoint.interval, factor)
+
+
+def _scale_schedule(schedule: dict[str, Any], factor: Fraction) -> None:
+    if schedule.get('by_epoch', True):
+        return
+    kind = schedule['type'].rpartition('.')[-1]
+    if kind not in _COUNTS:
+        raise bad_value('--same-images: param_scheduler', kind, f'one of {", ".join(_COUNTS)}')
+    for name in ('begin', 'end', *_COUNTS[kind]):
+        value = schedule.get(name)
+        if isinstance(value, int):
+            schedule[name] = _scaled(value, factor) if value else 0
+        elif value is not None:
+            schedule[name] = [_scaled(item, factor) for item in value]
+
+
+def _scaled(count: int, factor: Fraction) -> int:
+    return max(1, round(count * factor))
