@@ -75,7 +75,7 @@ def allow_sharded_checkpoints() -> None:
     Does nothing for a name the process has allowed already.
     Can go when MMEngine allows them, or saves plain tensors.
     """
-    needed = [
+    needed: list[Any] = [
         metadata.ShardMetadata,
         Shard,
         ShardedTensor,
@@ -92,11 +92,13 @@ def allow_sharded_checkpoints() -> None:
     torch.serialization.add_safe_globals([item for item in needed if _global_name(item) not in taken])
 
 
-class _OldArgumentOrder(FullyShardedDataParallel):  # type: ignore[misc]
+class _OldArgumentOrder(FullyShardedDataParallel):
     """Functions of FSDP as MMEngine calls them; it builds none."""
 
     @staticmethod
-    def optim_state_dict_to_load(state: dict[str, Any], model: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
+    def optim_state_dict_to_load(  # type: ignore[override]
+        state: dict[str, Any], model: torch.nn.Module, optimizer: Any
+    ) -> dict[str, Any]:
         """The state of all processes as this one's part."""
         return FullyShardedDataParallel.optim_state_dict_to_load(model, optimizer, state)
 

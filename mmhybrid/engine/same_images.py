@@ -32,7 +32,7 @@ def train_on_same_images(cfg: Config, num_processes: int) -> None:
     Raises:
         ValueError: If the recipe counts epochs, does not say what batch it is for, or has a schedule that is not known.
     """
-    train_cfg = cfg.get('train_cfg') or {}
+    train_cfg: Any = cfg.get('train_cfg') or {}
     if 'max_iters' not in train_cfg:
         raise ValueError('--same-images: the config counts epochs, which have the same images with any batch')
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
@@ -48,15 +48,15 @@ def train_on_same_images(cfg: Config, num_processes: int) -> None:
         train_cfg.dynamic_intervals = [
             (_scaled(begin, factor), _scaled(interval, factor)) for begin, interval in train_cfg.dynamic_intervals
         ]
-    schedules = cfg.get('param_scheduler') or []
+    schedules: Any = cfg.get('param_scheduler') or []
     for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
         _scale_schedule(schedule, factor)
-    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    checkpoint: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if not checkpoint.get('by_epoch', True) and checkpoint.get('interval', -1) > 0:
         checkpoint.interval = _scaled(checkpoint.interval, factor)
 
 
-def _scale_schedule(schedule: dict[str, Any], factor: Fraction) -> None:
+def _scale_schedule(schedule: Any, factor: Fraction) -> None:
     if schedule.get('by_epoch', True):
         return
     kind = schedule['type'].rpartition('.')[-1]
