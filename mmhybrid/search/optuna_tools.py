@@ -15,10 +15,10 @@ def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without Optuna's announcements of studies and trials; the search has its own."""
+def quiet(level: int = optuna.logging.WARNING) -> Iterator[None]:
+    """Without Optuna's announcements of studies and trials, and all else below a level; the search has its own."""
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(level)
     try:
         yield
     finally:

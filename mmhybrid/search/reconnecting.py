@@ -5,8 +5,16 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, TimeoutError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+    TimeoutError,
+)
 
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.optuna_tools import quiet
@@ -49,7 +57,8 @@ class Reconnecting:
         began, pause, is_told = time.monotonic(), SHORTEST_PAUSE, False
         while True:
             try:
-                with quiet():
+                # Optuna warns of what is tried again here
+                with quiet(optuna.logging.ERROR):
                     found = action(*args, **options)
                 break
             except (StorageError, UpdateFinishedTrialError):
@@ -79,7 +88,8 @@ class Reconnecting:
 
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later: the server is away or busy, nothing is wrong with what is stored."""
-    cause = error.__cause__ if isinstance(error.__cause__, DBAPIError) else error
+    cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+    # Optuna asks again in the same transaction when a large query fails
     if isinstance(cause, PendingRollbackError | TimeoutError):
         return True
     if not isinstance(cause, DBAPIError):

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import signal
+import sqlite3
 import threading
 import time
 
@@ -12,11 +13,13 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from search_toys import AUTOVIT, Smooth, Toy, estimate, forked, search, settings
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError, PendingRollbackError, ProgrammingError
 
 from mmhybrid.search import Searcher, Stage, StorageError, StudyStorage
 from mmhybrid.search.claims import Silence
 from mmhybrid.search.proposals import propose
+from mmhybrid.search.reconnecting import is_passing
 
 PLAN = settings(AUTOVIT, [Stage(budget=6, population=6)])
 PROPOSALS, _ = propose(PLAN, PLAN.stages[0], 0, 6, [], estimate)
@@ -176,6 +179,52 @@ def test_a_lost_connection_loses_nothing_and_writes_nothing_twice(opened, monkey
     assert other.load() == {p.key: scored(p) for p in (PROPOSALS[0], PROPOSALS[2])}
     trials = other._storage.get_all_trials(0)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def caused(error):
+    """As Optuna raises it."""
+    outer = StorageInternalError('An exception is raised during the commit.')
+    outer.__cause__ = error
+    return outer
+
+
+class ServerError(Exception):
+    def __init__(self, sqlstate):
+        super().__init__('FATAL')
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (PendingRollbackError("Can't reconnect until invalid transaction is rolled back."), True),
+        (OperationalError('select', {}, ServerError('57P01')), True),  # admin_shutdown
+        (OperationalError('select', {}, ServerError('57P03')), True),  # cannot_connect_now
+        (OperationalError('select', {}, ServerError('53300')), True),  # too_many_connections
+        (OperationalError('select', {}, ServerError('40P01')), True),  # deadlock_detected
+        (OperationalError('select', {}, ServerError('28P01')), False),  # invalid_password
+        (ProgrammingError('select', {}, ServerError('42P01')), False),  # undefined_table
+        (KeyError('trial'), False),
+    ],
+)
+def test_which_errors_pass(error, expected):
+    assert is_passing(caused(error)) is is_passing(error) is expected
+
+
+def test_a_locked_database_passes_and_a_missing_table_does_not(tmp_path):
+    with sqlite3.connect(tmp_path / 'a.db', isolation_level=None) as holder:
+        holder.execute('create table a (b)')
+        holder.execute('begin exclusive')
+        engine = create_engine(f'sqlite:///{tmp_path}/a.db', connect_args={'timeout': 0})
+        with pytest.raises(OperationalError, match='locked') as locked, engine.connect() as connection:
+            connection.execute(text('insert into a values (1)'))
+        assert is_passing(locked.value)
+        holder.execute('rollback')
+        with pytest.raises(OperationalError, match='no such table') as missing, engine.connect() as connection:
+            connection.execute(text('select * from c'))
+        assert not is_passing(missing.value)
+    holder.close()
+    engine.dispose()
 
 
 def test_a_server_that_stays_away_is_one_sentence(opened, monkeypatch):

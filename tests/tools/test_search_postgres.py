@@ -1,0 +1,219 @@
+"""Searches that share a real PostgreSQL server: killed, restarted, disconnected, with clocks that disagree."""
+
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postgres_server import PostgresServer
+from search_demo import ROOT, make_search
+
+from mmhybrid.search import Evolution, Objective, Searcher, SearchSettings, Stage, StudyStorage, read_study
+from mmhybrid.search.registered import settings_from_data
+from mmhybrid.space import Arch, Choice, SearchSpace
+
+# its processes start with everything imported, and without the threads of this one
+CONTEXT = get_context('forkserver')
+CONTEXT.set_forkserver_preload(['mmhybrid', 'mmpretrain.models', 'mmpretrain.datasets', 'mmhybrid.engine.search_loop'])
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    found = PostgresServer()
+    yield found
+    found.remove()
+
+
+def set_clock(hours: float) -> None:
+    """Let this process read another time."""
+    now = time.time
+    time.time = lambda: now() + 3600 * hours
+
+
+class Trouble:
+    """Keeps some processes at a search, and does to them and to the server what is planned.
+
+    Args:
+        server: That they share.
+        start: Starts the process of a place.
+        places: How many.
+        events: ``kill``, ``fast`` and ``immediate`` restarts, ``drop``; spread evenly over the budget.
+        budget: Evaluations in all.
+        patience: Seconds for all.
+    """
+
+    def __init__(
+        self, server: PostgresServer, start: Any, places: int, events: list[str], budget: int, patience: float
+    ) -> None:
+        self.server, self.start, self.events, self.budget = server, start, events, budget
+        self.rng = random.Random(0)
+        self.processes: list[BaseProcess] = [start(place) for place in range(places)]
+        self.ends = time.monotonic() + patience
+        self.done: Counter[str] = Counter()
+
+    def run(self) -> None:
+        for place, event in enumerate(self.events):
+            while self.server.num_recorded() < place * (self.budget - 1) // len(self.events):
+                self.check()
+            getattr(self, event)()
+            self.done[event] += 1
+        while any(process.is_alive() for process in self.processes):
+            self.check()
+        assert [process.exitcode for process in self.processes] == [0] * len(self.processes)
+
+    def check(self) -> None:
+        assert time.monotonic() < self.ends, self.done
+        assert all(process.exitcode in (None, 0) for process in self.processes)
+        time.sleep(0.1)
+
+    def kill(self) -> None:
+        place = self.rng.randrange(len(self.processes))
+        time.sleep(self.rng.uniform(0, 0.5))
+        process = self.processes[place]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        self.processes[place] = self.start(place)
+
+    def fast(self) -> None:
+        self.restart('fast')
+
+    def immediate(self) -> None:
+        self.restart('immediate')
+
+    def restart(self, mode: str) -> None:
+        self.server.stop(mode)
+        time.sleep(self.rng.uniform(0, 3))
+        self.server.start()
+
+    def drop(self) -> None:
+        while not self.server.drop_a_connection():
+            self.check()
+
+
+# A search of numbers
+
+
+class Small(SearchSpace):
+    """Five genes of four values."""
+
+    def __init__(self) -> None:
+        super().__init__([Choice(f'genes.{i}', tuple(range(4))) for i in range(5)], {}, None)
+
+    def _decode(self, arch: Arch) -> dict[str, Any]:
+        return dict(arch)
+
+
+def small_plan() -> SearchSettings:
+    return SearchSettings(Small(), [Stage('search', Evolution(), 20, 10)], [Objective('top1')])
+
+
+def estimate(arch: Arch) -> dict[str, float]:
+    return {'macs_m': float(len(arch))}
+
+
+def score(arch: Arch) -> dict[str, float]:
+    return {'top1': random.Random(arch.to_json()).random()}
+
+
+def search_numbers(url: str, hours: float) -> None:
+    set_clock(hours)
+
+    def slowly(arch: Arch) -> dict[str, float]:
+        time.sleep(0.1)
+        return score(arch)
+
+    storage = StudyStorage(url, small_plan(), shared=True, claim_hours=2 / 3600)
+    Searcher(small_plan(), estimate, slowly, storage, poll_seconds=0.1).run()
+
+
+def recorded_once(server: PostgresServer) -> bool:
+    """Whether no candidate has two records."""
+    query = "select value_json::json ->> 'generation', value_json::json ->> 'index' from trial_user_attributes "
+    rows = server.ask(query + "where key = 'candidate'").splitlines()
+    return len(rows) == len(set(rows))
+
+
+def test_a_small_search_survives(server: PostgresServer, tmp_path: Path) -> None:
+    plan = small_plan()
+    alone = Searcher(plan, estimate, score, StudyStorage(tmp_path / 'search.journal', plan)).run()
+
+    def start(place: int) -> BaseProcess:
+        process = get_context('fork').Process(target=search_numbers, args=(server.url, 2.0 * place), daemon=True)
+        process.start()
+        return process
+
+    Trouble(server, start, 2, ['kill', 'fast', 'drop', 'immediate'], 20, 200).run()
+    assert tuple(read_study(server.url, lambda config: plan)[1]) == alone.history
+    assert recorded_once(server)
+
+
+# The tool
+
+
+BUDGET = 96
+OPTIONS = [
+    f'search_cfg.stages.1.budget={BUDGET}',
+    'search_cfg.stages.1.population=16',
+    f'search_cfg.claim_hours={10 / 3600}',
+]
+KILLS, RESTARTS = 25, 5
+
+
+def search_with_tool(arguments: list[str], hours: float) -> None:
+    import torch
+
+    set_clock(hours)
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(ROOT / 'tools'))
+    import search as tool
+
+    tool.main(arguments)
+
+
+@pytest.mark.slow
+def test_the_tool_survives(server: PostgresServer, tmp_path: Path) -> None:
+    """Three processes, 25 kills, five restarts, a dropped connection, clocks two hours apart."""
+    demo = make_search(tmp_path)
+
+    def start(place: int, folder: str = 'worker', storage: str = server.url) -> BaseProcess:
+        work_dir = tmp_path / f'{folder}_{place}'
+        arguments = [demo['config'], '--checkpoint', demo['checkpoint'], '--work-dir', str(work_dir)]
+        arguments += ['--storage', storage, '--cfg-options', f'search_cfg.shared={folder == "worker"}', *OPTIONS]
+        process = CONTEXT.Process(target=search_with_tool, args=(arguments, 2.0 * place), daemon=True)
+        process.start()
+        return process
+
+    alone = start(0, 'alone', str(tmp_path / 'alone.journal'))
+    alone.join(600)
+    assert alone.exitcode == 0
+    events = ['kill'] * KILLS + ['fast', 'immediate'] * 2 + ['immediate', 'drop']
+    random.Random(0).shuffle(events)
+    began = time.monotonic()
+    trouble = Trouble(server, start, 3, events, BUDGET, 2400)
+    trouble.run()
+    logging.getLogger(__name__).info('%s in %.0f s', dict(trouble.done), time.monotonic() - began)
+    expected = read_study(tmp_path / 'alone.journal', settings_from_data)[1]
+    found = read_study(server.url, settings_from_data)[1]
+    assert found == expected
+    assert len(found) == BUDGET
+    assert recorded_once(server)
+    evaluated = Counter(name for place in range(3) for name in evaluations(tmp_path / f'worker_{place}'))
+    assert max(evaluated.values()) == 1
+    assert (tmp_path / 'worker_2/best_arch.json').read_text() == (tmp_path / 'alone_0/best_arch.json').read_text()
+
+
+def evaluations(work_dir: Path) -> list[str]:
+    """Generation and index of each candidate that the processes of a place have evaluated, from their logs."""
+    lines = (line for log in work_dir.glob('*/*.log') for line in log.read_text().splitlines())
+    return [line.split('fine')[1].split()[0] for line in lines if '  best ' in line]
