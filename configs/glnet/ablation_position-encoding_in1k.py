@@ -3,6 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glnet/ablation_position-encoding_in1k.py 16``
 Source: GLNet, Table 7, step 3.
 Published: 83.2 % top-1, 31.4 M parameters, 4.8 G FLOPs.
+The recipe is that of GLNet-STL; the paper gives none for its ablations.
 """
 
 _base_ = ['./ablation_hybrid-stage-3_in1k.py']

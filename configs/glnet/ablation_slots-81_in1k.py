@@ -3,6 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glnet/ablation_slots-81_in1k.py 16``
 Source: GLNet, Table 6.
 Published: 82.4 % top-1, 30.3 M parameters, 4.5 G FLOPs.
+The recipe is that of GLNet-STL; the paper gives none for its ablations.
 """
 
 _base_ = ['../_base_/ablation_glnet.py']

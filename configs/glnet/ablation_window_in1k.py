@@ -3,6 +3,8 @@
 Command: ``bash tools/dist_train.sh configs/glnet/ablation_window_in1k.py 16``
 Source: GLNet, Table 6.
 Published: 81.1 % top-1, 32.2 M parameters, 5.0 G FLOPs.
+A reading: windows are not shifted, and maps are padded to whole ones; the released code has no such block. The recipe
+is GLNet-STL's.
 """
 
 _base_ = ['../_base_/ablation_glnet.py']

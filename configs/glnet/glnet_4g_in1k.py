@@ -5,7 +5,8 @@ Source: GLNet, Tables 2, 3, 7 and 8; repeated augmentation, random erasing, EMA 
 Published: 83.7 % top-1, 27.0 M parameters, 4.5 G FLOPs.
 As released, each epoch validates the EMA weights (``accuracy/top1``) and the plain ones (``accuracy/top1_origin``), and
 the best of each is kept. The published accuracy is that of the best plain ones, which ``tools/plain_weights.py`` takes
-out of ``best_accuracy_top1_origin_epoch_*.pth``. The released code trains in mixed precision: add ``--amp``.
+out of ``best_accuracy_top1_origin_epoch_*.pth``. The released code trains in mixed precision: add ``--amp``. Its script
+starts 4G with a stochastic depth of 0.1; Table 8 and its README say 0.15.
 """
 
 _base_ = [

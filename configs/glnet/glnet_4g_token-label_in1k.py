@@ -9,7 +9,7 @@ Evaluation without the token logits: ``--cfg-options model.head.aux_weight=0``.
 Table 9 lists mixup 0.8 and CutMix 1.0. The released code switches both off and mixes tokens, uses neither repeated
 augmentation nor EMA here, draws bilinear or bicubic interpolation, has timm's schedule, and evaluates at crop ratio
 0.96; so does this config. One thing is mended: the released box of a crop has its axes exchanged, so that targets are
-not those of the crop; here they are.
+not those of the crop; here they are. The released code trains in mixed precision: add ``--amp``.
 """
 
 _base_ = [
