@@ -538,6 +538,26 @@ def test_gradients_are_contiguous(case: Case, with_cp: bool, dtype: torch.dtype)
     assert_contiguous([parameter.grad for parameter in model.parameters()])
 
 
+@one_of_each
+def test_gradients_of_images_by_function_transforms_and_compiled_code(case: Case) -> None:
+    torch._dynamo.reset()
+    model, x = case.build().eval().double(), image().double()
+
+    def loss_of(forward: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(2)
+        return sum((out * torch.randn(out.shape, generator=generator)).sum() for out in forward(x))
+
+    def gradient(forward: Callable[[Tensor], tuple[Tensor, ...]]) -> Tensor:
+        return torch.autograd.grad(loss_of(forward, leaf := x.clone().requires_grad_()), leaf)[0]
+
+    expected = gradient(model)
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    transformed = torch.func.grad(lambda x: loss_of(model, x))(x)
+    for found in (gradient(compiled), transformed):
+        assert_contiguous([found])
+        torch.testing.assert_close(found, expected)
+
+
 @each_case
 def test_averaged_copies_of_channels_last_weights_return_contiguous_outputs(case: Case) -> None:
     model, plain = case.build().double().to(memory_format=torch.channels_last), case.build().double()
