@@ -5,6 +5,8 @@
 
 import importlib.util
 import logging
+from collections.abc import Callable
+from functools import partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
 from torch.distributed._shard.sharded_tensor import metadata as tensor_metadata
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.remote_device import _remote_device
+from torch.hub import load_state_dict_from_url
 
 from mmhybrid import mmcv_ops
 from mmhybrid.utils.import_hooks import Execute, around_import
@@ -127,6 +130,27 @@ def _mmengine_globals() -> list[Any]:
 
 def _global_name(item: Any) -> str:
     return item[1] if isinstance(item, tuple) else f'{item.__module__}.{item.__qualname__}'
+
+
+def read_checkpoints_safely(load_local: Callable[[str, Any], Any]) -> None:
+    """Let MMEngine read checkpoints without running what they hold, wherever they are.
+
+    Cause: what MMEngine 0.10 downloads is read with ``torch.hub.load_state_dict_from_url``, whose default is
+    ``weights_only=False`` to this day: an address in ``load_from``, in an ``init_cfg`` or on the command line runs the
+    code of the file. Local files are read with torch's default, which no checksum and no safetensors belong to.
+    Runs when :mod:`mmhybrid.models.checkpoints` is imported; again is harmless.
+    Can go when MMEngine reads both with ``weights_only=True``.
+
+    Args:
+        load_local: Reads a local file; takes its path and the location to map to.
+    """
+    from mmengine.runner import checkpoint  # a second of imports, which ``import mmhybrid`` spares
+
+    def load_from_local(filename: str, map_location: Any) -> Any:
+        return load_local(filename, map_location)
+
+    checkpoint.CheckpointLoader.register_scheme('', loader=load_from_local, force=True)
+    checkpoint.load_url = partial(load_state_dict_from_url, weights_only=True)
 
 
 def declare_torchvision_ops() -> None:

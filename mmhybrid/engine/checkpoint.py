@@ -69,7 +69,25 @@ class AtomicCheckpointHook(CheckpointHook):
         """Choose where files go."""
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = {'backend': 'mmhybrid.atomic'}
+        hub = runner.message_hub
+        if 'keep_ckpt_ids' in hub.runtime_info:
+            kept = hub.get_info('keep_ckpt_ids')
+            hub.update_info('keep_ckpt_ids', [step for step in kept if isinstance(step, int)])
         super().before_train(runner)
+        self._forget_foreign(runner)
+
+    def _forget_foreign(self, runner: Runner) -> None:
+        """Forget best checkpoints outside the folder: a resumed checkpoint names them, and they would be removed."""
+
+        def own(path: str | None) -> str | None:
+            if path is None or Path(path).resolve().parent == Path(self.out_dir).resolve():
+                return path
+            runner.logger.warning(f'the best checkpoint so far, {path}, is in another folder and stays there')
+            return None
+
+        self.best_ckpt_path = own(getattr(self, 'best_ckpt_path', None))
+        for name, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[name] = own(path)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         if isinstance(runner.optim_wrapper, OptimWrapper) and not runner.optim_wrapper.should_update():

@@ -165,6 +165,9 @@ def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> 
     missing = [name for name in ('meta', 'message_hub', 'optimizer') if name not in checkpoint]
     if missing:
         raise ValueError(f'training cannot resume from {path}: it lacks {", ".join(missing)}')
+    if not isinstance(checkpoint['meta'], Mapping) or 'config' in checkpoint['meta']:
+        # MMEngine's Runner.resume writes ``meta['config']`` to a file and runs it; its own checkpoints have ``cfg``
+        raise ValueError(f'training cannot resume from {path}: its meta has a config, which MMEngine would run')
     load_weights(model, checkpoint, path)
 
 

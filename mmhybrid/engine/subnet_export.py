@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -20,6 +19,7 @@ from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.config_text import Expression, checked, config_text, docstring, literal
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
+from mmhybrid.models.checkpoints import write_safetensors
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
@@ -274,11 +274,11 @@ def write_network(
     torch.save({'state_dict': network.weights, 'meta': {'metrics': dict(metrics)}}, checkpoint)
     lines = '\n'.join(f'{key}: {value}' for key, value in described(network, metrics).items())
     contents: dict[str, bytes | str] = {
-        '.safetensors': safetensors.torch.save({key: w.contiguous() for key, w in network.weights.items()}),
         '.pth': checkpoint.getvalue(),
         '_backbone.py': _backbone_text(network, lines, paths['.pth'].name),
         '.py': _config_text(network, cfg, lines, paths),
     }
+    write_safetensors(paths['.safetensors'], network.weights)
     for end, content in contents.items():
         write_whole(paths[end], content)
     return list(paths.values())

@@ -1,32 +1,122 @@
-"""Checkpoints of MMEngine and of its hosts, read with ``weights_only=True`` and written whole."""
+"""Checkpoints of MMEngine and of its hosts, read with ``weights_only=True`` and written whole.
 
+What torch writes is a zip archive with a checksum of each entry, which torch itself does not look at; in a safetensors
+file of ours the checksum is in its metadata.
+"""
+
+import hashlib
 import io
+import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
+from mmhybrid import compat
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import write_whole
 
+CHECKSUM = 'sha256'
+_ZIP = b'PK\x03\x04'
+# How torch says which class or function a pickle names that weights have no use for.
+_NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')
+
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """The content of a local file or URL, on the CPU; ValueError for a missing or unreadable one."""
+    """The content of a local file or URL, on the CPU.
+
+    Raises:
+        ValueError: If there is no such file, or it is damaged, of another kind, or holds more than tensors and values.
+    """
     if '://' not in path and not Path(path).is_file():
         raise ValueError(f'checkpoint {path} does not exist')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    except (UnpicklingError, RuntimeError, EOFError, OSError, LookupError, ValueError) as error:
+    except UnpicklingError as error:
+        raise ValueError(f'{path} is not read: {_refusal(error)}') from error
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(f'{path} is not a checkpoint that can be read: {first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
     return checkpoint
+
+
+def load_local(path: str, map_location: Any) -> Any:
+    """The content of a local file; what MMEngine reads checkpoints with once this module is imported.
+
+    Raises:
+        ValueError: If its checksum is not that of its content.
+        UnpicklingError: If it names a class or function that weights have no use for.
+    """
+    path = str(Path(path).expanduser())
+    if path.endswith('.safetensors'):
+        return {'state_dict': read_safetensors(path)}
+    check_entries(path)
+    return torch.load(path, map_location=map_location, weights_only=True)
+
+
+compat.read_checkpoints_safely(load_local)
+
+
+def check_entries(path: str | Path) -> None:
+    """Raise ValueError if an entry of a file of torch is not what its checksum says; older formats have none."""
+    with open(path, 'rb') as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ValueError(f'damaged or cut short ({first_line(error)})') from error
+    if damaged is not None:
+        raise ValueError(f'damaged, since the checksum of {damaged} is another')
+
+
+def write_safetensors(path: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights with a checksum, whole or not at all."""
+    weights = {name: weight.contiguous() for name, weight in weights.items()}
+    write_whole(path, safetensors.torch.save(weights, {CHECKSUM: _digest(weights)}))
+
+
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """The weights of a safetensors file.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        with safetensors.safe_open(path, 'pt') as file:
+            checksum = (file.metadata() or {}).get(CHECKSUM)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f'no file of safetensors, or damaged ({first_line(error)})') from error
+    if checksum is not None and checksum != _digest(weights):
+        raise ValueError('damaged, since its checksum is another')
+    return weights
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        digest.update(f'{name} {weight.dtype} {tuple(weight.shape)}'.encode())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _refusal(error: UnpicklingError) -> str:
+    found = _NAMED.search(str(error))
+    if found is None:
+        return 'it is damaged, or a pickle of something else than weights'
+    return f'it names {found[1] or found[2]}, which weights have no use for and which might run code'
 
 
 def plain_weights(path: str) -> dict[str, Any]:

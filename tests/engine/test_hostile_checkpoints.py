@@ -1,0 +1,270 @@
+"""Checkpoints that would run code, remove files, or were damaged on the way."""
+
+import http.server
+import os
+import pickle
+import random
+import re
+import runpy
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.runner import Runner, load_checkpoint
+from torch import nn
+
+from mmhybrid.datasets.label_maps import read_label_map
+from mmhybrid.engine import cli
+from mmhybrid.engine.checkpoint import AtomicCheckpointHook
+from mmhybrid.models.checkpoints import plain_weights, read_checkpoint, write_checkpoint, write_safetensors
+from mmhybrid.models.distillation import Teacher
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = {'linear.weight': torch.arange(6.0).reshape(2, 3), 'linear.bias': torch.ones(2, dtype=torch.bfloat16)}
+
+
+class Attack:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f'touch {self.trace}',)
+
+
+def zipped(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def legacy(path: Path, content: object) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def bare(path: Path, content: object) -> Path:
+    path.write_bytes(pickle.dumps(content, 2))
+    return path
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    return tmp_path / 'trace'
+
+
+@MODELS.register_module(force=True)
+class HostileToyModel(BaseModel):
+    """A linear layer."""
+
+    def __init__(self, init_cfg: Any = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, inputs: Any, mode: str = 'tensor') -> Any:
+        out = self.linear(torch.stack(inputs))
+        return {'loss': out.square().mean()} if mode == 'loss' else list(out)
+
+
+def toy_config(folder: Path, **changes: Any) -> Config:
+    loop = {'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 2}
+    loader = {'batch_size': 2, 'dataset': [{'inputs': torch.ones(3)}] * 4, 'sampler': {'type': 'DefaultSampler'}}
+    return Config(
+        {
+            'experiment_name': uuid.uuid4().hex,
+            'work_dir': str(folder / 'work'),
+            'model': {'type': 'HostileToyModel'},
+            'train_dataloader': {**loader, 'num_workers': 0},
+            'train_cfg': loop,
+            'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.1}},
+            'default_hooks': {'checkpoint': {'type': 'mmhybrid.AtomicCheckpointHook', 'interval': 1}},
+            **changes,
+        }
+    )
+
+
+def training(folder: Path, path: Path, **changes: Any) -> None:
+    """Of the toy, with a checkpoint somewhere in its config."""
+    cli.train(toy_config(folder, **changes))
+
+
+def tool(name: str, *arguments: object) -> None:
+    runpy.run_path(str(ROOT / f'tools/{name}.py'))['main']([str(argument) for argument in arguments])
+
+
+def teacher(path: Path) -> None:
+    Teacher(str(path), config=str(ROOT / 'configs/demo/autovit_cls.py'))
+
+
+PRETRAINED = 'Pretrained'
+READERS: dict[str, Callable[[Path, Path], Any]] = {
+    'read_checkpoint': lambda folder, path: read_checkpoint(str(path)),
+    'averaged weights': lambda folder, path: plain_weights(str(path)),
+    'plain_weights.py': lambda folder, path: tool('plain_weights', path, folder / 'out.pth'),
+    'load_from': lambda folder, path: training(folder, path, load_from=str(path)),
+    'resume': lambda folder, path: training(folder, path, load_from=str(path), resume=True),
+    'init_cfg': lambda folder, path: training(
+        folder, path, model={'type': 'HostileToyModel', 'init_cfg': {'type': PRETRAINED, 'checkpoint': str(path)}}
+    ),
+    'MMEngine itself': lambda folder, path: load_checkpoint(nn.Linear(1, 1), str(path)),
+    'teacher': lambda folder, path: teacher(path),
+    'label map': lambda folder, path: read_label_map(path),
+}
+
+
+@pytest.mark.parametrize('pack', [zipped, legacy, bare])
+@pytest.mark.parametrize('reader', READERS)
+def test_a_pickle_that_runs_code_is_refused_in_our_words(
+    tmp_path: Path, trace: Path, reader: str, pack: Callable[[Path, object], Path], capsys: pytest.CaptureFixture
+) -> None:
+    path = pack(tmp_path / 'epoch_1.pth', {'state_dict': {'linear.weight': Attack(trace)}, 'meta': {}})
+    torch.load(path, weights_only=False) if pack is not bare else pickle.loads(path.read_bytes())  # noqa: S301
+    assert trace.exists(), 'the attack must be one'
+    trace.unlink()
+    with pytest.raises((SystemExit, ValueError, pickle.UnpicklingError)) as ended:
+        READERS[reader](tmp_path, path)
+    assert not trace.exists()
+    if reader == 'MMEngine itself':
+        return
+    told = capsys.readouterr().err if isinstance(ended.value, SystemExit) else str(ended.value)
+    assert not re.search('weights_only|PyTorch 2.6|trusted source', told)
+    if reader != 'label map':
+        assert 'names posix.system, which weights have no use for' in told or 'it is damaged, or a pickle' in told
+
+
+@pytest.mark.parametrize('reader', [name for name in READERS if name not in ('label map', 'MMEngine itself')])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'\xff' * 8,
+        b'\x10\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,99]}}',
+        pickle.dumps({}),
+        (1 << 60).to_bytes(8, 'little') + b'{}',
+        (60).to_bytes(8, 'little') + b'{"a":{"dtype":"F32","shape":[9999999999],"data_offsets":[0,4]}}',
+    ],
+)
+def test_hostile_safetensors_are_refused(
+    tmp_path: Path, reader: str, content: bytes, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / 'best.safetensors'
+    path.write_bytes(content)
+    with pytest.raises((SystemExit, ValueError)) as ended:
+        READERS[reader](tmp_path, path)
+    told = capsys.readouterr().err if isinstance(ended.value, SystemExit) else str(ended.value)
+    assert f'{path} is not a checkpoint that can be read: no file of safetensors, or damaged' in told
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a folder, on this machine."""
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'cache'))
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{found.server_port}'
+        found.shutdown()
+
+
+def test_an_address_is_read_as_a_file_is(tmp_path: Path, trace: Path, server: str) -> None:
+    zipped(tmp_path / 'evil.pth', {'state_dict': Attack(trace)})
+    with pytest.raises(ValueError, match=r'evil\.pth is not read: it names posix\.system'):
+        read_checkpoint(f'{server}/evil.pth')
+    assert not trace.exists()
+    zipped(tmp_path / 'good.pth', {'state_dict': WEIGHTS})
+    assert torch.equal(read_checkpoint(f'{server}/good.pth')['state_dict']['linear.bias'], WEIGHTS['linear.bias'])
+
+
+def test_the_config_in_a_checkpoint_is_not_run_by_resuming(
+    tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """MMEngine's Runner.resume runs it."""
+    cli.train(toy_config(tmp_path, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}))
+    path = tmp_path / 'work' / 'epoch_1.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['meta']['config'] = f'__import__("pathlib").Path({str(trace)!r}).touch()\n'
+    torch.save(checkpoint, path)
+    cfg = toy_config(tmp_path, load_from=str(path), resume=True)
+    Runner.from_cfg(cfg).train()
+    assert trace.exists(), 'the attack must be one'
+    trace.unlink()
+    for found in (str(path), None):  # named, and the latest
+        torch.save(checkpoint, path)
+        (tmp_path / 'work' / 'last_checkpoint').write_text(str(path))
+        with pytest.raises((SystemExit, ValueError)) as ended:
+            cli.train(toy_config(tmp_path, load_from=found, resume=True))
+        told = capsys.readouterr().err if isinstance(ended.value, SystemExit) else str(ended.value)
+        assert 'its meta has a config, which MMEngine would run' in told
+        assert not trace.exists()
+
+
+def test_a_checkpoint_names_no_file_to_be_removed(tmp_path: Path) -> None:
+    precious, own = tmp_path / 'precious', tmp_path / 'work' / 'best_top1_epoch_1.pth'
+    own.parent.mkdir()
+    for path in (precious, own):
+        path.touch()
+    for named, is_left in ((precious, True), (own, False)):
+        hub = MessageHub.get_instance(uuid.uuid4().hex)
+        hub.update_info('best_ckpt', str(named))
+        hub.update_info('keep_ckpt_ids', ['/../../precious', 1])
+        saved: list[str] = []
+        runner: Any = SimpleNamespace(
+            work_dir=str(own.parent),
+            message_hub=hub,
+            logger=MMLogger.get_current_instance(),
+            epoch=2,
+            iter=2,
+            save_checkpoint=lambda folder, filename, *_, saved=saved, **__: saved.append(filename),
+        )
+        hook = AtomicCheckpointHook(save_best='top1', rule='greater', max_keep_ckpts=1)
+        hook.before_train(runner)
+        assert hook.keep_ckpt_ids == [1] or list(hook.keep_ckpt_ids) == [1]
+        hook._save_best_checkpoint(runner, {'top1': 1.0})
+        assert saved == ['best_top1_epoch_2.pth']
+        assert named.exists() == is_left
+
+
+def same(weights: dict[str, Any]) -> bool:
+    return weights.keys() == WEIGHTS.keys() and all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize('name', ['net.pth', 'net.safetensors'])
+def test_no_flipped_bit_changes_weights_unseen(tmp_path: Path, name: str) -> None:
+    """Bit after bit, each is harmless or noticed."""
+    path = tmp_path / name
+    if name.endswith('.pth'):
+        write_checkpoint(path, {'state_dict': WEIGHTS})
+    else:
+        write_safetensors(path, WEIGHTS)
+    sound = path.read_bytes()
+    assert same(read_checkpoint(str(path))['state_dict'])
+    rng, noticed = random.Random(0), 0
+    for _ in range(400):
+        place, bit = rng.randrange(len(sound)), 1 << rng.randrange(8)
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ bit]) + sound[place + 1 :])
+        try:
+            assert same(read_checkpoint(str(path))['state_dict']), place
+        except ValueError:
+            noticed += 1
+    assert noticed > 20
+
+
+def test_a_changed_weight_is_named_as_damage(tmp_path: Path) -> None:
+    for name, write in (('a.pth', lambda p: write_checkpoint(p, {'state_dict': WEIGHTS})), ('a.safetensors', None)):
+        path = tmp_path / name
+        write(path) if write else write_safetensors(path, WEIGHTS)
+        content = path.read_bytes()
+        place = content.index(WEIGHTS['linear.weight'].numpy().tobytes()) + 4
+        path.write_bytes(content[:place] + b'\x01' + content[place + 1 :])
+        with pytest.raises(ValueError, match=r'damaged, since .*checksum.* is another'):
+            read_checkpoint(str(path))
