@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.pareto import Objective
@@ -49,6 +50,7 @@ class Audit:
             among them to the best of all, never negative.
         count: Networks compared.
         top: See ``regret``.
+        problem: What keeps some scores from ranking; empty if all do.
     """
 
     kendall_tau: float
@@ -57,9 +59,13 @@ class Audit:
     regret: float
     count: int
     top: int
+    problem: str = field(default='', compare=False)
 
     def warning(self) -> str:
-        """Why the ranking is not to be trusted, in a sentence; empty if nothing speaks against it."""
+        """Why the ranking is not to be trusted, in sentences; empty if nothing speaks against it."""
+        return '; '.join(filter(None, (self.problem, self._doubt())))
+
+    def _doubt(self) -> str:
         interval = f'{self.kendall_tau_low:.2f} to {self.kendall_tau_high:.2f}'
         if self.kendall_tau_high < 0:
             return (
@@ -81,19 +87,34 @@ def audit(
     """Compare the scores of networks in the supernet with those after training.
 
     Args:
-        supernet: A score for each network.
-        retrained: The same networks' scores after training; one that is not a number counts as the worst.
+        supernet: A score for each network; one that is not a finite number counts as the worst.
+        retrained: The same networks' scores after training, likewise.
         objective: Says which scores are better.
         top: How many of the supernet's best one would retrain.
         seed: Of the interval.
 
     Raises:
-        ValueError: If ``top`` is more than there are.
+        ValueError: If ``top`` is more than there are, or no score is a finite number.
     """
     count = len(retrained)
-    before, after = objective.sign * np.array(supernet, float), objective.sign * np.array(retrained, float)
-    after = np.nan_to_num(after, nan=np.nanmax(after) + 1)
+    before, before_problem = _losses('in the supernet', supernet, objective)
+    after, after_problem = _losses('after training', retrained, objective)
     chosen = np.argsort(before, kind='stable')[: check_int('top', top, 1, count)]
     low, high = bootstrap_interval(lambda rows: kendall_tau(before[rows], after[rows]), count, seed)
     regret = float(after[chosen].min() - after.min())
-    return Audit(kendall_tau(before, after), low, high, regret, count, top)
+    problem = '; '.join(filter(None, (before_problem, after_problem)))
+    return Audit(kendall_tau(before, after), low, high, regret, count, top, problem)
+
+
+def _losses(when: str, scores: Sequence[float], objective: Objective) -> tuple[NDArray[np.float64], str]:
+    """Scores as losses, all finite, and what keeps some from ranking."""
+    losses = objective.sign * np.array(scores, float)
+    is_finite = np.isfinite(losses)
+    if not is_finite.any():
+        raise ValueError(f'{objective.name} {when}: none of {len(losses)} networks has a score that is a finite number')
+    losses[~is_finite] = losses[is_finite].max() + 1
+    if not is_finite.all():
+        return losses, f'{(~is_finite).sum()} of {len(losses)} networks have no score {when} and count as the worst'
+    if np.ptp(losses) == 0:
+        return losses, f'all scores {when} are equal, {scores[0]:g}: they rank nothing'
+    return losses, ''

@@ -176,8 +176,9 @@ class OptunaSampler:
 
     def __post_init__(self) -> None:
         names = sorted(name for name in optuna.samplers.__all__ if name.endswith('Sampler'))
+        names.remove('CmaEsSampler')  # it takes numbers, and draws choices at random with a warning for each gene
         if self.name not in names:
-            raise bad_value('sampler', self.name, f'one of {names}')
+            raise bad_value('sampler', self.name, f'one of {names}, which take categorical choices')
         if taken := sorted({'seed', 'population_size'} & set(self.options)):
             raise bad_value(f'{self.name} options', taken[0], 'not this one: the search sets it')
         self._build(seed=0, population_size=2)

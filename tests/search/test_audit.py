@@ -76,3 +76,20 @@ def test_warnings_say_what_speaks_against_the_ranking() -> None:
 def test_a_network_that_failed_counts_as_the_worst() -> None:
     figures = audit([3.0, 2.0, 1.0], [math.nan, 20.0, 10.0], HIGH, top=1)
     assert figures == audit([3.0, 2.0, 1.0], [9.0, 20.0, 10.0], HIGH, top=1)
+
+
+@pytest.mark.parametrize('which', [0, 1])
+def test_scores_that_do_not_rank_are_told(which: int) -> None:
+    def told(scores: list[float]) -> str:
+        both = [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]
+        both[which] = scores
+        figures = audit(*both, HIGH, top=1)
+        assert all(math.isfinite(value) for value in (figures.kendall_tau, figures.kendall_tau_low, figures.regret))
+        return figures.warning()
+
+    when = ('in the supernet', 'after training')[which]
+    assert told([5.0, 5.0, 5.0]).startswith(f'all scores {when} are equal, 5: they rank nothing; ')
+    for bad in (math.nan, math.inf, -math.inf):
+        assert told([5.0, bad, 4.0]).startswith(f'1 of 3 networks have no score {when} and count as the worst; ')
+    with pytest.raises(ValueError, match=f'top1 {when}: none of 3 networks has a score'):
+        told([math.nan] * 3)

@@ -159,6 +159,11 @@ def test_optuna_fits_values_to_the_earlier_genes():
     assert all(space.contains(draw()) for draw in plan)
 
 
+def test_a_sampler_of_numbers_alone_is_refused():
+    with pytest.raises(ValueError, match=r"got 'CmaEsSampler', allowed: one of .*NSGAIISampler.*categorical"):
+        OptunaSampler('CmaEsSampler')
+
+
 def test_stages_of_random_search_differ():
     plan = settings(AUTOVIT, [random_stage(name='a'), random_stage(name='b')])
     history = in_memory(plan, Smooth(AUTOVIT))
