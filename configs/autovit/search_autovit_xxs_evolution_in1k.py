@@ -4,6 +4,8 @@ Command: ``python tools/search.py configs/autovit/search_autovit_xxs_evolution_i
 ``python tools/profile_latency.py configs/autovit/supernet_autovit_xxs_in1k.py --out work_dirs/latency_xxs.json``
 Source: AutoViT, section 5.4 and table 8.
 Published: 70.7 % top-1 for the network found, in 12 GPU hours.
+It evaluates as many networks as coarse-to-fine search (5 GPU hours in the paper, which does not say how many evolution
+evaluated in its 12): ``search_cfg.stages.0.budget=2400`` spends as much more. The report says how long it took.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
 device put its own, ``--cfg-options search_cfg.constraints.1.max=MILLISECONDS``.
 """

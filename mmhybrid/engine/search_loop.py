@@ -121,6 +121,7 @@ class SearchLoop(BaseLoop):
             supernet's.
         objectives: Metrics of the evaluator, or estimates, each with a direction.
         constraints: Bounds of estimates.
+        tie_breaks: Metrics or estimates, each with a direction, that decide among equals.
         seed: Everything proposed follows from it.
         max_tries: Draws for a place before a stage gives up.
         calibration: Arguments of :func:`calibration_batches`.
@@ -156,6 +157,7 @@ class SearchLoop(BaseLoop):
         objectives: Sequence[Mapping[str, Any]],
         calibration: Mapping[str, Any],
         constraints: Sequence[Mapping[str, Any]] = (),
+        tie_breaks: Sequence[Mapping[str, Any]] = (),
         seed: int = 0,
         max_tries: int = 1000,
         latency_table: str | None = None,
@@ -183,6 +185,7 @@ class SearchLoop(BaseLoop):
                 'stages': stages,
                 'objectives': objectives,
                 'constraints': constraints,
+                'tie_breaks': tie_breaks,
                 'seed': seed,
                 'max_tries': max_tries,
             }
@@ -215,6 +218,10 @@ class SearchLoop(BaseLoop):
         if get_rank() == 0:
             for path in result.write(self.runner.work_dir):
                 self.runner.logger.info(f'written: {path}')
+            self.runner.logger.info(
+                f'{len(result.evaluated)} evaluations took {result.evaluation_hours:.3g} h, those of earlier runs and '
+                f'other processes among them; proposing took {(result.proposal_seconds or 0) / 3600:.3g} h'
+            )
         return dict(result.best.metrics or {})
 
     def _build_estimate(

@@ -27,6 +27,7 @@ class Candidate:
         tries: Draws it took to find it.
         rejected: How many of those each constraint rejected, and how many were known already.
         failure: What its evaluation raised; empty if it ended.
+        seconds: How long its evaluation took; of no consequence for anything, and not compared.
     """
 
     stage: str
@@ -38,6 +39,7 @@ class Candidate:
     tries: int = 1
     rejected: Mapping[str, int] = field(default_factory=dict)
     failure: str = ''
+    seconds: float = field(default=0.0, compare=False, repr=False)
 
     @property
     def key(self) -> Key:
@@ -84,7 +86,10 @@ class Candidate:
         return bool(self.failure) or not all(math.isfinite(loss) for loss in self.losses(objectives))
 
 
-def ranked(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> list[Candidate]:
-    """From best to worst, without those that failed; equals stay in the order they came in."""
+def ranked(
+    candidates: Sequence[Candidate], objectives: Sequence[Objective], tie_breaks: Sequence[Objective] = ()
+) -> list[Candidate]:
+    """From best to worst, without those that failed; ``tie_breaks`` decide among equals, which else stay in order."""
     sound = [candidate for candidate in candidates if not candidate.has_failed(objectives)]
+    sound.sort(key=lambda candidate: candidate.losses(tie_breaks))
     return [sound[i] for i in ranking([candidate.losses(objectives) for candidate in sound])]

@@ -89,6 +89,7 @@ def _situation(
         space=space,
         history=[c for c in compared if space.contains(c.arch)],
         objectives=settings.objectives_of(stage),
+        tie_breaks=settings.tie_breaks_of(stage),
         start=[arch for arch in stage.starts(space, results) if arch not in known] if generation == 0 else [],
         generation=generation,
         size=stage.population,

@@ -72,6 +72,8 @@ def record_of(candidate: Candidate) -> dict[str, Any]:
         'tries': candidate.tries,
         'rejected': dict(candidate.rejected),
     }
+    if candidate.seconds:
+        record['seconds'] = candidate.seconds
     if candidate.failure:
         record['failure'] = candidate.failure
     text = json.dumps([record, dict(candidate.arch)], sort_keys=True)

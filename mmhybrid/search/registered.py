@@ -45,12 +45,13 @@ def settings_from_data(config: Mapping[str, Any]) -> SearchSettings:
 
 
 def _settings(config: Mapping[str, Any], build_space: Build, build_sampler: Build) -> SearchSettings:
-    check_keys('search', config, ('space', 'stages', 'objectives'), ('constraints', 'seed', 'max_tries'))
+    check_keys('search', config, ('space', 'stages', 'objectives'), ('constraints', 'seed', 'max_tries', 'tie_breaks'))
     plain = {name: config[name] for name in ('seed', 'max_tries') if name in config}
     return SearchSettings(
         space=_space(build_space, config['space']),
         stages=tuple(_stage(stage, build_space, build_sampler) for stage in check_list('stages', config['stages'])),
         objectives=tuple(_objective(item) for item in check_list('objectives', config['objectives'])),
+        tie_breaks=tuple(_objective(item) for item in check_list('tie_breaks', config.get('tie_breaks', ()))),
         constraints=tuple(_constraint(item) for item in check_list('constraints', config.get('constraints', ()))),
         **plain,
     )
@@ -95,7 +96,7 @@ def _fix(config: Any) -> Fix:
 
 
 def _skeletons(config: Any) -> Skeletons:
-    check_keys('skeletons', config, ('stage',), ('count',))
+    check_keys('skeletons', config, ('stage',), ('count', 'stratify'))
     return Skeletons(**config)
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,33 @@ class SearchResult:
     Args:
         settings: Of the search.
         history: All candidates in the order of the search, those of stages that evaluate nothing too.
+        proposal_seconds: How long this process took to propose them; None where that is not known.
     """
 
     settings: SearchSettings
     history: tuple[Candidate, ...]
+    proposal_seconds: float | None = field(default=None, compare=False)
 
     @property
     def evaluated(self) -> list[Candidate]:
         """All candidates in the order of the search, those that failed too."""
         return [candidate for candidate in self.history if candidate.metrics is not None]
 
+    @property
+    def evaluation_hours(self) -> float:
+        """Hours of all evaluations, of earlier runs and other processes too; with a GPU for each, GPU hours."""
+        return sum(candidate.seconds for candidate in self.history) / 3600
+
     def top(self, count: int | None = None) -> list[Candidate]:
         """The best of all that was evaluated, from best to worst; all without ``count``.
 
-        With several objectives the front comes first, ordered by the first objective.
+        With several objectives the front comes first, ordered by the first objective. Of a search that evaluates
+        nothing it is the best of the last stage.
         """
-        return ranked(self.evaluated, self.settings.objectives)[:count]
+        settings = self.settings
+        if settings.budget:
+            return ranked(self.evaluated, settings.objectives, settings.tie_breaks)[:count]
+        return settings.results(self.history)[settings.stages[-1].name][:count]
 
     @property
     def best(self) -> Candidate:
@@ -105,6 +116,11 @@ class SearchResult:
             'stage': candidate.stage,
             'generation': candidate.generation,
             'index': candidate.index,
+            'search': {
+                'evaluations': len(self.evaluated),
+                'evaluation_hours': self.evaluation_hours,
+                'proposal_hours': None if self.proposal_seconds is None else self.proposal_seconds / 3600,
+            },
         }
 
     def _table(self, count: int) -> str:

@@ -31,6 +31,7 @@ class Situation:
         start: Networks of an earlier stage to search around.
         generation: The one to propose.
         size: How many it wants.
+        tie_breaks: What decides among equals.
     """
 
     stage: str
@@ -40,12 +41,13 @@ class Situation:
     start: Sequence[Arch]
     generation: int
     size: int
+    tie_breaks: Sequence[Objective] = ()
 
     def best(self, count: int) -> list[Arch]:
         """The archs to go on from: before anything is known, the start."""
         if self.generation == 0:
             return list(self.start)
-        return [candidate.arch for candidate in ranked(self.history, self.objectives)[:count]]
+        return [candidate.arch for candidate in ranked(self.history, self.objectives, self.tie_breaks)[:count]]
 
 
 class Sampler(Protocol):

@@ -150,20 +150,23 @@ class Searcher:
             ValueError: If the settings do not go with the space, the estimates or the metrics.
         """
         history: list[Candidate] = []
+        seconds = 0.0
         try:
             self._storage.tell = self._say
             self._recall(self._team.lead(self._open))
             for stage in self.settings.stages:
                 for generation, size in stage.generations():
                     ask = partial(propose, self.settings, stage, generation, size, history, self._estimate)
+                    began = time.monotonic()
                     proposals, shortage = self._team.lead(ask)
+                    seconds += time.monotonic() - began
                     history += proposals if stage.rank_by else self._scored(proposals)
                     if shortage:
                         self._say(f'{shortage}; the stage ends')
                         break
         finally:
             self._storage.close()
-        return SearchResult(self.settings, tuple(history))
+        return SearchResult(self.settings, tuple(history), seconds)
 
     def _open(self) -> dict[Key, Candidate]:
         self._storage.open()
@@ -241,19 +244,24 @@ class Searcher:
         """The first of the proposals with its metrics, or why it has none; None if there is no proposal."""
         if not proposals:
             return None
+        began = time.monotonic()
+        candidate = self._tried(proposals[0])
+        return replace(candidate, seconds=time.monotonic() - began)
+
+    def _tried(self, proposal: Candidate) -> Candidate:
         for left in reversed(range(self._evaluation_tries)):
             try:
-                metrics = self._evaluate(proposals[0].arch)
+                metrics = self._evaluate(proposal.arch)
             except CannotGoOnError:
                 raise
             except Exception as error:
                 is_first = left == self._evaluation_tries - 1
-                _logger.warning('the evaluation of candidate %s failed', proposals[0].key, exc_info=is_first)
+                _logger.warning('the evaluation of candidate %s failed', proposal.key, exc_info=is_first)
                 if not left:
                     cause = error.__cause__ or error
-                    return proposals[0].failed(f'{type(cause).__name__}: {first_line(cause)}', self.settings.objectives)
+                    return proposal.failed(f'{type(cause).__name__}: {first_line(cause)}', self.settings.objectives)
             else:
-                return proposals[0].evaluated(metrics)
+                return proposal.evaluated(metrics)
         raise AssertionError
 
     def _check_failures(self, latest: Sequence[Candidate]) -> None:
@@ -299,8 +307,9 @@ class Searcher:
         if not candidate.failure:
             self._measured.update(candidate.numbers)
         objectives = self.settings.objectives
+        decisive = (*objectives, *self.settings.tie_breaks)
         if not candidate.has_failed(objectives) and (
-            self._best is None or candidate.losses(objectives) < self._best.losses(objectives)
+            self._best is None or candidate.losses(decisive) < self._best.losses(decisive)
         ):
             self._best = candidate
 

@@ -10,8 +10,9 @@ from mmhybrid.search.constraints import Constraint
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import Evolution, Sampler
+from mmhybrid.search.skeletons import best_of_each_depth, stratified
 from mmhybrid.space import Arch, SearchSpace, Value
-from mmhybrid.utils.checks import bad_value, check_int, check_list
+from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 from mmhybrid.utils.files import first_difference, plain
 
 
@@ -44,6 +45,8 @@ class Skeletons:
     Args:
         stage: Name of that stage.
         count: How many (K).
+        stratify: Take of each number of stages, depth and resolution the share that it has of all networks of that
+            stage (:func:`mmhybrid.search.skeletons.stratified`); without it the best, whatever they are.
 
     Raises:
         ValueError: Naming the field, the value and what is allowed.
@@ -51,9 +54,11 @@ class Skeletons:
 
     stage: str
     count: int = 10
+    stratify: bool = True
 
     def __post_init__(self) -> None:
         check_int('skeletons.count', self.count, 1)
+        check_bool('skeletons.stratify', self.stratify)
 
 
 @dataclass(frozen=True)
@@ -157,15 +162,12 @@ class Stage:
     def _skeletons_of(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> list[Arch]:
         if self.skeletons is None:
             return []
-        chosen: dict[tuple[tuple[str, Value], ...], Arch] = {}
-        for candidate in results[self.skeletons.stage]:
-            arch = candidate.arch
-            if space.contains(arch):
-                depths = tuple((name, value) for name, value in arch.items() if space.choices[name].is_depth)
-                chosen.setdefault(depths, arch)
-        if not chosen:
+        candidates = [c for c in results[self.skeletons.stage] if space.contains(c.arch)]
+        if not candidates:
             raise SearchError(f'stage {self.name!r} finds no skeleton in stage {self.skeletons.stage!r}')
-        return list(chosen.values())[: self.skeletons.count]
+        if self.skeletons.stratify:
+            return stratified(candidates, space, self.skeletons.count)
+        return best_of_each_depth(candidates, space)[: self.skeletons.count]
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -192,6 +194,7 @@ class SearchSettings:
         stages: In order.
         objectives: One or several; names of metrics or estimates.
         constraints: Bounds on estimates, for all stages.
+        tie_breaks: What decides among networks with equal objectives, in stages that evaluate.
         seed: Of everything random.
         max_tries: Draws for each candidate, on average over a stage, after which the stage ends for want of new and
             allowed networks.
@@ -206,13 +209,12 @@ class SearchSettings:
     constraints: Sequence[Constraint] = ()
     seed: int = 0
     max_tries: int = 1000
+    tie_breaks: Sequence[Objective] = ()
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise bad_value('stages', names, 'at least one, with names that differ')
-        if all(stage.rank_by for stage in self.stages):
-            raise bad_value('stages', names, 'at least one without rank_by, that evaluates')
         for place, stage in enumerate(self.stages):
             for source in stage.sources:
                 if source not in names[:place]:
@@ -220,6 +222,9 @@ class SearchSettings:
         objectives = [objective.name for objective in self.objectives]
         if not objectives or len(set(objectives)) < len(objectives):
             raise bad_value('objectives', objectives, 'at least one, with names that differ')
+        breaks = [objective.name for objective in self.tie_breaks]
+        if len({*objectives, *breaks}) < len(objectives) + len(breaks):
+            raise bad_value('tie_breaks', breaks, f'names that differ, and from the objectives {objectives}')
         check_int('seed', self.seed, 0)
         check_int('max_tries', self.max_tries, 1)
 
@@ -232,10 +237,16 @@ class SearchSettings:
         """What the candidates of a stage are ranked by."""
         return self.objectives if stage.rank_by is None else (stage.rank_by,)
 
+    def tie_breaks_of(self, stage: Stage) -> Sequence[Objective]:
+        """What decides among equal candidates of a stage."""
+        return self.tie_breaks if stage.rank_by is None else ()
+
     def results(self, history: Sequence[Candidate]) -> dict[str, list[Candidate]]:
         """The candidates of each stage, from best to worst."""
         return {
-            stage.name: ranked([c for c in history if c.stage == stage.name], self.objectives_of(stage))
+            stage.name: ranked(
+                [c for c in history if c.stage == stage.name], self.objectives_of(stage), self.tie_breaks_of(stage)
+            )
             for stage in self.stages
         }
 
@@ -288,6 +299,8 @@ class SearchSettings:
                 'constraints': [asdict(constraint) for constraint in self.constraints],
                 'seed': self.seed,
                 'max_tries': self.max_tries,
+                # left out where there are none, so that searches from before there were any go on
+                **({'tie_breaks': [asdict(objective) for objective in self.tie_breaks]} if self.tie_breaks else {}),
             }
         )
         return config

@@ -65,6 +65,8 @@ def _head(result: SearchResult, title: str) -> str:
         'networks in the space': _count(settings.space.size()),
         'proposals drawn': f'{tries}',
     }
+    if result.evaluation_hours:
+        tiles['of evaluations (GPU hours, where each has a GPU)'] = _duration(result.evaluation_hours)
     if len(settings.objectives) > 1:
         tiles['networks on the front'] = f'{len(result.front())}'
     if failed:
@@ -78,6 +80,10 @@ def _head(result: SearchResult, title: str) -> str:
         )
     items = (f'<div><b>{value}</b>{name}</div>' for name, value in tiles.items())
     return f'{text}<div class="tiles">{"".join(items)}</div>'
+
+
+def _duration(hours: float) -> str:
+    return f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.1f} min'
 
 
 def _sentence(result: SearchResult) -> str:

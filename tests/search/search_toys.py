@@ -91,6 +91,10 @@ def stored_trials(folder):
     """What the journal says of each trial, without times and process names."""
     lines = [json.loads(line) for line in (folder / 'search.journal').read_text().splitlines()]
     keys = ('op_code', 'state', 'value', 'values', 'params', 'user_attrs', 'user_attr')
+    for line in lines:
+        record = {**line.get('user_attrs', {}), **line.get('user_attr', {})}.get('candidate', {})
+        for timed in ('seconds', 'checksum'):
+            record.pop(timed, None)
     return [{key: line[key] for key in keys if key in line} for line in lines]
 
 

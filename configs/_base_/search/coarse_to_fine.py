@@ -1,5 +1,6 @@
 # AutoViT, algorithm 2 and section 4.1. The paper gives neither the number of samples nor of skeletons, nor what ranks
-# them: here the networks with the most MACs of those that the budgets allow.
+# them: here the networks with the most MACs of those that the budgets allow, of each number of stages, depth and
+# resolution the share that it has of these.
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
     stages=[
@@ -19,4 +20,6 @@ search_cfg = dict(
         ),
     ],
     objectives=[dict(name='accuracy/top1')],
+    # "maximize classification accuracy while minimizing the model size": of equally accurate networks the smallest
+    tie_breaks=[dict(name='params_m', direction='minimize')],
 )
