@@ -1,8 +1,11 @@
 """Which parameters decay under the optimizer of each config, parameter by parameter."""
 
+import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.engine.cli import load_config
+from mmhybrid.models.convert import convert
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,3 +83,41 @@ def test_norms_biases_tokens_and_layer_scales_do_not_decay(path: str) -> None:
     assert found == {name: 0 if is_exempt(model, name, 'token-label' in path) else weight_decay for name in found}
     has_slots = 'glnet' in path and 'ablation_local_' not in path
     assert any(map(SLOT_SCALE.search, found)) == has_slots
+
+
+def released_rule(name: str, shape: Sequence[int]) -> bool:
+    """Which parameters ``optim_factory.py`` of the released classification spares."""
+    return len(shape) == 1 or name.endswith(('.bias', '.gamma', '.beta'))
+
+
+def timm_rule(name: str, shape: Sequence[int]) -> bool:
+    """Which ones timm 0.9's ``param_groups_weight_decay``, of the released token labelling, spares."""
+    return len(shape) <= 1 or name.endswith('.bias')
+
+
+@pytest.mark.parametrize(
+    ('reference', 'config', 'spares'),
+    [
+        ('glnet_stl', 'glnet_stl_in1k', released_rule),
+        ('glnet_4g', 'glnet_4g_in1k', released_rule),
+        ('glnet_4g', 'glnet_4g_token-label_in1k', timm_rule),
+    ],
+)
+def test_glnet_decays_what_the_released_code_decays(
+    reference: str, config: str, spares: Callable[[str, Sequence[int]], bool]
+) -> None:
+    with np.load(ROOT / f'tests/data/reference/{reference}.npz') as data:
+        shapes = json.loads(str(data['shapes']))
+    released = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    names = {tensor.data_ptr(): name for name, tensor in released.items()}
+    converted = convert(released, reference.partition('_')[2])['state_dict']
+    theirs = {ours: names[tensor.data_ptr()] for ours, tensor in converted.items()}
+    cfg = load_config(str(ROOT / f'configs/glnet/{config}.py'))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = build(cfg)
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    decays = {id(p): group['weight_decay'] for group in optimizer.param_groups for p in group['params']}
+    ours = {name: decays[id(p)] for name, p in model.named_parameters() if name in theirs}
+    assert len(ours) > 200
+    expected = {name: 0 if spares(theirs[name], shapes[theirs[name]]) else 0.05 for name in ours}
+    assert ours == expected
