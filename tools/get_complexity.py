@@ -27,6 +27,7 @@ from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.draws import draws_markdown, shipped_supernets
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
+from mmhybrid.models.input_channels import input_channels
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
@@ -79,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         if 'model' not in cfg:
             raise ValueError(f'config {args.config} has no model')
-        total = count_complexity(MODELS.build(cfg.model), (3, *args.shape))
+        model = MODELS.build(cfg.model)
+        total = count_complexity(model, (input_channels(model), *args.shape))
     Console(width=TABLE_WIDTH).print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))
 
 

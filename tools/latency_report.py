@@ -27,6 +27,7 @@ from mmhybrid.estimation.estimator import Estimator, LatencyModel, PartCounter
 from mmhybrid.estimation.latency import fill, load_model_of
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.timing import Plan
+from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import check_target, write_json
 
@@ -104,7 +105,9 @@ def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable)
     place = {'device': backend.device, 'dtype': backend.dtype}
     with backend.running():
         return {
-            name: operator_breakdown(model.to(**place), torch.rand(device.batch, 3, side, side).to(**place))
+            name: operator_breakdown(
+                model.to(**place), torch.rand(device.batch, input_channels(model), side, side).to(**place)
+            )
             for name, (model, side) in models.items()
         }
 

@@ -4,12 +4,17 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
+from torch.export import Dim
+from torch.onnx import OnnxExporterError
 
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
+from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import check_target, is_special
 from mmhybrid.utils.optional import require
 
@@ -41,7 +46,20 @@ class ImageModel(nn.Module):
         return self.network(images)
 
 
-def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path, file_format: str) -> None:
+DYNAMIC_FORMATS = ('onnx', 'exported')
+STRIDE = 32  # sides of images of any size are multiples of it
+Axes = dict[int, Any]
+# Axes of the images that a file leaves open, by what they are called on the command line.
+DYNAMIC: dict[str, dict[int, str]] = {
+    'batch': {0: 'batch'},
+    'size': {2: 'height', 3: 'width'},
+    'both': {0: 'batch', 2: 'height', 3: 'width'},
+}
+
+
+def export_model(
+    model: nn.Module, input_shape: Sequence[int], path: str | Path, file_format: str, dynamic: str | None = None
+) -> None:
     """Write a network, whole or not at all; what was there before is replaced, a device or a pipe written to.
 
     Args:
@@ -49,13 +67,26 @@ def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path,
         input_shape: (B, C, H, W), which the file is made for.
         path: The file; a folder for ``coreml``, whose name must end in ``.mlpackage``.
         file_format: One of :data:`FORMATS`.
+        dynamic: One of :data:`DYNAMIC` for a file that takes other shapes too, where the format and the network can.
 
     Raises:
         ValueError: If the format is unknown, the shape is not four positive ints, the folder does not exist, the path
-            is a folder that no export has written, or the package that writes the format is missing.
+            is a folder that no export has written, the package that writes the format is missing, the network is a
+            two-stage detector, or it or the format cannot leave open what is asked for.
     """
     check_choice('format', file_format, tuple(FORMATS))
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 4)]
+    if dynamic is not None:
+        check_choice('dynamic', dynamic, tuple(DYNAMIC))
+        if file_format not in DYNAMIC_FORMATS:
+            raise bad_value(
+                'dynamic', dynamic, f'nothing for the format {file_format}; {" and ".join(DYNAMIC_FORMATS)} take it'
+            )
+    if hasattr(model, 'roi_head'):
+        raise ValueError(
+            f'{type(model).__name__} is a two-stage detector: its second stage runs on boxes that the first one '
+            'chooses, which is no function from images to tensors; MMDeploy exports it'
+        )
     path = Path(path)
     if not path.is_dir():
         check_target(path)
@@ -69,7 +100,7 @@ def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path,
     draft_folder = None if is_stream else place.parent
     with tempfile.TemporaryDirectory(dir=draft_folder, prefix=f'.{path.name}.') as folder, torch.no_grad():
         draft = Path(folder, path.name)
-        FORMATS[file_format](network.eval(), images, draft)
+        _write(network.eval(), images, draft, file_format, dynamic)
         if is_stream:
             path.write_bytes(draft.read_bytes())
             return
@@ -78,13 +109,39 @@ def export_model(model: nn.Module, input_shape: Sequence[int], path: str | Path,
         os.replace(draft, place)
 
 
-def _onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+def _write(network: nn.Module, images: Tensor, path: Path, file_format: str, dynamic: str | None) -> None:
+    if dynamic is None:
+        FORMATS[file_format](network, images, path, None)
+        return
+    if len(images) == 1 and 'batch' in DYNAMIC[dynamic].values():
+        images = images.repeat(2, 1, 1, 1)  # torch.export takes an axis of one for one that never varies
+    # sides are multiples of the largest stride, or every rounding on the way would be a case of its own
+    axes = {
+        axis: Dim(name, min=1) if axis == 0 else STRIDE * Dim(f'{name}_in_strides', min=1)
+        for axis, name in DYNAMIC[dynamic].items()
+    }
+    try:
+        FORMATS[file_format](network, images, path, axes)
+    except (OnnxExporterError, UserError, ValueError) as error:
+        raise ValueError(f'dynamic: this network cannot leave {dynamic} open: {first_line(error)}') from error
+
+
+def _onnx(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
     for package in ('onnx', 'onnxscript'):
         require(package, 'format onnx')
-    torch.onnx.export(network, (images,), path, dynamo=True, external_data=False, input_names=['images'], verbose=False)
+    torch.onnx.export(
+        ImageModel(network),
+        (images,),
+        path,
+        dynamo=True,
+        external_data=False,
+        input_names=['images'],
+        dynamic_shapes=None if axes is None else (axes,),
+        verbose=False,
+    )
 
 
-def _coreml(network: nn.Module, images: Tensor, path: Path) -> None:
+def _coreml(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
     tools = require('coremltools', 'format coreml')
     program = torch.export.export(ImageModel(network), (images,)).run_decompositions({})
     graph = program.graph_module.graph
@@ -94,15 +151,16 @@ def _coreml(network: nn.Module, images: Tensor, path: Path) -> None:
     tools.convert(program, convert_to='mlprogram').save(str(path))
 
 
-def _torchscript(network: nn.Module, images: Tensor, path: Path) -> None:
+def _torchscript(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
     torch.jit.trace(network, images).save(str(path))
 
 
-def _exported(network: nn.Module, images: Tensor, path: Path) -> None:
-    torch.export.save(torch.export.export(network, (images,)), path)
+def _exported(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+    shapes = None if axes is None else (axes,)
+    torch.export.save(torch.export.export(network, (images,), dynamic_shapes=shapes), path)
 
 
-FORMATS: dict[str, Callable[[nn.Module, Tensor, Path], None]] = {
+FORMATS: dict[str, Callable[[nn.Module, Tensor, Path, Axes | None], None]] = {
     'onnx': _onnx,
     'coreml': _coreml,
     'torchscript': _torchscript,

@@ -1,5 +1,6 @@
 """The model of a config, and images as it sees them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Photograph:
     Args:
         name: For people, and for the file of a picture of it.
         pixels: (H, W, 3), red, green, blue, before they are normalised.
-        inputs: The same, normalised, (1, 3, H, W).
+        inputs: All channels, normalised, (1, C, H, W).
     """
 
     name: str
@@ -85,7 +86,7 @@ class PhotographReader:
     def __init__(self, cfg: Config, preprocessor: nn.Module) -> None:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         first, *others = _test_pipeline(cfg)
-        if first['type'].rpartition('.')[-1] != 'LoadImageFromFile':
+        if not re.fullmatch('Load.*Image.*File', first['type'].rpartition('.')[-1]):
             raise ValueError(f'config {cfg.filename}: its test pipeline begins with {first["type"]}, not with a file')
         self._load = Compose([first])
         # what an image is annotated with is not needed, and a file on the command line has none
@@ -120,11 +121,24 @@ class PhotographReader:
         with torch.inference_mode():
             inputs = self._preprocessor(pseudo_collate([packed]), False)['inputs']
             shown = torch.full((1, 3, *inputs.shape[-2:]), float(PADDING))
-            shown[0, :, : image.shape[1], : image.shape[2]] = image.flip(0)  # OpenCV loads BGR
+            shown[0, :, : image.shape[1], : image.shape[2]] = as_rgb(image)
             if self._size is not None:  # the padding too, as the network sees it
                 inputs, shown = resized(inputs, self._size), resized(shown, self._size)
         pixels = shown[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
         return Photograph(name, pixels, inputs)
+
+
+def as_rgb(image: Tensor) -> Tensor:
+    """(C, H, W) as loaded -> (3, H, W), red, green, blue from 0 to 255.
+
+    OpenCV loads blue, green, red, and further channels behind them, as sensors of many bands have them; one channel is
+    grey. Other numbers than bytes are spread over the range.
+    """
+    colours = image[:3].flip(0).float() if len(image) >= 3 else image[:1].expand(3, -1, -1).float()
+    if image.dtype == torch.uint8:
+        return colours
+    low, high = colours.min(), colours.max()
+    return (colours - low) / (high - low).clamp_min(1e-12) * 255
 
 
 def _test_pipeline(cfg: Config) -> list[Mapping[str, Any]]:

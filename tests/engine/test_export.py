@@ -172,3 +172,140 @@ default_scope = 'mmpretrain'
     with pytest.raises(SystemExit):
         main([str(config), *arguments[:-2], '0', '64'])
     assert 'input_shape' in capsys.readouterr().err
+
+
+class Last(torch.nn.Module):
+    """The last output of a backbone."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.backbone = MODELS.build(config)
+
+    def forward(self, images):
+        """Images -> a map, or a token."""
+        return self.backbone(images)[-1]
+
+
+GLNET = {
+    'type': 'mmhybrid.GLNet',
+    'arch': {
+        'embed_dims': [32] * 4,
+        'depths': [1] * 4,
+        'ffn_ratios': [1] * 4,
+        'mixers': ['glmix', 'window-global', 'local', 'mhsa'],
+        'num_slots': [16] * 4,
+        'local_kernels': [3] * 4,
+    },
+}
+GLIT = {
+    'type': 'mmhybrid.GLiT',
+    'img_size': 64,
+    'arch': {
+        'embed_dims': 32,
+        'num_heads': 2,
+        'blocks': [
+            {'num_attn_heads': 2, 'mlp_ratio': 2, 'qkv_ratio': 1},
+            {'num_attn_heads': 1, 'mlp_ratio': 2, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 5},
+        ],
+    },
+}
+AUTOVIT = {'type': 'mmhybrid.AutoViT', 'arch': ARCH}
+SHAPES = {
+    'batch': [(1, 3, 64, 96), (5, 3, 64, 96)],
+    'size': [(1, 3, 96, 64), (1, 3, 224, 160)],
+    'both': [(1, 3, 96, 64), (3, 3, 224, 160)],
+}
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'dynamic'),
+    [
+        (AUTOVIT, 'batch'),
+        (GLNET, 'batch'),
+        (GLIT, 'batch'),
+        pytest.param(GLNET, 'size', marks=pytest.mark.slow),
+        *(pytest.param(family, 'both', marks=pytest.mark.slow) for family in (AUTOVIT, GLNET, GLIT)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value['type'],
+)
+def test_onnx_at_other_shapes(backbone, dynamic, tmp_path):
+    torch.manual_seed(0)
+    network, path = Last(backbone).eval(), tmp_path / 'network.onnx'
+    export_model(network, (1, 3, 64, 96), path, 'onnx', dynamic)
+    for shape in SHAPES[dynamic]:
+        images = torch.rand(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(run_onnx(path, images), network(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 64, 96), (1, 3, 100, 65)])
+def test_legacy_exporter_takes_slots(shape, tmp_path):
+    """The exporter that MMDeploy uses: adaptive pooling would need sides that are multiples of the slots."""
+    torch.manual_seed(0)
+    published = {**GLNET, 'arch': {**GLNET['arch'], 'mixers': ['glmix', 'glmix', 'glmix', 'mhsa']}}
+    network, path = Last(published).eval(), tmp_path / 'network.onnx'
+    images = torch.rand(shape)
+    with torch.no_grad():
+        torch.onnx.export(network, (images,), path, dynamo=False, input_names=['images'], opset_version=17)
+        torch.testing.assert_close(run_onnx(path, images), network(images), rtol=1e-3, atol=1e-4)
+
+
+def test_open_shapes_need_a_format_that_has_them(network, tmp_path):
+    with pytest.raises(ValueError, match='nothing for the format torchscript; onnx and exported take it'):
+        export_model(network, SHAPE, tmp_path / 'a.pt', 'torchscript', 'both')
+    with pytest.raises(ValueError, match='dynamic'):
+        export_model(network, SHAPE, tmp_path / 'a.onnx', 'onnx', 'everything')
+
+
+def test_network_that_cannot_leave_a_size_open(tmp_path):
+    class Fixed(torch.nn.Module):
+        """Knows one size."""
+
+        def forward(self, images):
+            """Images of one size."""
+            return images + torch.zeros(1, 3, 64, 64)
+
+    with pytest.raises(ValueError, match='dynamic: this network cannot leave size open'):
+        export_model(Fixed(), SHAPE, tmp_path / 'a.pt2', 'exported', 'size')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_stage_detectors_end_with_a_sentence(tmp_path):
+    class TwoStages(torch.nn.Module):
+        """As MMDetection's, by what tells them."""
+
+        roi_head = None
+
+    with pytest.raises(ValueError, match='TwoStages is a two-stage detector'):
+        export_model(TwoStages(), SHAPE, tmp_path / 'a.onnx', 'onnx')
+
+
+@pytest.mark.dense
+def test_detectors_of_the_demo(tmp_path):
+    pytest.importorskip('mmdet')
+    from mmengine.registry import init_default_scope
+
+    configs = Path(__file__).parents[2] / 'configs/demo'
+    init_default_scope('mmdet')
+    model = HOST_MODELS.build(Config.fromfile(configs / 'glnet_det.py').model)
+    with pytest.raises(ValueError, match='MaskRCNN is a two-stage detector'):
+        export_model(model, SHAPE, tmp_path / 'a.pt', 'torchscript')
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'channels'),
+    [(AUTOVIT, 1), (GLNET, 4), (GLIT, 12)],
+    ids=lambda value: value if isinstance(value, int) else value['type'],
+)
+def test_tool_takes_the_channels_of_the_model(backbone, channels, tmp_path, capsys):
+    config, out = tmp_path / 'config.py', tmp_path / 'network.pt2'
+    backbone = {**backbone, 'in_channels': channels}
+    config.write_text(f"""
+model = dict(type='mmpretrain.ImageClassifier', backbone={backbone!r})
+default_scope = 'mmpretrain'
+""")
+    runpy.run_path(str(TOOL))['main']([str(config), '--out', str(out), '--format', 'exported', '--shape', '64', '64'])
+    assert torch.export.load(out).module()(torch.rand(1, channels, 64, 64))
+    complexity = runpy.run_path(str(TOOL.with_name('get_complexity.py')))['main']
+    complexity([str(config), '--shape', '64', '64'])
+    assert 'total' in capsys.readouterr().out

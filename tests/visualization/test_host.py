@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.engine import cli, subnet_export
 from mmhybrid.registry import MODELS
-from mmhybrid.visualization.features import feature_map
+from mmhybrid.visualization.features import draw_features, feature_map
 from mmhybrid.visualization.host import PADDING, PhotographReader, build_host, distinct_names, write_pictures
 from mmhybrid.visualization.picture import Picture
 
@@ -149,3 +150,34 @@ def test_pictures_are_written_into_a_new_folder(tmp_path):
     assert [path.name for path in paths] == ['a.png', 'b.png']
     assert all(path.read_bytes() == pictures[path.stem].png_file() for path in paths)
     assert len(list((tmp_path / 'new' / 'folder').iterdir())) == 2
+
+
+@pytest.mark.parametrize('channels', [1, 4, 12])
+def test_images_of_any_channels_are_drawn(channels, tmp_path):
+    """Grey where there is one, and the first three, as OpenCV orders them, where there are more."""
+    bands = np.random.default_rng(0).integers(0, 256, (64, 64, channels), np.uint8)
+    if channels == 12:
+        np.save(tmp_path / 'image.npy', bands)
+        path, load = tmp_path / 'image.npy', {'type': 'LoadBandImageFromFile'}
+    else:
+        path = tmp_path / 'image.png'
+        cv2.imwrite(str(path), bands)
+        load = {'type': 'LoadImageFromFile', 'color_type': 'grayscale' if channels == 1 else 'unchanged'}
+    cfg = Config.fromfile(ROOT / 'configs' / 'demo' / 'glnet_cls.py')
+    cfg.model.backbone.in_channels = channels
+    cfg.model.data_preprocessor = {'mean': [128.0] * channels, 'std': [64.0] * channels, 'to_rgb': False}
+    cfg.test_dataloader.dataset.pipeline = [load, {'type': 'PackInputs'}]
+    model = build_host(cfg)
+    (photograph,) = PhotographReader(cfg, model.data_preprocessor).read_all([str(path)])
+    assert photograph.inputs.shape == (1, channels, 64, 64)
+    np.testing.assert_array_equal(photograph.pixels, bands[..., [0, 0, 0] if channels == 1 else [2, 1, 0]])
+    assert draw_features([photograph], [feature_map(model.backbone, photograph.inputs)], 'bands').png_file()
+
+
+@TRANSFORMS.register_module(force=True)
+class LoadBandImageFromFile:
+    """An array of more bands than image files have."""
+
+    def __call__(self, results):
+        image = np.load(results['img_path'])
+        return {**results, 'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}

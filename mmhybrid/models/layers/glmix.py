@@ -43,6 +43,24 @@ class WindowAttention(SelfAttention):
         return out.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)[..., :height, :width]
 
 
+def pool_by_products(x: Tensor, side: int) -> Tensor:
+    """``F.adaptive_avg_pool2d`` as two matrix products, which exporters know at any size of the map.
+
+    (B, C, H, W) -> (B, C, side, side).
+    """
+    rows, columns = (_bins(size, side, x) for size in (x.shape[2], x.shape[3]))
+    return rows @ x @ columns.transpose(0, 1)
+
+
+def _bins(size: int, bins: int, like: Tensor) -> Tensor:
+    """The average over each of ``bins`` overlapping intervals of ``size`` values, (bins, size)."""
+    number = torch.arange(bins, device=like.device)[:, None]
+    begin, end = number * size // bins, ((number + 1) * size + bins - 1) // bins
+    place = torch.arange(size, device=like.device)
+    inside = ((place >= begin) & (place < end)).to(like.dtype)
+    return inside / (end - begin).to(like.dtype)
+
+
 class SlotAttention(nn.Module):
     """The global branch: cluster the pixels softly into slots, attend among the slots, dispatch them to the pixels.
 
@@ -74,7 +92,9 @@ class SlotAttention(nn.Module):
         """Slots to start from, (B or 1, M, C), for the block's input (B, C, H, W)."""
         if self.init_slots is not None:
             return self.init_slots
-        return F.adaptive_avg_pool2d(block_input, self.grid_size).flatten(2).transpose(1, 2)
+        exporting = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+        pool = pool_by_products if exporting else F.adaptive_avg_pool2d
+        return pool(block_input, self.grid_size).flatten(2).transpose(1, 2)
 
     def logits(self, slots: Tensor, x: Tensor) -> Tensor:
         """Scaled cosine similarity of slots (B, M, C) and pixels (B, C, L), equation 2: (B, M, L).
