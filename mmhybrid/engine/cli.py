@@ -23,6 +23,7 @@ from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
 from mmhybrid.engine.same_images import train_on_same_images
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
+from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import CannotGoOnError, first_line
 
@@ -87,9 +88,19 @@ def load_config(
         cfg.merge_from_dict(dict(options or {}))
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f'--cfg-options do not fit {path}: {first_line(error)}') from error
+    hide_passwords(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
     cfg.launcher = launcher
     return cfg
+
+
+def hide_passwords(cfg: Config) -> None:
+    """Mask the password of the search's storage, before MMEngine writes the config anywhere."""
+    for section in ('search_cfg', 'val_cfg'):
+        storage = (cfg.get(section) or {}).get('storage')
+        if isinstance(storage, str):
+            cfg[section].storage = masked(storage)
+    mask_settings(cfg._cfg_dict)
 
 
 def check_option_names(options: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:
@@ -231,13 +242,18 @@ def ending_on_mistakes(phase: Started | None = None) -> Iterator[None]:
     try:
         yield
     except CannotGoOnError as error:
-        raise SystemExit(f'{error}') from error
+        raise SystemExit(without_passwords(f'{error}')) from error
     except Exception as error:
         sentence = _mistake(error)
         if sentence is None or (phase is not None and phase.started):
             raise
-        print(sentence, file=sys.stderr)  # noqa: T201
+        print(_printable(without_passwords(sentence)), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_CODE) from None
+
+
+def _printable(sentence: str) -> str:
+    """Without what a terminal would obey, which names in files may hold."""
+    return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in sentence)
 
 
 def _mistake(error: Exception) -> str | None:

@@ -282,6 +282,7 @@ def build_search(cfg: Config, checkpoint: str) -> Runner:
     """
     if 'search_cfg' not in cfg:
         raise ValueError(f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)')
+    cli.hide_passwords(cfg)
     cfg.val_cfg = cfg.search_cfg
     cfg.load_from, cfg.resume = None, False  # what the supernet's training began with would replace ``checkpoint``
     join_ranks(cfg)
@@ -303,6 +304,7 @@ def search(
     with cli.ending_on_mistakes(started):
         given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
         cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
+        cli.hide_passwords(cfg)
         runner = build_search(cfg, checkpoint)
         runner.register_hook(started)
         # a shared search is of one process: ranks that wait for each other would not get to hear of the signal

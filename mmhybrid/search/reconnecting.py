@@ -18,6 +18,7 @@ from sqlalchemy.exc import (
 
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.optuna_tools import quiet
+from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.errors import first_line
 
 T = TypeVar('T')
@@ -66,7 +67,7 @@ class Reconnecting:
             except OSError as error:
                 raise StorageError(f'{self._location}: {error}') from error
             except Exception as error:
-                detail = first_line(error.__cause__ or error)
+                detail = without_passwords(first_line(error.__cause__ or error))
                 if not is_passing(error):
                     raise StorageError(
                         f'{self._location} cannot be read, it is damaged or not reachable: {detail}'

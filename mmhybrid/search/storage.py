@@ -21,7 +21,8 @@ from mmhybrid.search.reconnecting import Reconnecting, is_passing
 from mmhybrid.search.records import CANDIDATE
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.search.study import Study
-from mmhybrid.utils.checks import check_float
+from mmhybrid.utils.addresses import masked, revealed
+from mmhybrid.utils.checks import bad_value, check_float
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import first_difference
 
@@ -53,7 +54,8 @@ class StudyStorage:
     ``candidate``.
 
     Args:
-        location: A journal file, or an SQLAlchemy URL (``sqlite:///search.db``, ``postgresql://...``).
+        location: A journal file, or an SQLAlchemy URL (``sqlite:///search.db``, ``postgresql://...``). Its password is
+            shown nowhere; it may come from the variable ``MMHYBRID_STORAGE_PASSWORD``, or from ``~/.pgpass``.
         settings: Of the search; a study with others is refused.
         resume: Go on with a study that exists. Without it, that is an error.
         shared: Whether other processes search in the same study at the same time; joining one needs no ``resume``.
@@ -68,7 +70,8 @@ class StudyStorage:
         tell: Who hears, in a sentence, that the server does not answer; nobody at first.
 
     Raises:
-        ValueError: If ``claim_hours`` or ``retry_minutes`` is not a number of hours or minutes.
+        ValueError: If ``claim_hours`` or ``retry_minutes`` is not a number of hours or minutes, or ``location`` is a
+            database in memory.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class StudyStorage:
         origin: Mapping[str, str] | None = None,
         retry_minutes: float = 10.0,
     ) -> None:
-        self.location = str(location)
+        self.location = _checked(location)
         self.shared = shared
         self.claim_hours = check_float('claim_hours', claim_hours, 0)
         self.tell: Callable[[str], None] = _to_nobody
@@ -249,7 +252,7 @@ def read_study(
     Raises:
         StorageError: If there is no such study, or it is damaged.
     """
-    location = str(location)
+    location = _checked(location)
     call = Reconnecting(location, _to_nobody)
     storage = _open_to_read(location, call)
     found = _studies(storage, call)
@@ -272,7 +275,7 @@ def list_studies(location: str | Path) -> dict[str, int]:
     Raises:
         StorageError: If there is no such storage, or it is damaged.
     """
-    location = str(location)
+    location = _checked(location)
     call = Reconnecting(location, _to_nobody)
     storage = _open_to_read(location, call)
     counts = {}
@@ -295,13 +298,15 @@ def _open_to_read(location: str, call: Reconnecting) -> BaseStorage:
 
 def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creation: bool = False) -> RDBStorage:
     def connect() -> RDBStorage:
-        url = make_url(location)
+        url = make_url(revealed(location))
         engine: dict[str, Any] = {'pool_pre_ping': True}
         if url.get_backend_name() == 'postgresql':
             engine['connect_args'] = {name: value for name, value in LIVELINESS.items() if name not in url.query}
         for left in reversed(range(tries)):
             try:
-                return RDBStorage(location, engine, skip_table_creation=skip_table_creation)
+                return RDBStorage(
+                    url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
+                )
             except ImportError as error:
                 detail = first_line(error.__cause__ or error)
                 raise StorageError(
@@ -315,6 +320,16 @@ def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creat
         raise AssertionError
 
     return call(connect, seconds=FIRST_SECONDS)
+
+
+def _checked(location: str | Path) -> str:
+    """A location as it may be shown; ValueError for a database in memory, of which nothing is left in the end."""
+    shown = masked(str(location))
+    if shown.startswith('sqlite') and '://' in shown:
+        path, _, options = shown.partition('://')[2].partition('?')
+        if path in ('', '/') or ':memory:' in path or 'mode=memory' in options:
+            raise bad_value('storage', shown, 'a file, such as sqlite:///search.db; memory ends with the process')
+    return shown
 
 
 def _check_database_file(url: str) -> None:
