@@ -4,6 +4,8 @@ Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_window-28_in1k.py 8``
 Source: GLiT, section 4.3 and Table 6 ("Local-area"): attention within 14, 28 and 49 tokens.
 Published: 72.4 % top-1, 1.4 G FLOPs for a network that is searched anew and was not published.
 Heads and sizes are those of ``glit_tiny_distribution_in1k.py``, the window is the same in all blocks.
+Gradients are clipped at a norm of 1.0, as in the released command; DeiT's recipe, which the paper names, does not clip.
+The released command also trains in mixed precision: add ``--amp``.
 """
 
 _base_ = ['./glit_tiny_window-14_in1k.py']

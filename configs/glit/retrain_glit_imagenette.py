@@ -16,6 +16,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         arch=dict(
+            _delete_=True,
             embed_dims=96,
             num_heads=3,
             blocks=[

@@ -6,6 +6,8 @@ Source: GLiT, sections 3.3 and 4.1: of five networks, retrained, the one with th
 Published: none on these images.
 It is the recipe of ``glit_tiny_in1k.py`` without the images that ``tools/split_imagenet.py`` held out, which take the
 place of ImageNet's validation set: that remains the test set, which no choice has seen.
+Gradients are clipped at a norm of 1.0, as in the released command; DeiT's recipe, which the paper names, does not clip.
+The released command also trains in mixed precision: add ``--amp``.
 """
 
 _base_ = ['./glit_tiny_in1k.py']

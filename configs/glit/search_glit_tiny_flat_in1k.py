@@ -1,9 +1,9 @@
-"""Evolutionary search over the whole space of GLiT-Tiny at once, a baseline of the hierarchical search.
+"""Evolutionary search over the whole space of GLiT-Tiny at once, in the supernet with shared weights.
 
 Command: ``python tools/search.py configs/glit/search_glit_tiny_flat_in1k.py --checkpoint CHECKPOINT``, with
 that of ``supernet_glit_tiny_flat_in1k.py``
-Source: GLiT, section 4.3 and table 5.
-Published: 72.7 % top-1, 0.9 G FLOPs for the network found, retrained.
+Source: GLiT, section 4.3, for all but the weights of the supernet.
+Published: none with shared weights; 72.7 % top-1 with a single path (``search_glit_tiny_flat-single-path_in1k.py``).
 """
 
 _base_ = ['./supernet_glit_tiny_flat_in1k.py', '../_base_/search/evolution.py']

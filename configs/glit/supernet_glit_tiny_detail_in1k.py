@@ -4,7 +4,9 @@ Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_detail_in1k.
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
 Source: GLiT, sections 3.3 and 4.1, Tables 3, 4, 5 and 6.
 Published: 76.3 % top-1, 1.4 G FLOPs for the network found, retrained.
-For another first stage's result: ``--cfg-options model.architecture.backbone.space.distribution=3,0,1,...``
+The heads of each block are the published ones. For those that your own first stage found, use
+``--cfg-options model.architecture.backbone.space.distribution=FILE``: its ``best_arch.json``,
+``best_retrained.json`` or ``topk.csv:RANK``.
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 

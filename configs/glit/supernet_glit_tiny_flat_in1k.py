@@ -1,11 +1,11 @@
-"""Supernet of GLiT-Tiny over the whole space at once, the baseline that the hierarchical search is compared with.
+"""Supernet of GLiT-Tiny over the whole space at once, candidates of a block sharing weights.
 
 Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_flat_in1k.py 8``, after
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
-Source: GLiT, sections 3.3 and 4.1, Table 5.
-Published: 72.7 % top-1, 0.9 G FLOPs for the network found, retrained.
-Candidates of a block share weights here: with weights of their own (``separate=['blocks']``) a block has 198 of them,
-1.06 G parameters in all; docs/spaces.md says what memory that takes.
+Source: GLiT, sections 3.3 and 4.1, for all but the weights; these are entangled as in AutoFormer.
+Published: none with shared weights; 72.7 % top-1 with a single path (``supernet_glit_tiny_flat-single-path_in1k.py``).
+Beside the hierarchical search, whose supernets are single path, this one differs in two things: the search is flat, and
+weights are shared. It fits where a single path over the whole space does not.
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 

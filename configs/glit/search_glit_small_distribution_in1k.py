@@ -1,0 +1,12 @@
+"""Evolutionary search for the heads of each block of GLiT-Small, the first stage of the hierarchical search.
+
+Command: ``python tools/search.py configs/glit/search_glit_small_distribution_in1k.py --checkpoint CHECKPOINT``, with
+that of ``supernet_glit_small_distribution_in1k.py``
+Source: GLiT, sections 3.3 and 4.1, Table 3.
+Published: 80.5 % top-1, 4.4 G FLOPs for the network found, retrained.
+The bound is a reading: our Small, 4.4 G by the released code's formula, has 4902 M multiply-accumulates in all.
+"""
+
+_base_ = ['./supernet_glit_small_distribution_in1k.py', '../_base_/search/evolution.py']
+
+search_cfg = dict(constraints=[dict(name='macs_m', max=5000.0)], input_size=224, calibration=_base_.calibration)

@@ -1,0 +1,16 @@
+"""Supernet of GLiT-Small over the heads of each block, the first stage of the hierarchical search.
+
+Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_small_distribution_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: GLiT, sections 3.2, 3.3 and 4.1, Table 3.
+Published: 80.5 % top-1, 4.4 G FLOPs for the network found, retrained.
+All 7 splits of 6 heads are candidates (section 3.2), 174 M parameters in all, which take 2.1 GB on each GPU in
+distributed training. The sizes that this stage keeps are those of Tiny's, a reading.
+The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
+"""
+
+_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
+
+model = dict(
+    architecture=dict(backbone=dict(space=dict(embed_dims=384, num_heads=6)), head=dict(in_channels=384)),
+)

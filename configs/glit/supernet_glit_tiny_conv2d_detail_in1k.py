@@ -1,0 +1,16 @@
+"""Supernet of GLiT-Tiny with convolution over the map and without class token: the second stage.
+
+Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_conv2d_detail_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: GLiT, section 4.3 and Table 6 ("Conv2d"): kernels of 3, 5 and 7, all else as in the hierarchical search.
+Published: 76.4 % top-1, 1.4 G FLOPs for the network found, retrained.
+The paper does not say the heads of this search. Give those that your first stage found,
+``--cfg-options model.architecture.backbone.space.distribution=FILE``, to the supernet and the search; without it they
+are those of GLiT-Tiny.
+The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
+"""
+
+_base_ = ['./supernet_glit_tiny_conv2d_distribution_in1k.py']
+
+distribution = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]
+model = dict(architecture=dict(backbone=dict(space=dict(level='detail', distribution=distribution))))

@@ -1,0 +1,16 @@
+"""Supernet of GLiT-Tiny with attention within windows in place of convolution: the first stage.
+
+Command: ``bash tools/dist_train.sh configs/glit/supernet_glit_tiny_window_distribution_in1k.py 8``, after
+``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
+Source: GLiT, section 4.3 and Table 6 ("Local-area"): windows of 14, 28 and 49 tokens, all else as in the
+hierarchical search.
+Published: 72.4 % top-1, 1.4 G FLOPs for the network found, retrained.
+The sizes that this stage keeps are in the middle of their candidates, a reading; the option ``space.fixed`` replaces
+them.
+How wide queries and keys of a window are the paper does not say; they take the candidates of attention heads.
+The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
+"""
+
+_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
+
+model = dict(architecture=dict(backbone=dict(space=dict(locality='window'))))
