@@ -76,6 +76,8 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
         cfg.val_cfg.calibration.update(num_images=2, num_workers=0)
         cfg.val_cfg.num_random = 1
         point_to(cfg.val_cfg.calibration.dataset, 'train', data)
+    if cfg.model.type == 'mmhybrid.OneShot' and cfg.model.architecture.backbone.space.get('level') == 'flat':
+        cfg.model.architecture.backbone.space.num_blocks = 2  # single paths of twelve take gigabytes
     if 'teacher' in cfg.model:
         cfg.model.teacher = save_teacher(work_dir)
     cfg.train_cfg.val_interval = 1

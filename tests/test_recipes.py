@@ -92,9 +92,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         for size, drop_path in zip(('4g', '9g'), rates, strict=True)
     },
     'glit/*_imagenette.py': {},  # ours, short
-    'glit/supernet_glit_tiny_flat_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
+    'glit/supernet_glit_tiny_flat*_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
     'glit/supernet_*': GLIT_SUPERNET,
-    'glit/*_in1k.py': {**DEIT, 'sampler': 'RepeatAugSampler', 'train_size': 224, 'test_size': 256},
+    # the released command adds --clip-grad 1.0
+    'glit/*_in1k.py': {**DEIT, 'clip': 1.0, 'sampler': 'RepeatAugSampler', 'train_size': 224, 'test_size': 256},
     'autovit/supernet_*_hard-*_in1k.py': {**AUTOVIT, 'distillation': ('hard', 0.5, None)},  # DeiT's weights
     'autovit/supernet_*_soft-*_in1k.py': {**AUTOVIT, 'distillation': ('soft', 0.1, 3.0)},
     'autovit/*_in1k.py': {**AUTOVIT, 'distillation': None},
@@ -186,10 +187,11 @@ def test_learning_rate_belongs_to_the_batch_of_the_command(path: str) -> None:
     assert cfg.auto_scale_lr.base_batch_size == batch_of(path)
 
 
-def test_retraining_is_the_recipe_of_the_network_on_the_images_of_the_search() -> None:
+@pytest.mark.parametrize('size', ['tiny', 'small', 'base'])
+def test_retraining_is_the_recipe_of_the_network_on_the_images_of_the_search(size: str) -> None:
     """The test set stays unseen, and the images held out are not trained on."""
-    plain, retraining = (read(f'glit/{name}_in1k.py')[1].to_dict() for name in ('glit_tiny', 'retrain_glit_tiny'))
-    search = load_config(str(ROOT / 'configs/glit/search_glit_tiny_detail_in1k.py'))
+    plain, retraining = (read(f'glit/{name}_in1k.py')[1].to_dict() for name in (f'glit_{size}', f'retrain_glit_{size}'))
+    search = load_config(str(ROOT / f'configs/glit/search_glit_{size}_detail_in1k.py'))
     for split in ('train', 'val'):
         ours, held_out = retraining[f'{split}_dataloader']['dataset'], search[f'{split}_dataloader'].dataset
         assert (ours['ann_file'], ours['data_prefix']) == (held_out.ann_file, held_out.data_prefix)

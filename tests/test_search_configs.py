@@ -126,7 +126,18 @@ def test_coarse_to_fine_is_the_papers(size: str) -> None:
         'autovit/search_autovit_xxs_evolution_in1k',
         'glit/search_glit_tiny_distribution_in1k',
         'glit/search_glit_tiny_detail_in1k',
+        *(
+            f'glit/search_glit_{size}_{stage}_in1k'
+            for size in ('small', 'base')
+            for stage in ('distribution', 'detail')
+        ),
+        *(
+            f'glit/search_glit_tiny_{kind}_{stage}_in1k'
+            for kind in ('conv2d', 'window')
+            for stage in ('distribution', 'detail')
+        ),
         'glit/search_glit_tiny_flat_in1k',
+        'glit/search_glit_tiny_flat-single-path_in1k',
         'glnet/search_glnet_in1k',
     ],
 )

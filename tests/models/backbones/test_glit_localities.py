@@ -138,7 +138,7 @@ def test_uniform_configs() -> None:
     assert parameters('glit_tiny_uniform-3-0_in1k') == 5_717_416 - classifier
     for num_conv_heads in (1, 2, 3):
         attention, convolution = 64 * (3 - num_conv_heads), 64 * num_conv_heads
-        hidden = 2 * convolution
+        hidden = 4 * convolution
         expand = 2 * hidden * (convolution + 1)
         conv = expand + hidden * (31 + 1) + 2 * hidden + convolution * (hidden + 1)
         mixer = (4 * attention + 4) * attention + conv
@@ -149,7 +149,7 @@ def test_uniform_configs() -> None:
 
 def test_conv2d_configs() -> None:
     """A kernel has its square in weights for each hidden channel; the class token and its position are gone."""
-    hidden = 2 * (4 * 192 + 3 * 128)  # of the four blocks of convolution alone and the three mixed ones
+    hidden = 4 * (4 * 192 + 3 * 128)  # of the four blocks of convolution alone and the three mixed ones
     base = parameters('glit_tiny_distribution_in1k') - 31 * hidden - 2 * 192
     for size in (3, 5, 7):
         assert parameters(f'glit_tiny_conv2d-{size}_in1k') == base + size**2 * hidden
