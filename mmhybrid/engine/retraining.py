@@ -20,11 +20,14 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmhybrid.engine import cli
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import join_ranks
-from mmhybrid.engine.search_loop import team
-from mmhybrid.engine.subnet_export import build_supernet, take_out, write_host_config, write_network
+from mmhybrid.engine.search_loop import named_estimates, team
+from mmhybrid.engine.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
+from mmhybrid.estimation.estimator import Estimator, num_classes_of
+from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchResult, SearchSettings, read_study
-from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search.proposals import propose
+from mmhybrid.search.registered import build_settings, settings_from_data
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
@@ -51,7 +54,7 @@ class Retrained:
     Args:
         name: Of its folder.
         arch: The network.
-        supernet_score: What the search recorded.
+        supernet_score: What the search recorded; not a number (None in files) where there was none.
         retrained_score: Of its last checkpoint, on the validation images of its config.
         config: File that it was trained with.
         checkpoint: File with its weights.
@@ -66,7 +69,8 @@ class Retrained:
 
     def described(self) -> dict[str, Any]:
         """What is known of the network, as plain JSON."""
-        return {**asdict(self), 'arch': dict(self.arch)}
+        score = None if math.isnan(self.supernet_score) else self.supernet_score
+        return {**asdict(self), 'arch': dict(self.arch), 'supernet_score': score}
 
 
 class Retraining:
@@ -74,7 +78,7 @@ class Retraining:
 
     Args:
         cfg: Of the search, or of its supernet.
-        checkpoint: Weights of the supernet.
+        checkpoint: Weights of the supernet; None for networks that start from random weights.
         search: Settings of the search.
         folder: Of the record and the networks; made if missing.
         recipe: A config file to train with; None for the data and the schedule of ``cfg``.
@@ -92,7 +96,7 @@ class Retraining:
     def __init__(
         self,
         cfg: Config,
-        checkpoint: str,
+        checkpoint: str | None,
         search: SearchSettings,
         folder: str | Path,
         recipe: str | None = None,
@@ -113,7 +117,7 @@ class Retraining:
         self._settings = _plain(
             {
                 'search': search.to_config(),
-                'supernet': _digest(checkpoint),
+                'supernet': None if checkpoint is None else _digest(checkpoint),
                 'recipe': None if recipe is None else Path(recipe).name,
                 'start': start,
                 'epochs': epochs,
@@ -124,7 +128,7 @@ class Retraining:
     def run(self, candidates: Sequence[Candidate]) -> list[Retrained]:
         """Train what the record does not have; the results, in the same order. On several ranks all call it."""
         with cli.ending_on_mistakes():
-            scores = {candidate.arch: supernet_score(candidate, self.objective) for candidate in candidates}
+            scores = {candidate.arch: self._supernet_score(candidate) for candidate in candidates}
             join_ranks(self.cfg)
             record = team().lead(self._read_record)
             new = [candidate for candidate in candidates if candidate.arch not in record]
@@ -139,6 +143,9 @@ class Retraining:
                 logger='current',
             )
         return [record[candidate.arch] for candidate in candidates]
+
+    def _supernet_score(self, candidate: Candidate) -> float:
+        return math.nan if self.checkpoint is None else supernet_score(candidate, self.objective)
 
     def _read_record(self) -> dict[Arch, Retrained]:
         path = self.folder / RECORD_FILE
@@ -157,7 +164,8 @@ class Retraining:
     def _read_network(self, network: Mapping[str, Any]) -> tuple[Arch, Retrained]:
         arch = Arch(network['arch'])
         paths = {key: str(self.folder / network[key]) for key in PATHS}
-        return arch, Retrained(**{**network, **paths, 'arch': arch})
+        score = math.nan if network['supernet_score'] is None else network['supernet_score']
+        return arch, Retrained(**{**network, **paths, 'arch': arch, 'supernet_score': score})
 
     def _write_record(self, record: Mapping[Arch, Retrained]) -> None:
         networks = [network.described() for network in record.values()]
@@ -178,7 +186,10 @@ class Retraining:
                 continue
             if model is None:
                 model = build_supernet(self.cfg, self.checkpoint)
-            network = take_out(model, self.cfg, candidate.arch)
+            if self.checkpoint is None:
+                network = untrained(model, self.cfg, candidate.arch, candidate.estimates)
+            else:
+                network = take_out(model, self.cfg, candidate.arch)
             write_network(network, self.cfg, self.folder / name, name, candidate.metrics or {})
             if self.recipe is not None:
                 write_host_config(network, self.recipe, self.folder / name, name)
@@ -334,16 +345,17 @@ def _digest(checkpoint: str) -> str:
 # What the tools share
 
 
-def add_arguments(parser: ArgumentParser, count: int, out: str) -> None:
+def add_arguments(parser: ArgumentParser, count: int, out: str, needs_checkpoint: bool = True) -> None:
     """The arguments of every tool that retrains networks of a search.
 
     Args:
         parser: The parser of the tool.
         count: Default of ``--count``.
         out: Name of the default folder of results, in the work directory of the search.
+        needs_checkpoint: Whether ``--checkpoint`` has to be given.
     """
     parser.add_argument('config', help='config of the search or of the supernet')
-    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
+    parser.add_argument('--checkpoint', required=needs_checkpoint, help='weights of the supernet')
     parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
     parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
     parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
@@ -371,6 +383,37 @@ def read_search(args: Namespace) -> SearchResult:
     result = SearchResult(settings, tuple(history))
     check_int('--count', args.count, 1, len(result.top()))
     return result
+
+
+def draw_random(args: Namespace, count: int) -> tuple[SearchSettings, list[Candidate]]:
+    """Random networks that keep the constraints of the config's search, the same for the same ``search_cfg.seed``.
+
+    Returns:
+        The settings of a search that evaluates nothing, and the networks in the order in which they were drawn.
+
+    Raises:
+        SearchError: If no network keeps the constraints.
+        ValueError: If ``count`` is below 1, fewer networks keep the constraints, or the config has no search.
+    """
+    cfg = cli.load_config(args.config, args.cfg_options)
+    if 'search_cfg' not in cfg:
+        raise ValueError(f'{cfg.filename} lacks search_cfg, whose constraints random networks have to keep')
+    given, supernet = cfg.search_cfg, cfg.model.architecture.backbone
+    check_int('--random', count, 1)
+    stage = {'name': 'random', 'sampler': {'type': 'RandomSampler'}, 'budget': count, 'population': count}
+    names = ('objectives', 'constraints', 'seed', 'max_tries')
+    settings = build_settings(
+        {'space': supernet.space, 'stages': [stage], **{name: given[name] for name in names if name in given}}
+    )
+    side = None if 'resolution' in settings.space.choices else given.get('input_size')
+    setting = (settings.space, supernet.backbone, side, num_classes_of(cfg.model))
+    table = given.get('latency_table')
+    estimate = named_estimates(Estimator(*setting, table and build_latency(table, given.get('analytic'), *setting)))
+    candidates, shortage = propose(settings, settings.stages[0], 0, count, [], estimate)
+    if shortage:
+        raise ValueError(shortage)
+    Path(args.work_dir).mkdir(parents=True, exist_ok=True)
+    return settings, candidates
 
 
 def retraining_of(

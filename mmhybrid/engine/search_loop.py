@@ -233,12 +233,16 @@ class SearchLoop(BaseLoop):
         if latency_table is None and analytic is not None:
             raise bad_value('analytic', analytic, 'what fills a latency_table; alone it is a latency_table itself')
         latency = None if latency_table is None else build_latency(latency_table, analytic, *setting)
-        estimator = Estimator(*setting, latency)
+        return named_estimates(Estimator(*setting, latency))
 
-        def estimate(arch: Arch) -> dict[str, float]:
-            return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
 
-        return estimate
+def named_estimates(estimator: Estimator) -> Callable[[Arch], dict[str, float]]:
+    """Arch -> estimates by name, those that the estimator has no means for left out."""
+
+    def estimate(arch: Arch) -> dict[str, float]:
+        return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
+
+    return estimate
 
 
 def _build_scorer(

@@ -1,9 +1,11 @@
 """From a supernet and an architecture to a config and weights of its own, which need no code of the search."""
 
+import inspect
 import io
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,8 @@ from mmhybrid.utils.files import write_whole
 TOLERANCE = 1e-5
 # What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
 HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
+# How detectors name what a pixel of a map is worth: anchors, RoI extractors, point generators, heads without anchors.
+STRIDES = ('strides', 'featmap_strides', 'anchor_strides')
 # Sections of an exported config, each with the settings it has of the supernet's.
 SECTIONS = (
     ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
@@ -89,8 +93,8 @@ def found_in(space: SearchSpace, path: str | Path) -> Found:
     return replace(found, arch=space.canonical(found.arch))
 
 
-def build_supernet(cfg: Config, checkpoint: str) -> OneShot:
-    """The model of a supernet's config with trained weights.
+def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:
+    """The model of a supernet's config with trained weights, or without ``checkpoint`` with none at all.
 
     Raises:
         ValueError: If it is another model, or the checkpoint does not fit.
@@ -99,9 +103,12 @@ def build_supernet(cfg: Config, checkpoint: str) -> OneShot:
     model_cfg = dict(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(model_cfg)
+    with torch.device('meta') if checkpoint is None else nullcontext():
+        model = MODELS.build(model_cfg)
     if not isinstance(model, OneShot):
         raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, the config of a supernet')
+    if checkpoint is None:
+        return model.eval()
     cli.load_weights(model, cli.read_checkpoint(checkpoint), checkpoint)
     return model.eval()
 
@@ -156,6 +163,29 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
     return Standalone(
         config, preprocessor, backbone_cfg, channels, weights, difference, cost.params / 1e6, cost.macs / 1e6
     )
+
+
+def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, float]) -> Standalone:
+    """The network of ``arch`` with random weights, of which the supernet is asked for nothing but its config.
+
+    Args:
+        model: From :func:`build_supernet`, without weights.
+        cfg: Of the supernet.
+        arch: The network.
+        estimates: Its ``params_m`` and ``macs_m``.
+
+    Raises:
+        ValueError: If ``arch`` is not in the space.
+    """
+    model.set_arch(arch)
+    backbone = {**model.supernet.backbone_cfg, **model.space.decode(arch)}
+    channels = widths_of(backbone)
+    config, preprocessor = _model_config(cfg, channels), _preprocessor_config(model, cfg, arch, ())
+    given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
+    network = MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))
+    network.init_weights()
+    costs = estimates['params_m'], estimates['macs_m']
+    return Standalone(config, preprocessor, backbone, channels, network.state_dict(), 0.0, *costs)
 
 
 def _model_config(cfg: Config, channels: Sequence[int]) -> dict[str, Any]:
@@ -335,7 +365,8 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
         name: The name that it gave its files.
 
     Raises:
-        ValueError: If the backbone of ``target`` is of another family, or more outputs are read than there are.
+        ValueError: If the backbone of ``target`` is of another family, more outputs are read than there are, or
+            ``target`` has strides that are not those of the network's patches.
     """
     check_name('name', name)
     cfg = cli.load_config(target)
@@ -344,6 +375,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     if theirs.get('type') != network.backbone['type']:
         raise bad_value(f'{target}: model.backbone.type', theirs.get('type'), network.backbone['type'])
     options = {key: value for key, value in theirs.items() if key not in (*network.backbone, 'init_cfg')}
+    _check_strides(target, model, theirs, network.backbone)
     changes: dict[str, Any] = fitted(model, widths_of({**network.backbone, **options}))
     resizing: dict[str, Any] = {}
     if str(model.get('type')).endswith('ImageClassifier'):
@@ -359,6 +391,41 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     text = config_text({'_base_': bases}) + '\n' + config_text(settings)
     write_whole(path, checked(head + text))
     return path
+
+
+def _check_strides(target: str, model: Mapping[str, Any], theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise ValueError if ``model`` names strides (of anchors, of RoIs) and the backbone's patches are of another size.
+
+    The strides that a detector counts with belong to the size of its backbone's patches; nothing would fail, but boxes
+    would be looked for in the wrong places.
+    """
+    sizes = [_patch_size(backbone) for backbone in (theirs, ours)]
+    if sizes[0] == sizes[1]:
+        return
+    if strides := next(_strides({name: part for name, part in model.items() if name != 'backbone'}, 'model'), None):
+        raise ValueError(
+            f'{target}: {strides} are those of patches of {sizes[0]} pixels, and the searched network has patches of '
+            f'{sizes[1]}; search with patch_size={sizes[0]}, or change patch_size and all strides of a copy of {target}'
+        )
+
+
+def _patch_size(backbone: Mapping[str, Any]) -> int | None:
+    """Of a backbone's config, by its class where the config does not say it; None without patches."""
+    parameter = inspect.signature(MODELS.get(str(backbone['type']))).parameters.get('patch_size')
+    size: int | None = backbone.get('patch_size', None if parameter is None else parameter.default)
+    return size
+
+
+def _strides(config: Any, path: str) -> Iterator[str]:
+    """The settings of strides in a config, by their dotted names."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            if name in STRIDES and not isinstance(value, Mapping):
+                yield f'{path}.{name} = {value}'
+            yield from _strides(value, f'{path}.{name}')
+    elif isinstance(config, list | tuple):
+        for index, value in enumerate(config):
+            yield from _strides(value, f'{path}.{index}')
 
 
 def _resizing(network: Standalone, theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -267,3 +267,39 @@ def test_names_of_files_are_plain(
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f'--name: got {name!r}, allowed: 1 to 200 letters')
     assert not list(tmp_path.iterdir())
+
+
+SEARCHED_GLIT = {
+    'type': 'mmhybrid.GLiT',
+    'arch': {'embed_dims': 24, 'num_heads': 3, 'blocks': [{'num_attn_heads': 3, 'qkv_ratio': 1, 'mlp_ratio': 2}]},
+}
+
+
+@pytest.mark.parametrize(
+    ('target', 'patch_size', 'strides'),
+    [
+        ('glit/retinanet_glit_tiny_1x_coco', 8, 'model.bbox_head.anchor_generator.strides = [8, 16, 32, 64, 128]'),
+        ('glit/mask-rcnn_glit_tiny_1x_coco', 8, 'model.rpn_head.anchor_generator.strides = [4, 8, 16, 32, 64]'),
+        ('glit/mask-rcnn_glit_tiny_1x_coco', 32, 'model.rpn_head.anchor_generator.strides'),
+        ('glit/retinanet_glit_tiny_1x_coco', None, None),
+        ('glit/retinanet_glit_tiny_1x_coco', 16, None),
+        ('glit/upernet_glit_tiny_160k_ade20k', 8, None),
+        ('glit/glit_tiny_in1k', 8, None),
+    ],
+)
+def test_strides_of_another_patch_size_are_refused(
+    target: str, patch_size: int | None, strides: str | None, tmp_path: Path
+) -> None:
+    """Anchors would lie where nobody looks; a segmentor and a classifier count in no strides."""
+    patches = {} if patch_size is None else {'patch_size': patch_size}
+    backbone = {**SEARCHED_GLIT, **patches}
+    network = subnet_export.Standalone({'type': 'ImageClassifier'}, None, backbone, (24,), {}, 0.0, 1.0, 1.0)
+    config = str(ROOT / f'configs/{target}.py')
+    if strides is None:
+        written = subnet_export.write_host_config(network, config, tmp_path, 'best')
+        assert written.is_file()
+        return
+    with pytest.raises(ValueError, match=re.escape(f'{strides}')) as caught:
+        subnet_export.write_host_config(network, config, tmp_path, 'best')
+    assert f'those of patches of 16 pixels, and the searched network has patches of {patch_size};' in str(caught.value)
+    assert not list(tmp_path.iterdir())

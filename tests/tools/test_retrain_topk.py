@@ -1,5 +1,6 @@
 """The tool that retrains the best networks of a search."""
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from retraining_demo import ROOT, invented, make_finished_search, read, unformat
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.retraining import Retrained, best_of
+from mmhybrid.estimation.estimator import Estimator
+from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective
 from mmhybrid.space import Arch
 
@@ -44,6 +47,58 @@ def test_the_best_are_retrained_and_the_best_of_them_kept(
     monkeypatch.setattr(cli, 'train', lambda cfg: pytest.fail('trained again'))
     retrain_topk.main([*arguments, '--count', '2'])
     assert read(out / 'best_retrained.json') == best
+
+
+def test_random_networks_need_neither_a_supernet_nor_a_search(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """GLiT, table 5: they keep the constraints, start from random weights, and are the same the next time."""
+    config = str(tmp_path / 'bounded.py')
+    Path(config).write_text(
+        f'_base_ = [{arguments[0]!r}]\nsearch_cfg = dict(constraints=[dict(name="macs_m", max=1.8)])'
+    )
+    out = tmp_path / 'new' / 'work_dir'
+    retrain_topk.main([config, '--random', '2', '--work-dir', str(out)])
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith('│') and ' - ' in line]
+    best = read(out / 'retrained/best_retrained.json')
+    networks = read(out / 'retrained/networks.json')['networks']
+    assert len(networks) == len({network['name'] for network in networks}) == 2
+    assert {network['supernet_score'] for network in networks} == {None}
+    assert best['retrained_score'] == max(network['retrained_score'] for network in networks)
+    cfg = cli.load_config(config)
+    space = SEARCH_SPACES.build(cfg.model.architecture.backbone.space)
+    backbone = dict(cfg.model.architecture.backbone.backbone)
+    estimate = Estimator(space, backbone, None, cfg.model.architecture.head.num_classes)
+    costs = sorted(estimate(space.sample(random.Random(seed))).macs_m for seed in range(20))
+    assert costs[0] < 1.8 < costs[-1]
+    for network in networks:
+        assert estimate(network['arch']).macs_m <= 1.8
+        trained = cli.load_config(str(out / 'retrained' / network['config']))
+        assert trained.get('load_from') is None
+        assert trained.model.backbone.get('init_cfg') is None
+
+    monkeypatch.setattr(cli, 'train', lambda cfg: pytest.fail('trained again'))
+    retrain_topk.main([config, '--random', '2', '--work-dir', str(out)])
+    assert read(out / 'retrained/networks.json')['networks'] == networks
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ([], '--random: got None, allowed: a number of networks, or else --checkpoint'),
+        (['--random', '2', '--checkpoint', 'supernet.pth'], '--random: got 2'),
+        (['--random', '0'], '--random: got 0, allowed: an int >= 1'),
+        (['--random', '2', '--cfg-options', 'search_cfg.constraints.0.max=0.001'], 'macs_m <= 0.001: 100'),
+    ],
+)
+def test_random_networks_that_cannot_be_drawn(
+    arguments: list[str], given: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = tmp_path / 'bounded.py'
+    config.write_text(f'_base_ = [{arguments[0]!r}]\nsearch_cfg = dict(constraints=[dict(name="macs_m", max=1.8)])')
+    with pytest.raises(SystemExit) as ended:
+        retrain_topk.main([str(config), '--work-dir', str(tmp_path), *given])
+    assert message in capsys.readouterr().err + str(ended.value)
 
 
 def test_best_by_direction_and_never_one_that_failed() -> None:
