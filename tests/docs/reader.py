@@ -175,7 +175,7 @@ class Workspace:
         for tool, arguments in SMALLER.items():
             if uses(words, tool):
                 is_papers = tool == 'profile_latency.py' and any(map(PAPERS.match, words))
-                words = [*words, *(WHOLE_TABLE if is_papers else arguments).split()]
+                words = joined(words, (WHOLE_TABLE if is_papers else arguments).split())
         config = config_of(words)
         if config is None or config.startswith('small/') or not uses(words, 'train.py', 'dist_train.sh'):
             return words
@@ -195,6 +195,15 @@ class Workspace:
 def uses(words: list[str], *tools: str) -> bool:
     """Whether a command runs one of some tools."""
     return any(f'tools/{tool}' in words for tool in tools)
+
+
+def joined(words: list[str], arguments: list[str]) -> list[str]:
+    """A command with further arguments; of two ``--cfg-options`` the second alone would count."""
+    option = '--cfg-options'
+    if option not in words or option not in arguments:
+        return [*words, *arguments]
+    at, first = words.index(option) + 1, arguments.index(option)
+    return [*words[:at], *arguments[first + 1 :], *words[at:], *arguments[:first]]
 
 
 def config_of(words: list[str]) -> str | None:
