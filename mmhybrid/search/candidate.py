@@ -75,11 +75,14 @@ class Candidate:
         Raises:
             ValueError: If an objective names no estimate and no metric.
         """
-        numbers = self.numbers
+        metrics = self.metrics or {}
+        found = []
         for objective in objectives:
-            if objective.name not in numbers:
-                raise bad_value('objective', objective.name, f'one of {sorted(numbers)}')
-        return tuple(objective.sign * numbers[objective.name] for objective in objectives)
+            value = metrics.get(objective.name, self.estimates.get(objective.name))
+            if value is None:
+                raise bad_value('objective', objective.name, f'one of {sorted(self.numbers)}')
+            found.append(objective.sign * value)
+        return tuple(found)
 
     def has_failed(self, objectives: Sequence[Objective]) -> bool:
         """Whether its evaluation raised, or a value of the objectives is infinite or not a number; it is not ranked."""
@@ -90,6 +93,7 @@ def ranked(
     candidates: Sequence[Candidate], objectives: Sequence[Objective], tie_breaks: Sequence[Objective] = ()
 ) -> list[Candidate]:
     """From best to worst, without those that failed; ``tie_breaks`` decide among equals, which else stay in order."""
-    sound = [candidate for candidate in candidates if not candidate.has_failed(objectives)]
-    sound.sort(key=lambda candidate: candidate.losses(tie_breaks))
-    return [sound[i] for i in ranking([candidate.losses(objectives) for candidate in sound])]
+    rows = [(candidate, candidate.losses(objectives)) for candidate in candidates if not candidate.failure]
+    sound = [(candidate, losses) for candidate, losses in rows if all(map(math.isfinite, losses))]
+    sound.sort(key=lambda row: row[0].losses(tie_breaks))
+    return [sound[i][0] for i in ranking([losses for _, losses in sound])]

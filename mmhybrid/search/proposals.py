@@ -81,13 +81,13 @@ def _situation(
     known: set[Arch],
 ) -> Situation:
     """What the sampler of a stage sees."""
-    results = settings.results(history)
+    results = settings.results([c for c in history if c.stage in stage.sources])
     space = stage.narrow(settings.space, results)
     compared = [c for c in history if c.stage == stage.name or (c.metrics is not None and stage.rank_by is None)]
     return Situation(
         stage=stage.name,
         space=space,
-        history=[c for c in compared if space.contains(c.arch)],
+        history=[c for c in compared if c.stage == stage.name or space.contains(c.arch)],
         objectives=settings.objectives_of(stage),
         tie_breaks=settings.tie_breaks_of(stage),
         start=[arch for arch in stage.starts(space, results) if arch not in known] if generation == 0 else [],
