@@ -54,7 +54,10 @@ def propose(
 
     tries_before = [candidate.tries for candidate in history if candidate.stage == stage.name]
     max_tries = settings.max_tries * (len(tries_before) + size) - sum(tries_before)
-    gate = _Gate(settings.constraints, situation.space, known, estimate, rng, max_tries)
+    # those of this stage were drawn from its space
+    own = {candidate.arch for candidate in history if candidate.stage == stage.name}
+    inside = own.union(arch for arch in known - own if situation.space.contains(arch))
+    gate = _Gate(settings.constraints, situation.space, inside, estimate, rng, max_tries)
     found: list[Candidate] = []
     for draw in plan[:size]:
         admitted = gate.next_network(draw)
@@ -106,7 +109,7 @@ class _Gate:
     Args:
         constraints: What a network must keep.
         space: Where the networks are.
-        known: Networks that were proposed before.
+        known: Those that were proposed before; new ones are added.
         estimate: Costs of a network.
         rng: What everything random is drawn from.
         max_tries: Draws for all places together.
@@ -123,7 +126,7 @@ class _Gate:
     ) -> None:
         self._constraints = constraints
         self._space = space
-        self._known = {arch for arch in known if space.contains(arch)}
+        self._known = known
         self._estimate = estimate
         self._rng = rng
         self._max_tries = max_tries
