@@ -163,7 +163,7 @@ def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.n
         panel.set_title(f'{name}: {100 * figures["within_10pct"]:.0f} % within 10 %, tau {figures["kendall_tau"]:.2f}')
         panel.set_xlabel('measured, ms')
         panel.set_ylabel('predicted, ms')
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     figure.tight_layout()
     png = io.BytesIO()
     figure.savefig(png, format='png', dpi=120)

@@ -117,7 +117,8 @@ class Text:
     def paint(self, axes: Any) -> None:
         """Add it to a Matplotlib Axes."""
         style = {'fontsize': self.size / DOTS_PER_POINT, 'fontweight': 'bold' if self.bold else 'normal'}
-        axes.text(self.x, self.y, self.text, ha=ALIGN[self.anchor], va='baseline', color=self.fill, **style)
+        align = {'ha': ALIGN[self.anchor], 'va': 'baseline'}
+        axes.text(self.x, self.y, self.text, **align, color=self.fill, parse_math=False, **style)
 
 
 @dataclass(frozen=True)

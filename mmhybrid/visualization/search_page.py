@@ -297,7 +297,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _described(name: str, value: float) -> str:
-    return UNITS.get(name, f'{name} = {{}}').format(_number(value))
+    return UNITS[name].format(_number(value)) if name in UNITS else f'{name} = {_number(value)}'
 
 
 def _listed(texts: Sequence[str]) -> str:
