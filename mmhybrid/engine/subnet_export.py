@@ -22,6 +22,7 @@ from mmhybrid.engine.config_text import Expression, checked, config_text, docstr
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.checkpoints import write_safetensors
+from mmhybrid.models.fitting import fitted
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
@@ -30,8 +31,6 @@ from mmhybrid.utils.checks import bad_value, check_name
 from mmhybrid.utils.files import write_whole
 
 TOLERANCE = 1e-5
-# What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
-HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
 # How detectors name what a pixel of a map is worth: anchors, RoI extractors, point generators, heads without anchors.
 STRIDES = ('strides', 'featmap_strides', 'anchor_strides')
 # Sections of an exported config, each with the settings it has of the supernet's.
@@ -213,43 +212,6 @@ def widths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """Channels of the outputs of the backbone that a config describes."""
     with torch.device('meta'):
         return output_widths(MODELS.build(deepcopy(dict(backbone))), backbone.get('in_channels', 3))
-
-
-def fitted(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
-    """What has to be merged into the config ``model`` so that it reads a backbone with these outputs.
-
-    Raises:
-        ValueError: Naming the component that reads more outputs than there are.
-    """
-    necks = model.get('neck') or ()
-    listed = [necks] if isinstance(necks, Mapping) else list(necks)
-    for index, neck in enumerate(listed):
-        if 'in_channels' in neck:
-            changed = _fitted('neck', neck, channels)
-            return {
-                'neck': changed
-                if isinstance(necks, Mapping)
-                else [*listed[:index], {**neck, **changed}, *listed[index + 1 :]]
-            }
-    changes: dict[str, Any] = {}
-    for name in HEADS:
-        heads = model.get(name) or ()
-        if isinstance(heads, Mapping) and 'in_channels' in heads:
-            changes[name] = _fitted(name, heads, channels)
-        elif not isinstance(heads, Mapping) and heads:
-            changes[name] = [{**head, **_fitted(name, head, channels)} for head in heads]
-    return changes
-
-
-def _fitted(name: str, component: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
-    wanted = component['in_channels']
-    single = isinstance(wanted, int)
-    places = component.get('in_index', -1 if single else range(len(wanted)))
-    reads = [places] if single else list(places)
-    if not all(-len(channels) <= place < len(channels) for place in reads):
-        raise bad_value(f'{name}.in_channels', wanted, f'at most {len(channels)} outputs, of {list(channels)} channels')
-    narrow = [channels[place] for place in reads]
-    return {'in_channels': narrow[0] if single else narrow}
 
 
 def narrowed(name: str, tensor: Tensor, shape: torch.Size, wide: Sequence[int], narrow: Sequence[int]) -> Tensor:

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmhybrid.models.distillation import Distillation, Normalisation, build_teacher, captured_logits
+from mmhybrid.models.fitting import check_widths
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
@@ -35,8 +36,9 @@ class OneShot(BaseModel):
         init_cfg: As in MMEngine.
 
     Raises:
-        ValueError: If the backbone is no supernet, teacher and student disagree on the classes, nothing teaches, or a
-            teacher cannot get its pixels back from the inputs.
+        ValueError: If the backbone is no supernet, a neck or head reads other channels than the widest subnet has,
+            teacher and student disagree on the classes, nothing teaches, or a teacher cannot get its pixels back from
+            the inputs.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class OneShot(BaseModel):
         model = MODELS.build(model_cfg)
         if not isinstance(model.backbone, Supernet):
             raise bad_value('architecture.backbone.type', type(model.backbone).__name__, 'mmhybrid.Supernet')
+        check_widths(model_cfg, model.backbone.out_channels)
         super().__init__(model.data_preprocessor, init_cfg)
         self.architecture = model
         self.mutator: Mutator = MUTATORS.build(dict(mutator))

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from mmhybrid.engine.bn_calibration import active_norms, calibrate, calibrated, calibration_batches
 from mmhybrid.engine.subnet_val import reported_archs
+from mmhybrid.models import fitting
 from mmhybrid.models.distillation import Distillation, Teacher
 from mmhybrid.models.one_shot import OneShot
+from mmhybrid.models.supernets import Supernet
 
 SPACE = {
     'type': 'mmhybrid.AutoViTSpace',
@@ -269,6 +271,30 @@ def test_refuses(tmp_path: Path) -> None:
         one_shot(distillation={'kind': 'warm'})
     with pytest.raises(ValueError, match=r'architecture.backbone.type: got .*ResNet'):
         OneShot({**classifier(), 'backbone': {'type': 'ResNet', 'depth': 18}}, {'type': 'UniformMutator'})
+
+
+@pytest.mark.parametrize('width', [191, 193, 96])
+@pytest.mark.parametrize('neck', [{'type': 'GlobalAveragePooling'}, None, [{'type': 'GlobalAveragePooling'}]])
+def test_a_head_reads_the_widest_subnet(width: int, neck: Any) -> None:
+    """Otherwise the first image would end in an error about the shapes of matrices."""
+    architecture = {**classifier(), 'neck': neck}
+    assert OneShot(architecture, {'type': 'UniformMutator'}).supernet.out_channels[-1] == 192
+    architecture['head'] = {**architecture['head'], 'in_channels': width}
+    with pytest.raises(ValueError, match=rf"head.in_channels: got {width}, allowed: 192, the backbone's output"):
+        OneShot(architecture, {'type': 'UniformMutator'})
+
+
+def test_a_neck_reads_the_widest_subnet() -> None:
+    backbone = {**classifier()['backbone'], 'backbone': {'type': 'mmhybrid.AutoViT', 'out_indices': (2, 3)}}
+    architecture = {**classifier(), 'backbone': backbone}
+    widths = Supernet(SPACE, backbone['backbone']).out_channels
+    for channels, fits in ((list(widths), True), (tuple(widths), True), ([widths[0], widths[1] - 8], False)):
+        architecture['neck'] = {'type': 'HRFuseScales', 'in_channels': channels}
+        if fits:
+            fitting.check_widths(architecture, widths)
+            continue
+        with pytest.raises(ValueError, match=r'neck.in_channels: got \['):
+            fitting.check_widths(architecture, widths)
 
 
 @pytest.mark.parametrize('resolutions', [[64, 96], [64]])
