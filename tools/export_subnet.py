@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
     for name, value in described(network, found.metrics).items():
         print(f'{name}: {value}')
+    if found.latency_ms is not None:
+        print(f'latency_ms: {found.latency_ms:.4g}, as the search estimated it at this resolution')
     print(f'difference to the supernet: {network.difference:.1e}')
     for path in paths:
         print(f'written: {path}')

@@ -66,7 +66,8 @@ class Standalone:
         weights: State dict of the model.
         difference: To the supernet's outputs on real images, relative to the largest of them.
         params_m: Millions of parameters.
-        macs_m: Millions of multiply-accumulates, for an image as large as the calibration's.
+        macs_m: Millions of multiply-accumulates, for an image of this size.
+        image_shape: Height and width of the images that it takes behind its preprocessor.
     """
 
     model: dict[str, Any]
@@ -77,6 +78,7 @@ class Standalone:
     difference: float
     params_m: float
     macs_m: float
+    image_shape: tuple[int, int]
 
 
 def found_in(space: SearchSpace, path: str | Path) -> Found:
@@ -159,8 +161,9 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
     if difference > TOLERANCE:
         raise ValueError(f'the exported network differs from the supernet by {difference:.1e}, allowed: {TOLERANCE}')
     cost = count_complexity(network, data['inputs'].shape[1:])
+    params_m, macs_m, (height, width) = cost.params / 1e6, cost.macs / 1e6, data['inputs'].shape[-2:]
     return Standalone(
-        config, preprocessor, backbone_cfg, channels, weights, difference, cost.params / 1e6, cost.macs / 1e6
+        config, preprocessor, backbone_cfg, channels, weights, difference, params_m, macs_m, (height, width)
     )
 
 
@@ -263,7 +266,8 @@ def write_network(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
     checkpoint = io.BytesIO()
-    torch.save({'state_dict': network.weights, 'meta': {'metrics': dict(metrics)}}, checkpoint)
+    meta = {'metrics': dict(metrics), 'image_shape': list(network.image_shape)}
+    torch.save({'state_dict': network.weights, 'meta': meta}, checkpoint)
     lines = '\n'.join(f'{key}: {value}' for key, value in described(network, metrics).items())
     contents: dict[str, bytes | str] = {
         '.pth': checkpoint.getvalue(),
@@ -278,7 +282,8 @@ def write_network(
 
 def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, str]:
     """What to tell of a network, by name."""
-    costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}'}
+    shape = f'{network.image_shape[0]} x {network.image_shape[1]}'
+    costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}', 'resolution': shape}
     return {**{name: f'{value:.6g}' for name, value in metrics.items()}, **costs}
 
 

@@ -23,11 +23,13 @@ class Found:
         arch: The network.
         metrics: Its scores; empty if unknown.
         space: Config of its space; None if the file does not say it.
+        latency_ms: What the search estimated; None if the file does not say it.
     """
 
     arch: Arch
     metrics: Mapping[str, float]
     space: Mapping[str, Any] | None = None
+    latency_ms: float | None = None
 
 
 def read_found(source: str | Path) -> Found:
@@ -57,7 +59,10 @@ def read_found(source: str | Path) -> Found:
     for name in metrics:
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_METRIC:
             raise bad_value(f'{source}: metric', name, f'1 to {LONGEST_METRIC} printable characters')
-    return Found(_arch(source, content['arch']), metrics, space)
+    estimates = content.get('estimates')
+    latency = estimates.get('latency_ms') if isinstance(estimates, Mapping) else None
+    is_number = isinstance(latency, int | float) and not isinstance(latency, bool)
+    return Found(_arch(source, content['arch']), metrics, space, float(latency) if is_number else None)
 
 
 def _from_table(path: Path, rank: str) -> Found:

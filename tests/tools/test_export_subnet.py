@@ -16,6 +16,7 @@ from mmengine.config import Config
 
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.engine import cli, search_loop, subnet_export
+from mmhybrid.engine.export_metadata import own_shape
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,10 @@ def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_pa
     assert network.params_m == pytest.approx(parameters / 1e6)
     images = torch.rand(1, 3, 64, 64)
     size = arch['resolution']
+    assert network.image_shape == (size, size)
+    meta = torch.load(tmp_path / 'net.pth', weights_only=True)['meta']
+    assert meta['image_shape'] == [size, size]
+    assert own_shape(written, {'meta': meta}) == (size, size)
     assert standalone.data_preprocessor({'inputs': images}, False)['inputs'].shape[-2:] == (size, size)
 
 

@@ -1,0 +1,142 @@
+"""What an exported file says of its network: the images that it takes, its classes, and where it comes from."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from mmhybrid.utils.checks import bad_value, check_int, check_list
+from mmhybrid.utils.files import is_special, write_whole
+from mmhybrid.utils.optional import require
+from mmhybrid.version import __version__
+
+# Transforms that leave images of one size, by the argument that says it.
+SIZED = {'CenterCrop': 'crop_size', 'Resize': 'scale', 'ResizeEdge': None}
+
+
+def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple[int, int] | None:
+    """Height and width of the images that a network was made for; None if nothing says it.
+
+    It is what the data preprocessor resizes images to (a network that a search found at a resolution of its own), or
+    else what its weights say (those that ``tools/export_subnet.py`` wrote), or what the test pipeline leaves.
+    """
+    shape = ((checkpoint or {}).get('meta') or {}).get('image_shape')
+    preprocessor = _preprocessor(cfg)
+    if str(preprocessor.get('type')).endswith('ResizedInputs'):
+        return int(preprocessor['size']), int(preprocessor['size'])
+    if shape is not None:
+        height, width = (check_int('checkpoint: image_shape', side, 1) for side in check_list('image_shape', shape, 2))
+        return height, width
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    for transform in reversed(dataset.get('pipeline') or ()):
+        name = str(transform.get('type')).rpartition('.')[2]
+        if name in SIZED:
+            size = transform.get(SIZED[name] or '')
+            if size is None or transform.get('keep_ratio'):
+                return None
+            # OpenMMLab's scales are widths and heights
+            return (int(size),) * 2 if isinstance(size, int) else (int(size[-1]), int(size[0]))
+    return None
+
+
+def shape_for(
+    cfg: Config, checkpoint: Mapping[str, Any] | None, given: Sequence[int] | None, is_other_allowed: bool
+) -> tuple[int, int]:
+    """The shape to export for.
+
+    Args:
+        cfg: Of the network.
+        checkpoint: Its weights; None for weights at random.
+        given: The one that was asked for; None for the network's own.
+        is_other_allowed: Whether it may be another than the network's own.
+
+    Raises:
+        ValueError: If neither says a shape and none is given, or another is given and not allowed.
+    """
+    own = own_shape(cfg, checkpoint)
+    if given is None:
+        if own is None:
+            raise ValueError('--shape: the config does not say the size of the images, give height and width')
+        return own
+    if own is not None and tuple(given) != own and not is_other_allowed:
+        allowed = f'{own[0]} {own[1]}, for which the network was made; --other-shape exports it for another'
+        raise bad_value('--shape', f'{given[0]} {given[1]}', allowed)
+    return given[0], given[1]
+
+
+def metadata_of(
+    cfg: Config, shape: Sequence[int], config: str, checkpoint: str | None, classes: Sequence[str] | None
+) -> dict[str, str]:
+    """What to write into a file, by name, as ONNX and Core ML take it: text.
+
+    Args:
+        cfg: Of the network.
+        shape: Height and width of the images.
+        config: Path of the config; its name is told.
+        checkpoint: Path of the weights; None for weights at random.
+        classes: Their names, in the order of the outputs; None if unknown.
+    """
+    preprocessor = _preprocessor(cfg)
+    preprocessor = preprocessor.get('preprocessor') or preprocessor  # what ResizedInputs wraps
+    is_rgb = any(preprocessor.get(name) for name in ('to_rgb', 'bgr_to_rgb'))
+    facts = {
+        'resolution': f'{shape[0]} x {shape[1]}',
+        'mean': json.dumps(_numbers(preprocessor.get('mean', [0.0]))),
+        'std': json.dumps(_numbers(preprocessor.get('std', [1.0]))),
+        'channel_order': 'RGB' if is_rgb else 'BGR',
+        'normalisation': '(pixels from 0 to 255 - mean) / std, by channel, before the network',
+        'config': Path(config).name,
+        'checkpoint': 'none, weights at random' if checkpoint is None else Path(checkpoint).name,
+        'origin': f'mmhybrid {__version__}',
+    }
+    return facts if classes is None else {**facts, 'classes': json.dumps(list(classes))}
+
+
+def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] | None:
+    """Names of the classes, of the data that a checkpoint was trained on or else of the config's; None if unknown."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    kind = DATASETS.get(str(dataset.get('type')))
+    places = (
+        ((checkpoint or {}).get('meta') or {}).get('dataset_meta'),
+        dataset.get('metainfo'),
+        getattr(kind, 'METAINFO', None),
+    )
+    found = next((place['classes'] for place in places if place and place.get('classes')), None)
+    return None if found is None else [str(name) for name in found]
+
+
+def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, str]) -> None:
+    """Add metadata to an ONNX file or a Core ML package, whole or not at all; other formats have no place for it.
+
+    Nor has a pipe, which is written once.
+    """
+    path = Path(path)
+    if is_special(path):
+        return
+    if file_format == 'onnx':
+        onnx = require('onnx', 'metadata of onnx')
+        model = onnx.load(path)
+        onnx.helper.set_model_props(model, dict(metadata))
+        write_whole(path, model.SerializeToString())
+    elif file_format == 'coreml':
+        tools = require('coremltools', 'metadata of coreml')
+        package = tools.models.MLModel(str(path), skip_model_load=True)
+        package.user_defined_metadata.update(metadata)
+        with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=f'.{path.name}.') as folder:
+            draft = Path(folder, path.name)
+            package.save(str(draft))
+            os.replace(path, Path(folder, 'before'))  # a folder does not replace another that has something in it
+            os.replace(draft, path)
+
+
+def _preprocessor(cfg: Config) -> Mapping[str, Any]:
+    return (cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+
+
+def _numbers(value: Any) -> list[float]:
+    return [float(value)] if isinstance(value, int | float) else [float(number) for number in value]
