@@ -67,7 +67,7 @@ class Standalone:
         difference: To the supernet's outputs on real images, relative to the largest of them.
         params_m: Millions of parameters.
         macs_m: Millions of multiply-accumulates, for an image of this size.
-        image_shape: Height and width of the images that it takes behind its preprocessor.
+        image_shape: Height and width of the images that it takes behind its preprocessor; None if that is not known.
     """
 
     model: dict[str, Any]
@@ -78,7 +78,7 @@ class Standalone:
     difference: float
     params_m: float
     macs_m: float
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, int] | None = None
 
 
 def found_in(space: SearchSpace, path: str | Path) -> Found:
@@ -187,7 +187,9 @@ def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, f
     network = MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))
     network.init_weights()
     costs = estimates['params_m'], estimates['macs_m']
-    return Standalone(config, preprocessor, backbone, channels, network.state_dict(), 0.0, *costs)
+    side = model.space.resolution(arch)
+    shape = None if side is None else (side, side)
+    return Standalone(config, preprocessor, backbone, channels, network.state_dict(), 0.0, *costs, shape)
 
 
 def _model_config(cfg: Config, channels: Sequence[int]) -> dict[str, Any]:
@@ -266,7 +268,9 @@ def write_network(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
     checkpoint = io.BytesIO()
-    meta = {'metrics': dict(metrics), 'image_shape': list(network.image_shape)}
+    meta: dict[str, Any] = {'metrics': dict(metrics)}
+    if network.image_shape is not None:
+        meta['image_shape'] = list(network.image_shape)
     torch.save({'state_dict': network.weights, 'meta': meta}, checkpoint)
     lines = '\n'.join(f'{key}: {value}' for key, value in described(network, metrics).items())
     contents: dict[str, bytes | str] = {
@@ -282,8 +286,9 @@ def write_network(
 
 def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, str]:
     """What to tell of a network, by name."""
-    shape = f'{network.image_shape[0]} x {network.image_shape[1]}'
-    costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}', 'resolution': shape}
+    costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}'}
+    if network.image_shape is not None:
+        costs['resolution'] = f'{network.image_shape[0]} x {network.image_shape[1]}'
     return {**{name: f'{value:.6g}' for name, value in metrics.items()}, **costs}
 
 

@@ -61,8 +61,8 @@ def read_found(source: str | Path) -> Found:
             raise bad_value(f'{source}: metric', name, f'1 to {LONGEST_METRIC} printable characters')
     estimates = content.get('estimates')
     latency = estimates.get('latency_ms') if isinstance(estimates, Mapping) else None
-    is_number = isinstance(latency, int | float) and not isinstance(latency, bool)
-    return Found(_arch(source, content['arch']), metrics, space, float(latency) if is_number else None)
+    known = float(latency) if isinstance(latency, int | float) and not isinstance(latency, bool) else None
+    return Found(_arch(source, content['arch']), metrics, space, known)
 
 
 def _from_table(path: Path, rank: str) -> Found:
