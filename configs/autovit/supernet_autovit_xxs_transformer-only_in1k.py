@@ -4,6 +4,9 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_xxs_transfo
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
 Source: AutoViT, section 5.3 and Table 7: a strided convolution in place of each MBConv stage.
 Published: none without distillation.
+The latencies of the table are not reproduced: this twin of the hybrid is faster on a CPU (14.8 instead of 16.2 ms for
+XXS), for which docs/reproduce.md gives the reason. The paper does not describe its transformer-only
+network.
 """
 
 _base_ = ['./supernet_autovit_xxs_in1k.py']

@@ -62,9 +62,14 @@ the models that the configs build, with their heads. The three counts of MACs:
   below the published figure. The other rows, DeiT-Tiny among them, count everything. The networks behind "only
   distribution" (Table 4) and behind the localities (Table 6) were searched and never published: those here stand in
   for them, and cost 3 to 5 % more, with windows 18 to 19 % less (an attention head costs less than a convolution head).
-- AutoViT's code was never released. Ours is a reconstruction within 6 % of the published parameters. The published
-  FLOPs are rounded to 0.1 G and are compared with all MACs: those of XXS and S are met within 7 %, the 0.8 G of XS
-  are not, of which ours has 0.55 G. The same table gives 1.1 G to MobileViT-S, which has 2.0 G.
+- AutoViT's code was never released. Ours is a reconstruction within 6 % of the published parameters. **The published
+  FLOPs are not met.** The paper does not say how it counts. Counted in full at 256 x 256, as here, XXS and S come
+  within 7 % of the rounded 0.3 and 1.3 G and XS has 0.55 of 0.8 G; but by that count the MobileViT rows of the same
+  table (0.2, 0.6 and 1.1 G) would be 0.41, 1.03 and 2.00 G. The only count that gives these is the one without
+  attention layers at 224 x 224 (0.20, 0.58, 1.13 G), and by it ours have 0.14, 0.31 and 0.64 G. Over MobileViT's, the
+  paper's AutoViT costs 1.5, 1.33 and 1.18 times as much, ours .71, .53 and .57 (in full: .76, .54 and .61). Latencies
+  beside MobileViT's are those of networks that are lighter than the paper's;
+  [reproduce.md](reproduce.md#readings-of-autovit) has the readings that were tried.
 
 Inputs: 224 x 224 pixels for GLNet and GLiT, 256 x 256 for AutoViT, 800 x 1280 for detectors (with 1000 proposals and
 100 masks) and 512 x 2048 for segmentors. Left out on purpose: the k-means row of GLNet's Table 6, for which the paper
