@@ -8,6 +8,9 @@ import argparse
 from mmhybrid.engine import cli
 from mmhybrid.engine.search_loop import search
 
+# Exit code of a search that found far fewer networks than its budget; what it found is written all the same.
+SHORT = 3
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run the search that the config describes."""
@@ -24,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
+    result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
+    if result.shortfall:
+        raise SystemExit(SHORT)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """What a search found, as one HTML page that opens anywhere.
 
-    python tools/search_report.py WORK_DIR [--storage URL] [--study-name NAME | --list] [--out FILE]
+    python tools/search_report.py WORK_DIR [--storage URL] [--study-name NAME] [--list | --best] [--out FILE]
 
+With --best it writes best_arch.json and topk.csv of what was found so far, as the search does at its end.
 The page comes from the storage, which is only read: the search may be finished, stopped or at work.
 """
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
     parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
     parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
+    parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
     parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
     args = parser.parse_args(argv)
@@ -39,7 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                     print(f'{name}: {count} evaluated')
                 return
             settings, history = read_study(storage, settings_from_data, args.study_name)
-            page = search_page(SearchResult(settings, tuple(history)), folder.resolve().name, args.top)
+            result = SearchResult(settings, tuple(history))
+            if args.best:
+                for path in result.write(folder, args.top):
+                    print(f'written: {path}')
+                return
+            page = search_page(result, folder.resolve().name, args.top)
         except SearchError as error:  # there is no search to go on: a wrong argument
             raise ValueError(f'{error}') from error
         write_whole(out, page.encode())

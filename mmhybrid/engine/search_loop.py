@@ -1,8 +1,6 @@
 """Search over a trained supernet."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -23,21 +21,20 @@ from torch.utils.data import DataLoader, Dataset
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
+from mmhybrid.engine.known_networks import known_networks
 from mmhybrid.engine.ranks import join_ranks
+from mmhybrid.engine.search_origin import check_disjoint, origin_of
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
-from mmhybrid.search import LogWatcher, Searcher, SearchError, StudyStorage, Team
+from mmhybrid.search import LogWatcher, Searcher, SearchError, SearchResult, StudyStorage, Team
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_keys
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.signals import exit_on_sigterm
-
-# Of the arguments of a calibration, what the statistics depend on beside the images.
-CALIBRATION = ('num_images', 'batch_size', 'seed')
 
 
 class SubnetEvaluator:
@@ -118,12 +115,12 @@ class SearchLoop(BaseLoop):
         dataloader: Config; its dataset is the one that candidates are judged on.
         evaluator: As of ValLoop.
         stages: As :func:`mmhybrid.search.registered.build_settings` takes them, like the next four. The space is the
-            supernet's.
+            supernet's. What a stage starts from may be named as :func:`known_networks` takes it.
         objectives: Metrics of the evaluator, or estimates, each with a direction.
         constraints: Bounds of estimates.
         tie_breaks: Metrics or estimates, each with a direction, that decide among equals.
         seed: Everything proposed follows from it.
-        max_tries: Draws for a place before a stage gives up.
+        max_tries: Draws for a candidate, on average over a stage, before the stage gives up.
         calibration: Arguments of :func:`calibration_batches`.
         latency_table: Path of a table or of an analytic model, for the estimates ``latency_ms`` and
             ``latency_upper_ms``.
@@ -143,6 +140,7 @@ class SearchLoop(BaseLoop):
         estimate: Costs of an arch by name.
         scorer: Metrics of an arch by name.
         searcher: What :meth:`run` runs.
+        result: What it found; None before its end.
 
     Raises:
         ValueError: If an argument is wrong, or candidates would be judged on images of the config's test set.
@@ -182,7 +180,7 @@ class SearchLoop(BaseLoop):
         self.settings = build_settings(
             {
                 'space': model.space,
-                'stages': stages,
+                'stages': [_with_start(stage, model) for stage in stages],
                 'objectives': objectives,
                 'constraints': constraints,
                 'tie_breaks': tie_breaks,
@@ -191,7 +189,10 @@ class SearchLoop(BaseLoop):
             }
         )
         self.estimate = self._build_estimate(model, latency_table, analytic, input_size)
-        place, origin = storage or Path(runner.work_dir, FILE_NAME), _origin(self.scorer, calibration)
+        place = storage or Path(runner.work_dir, FILE_NAME)
+        images = DATASETS.build(dict(calibration['dataset']))
+        origin = origin_of(runner.cfg, model, self.scorer.loader.dataset, images, calibration)
+        self.result: SearchResult | None = None
         self.searcher = Searcher(
             self.settings,
             self.estimate,
@@ -210,19 +211,25 @@ class SearchLoop(BaseLoop):
             LogWatcher(self.settings, runner.logger),
             evaluation_tries=evaluation_tries,
             max_failed=max_failed,
+            save=self._save,
         )
 
     def run(self) -> dict[str, float]:
         """Search to the end; the metrics of the best network."""
-        result = self.searcher.run()
+        self.result = result = self.searcher.run()
         if get_rank() == 0:
-            for path in result.write(self.runner.work_dir):
+            for path in self._save(result):
                 self.runner.logger.info(f'written: {path}')
             self.runner.logger.info(
                 f'{len(result.evaluated)} evaluations took {result.evaluation_hours:.3g} h, those of earlier runs and '
                 f'other processes among them; proposing took {(result.proposal_seconds or 0) / 3600:.3g} h'
             )
+            if result.shortfall:
+                self.runner.logger.warning(result.shortfall)
         return dict(result.best.metrics or {})
+
+    def _save(self, result: SearchResult) -> list[Path]:
+        return result.write(self.runner.work_dir)
 
     def _build_estimate(
         self, model: OneShot, latency_table: str | None, analytic: str | None, input_size: int | None
@@ -245,6 +252,14 @@ def named_estimates(estimator: Estimator) -> Callable[[Arch], dict[str, float]]:
     return estimate
 
 
+def _with_start(stage: Mapping[str, Any], model: OneShot) -> Mapping[str, Any]:
+    """The config of a stage with the genes of the networks that its ``start`` names."""
+    if not isinstance(stage, Mapping) or not stage.get('start'):
+        return stage
+    field = f'stage {stage.get("name")}.start'
+    return {**stage, 'start': known_networks(field, stage['start'], model.space, model.supernet.backbone_cfg)}
+
+
 def _build_scorer(
     runner: Runner,
     model: OneShot,
@@ -265,17 +280,6 @@ def _build_scorer(
         dataloader['batch_size'],
         dataloader.get('num_workers', 0),
     )
-
-
-def _origin(scorer: SubnetEvaluator, calibration: Mapping[str, Any]) -> dict[str, str]:
-    """What scores depend on beside the architecture; a search goes on only with the same."""
-    dataset: Any = scorer.loader.dataset
-    names = sorted(Path(name).name for name in _images(dataset))
-    return {
-        'weights': _digest(tensor.cpu().numpy() for tensor in scorer.model.state_dict().values()),
-        'validation images': f'{len(dataset)}, {_digest(names)}',
-        'calibration': json.dumps({name: value for name, value in calibration.items() if name in CALIBRATION}),
-    }
 
 
 def build_search(cfg: Config, checkpoint: str) -> Runner:
@@ -302,7 +306,7 @@ def search(
     storage: str | None = None,
     shared: bool = False,
     study_name: str | None = None,
-) -> None:
+) -> SearchResult:
     """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
     started = cli.Started()
     with cli.ending_on_mistakes(started):
@@ -314,57 +318,15 @@ def search(
         # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
         with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():
             runner.val()
+    loop = runner.val_loop
+    assert isinstance(loop, SearchLoop)
+    assert loop.result is not None
+    return loop.result
 
 
 def team() -> Team:
     """All ranks of this run."""
     return Team(get_rank(), get_world_size(), all_gather_object)
-
-
-def check_disjoint(datasets: Mapping[str, Dataset], test_dataloader: Mapping[str, Any] | None) -> None:
-    """Refuse to search with images of the test set.
-
-    Args:
-        datasets: What the search sees, by the name of its setting.
-        test_dataloader: Of the config.
-
-    Raises:
-        ValueError: Naming the setting, how many images are in both, and one of them.
-    """
-    if test_dataloader is None:
-        return
-    test = _images(DATASETS.build(dict(test_dataloader['dataset'])))
-    for name, dataset in datasets.items():
-        both = sorted(_images(dataset) & test)
-        if both:
-            raise ValueError(
-                f'{name}: {len(both)} of its images are in the test set too, such as {both[0]}; '
-                'a search must not see them: hold images out of the training set (tools/split_imagenet.py)'
-            )
-
-
-def _images(dataset: Any) -> set[str]:
-    """What tells the images of a data set apart: their files, or their pixels where these are in memory."""
-    found = set()
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        if info.get('img_path') is not None:
-            found.add(str(Path(info['img_path']).resolve()))
-        elif info.get('img') is not None:
-            found.add(f'sha256 {hashlib.sha256(np.ascontiguousarray(info["img"]).tobytes()).hexdigest()}')
-        else:
-            raise bad_value(
-                'image', sorted(info), 'a sample with img_path or img, to tell it from those of the test set'
-            )
-    return found
-
-
-def _digest(parts: Iterable[Any]) -> str:
-    """A digest of strings or arrays, to tell whether they are the same."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _is_number(value: object) -> bool:

@@ -17,6 +17,8 @@ from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import write_json, write_whole
 
 TOP_FILE = 'topk.csv'
+# Share of its budget below which a search is said to have fallen short.
+ENOUGH = 0.9
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class SearchResult:
         settings: Of the search.
         history: All candidates in the order of the search, those of stages that evaluate nothing too.
         proposal_seconds: How long this process took to propose them; None where that is not known.
+        shortages: Why stages ended before their budgets.
     """
 
     settings: SearchSettings
     history: tuple[Candidate, ...]
     proposal_seconds: float | None = field(default=None, compare=False)
+    shortages: tuple[str, ...] = ()
 
     @property
     def evaluated(self) -> list[Candidate]:
@@ -42,6 +46,14 @@ class SearchResult:
     def evaluation_hours(self) -> float:
         """Hours of all evaluations, of earlier runs and other processes too; with a GPU for each, GPU hours."""
         return sum(candidate.seconds for candidate in self.history) / 3600
+
+    @property
+    def shortfall(self) -> str:
+        """What to tell of a search that found far fewer networks than it was to evaluate; empty if it did not."""
+        evaluated, budget = len(self.evaluated), self.settings.budget
+        if not self.shortages or evaluated >= ENOUGH * budget or evaluated >= self.settings.space.size():
+            return ''
+        return f'only {evaluated} of {budget} networks were found and evaluated: {"; ".join(self.shortages)}'
 
     def top(self, count: int | None = None) -> list[Candidate]:
         """The best of all that was evaluated, from best to worst; all without ``count``.

@@ -108,6 +108,7 @@ class Searcher:
         poll_seconds: In a shared search, how often to look whether others are done.
         evaluation_tries: How often to evaluate a network whose evaluation raises, before it is recorded as failed.
         max_failed: Share of the evaluations, taken as ten at least, that may fail so; one more ends the search.
+        save: Called on rank 0 with what was found so far, after each generation and on any end.
 
     Raises:
         ValueError: If a shared storage meets several ranks: share it between single processes. If another argument is
@@ -125,6 +126,7 @@ class Searcher:
         poll_seconds: float = 1.0,
         evaluation_tries: int = 2,
         max_failed: float = 0.2,
+        save: Callable[[SearchResult], object] | None = None,
     ) -> None:
         self.settings = settings
         self._estimate = estimate
@@ -135,6 +137,7 @@ class Searcher:
         self._poll_seconds = poll_seconds
         self._evaluation_tries = check_int('evaluation_tries', evaluation_tries, 1)
         self._max_failed = check_float('max_failed', max_failed, 0, 1)
+        self._save = save
         self._finished: dict[Key, Candidate] = {}
         self._best: Candidate | None = None
         self._measured: set[str] = set()
@@ -151,6 +154,7 @@ class Searcher:
         """
         history: list[Candidate] = []
         seconds = 0.0
+        shortages: list[str] = []
         try:
             self._storage.tell = self._say
             self._recall(self._team.lead(self._open))
@@ -161,12 +165,27 @@ class Searcher:
                     proposals, shortage = self._team.lead(ask)
                     seconds += time.monotonic() - began
                     history += proposals if stage.rank_by else self._scored(proposals)
+                    self._save_found(history)
                     if shortage:
                         self._say(f'{shortage}; the stage ends')
+                        shortages.append(shortage)
                         break
+        except BaseException:  # an interruption too
+            self._save_found(history)
+            raise
         finally:
             self._storage.close()
-        return SearchResult(self.settings, tuple(history), seconds)
+        return SearchResult(self.settings, tuple(history), seconds, tuple(shortages))
+
+    def _save_found(self, history: Sequence[Candidate]) -> None:
+        """Save what was found so far, what is finished of a generation that has not ended too."""
+        if self._save is None or self._team.rank:
+            return
+        known = {candidate.key for candidate in history}
+        latest = sorted((c for c in self._finished.values() if c.key not in known), key=lambda c: c.key)
+        result = SearchResult(self.settings, (*history, *latest))
+        if result.top(1):
+            self._save(result)
 
     def _open(self) -> dict[Key, Candidate]:
         self._storage.open()

@@ -191,6 +191,21 @@ class AutoViTSpace(SearchSpace):
         backbone['mlp_ratios'] = stages('stages.{}.mlp_ratio', num_stages)
         return {'arch': backbone}
 
+    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+        genes: dict[str, Value] = {'stem.width': backbone['stem_width'], 'num_stages': len(backbone['embed_dims'])}
+        fields = {
+            'conv.{}.width': 'conv_widths',
+            'conv.{}.depth': 'conv_depths',
+            'conv.{}.kernel': 'conv_kernels',
+            'stages.{}.width': 'embed_dims',
+            'stages.{}.depth': 'depths',
+            'stages.{}.num_heads': 'num_heads',
+            'stages.{}.mlp_ratio': 'mlp_ratios',
+        }
+        for gene, field in fields.items():
+            genes |= {gene.format(i): value for i, value in enumerate(backbone[field])}
+        return genes
+
 
 def _plain(table: object) -> Any:
     """A table as it was named, or with all of its fields."""

@@ -65,6 +65,10 @@ class SearchSpace:
         """Backbone arguments of a canonical arch."""
         raise NotImplementedError(f'{type(self).__name__} must decode its archs')
 
+    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+        """All genes that follow from a network's arch, those without effect too."""
+        raise NotImplementedError(f'{type(self).__name__} does not encode archs')
+
     # What is in the space
 
     def walk(self, pick: Callable[[str, tuple[Value, ...]], Value], part: int | None = None) -> Arch:
@@ -226,6 +230,21 @@ class SearchSpace:
             ValueError: If ``arch`` is not in the space.
         """
         return self._decode(self.canonical(arch))
+
+    def encode(self, backbone: Mapping[str, Any], resolution: int | None = None) -> Arch:
+        """The arch whose genes say what ``backbone`` says: the way back from :meth:`decode`.
+
+        Args:
+            backbone: A network's arch with all its fields, as the family's parser leaves it.
+            resolution: Pixels a side of the input, where the space has a gene for them; None for the largest.
+
+        Raises:
+            ValueError: Naming the gene whose value the space does not have.
+        """
+        genes = dict(self._encode(backbone))
+        if 'resolution' in self.choices:
+            genes['resolution'] = self.choices['resolution'].values[-1] if resolution is None else resolution
+        return self.canonical({name: value for name, value in genes.items() if name in self.choices})
 
     def resolution(self, arch: Mapping[str, Value]) -> int | None:
         """Pixels a side of the input that ``arch`` asks for, None where the space leaves that open.

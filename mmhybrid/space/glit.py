@@ -108,6 +108,11 @@ class GLiTSpace(SearchSpace):
         described = {'embed_dims': self.embed_dims, 'num_heads': self.num_heads, 'blocks': blocks}
         return {'arch': {**described, **({} if self.locality == 'conv1d' else {'locality': self.locality})}}
 
+    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+        blocks = enumerate(backbone['blocks'])
+        fields = ((i, name, value) for i, block in blocks for name, value in block.items())
+        return {f'blocks.{i}.{name}': value for i, name, value in fields if value is not None}
+
 
 def _candidates(
     locality: str, given: Mapping[str, Sequence[Value]] | None, num_heads: int, head_dim: int

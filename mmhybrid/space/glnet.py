@@ -1,7 +1,7 @@
 """A space of GLNet, around its published networks STL, 4G and 9G."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmhybrid.space.arch import Arch, Value
@@ -87,6 +87,21 @@ class GLNetSpace(SearchSpace):
                 **{flag: arch[flag] for flag in FLAGS},
             }
         }
+
+    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+        genes: dict[str, Value] = {flag: backbone[flag] for flag in FLAGS}
+        fields = {
+            'width': 'embed_dims',
+            'ffn_ratio': 'ffn_ratios',
+            'depth': 'depths',
+            'local_kernel': 'local_kernels',
+            'num_slots': 'num_slots',
+        }
+        for gene, field in fields.items():
+            genes |= {f'stages.{stage}.{gene}': value for stage, value in enumerate(backbone[field])}
+        for stage, mixers in enumerate(backbone['mixers']):
+            genes |= {f'stages.{stage}.blocks.{j}.mixer': mixer for j, mixer in enumerate(mixers)}
+        return genes
 
 
 def _stage(index: int, settings: dict[str, Any]) -> list[Choice | Fact]:

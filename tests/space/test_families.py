@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import dataclasses
 import itertools
 import json
 import math
@@ -14,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmhybrid.space
+from mmhybrid.engine.known_networks import preset_genes
 from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
 from mmhybrid.models.backbones.autovit import AutoViTArch
 from mmhybrid.models.backbones.glit import PRESETS as GLIT
 from mmhybrid.models.backbones.glit import GLiTArch
 from mmhybrid.models.backbones.glnet import PRESETS as GLNET
 from mmhybrid.models.backbones.glnet import GLNetArch
+from mmhybrid.registry import MODELS
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 from mmhybrid.space.autovit import TABLES
 
@@ -486,3 +489,50 @@ def test_documented_code_runs():
         exec(block, names)
     assert names['PlainSpace']().size() == 2 + 3
     assert GLiTArch.parse(names['backbone_arguments']['arch'])
+
+
+@pytest.mark.parametrize(
+    ('space', 'parse'),
+    [
+        (AutoViTSpace('xxs'), AutoViTArch.parse),
+        (AutoViTSpace('union'), AutoViTArch.parse),
+        (AutoViTSpace('s', transformer_only=True), AutoViTArch.parse),
+        (GLNetSpace(), GLNetArch.parse),
+        (GLiTSpace(), GLiTArch.parse),
+        (GLiTSpace(level='detail'), GLiTArch.parse),
+    ],
+)
+@given(seed=SEED)
+@settings(max_examples=20)
+def test_encoding_undoes_decoding(space, parse, seed):
+    arch = space.sample(random.Random(seed))
+    backbone = dataclasses.asdict(parse(space.decode(arch)['arch']))
+    assert space.encode(backbone, arch.get('resolution')) == arch
+
+
+@pytest.mark.parametrize(
+    ('space', 'backbone', 'presets'),
+    [
+        (GLNetSpace(), 'GLNet', ('stl', '4g', '9g')),
+        (AutoViTSpace('xs'), 'AutoViT', ('xs',)),
+        (GLiTSpace(), 'GLiT', ('tiny',)),
+    ],
+)
+def test_published_networks_are_found_by_name(space, backbone, presets):
+    for preset in presets:
+        genes = preset_genes(preset, space, {'type': backbone})
+        decoded = {'type': backbone, **space.decode(genes)}
+        built = [MODELS.build(config) for config in ({'type': backbone, 'arch': preset}, decoded)]
+        shapes = [{name: w.shape for name, w in network.state_dict().items()} for network in built]
+        assert shapes[0] == shapes[1]
+
+
+def test_a_published_network_outside_the_space_is_refused():
+    with pytest.raises(ValueError, match=r'layer_scale: got 0.0001'):
+        preset_genes(
+            '16g',
+            GLNetSpace(widths=((128,), (256,), (512,), (1024,)), depths=((4,), (4,), (18,), (4,))),
+            {'type': 'GLNet'},
+        )
+    with pytest.raises(ValueError, match='learned_slots: got True'):
+        preset_genes('stl-paramslot', GLNetSpace(), {'type': 'GLNet'})

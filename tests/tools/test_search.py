@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from search_demo import BUDGET, ROOT, make_search
 
-from mmhybrid.engine.search_loop import check_disjoint
+from mmhybrid.engine.cli import load_config
+from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.space import Arch
 
 sys.path.insert(0, str(ROOT / 'tools'))
 
 import search
+import search_report
 
 
 @pytest.fixture(scope='module')
@@ -28,6 +31,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def run(demo: dict[str, str], work_dir: Path, *arguments: str) -> list[list[str]]:
     search.main([demo['config'], '--checkpoint', demo['checkpoint'], '--work-dir', str(work_dir), *arguments])
+    return table(work_dir)
+
+
+def table(work_dir: Path) -> list[list[str]]:
     with open(work_dir / 'topk.csv') as file:
         return list(csv.reader(file))
 
@@ -199,3 +206,110 @@ def test_images_in_memory_are_told_apart_by_their_pixels() -> None:
     check_disjoint({'val_dataloader': Images([4, 5])}, test)
     with pytest.raises(ValueError, match='val_dataloader: 1 of its images'):
         check_disjoint({'val_dataloader': Images([3, 4])}, test)
+
+
+@pytest.mark.parametrize(
+    ('option', 'named'),
+    [
+        ('val_dataloader.dataset.pipeline.1.scale=48', 'validation.pipeline'),
+        ('model.data_preprocessor.mean.0=0', r'model.data_preprocessor.mean'),
+        ('val_evaluator.topk=(1,)', 'evaluator.topk'),
+        ('search_cfg.calibration.dataset.pipeline.1.scale=48', 'calibration data.pipeline'),
+    ],
+)
+def test_scores_of_another_evaluation_are_not_mixed_in(
+    finished: dict[str, str], tmp_path: Path, option: str, named: str
+) -> None:
+    folder = tmp_path / 'again'
+    shutil.copytree(finished['work_dir'], folder)
+    cfg = load_config(finished['config'])
+    cfg.merge_from_dict({'model.data_preprocessor': cfg.data_preprocessor, 'val_evaluator.topk': (1, 5)})
+    config = tmp_path / 'config.py'
+    cfg.dump(config)
+    with pytest.raises(SystemExit, match=f'origin: {named}'):
+        run({**finished, 'config': str(config)}, folder, '--resume', '--cfg-options', option)
+
+
+def test_other_images_of_the_same_names_are_noticed(finished: dict[str, str], tmp_path: Path) -> None:
+    """The same number of files with the same names, moved elsewhere, go on; with one of them changed they do not."""
+    folder = tmp_path / 'again'
+    shutil.copytree(finished['work_dir'], folder)
+    root = Path(load_config(finished['config']).val_dataloader.dataset.data_root)
+    moved = tmp_path / 'moved'
+    shutil.copytree(root, moved)
+    options = [f'{name}.data_root={moved}' for name in ('val_dataloader.dataset', 'test_dataloader.dataset')]
+    run(finished, folder, '--resume', '--cfg-options', *options)
+    first = sorted(path for path in moved.rglob('*.jpg') if 'train' in path.parts)
+    for path in first:
+        path.write_bytes(path.read_bytes() + b' ')
+    with pytest.raises(SystemExit, match='origin: validation images'):
+        run(finished, folder, '--resume', '--cfg-options', *options)
+
+
+@pytest.fixture(scope='module')
+def finished(demo: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A finished search."""
+    folder = tmp_path_factory.mktemp('finished')
+    run(demo, folder)
+    return {**demo, 'work_dir': str(folder)}
+
+
+def with_stages(demo: dict[str, str], path: Path, *stages: dict, **settings: object) -> dict[str, str]:
+    """The demo's search with other stages."""
+    search_cfg = {'stages': list(stages), **settings}
+    path.write_text(f'_base_ = [{demo["config"]!r}]\nsearch_cfg = dict(**{search_cfg!r})\n')
+    return {**demo, 'config': str(path)}
+
+
+def test_a_search_starts_from_what_another_one_found(finished: dict[str, str], tmp_path: Path) -> None:
+    best = json.loads(Path(finished['work_dir'], 'best_arch.json').read_text())['arch']
+    with open(Path(finished['work_dir'], 'topk.csv')) as file:
+        third = json.loads(list(csv.DictReader(file))[2]['arch'])
+    start = [f'{finished["work_dir"]}/best_arch.json', f'{finished["work_dir"]}/topk.csv:3']
+    stage = {'name': 'on', 'sampler': {'type': 'Evolution'}, 'budget': 4, 'population': 4, 'start': start}
+    rows = run(with_stages(finished, tmp_path / 'on.py', stage), tmp_path)
+    found = [json.loads(row[-1]) for row in rows[1:]]
+    assert best in found
+    assert third in found
+    for name, reason in (('none.json', 'none.json does not exist'), ('s', r'stage on.start\[0\]: .*allowed')):
+        with pytest.raises(SystemExit) as ended:
+            run(with_stages(finished, tmp_path / 'off.py', {**stage, 'start': [name]}), tmp_path / 'off')
+        assert ended.value.code == 2, reason
+
+
+def test_the_best_network_is_written_whenever_a_search_ends(
+    demo: dict[str, str], finished: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmpretrain.evaluation import Accuracy
+
+    compute, calls = Accuracy.compute_metrics, []
+
+    def interrupt(self: Accuracy, results: list) -> dict:
+        calls.append(len(results))
+        if len(calls) == 5:  # two generations are of three networks each
+            raise KeyboardInterrupt
+        return compute(self, results)
+
+    monkeypatch.setattr(Accuracy, 'compute_metrics', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(demo, tmp_path)
+    monkeypatch.undo()
+    written = {name: (tmp_path / name).read_text() for name in ('best_arch.json', 'topk.csv')}
+    assert len(written['topk.csv'].splitlines()) == 1 + 4
+    for name in written:
+        (tmp_path / name).unlink()
+    search_report.main([str(tmp_path), '--best'])
+    assert {name: (tmp_path / name).read_text() for name in written} == written
+    assert run(demo, tmp_path, '--resume') == table(Path(finished['work_dir']))
+
+
+def test_a_search_that_falls_far_short_of_its_budget_says_so(
+    demo: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = {'name': 'few', 'sampler': {'type': 'RandomSampler'}, 'budget': 6, 'population': 6}
+    few = with_stages(demo, tmp_path / 'few.py', stage, max_tries=1, constraints=[{'name': 'params_m', 'max': 0.35}])
+    with pytest.raises(SystemExit) as ended:
+        run(few, tmp_path)
+    assert ended.value.code == search.SHORT
+    assert ' of 6 networks were found and evaluated' in caplog.text
+    assert (tmp_path / 'best_arch.json').exists()

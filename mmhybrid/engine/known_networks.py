@@ -1,0 +1,67 @@
+"""Networks that a search may start from, by the names and files that a config gives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from mmhybrid.registry import MODELS
+from mmhybrid.space import SearchSpace, Value
+from mmhybrid.space.found import read_found
+from mmhybrid.utils.checks import bad_value, check_list
+
+
+def known_networks(
+    field: str, networks: Sequence[str | Mapping[str, Value]], space: SearchSpace, backbone: Mapping[str, Any]
+) -> list[dict[str, Value]]:
+    """The genes of networks.
+
+    Args:
+        field: What to call them in an error.
+        networks: Genes, files that a search or a retraining wrote (see :func:`read_found`), or names of presets.
+        space: Where they are.
+        backbone: Config of the family's backbone, for the presets.
+
+    Raises:
+        ValueError: If a file cannot be read, or a network is not in the space.
+    """
+    genes = []
+    for place, network in enumerate(check_list(field, networks)):
+        try:
+            genes.append(dict(space.canonical(_genes(network, space, backbone))))
+        except ValueError as error:
+            raise ValueError(f'{field}[{place}]: {error}') from error
+    return genes
+
+
+def _genes(network: object, space: SearchSpace, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+    if isinstance(network, Mapping):
+        return network
+    if not isinstance(network, str):
+        raise bad_value('network', network, 'genes, a file, or the name of a preset')
+    if '.json' in network or '.csv' in network:
+        return read_found(network).arch
+    return preset_genes(network, space, backbone)
+
+
+def preset_genes(preset: str, space: SearchSpace, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+    """The genes of a published network.
+
+    Raises:
+        ValueError: If there is no such preset, or it is not in the space.
+    """
+    wanted = _parsed({**backbone, 'arch': preset})
+    arch = space.encode(wanted)
+    found = _parsed({**backbone, **space.decode(arch)})
+    different = [name for name in wanted if found[name] != wanted[name]]
+    if different:
+        raise bad_value(different[0], wanted[different[0]], f'{found[different[0]]}, as the space has it')
+    return arch
+
+
+def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The arch of a backbone with all its fields."""
+    with torch.device('meta'):
+        arch: Any = MODELS.build(dict(backbone)).arch
+    return asdict(arch)
