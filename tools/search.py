@@ -4,6 +4,7 @@ python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/aut
 """
 
 import argparse
+import sys
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.search_loop import search
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
     if result.shortfall:
+        print(result.shortfall, file=sys.stderr)
         raise SystemExit(SHORT)
 
 
