@@ -1,18 +1,20 @@
 """A score on part of a data set is that part's: MMDetection's metrics count every image of their annotation file."""
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, MODELS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
 from mmhybrid.datasets.demo_scenes import make_demo_data
@@ -138,6 +140,35 @@ WAYS = pytest.mark.parametrize('metrics_of', [in_test_tool, in_training, in_sear
 @WAYS
 def test_all_boxes_of_the_shown_images_are_a_full_score(metrics_of: Any, folder: Path, tmp_path: Path) -> None:
     assert metrics_of(config(folder, tmp_path, NUM_SHOWN))['coco/bbox_mAP'] == 1
+
+
+@METRICS.register_module()
+class WholeFile(BaseMetric):
+    """A stand-in for LVISMetric, whose API is not installed: it has as many images in its file as there are."""
+
+    img_ids = None
+    _lvis_api = SimpleNamespace(get_img_ids=lambda: list(range(1, 1 + NUM_IMAGES)))
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.results.append(len(data_samples))
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        return {'shown': sum(results)}
+
+
+@pytest.mark.parametrize('metrics_of', [in_test_tool, in_training])
+def test_a_metric_that_cannot_leave_images_out_is_refused(
+    metrics_of: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cfg = config(folder, tmp_path, NUM_SHOWN)
+    cfg.val_evaluator = cfg.test_evaluator = {'type': 'mmengine.WholeFile'}
+    with pytest.raises(SystemExit):
+        metrics_of(cfg)
+    sentence = f'ann_file of WholeFile: got .*{NUM_IMAGES - NUM_SHOWN} other images.*, allowed: .* {NUM_SHOWN} images'
+    assert re.search(sentence, capsys.readouterr().err)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.indices = None
+    assert metrics_of(cfg) == {'shown': NUM_IMAGES}
 
 
 @WAYS
