@@ -1,26 +1,41 @@
 # make demo   from generated data to a detector with a searched backbone
 # make test   lint and the quick tests
 # Both set up .venv first; `make env` does only that, and nothing when it is up to date.
+# make ops    an environment of its own, .venv-ops, with an older torch and MMCV's compiled operators
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+OPS := .venv-ops
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmhybrid needs python >= 3.11")'
+MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env demo test test-slow docs-check lint clean
+.PHONY: env ops demo test test-slow docs-check lint clean
 
 env: $(STAMP)
 
+ops: $(OPS)/.up-to-date
+
 $(STAMP): $(wildcard requirements/*.txt) setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmhybrid needs python >= 3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(CHECK_PYTHON)
+	$(MAKE_VENV)
 	$(PIP) -r requirements/build.txt
+	$(PIP) --no-build-isolation $(patsubst %,-r requirements/%.txt,lite openmmlab tests)
+	$(PIP) --no-build-isolation -e .
+	$(@D)/bin/python -c 'import mmhybrid; from mmcv.ops import nms, roi_align'
+	touch $@
+
+$(OPS)/.up-to-date: $(wildcard requirements/*.txt) setup.py
+	@$(CHECK_PYTHON)
+	$(MAKE_VENV)
+	$(PIP) -r requirements/build.txt -r requirements/ops.txt
 	@echo 'mmcv is compiled once, about ten minutes on two cores; pip keeps the wheel'
 	MMCV_WITH_OPS=1 $(PIP) --no-build-isolation mmcv==2.1.0
-	$(PIP) -r requirements/openmmlab.txt -r requirements/tests.txt
+	$(PIP) --no-build-isolation $(patsubst %,-r requirements/%.txt,ops openmmlab tests)
 	$(PIP) --no-build-isolation -e .
-	$(BIN)/python -c 'import mmhybrid; from mmcv.ops import nms, roi_align'
+	$(@D)/bin/python -c 'from mmcv._ext import nms, roi_align_forward'
 	touch $@
 
 lint: env
@@ -42,4 +57,4 @@ demo: env
 	$(BIN)/python tools/demo.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache work_dirs
+	rm -rf $(VENV) $(OPS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache work_dirs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ('mmhybrid', 'configs', 'tools', 'requirements')
-FILES = ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'model-index.yml')
+FILES = ('setup.py', 'mmhybrid_autoload.py', 'pyproject.toml', 'README.md', 'LICENSE', 'model-index.yml')
 
 
 def test_wheel_holds_the_package_and_what_mim_looks_for(tmp_path: Path) -> None:
@@ -41,5 +41,5 @@ def test_wheel_holds_the_package_and_what_mim_looks_for(tmp_path: Path) -> None:
     ):
         expected = {f'{target}/{path.relative_to(ROOT / folder)}' for path in (ROOT / folder).rglob('*.py')}
         assert expected - held == set()
-    assert 'mmhybrid/.mim/model-index.yml' in held
+    assert {'mmhybrid/.mim/model-index.yml', 'mmhybrid_autoload.py'} <= held
     assert not any('tests/' in name or '__pycache__' in name for name in held)

@@ -25,6 +25,7 @@ FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'tools')
 # Commands that are not run, by how they begin, and why. Every other command is.
 NOT_RUN = {
     r'make (demo|test|test-slow|docs-check)$': 'runs the whole chain, or the tests',
+    r'make ops$': 'compiles for ten minutes',
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',
     r'optuna-dashboard ': 'serves until it is stopped',
     r'python benchmarks/': 'measures for minutes',

@@ -19,11 +19,13 @@ pytestmark = [pytest.mark.docs, pytest.mark.slow, pytest.mark.dense]
 NOT_RUN_OF_README = [
     'make demo',
     'make test',
+    'make ops',
     'pip install -e . --no-build-isolation',
     'pip install kmedoids',
     'python tools/train.py configs/autovit/autovit_s_cifar10.py',
     'optuna-dashboard work_dirs/search/search.journal',
     'pip install optuna-dashboard',
+    'make ops',
     'MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0',
 ]
 
