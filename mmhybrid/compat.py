@@ -1,4 +1,4 @@
-"""What OpenMMLab's last releases need to run on today's torch; nothing else in mmhybrid patches another package.
+"""What OpenMMLab's last releases need to run on today's torch and beside today's packages; no other module patches one.
 
 :func:`apply` runs when mmhybrid is imported. Each fix states its cause, when it does nothing and when it can go.
 """
