@@ -1,6 +1,6 @@
 """Evaluate a checkpoint, which has to fit the config's model exactly.
 
-python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--out PREDICTIONS.pkl]
+python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--out PREDICTIONS.pkl]
 """
 
 import os
@@ -17,6 +17,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
     parser.add_argument('--split', choices=('test', 'val'), default='test', help='on which images; default: test')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='average over versions of each image: those of the config, or two sides',
+    )
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -33,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg.load_from = args.checkpoint
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        if args.tta:
+            cli.enable_tta(cfg)
     cli.evaluate(cfg, args.out)
 
 

@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             cli.enable_amp(cfg)
         if args.auto_scale_lr:
             cli.enable_auto_scale_lr(cfg)
-        if args.resume is not None:
-            cfg.resume = True
-            cfg.load_from = None if args.resume == 'latest' else args.resume
+        checkpoint = cli.latest_checkpoint(cfg.work_dir) if args.resume == 'latest' else args.resume
+        if checkpoint is not None:
+            cfg.resume, cfg.load_from = True, checkpoint
     cli.train(cfg, args.same_images)
 
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import get_world_size
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from torch import nn
@@ -40,6 +40,8 @@ _CONFIG_NAMES = (
     'strategy',
     'sync_bn',
 )
+# of a detector's images, those that undo a flip among them
+_META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -171,6 +173,58 @@ def evaluate(cfg: Config, out: str | None = None) -> None:
         runner.test()
 
 
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that ``last_checkpoint`` in a work folder names, also where the folder has been moved.
+
+    Raises:
+        ValueError: If it names one that is neither there nor in the folder.
+    """
+    named = find_latest_checkpoint(work_dir)
+    if named is None or Path(named).exists():
+        return named
+    beside = Path(work_dir, Path(named).name)
+    if not beside.exists():
+        raise ValueError(f'{Path(work_dir, "last_checkpoint")} names {named}, which is neither there nor beside it')
+    return str(beside)
+
+
+def enable_tta(cfg: Config) -> None:
+    """Evaluate each image in several versions, and merge what is predicted.
+
+    ``tta_model`` and ``tta_pipeline`` of the config say how; without them an image and its mirror image are taken, by
+    the average of the scores (classifiers), or by non-maximum suppression over the boxes of both (detectors).
+
+    Raises:
+        ValueError: Without them for another task, or where the config has no test pipeline.
+    """
+    scope = cfg.get('default_scope')
+    models: dict[str, dict[str, Any]] = {
+        'mmpretrain': {'type': 'mmpretrain.AverageClsScoreTTA'},
+        'mmdet': {
+            'type': 'mmdet.DetTTAModel',
+            'tta_cfg': {'nms': {'type': 'nms', 'iou_threshold': 0.5}, 'max_per_img': 100},
+        },
+    }
+    tta_model: Any = cfg.get('tta_model') or models.get(scope or '')
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    if not dataset.get('pipeline'):
+        raise ValueError('--tta: the config has no test pipeline')
+    if tta_model is None or ('tta_pipeline' not in cfg and scope not in models):
+        raise ValueError('--tta: the config lacks tta_model and tta_pipeline')
+    if 'tta_pipeline' not in cfg:
+        *steps, pack = dataset['pipeline']
+        if scope == 'mmdet':
+            pack = {'type': 'PackDetInputs', 'meta_keys': _META_KEYS}
+        flips = [{'type': 'RandomFlip', 'prob': 1.0}, {'type': 'RandomFlip', 'prob': 0.0}]
+        dataset['pipeline'] = [*steps, {'type': 'TestTimeAug', 'transforms': [flips, [pack]]}]
+    else:
+        dataset['pipeline'] = cfg.tta_pipeline
+    module = dict(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        module.setdefault('data_preprocessor', cfg.data_preprocessor)
+    cfg.model = ConfigDict(**tta_model, module=module)
+
+
 def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
     """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``; loads its weights."""
     missing = [name for name in ('meta', 'message_hub', 'optimizer') if name not in checkpoint]
@@ -188,6 +242,8 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> Non
     MMEngine itself only logs a difference.
     """
     target: Any = model.module if is_model_wrapper(model) else model
+    if isinstance(target, BaseTTAModel):
+        target = target.module
     try:
         keys = target.load_state_dict(weights_of(checkpoint), strict=False)
     except RuntimeError as error:

@@ -97,6 +97,34 @@ def test_trains_resumes_and_tests(trained):
     assert Path('predictions.pkl').exists()
 
 
+def test_resumes_in_a_moved_work_folder(trained):
+    trained.parent.rename(trained.parent.with_name('moved'))
+    run('train', 'config.py', '--work-dir', 'moved', '--resume', '--cfg-options', 'train_cfg.max_epochs=2')
+    assert Path('moved/epoch_2.pth').exists()
+    assert len(list(Path('moved').glob('*/*.log'))) == 2
+    log = max(Path('moved').glob('*/*.log')).read_text()
+    assert 'resumed epoch: 1' in log
+
+
+def test_resuming_without_the_named_checkpoint(trained, capfd):
+    trained.unlink()
+    sentence = fail(capfd, 'train', 'config.py', '--work-dir', 'trained', '--resume')
+    assert 'which is neither there nor beside it' in sentence
+
+
+def test_the_first_start_with_resume_takes_load_from(trained):
+    weights = torch.load(trained, weights_only=True)
+    torch.save({'state_dict': {name: value * 0 for name, value in weights['state_dict'].items()}}, 'zeros.pth')
+    options = ['--cfg-options', 'load_from=zeros.pth', 'optim_wrapper.optimizer.lr=0']
+    run('train', 'config.py', '--work-dir', 'first', '--resume', *options)
+    found = torch.load('first/epoch_1.pth', weights_only=True)['state_dict']
+    assert not any(value.any() for value in found.values())
+
+
+def test_test_time_augmentation_needs_a_pipeline(trained, capfd):
+    assert 'no test pipeline' in fail(capfd, 'test', 'config.py', trained, '--tta')
+
+
 def test_work_dir_defaults_to_the_name_of_the_config(folder):
     run('train', 'config.py')
     assert (folder / 'work_dirs' / 'config' / 'epoch_1.pth').exists()
