@@ -9,4 +9,4 @@ Without FILE the heads are those that our first stage found.
 
 _base_ = ['./supernet_glit_distribution_imagenette.py']
 
-model = dict(architecture=dict(backbone=dict(space=dict(level='detail', distribution=[0, 1, 1, 2]))))
+model = dict(architecture=dict(backbone=dict(space=dict(level='detail', distribution=[1, 3, 0, 2]))))
