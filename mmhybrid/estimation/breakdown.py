@@ -11,6 +11,7 @@ from torch.backends import mha
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from mmhybrid.estimation.estimator import PartCounter
+from mmhybrid.estimation.presets import PRESETS, build_classifier
 from mmhybrid.estimation.timing import build_network, own_generator
 from mmhybrid.utils.checks import bad_value
 
@@ -70,7 +71,8 @@ def build_named(name: str, costs: PartCounter) -> tuple[nn.Module, int]:
     """A model and the side of its images in pixels.
 
     Args:
-        name: ``smallest`` or ``largest`` for those of the space, or the name of a model of mmpretrain or timm.
+        name: ``smallest`` or ``largest`` for those of the space, a preset (``autovit-xxs``, as a classifier), or the
+            name of a model of mmpretrain or timm.
         costs: Of the space.
 
     Raises:
@@ -80,6 +82,9 @@ def build_named(name: str, costs: PartCounter) -> tuple[nn.Module, int]:
         arch = getattr(costs.space, name)()
         return build_network(costs, arch), costs.side(arch)
     with own_generator():
+        for preset in PRESETS:
+            if name == f'{preset.family.lower()}-{preset.arch}':
+                return build_classifier(preset), preset.image_size
         return _timm_model(name) or _mmpretrain_model(name)
 
 
@@ -99,7 +104,11 @@ def _mmpretrain_model(name: str) -> tuple[nn.Module, int]:
 
     if name not in list_models(name):
         missing = '' if importlib.util.find_spec('timm') else ' (timm is not installed: pip install timm)'
-        raise bad_value('--breakdown', name, f'smallest, largest, or a model of timm or mmpretrain{missing}')
+        raise bad_value(
+            '--breakdown',
+            name,
+            f'smallest, largest, a preset or a model of timm or mmpretrain{missing}',
+        )
     model = get_model(name)
     return model, _test_side(name, model._config)
 

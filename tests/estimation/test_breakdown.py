@@ -104,7 +104,13 @@ def test_transformer_layers_of_torch_are_taken_apart():
 
 @pytest.mark.parametrize(
     ('name', 'side'),
-    [('largest', 32), ('mobilevit-xxsmall_3rdparty_in1k', 256), ('resnet18_8xb32_in1k', 224)],
+    [
+        ('largest', 32),
+        ('autovit-xxs', 256),
+        ('glnet-stl', 224),
+        ('mobilevit-xxsmall_3rdparty_in1k', 256),
+        ('resnet18_8xb32_in1k', 224),
+    ],
 )
 def test_models_by_name(name, side):
     assert build_named(name, COSTS)[1] == side

@@ -72,6 +72,8 @@ def test_table_and_report(config, tmp_path, monkeypatch, capsys):
     assert all(network['upper_ms'] > network['estimated_ms'] for network in figures['networks'])
     assert png.stat().st_size > 0
     assert figures['breakdown.largest.attention'] > 0
+    # the same network in the table's backend, by its clock: of the order of the measured ones
+    assert measured.min() / 5 < figures['breakdown.largest.measured'] < 20 * measured.max()
     assert 'attention' in capsys.readouterr().out
     assert torch.get_num_threads() == threads
 
