@@ -29,6 +29,7 @@ NOT_RUN = {
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',
     r'optuna-dashboard ': 'serves until it is stopped',
     r'python benchmarks/': 'measures for minutes',
+    r'python tools/plot_curves\.py ': 'draws trainings that take days',
     r'python tools/train\.py configs/autovit/autovit_s_cifar10\.py ': "reads CIFAR's own files",
     r'python tools/train\.py .* --amp\b': 'needs a GPU',
     r'NNODES=2 ': 'needs two machines',
