@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='which networks are drawn; default: 0')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
+    with cli.ending_on_mistakes() as phase:
         found = read_search(args)
         check_int('--count', args.count, 2)
         check_int('--top', args.top, 1, args.count)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = stratified(found.top(), objective, args.count, random.Random(args.seed))
         if args.json is not None:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    networks = retraining.run(chosen)
+        networks = retraining.run(chosen, phase)
     scores = [network.supernet_score for network in networks], [network.retrained_score for network in networks]
     figures = audit(*scores, objective, args.top)
     if is_main_process():

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--random', type=int, metavar='N', help='retrain N random networks; nothing was searched before'
     )
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
+    with cli.ending_on_mistakes() as phase:
         if (args.random is None) == (args.checkpoint is None):
             raise bad_value(
                 '--random', args.random, 'a number of networks, or else --checkpoint, the supernet searched in'
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             settings, candidates = draw_random(args, args.random)
         retraining = retraining_of(args, settings)
-    networks = retraining.run(candidates)
+        networks = retraining.run(candidates, phase)
     best = best_of(networks, retraining.objective)
     if is_main_process():
         path = retraining.folder / 'best_retrained.json'

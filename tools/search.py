@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
+        result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
     if result.shortfall:
         print(result.shortfall, file=sys.stderr)
         raise SystemExit(SHORT)

@@ -33,14 +33,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner from the command line, and evaluate."""
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with cli.ending_on_mistakes():
+    with cli.ending_on_mistakes() as phase:
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         cfg.load_from = args.checkpoint
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if args.tta:
             cli.enable_tta(cfg)
-    cli.evaluate(cfg, args.out)
+        cli.evaluate(cfg, args.out, phase)
 
 
 if __name__ == '__main__':

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner from the command line, and train."""
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with cli.ending_on_mistakes():
+    with cli.ending_on_mistakes() as phase:
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
             cli.enable_amp(cfg)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint = cli.latest_checkpoint(cfg.work_dir) if args.resume == 'latest' else args.resume
         if checkpoint is not None:
             cfg.resume, cfg.load_from = True, checkpoint
-    cli.train(cfg, args.same_images)
+        cli.train(cfg, args.same_images, phase)
 
 
 if __name__ == '__main__':

@@ -129,48 +129,74 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def train(cfg: Config, same_images: bool = False) -> None:
-    """Build and run a training; mistakes found before it starts end the program (see :func:`ending_on_mistakes`).
+class Phase(Hook):
+    """Whether a runner has built everything and is at work; an error leaves it at that."""
+
+    priority = 'HIGHEST'
+    at_work = False
+
+    def before_train(self, runner: Runner) -> None:
+        """From here on, errors keep their traceback."""
+        self.at_work = True
+
+    def after_train(self, runner: Runner) -> None:
+        """The work is done."""
+        self.at_work = False
+
+    before_test, after_test = before_train, after_train
+
+
+def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) -> None:
+    """Build and run a training.
 
     Args:
         cfg: Of a training.
         same_images: See :func:`mmhybrid.engine.same_images.train_on_same_images`.
+        phase: Gets to know when everything is built; for the tools.
+
+    Raises:
+        ValueError: If the config or a checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
     """
-    started = Started()
-    with ending_on_mistakes(started):
-        join_ranks(cfg)
-        if same_images:
-            train_on_same_images(cfg, get_world_size())
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        built = isinstance(runner.model, nn.Module)  # a FlexibleRunner leaves that to its strategy
-        if runner._resume:
-            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
-            if path is not None and built:
-                check_resumable(runner.model, read_checkpoint(path), path)
-        elif runner._load_from is not None:
-            read_checkpoint(runner._load_from)
-            runner.register_hook(FitCheck())
-        for module in runner.model.modules() if built else ():
-            if not isinstance(module, HybridBackbone):  # which check themselves
-                check_pretrained(module)
-        runner.register_hook(EvaluatedImages())
-        runner.register_hook(started)
-        runner.train()
+    join_ranks(cfg)
+    if same_images:
+        train_on_same_images(cfg, get_world_size())
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    built = isinstance(runner.model, nn.Module)  # a FlexibleRunner leaves that to its strategy
+    if runner._resume:
+        path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        if path is not None and built:
+            check_resumable(runner.model, read_checkpoint(path), path)
+    elif runner._load_from is not None:
+        read_checkpoint(runner._load_from)
+        runner.register_hook(FitCheck())
+    for module in runner.model.modules() if built else ():
+        if not isinstance(module, HybridBackbone):  # which check themselves
+            check_pretrained(module)
+    runner.register_hook(EvaluatedImages())
+    runner.register_hook(phase or Phase())
+    runner.train()
 
 
-def evaluate(cfg: Config, out: str | None = None) -> None:
-    """Evaluate ``cfg.load_from``, which has to fit the model exactly; ``out``: a .pkl file for the predictions."""
-    started = Started()
-    with ending_on_mistakes(started):
-        join_ranks(cfg)
-        cfg.resume = False  # a config that resumes its training is judged here all the same
-        runner = Runner.from_cfg(cfg)
-        load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
-        if out is not None:
-            runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
-        runner.register_hook(EvaluatedImages())
-        runner.register_hook(started)
-        runner.test()
+def evaluate(cfg: Config, out: str | None = None, phase: Phase | None = None) -> None:
+    """Evaluate ``cfg.load_from``, which has to fit the model exactly.
+
+    Args:
+        cfg: Of an evaluation.
+        out: A .pkl file for the predictions.
+        phase: Gets to know when everything is built; for the tools.
+
+    Raises:
+        ValueError: If the config or the checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
+    """
+    join_ranks(cfg)
+    cfg.resume = False  # a config that resumes its training is judged here all the same
+    runner = Runner.from_cfg(cfg)
+    load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
+    if out is not None:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    runner.register_hook(EvaluatedImages())
+    runner.register_hook(phase or Phase())
+    runner.test()
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
@@ -275,33 +301,24 @@ class FitCheck(Hook):
         check_fit(model, weights_of(checkpoint), f'load_from: {runner._load_from}')
 
 
-class Started(Hook):
-    """Whether the runner has built everything and begun."""
-
-    priority = 'HIGHEST'
-    started = False
-
-    def before_train(self, runner: Runner) -> None:
-        """From here on, errors keep their traceback."""
-        self.started = True
-
-    before_test = before_train
-
-
 @contextmanager
-def ending_on_mistakes(phase: Started | None = None) -> Iterator[None]:
-    """End the program with one sentence on stderr and exit code 2 for a user's mistake.
+def ending_on_mistakes() -> Iterator[Phase]:
+    """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs alone.
 
-    Work that cannot go on (a search) says why at any time, with exit code 1. Other errors, and any error once ``phase``
-    has started, keep their traceback.
+    Work that cannot go on (a search) says why at any time, with exit code 1. Other errors, and any error of a runner at
+    work, keep their traceback.
+
+    Yields:
+        What tells whether a runner is at work.
     """
+    phase = Phase()
     try:
-        yield
+        yield phase
     except CannotGoOnError as error:
         raise SystemExit(without_passwords(f'{error}')) from error
     except Exception as error:
         sentence = _mistake(error)
-        if sentence is None or (phase is not None and phase.started):
+        if sentence is None or phase.at_work:
             raise
         print(_printable(without_passwords(sentence)), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_CODE) from None

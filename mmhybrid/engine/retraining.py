@@ -125,17 +125,28 @@ class Retraining:
             }
         )
 
-    def run(self, candidates: Sequence[Candidate]) -> list[Retrained]:
-        """Train what the record does not have; the results, in the same order. On several ranks all call it."""
-        with cli.ending_on_mistakes():
-            scores = {candidate.arch: self._supernet_score(candidate) for candidate in candidates}
-            join_ranks(self.cfg)
-            record = team().lead(self._read_record)
-            new = [candidate for candidate in candidates if candidate.arch not in record]
-            team().lead(lambda: self._export(new))
+    def run(self, candidates: Sequence[Candidate], phase: cli.Phase | None = None) -> list[Retrained]:
+        """Train what the record does not have. On several ranks all call it.
+
+        Args:
+            candidates: Networks of the search.
+            phase: Gets to know when a training is at work; for the tools.
+
+        Returns:
+            The results, in the order of ``candidates``.
+
+        Raises:
+            ValueError: If the record is of other settings or damaged, or a config or checkpoint is wrong; what MMEngine
+                and the hosts find raises as it does there.
+        """
+        scores = {candidate.arch: self._supernet_score(candidate) for candidate in candidates}
+        join_ranks(self.cfg)
+        record = team().lead(self._read_record)
+        new = [candidate for candidate in candidates if candidate.arch not in record]
+        team().lead(lambda: self._export(new))
         for arch in [candidate.arch for candidate in new]:
             name = name_of(arch)
-            score, checkpoint = self._retrain(name)
+            score, checkpoint = self._retrain(name, phase or cli.Phase())
             record[arch] = Retrained(name, arch, scores[arch], score, str(self._config_file(name)), checkpoint)
             team().lead(lambda: self._write_record(record))
             print_log(
@@ -213,32 +224,30 @@ class Retraining:
             rescale_epochs(cfg, self.epochs, len(Runner.build_dataloader(cfg.train_dataloader)))
         return cfg
 
-    def _retrain(self, name: str) -> tuple[float, str]:
+    def _retrain(self, name: str, phase: cli.Phase) -> tuple[float, str]:
         """Train one network to its end; the score of its last checkpoint, and its path.
 
         A new runner judges it, since the averaged weights of an EMA hook are those that a checkpoint is saved with.
         """
-        with cli.ending_on_mistakes():
-            cfg = self._training_config(name)
+        cfg = self._training_config(name)
         if last := team().lead(lambda: find_latest_checkpoint(cfg.work_dir)):
             cfg.resume, cfg.load_from = True, last
-        cli.train(cfg)
-        with cli.ending_on_mistakes():
-            last = team().lead(lambda: find_latest_checkpoint(cfg.work_dir))
-            if last is None:
-                raise ValueError(f'{cfg.filename}: its default_hooks save no checkpoint at the end')
+        cli.train(cfg, phase=phase)
+        last = team().lead(lambda: find_latest_checkpoint(cfg.work_dir))
+        if last is None:
+            raise ValueError(f'{cfg.filename}: its default_hooks save no checkpoint at the end')
         cfg.resume, cfg.load_from = False, last
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = cfg.get('test_cfg') or {}
         runner = Runner.from_cfg(cfg)
         runner.register_hook(EvaluatedImages())
+        runner.register_hook(phase)
         metrics = runner.test()  # its val() alone would let the checkpoint hook look for the best
         del runner
         gc.collect()  # a runner and its hooks refer to each other, and hold memory of the accelerator
         metric = self.objective.name
-        with cli.ending_on_mistakes():
-            if metric not in metrics:
-                raise bad_value(f'{cfg.filename}: val_evaluator', sorted(metrics), f'one that gives {metric}')
+        if metric not in metrics:
+            raise bad_value(f'{cfg.filename}: val_evaluator', sorted(metrics), f'one that gives {metric}')
         return float(metrics[metric]), last
 
 

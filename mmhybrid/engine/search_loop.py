@@ -307,17 +307,19 @@ def search(
     shared: bool = False,
     study_name: str | None = None,
 ) -> SearchResult:
-    """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`."""
-    started = cli.Started()
-    with cli.ending_on_mistakes(started):
-        given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
-        cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
-        cli.hide_passwords(cfg)
-        runner = build_search(cfg, checkpoint)
-        runner.register_hook(started)
-        # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
-        with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():
-            runner.val()
+    """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`.
+
+    Raises:
+        ValueError: If the config or the checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
+        SearchError: If the search cannot go on.
+    """
+    given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
+    cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
+    cli.hide_passwords(cfg)
+    runner = build_search(cfg, checkpoint)
+    # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
+    with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():
+        runner.val()
     loop = runner.val_loop
     assert isinstance(loop, SearchLoop)
     assert loop.result is not None
