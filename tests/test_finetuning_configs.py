@@ -73,6 +73,8 @@ def test_data_sets(
 
     monkeypatch.setattr('mmpretrain.datasets.cifar.check_md5', lambda *_, **__: True)
     write(tmp_path / 'data')
+    for other in ('glnet/glnet_4g', 'glit/glit_tiny'):  # on the same images
+        assert load_config(str(ROOT / f'configs/{other}_{name}.py')).model.head.num_classes == num_classes
     cfg = load_config(str(ROOT / f'configs/autovit/autovit_s_{name}.py'))
     assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == num_classes
     for split, labels in (('train', train_labels), ('val', test_labels), ('test', test_labels)):
@@ -80,3 +82,13 @@ def test_data_sets(
             dataset = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'data_root': str(tmp_path / 'data')})
         assert list(dataset.get_gt_labels()) == labels
         assert dataset[0]['inputs'].shape == (3, 256, 256)
+
+
+def test_position_embedding_is_resized_for_384_px() -> None:
+    from mmhybrid.registry import MODELS
+
+    cfgs = [load_config(str(ROOT / f'configs/glit/glit_tiny_{name}in1k.py')) for name in ('', '384px_')]
+    small, large = (MODELS.build(cfg.model.backbone) for cfg in cfgs)
+    assert (small.pos_embed.shape[1], large.pos_embed.shape[1]) == (1 + 14**2, 1 + 24**2)
+    large.load_state_dict(small.state_dict())
+    assert large.pos_embed.shape[1] == 1 + 24**2

@@ -94,12 +94,27 @@ RECIPES: dict[str, dict[str, Any]] = {
     'glit/*_imagenette.py': {},  # ours, short
     'glit/supernet_glit_tiny_flat*_in1k.py': {**GLIT_SUPERNET, 'epochs': 200},
     'glit/supernet_*': GLIT_SUPERNET,
+    'glit/glit_tiny_384px_in1k.py': {  # DeiT's for 384 px
+        **ADAMW,
+        'lr': 5e-6,
+        'weight_decay': 1e-8,
+        'batch': 512,
+        'epochs': 30,
+        'sampler': 'RepeatAugSampler',
+        'train_size': 384,
+        'test_size': 438,
+        'drop_path': 0.1,
+        'warm_up_from': None,
+    },
+    'glit/glit_tiny_c[ai]*.py': FINETUNING,
+    'glit/glit_tiny_flowers.py': FINETUNING,
     # the released command adds --clip-grad 1.0
     'glit/*_in1k.py': {**DEIT, 'clip': 1.0, 'sampler': 'RepeatAugSampler', 'train_size': 224, 'test_size': 256},
     'autovit/supernet_*_hard-*_in1k.py': {**AUTOVIT, 'distillation': ('hard', 0.5, None)},  # DeiT's weights
     'autovit/supernet_*_soft-*_in1k.py': {**AUTOVIT, 'distillation': ('soft', 0.1, 3.0)},
     'autovit/*_in1k.py': {**AUTOVIT, 'distillation': None},
     'autovit/autovit_s_*': FINETUNING,
+    'glnet/glnet_4g_*.py': {**FINETUNING, 'drop_path': 0.15},
     'glit/*_1x_coco.py': {**COCO, **ONCE, 'layer_decay': 0.7, 'drop_path': 0.1},
     'glit/upernet_*_ade20k.py': {**UPERNET, 'layer_decay': 0.9, 'drop_path': 0.1},
     '*/*_1x_coco.py': {**COCO, **ONCE, 'layer_decay': None, 'drop_path': 0.1},

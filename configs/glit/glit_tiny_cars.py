@@ -1,0 +1,17 @@
+"""GLiT-Tiny fine-tuned on Stanford Cars at 256 px, batch 512.
+
+Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_cars.py 8 --cfg-options load_from=CHECKPOINT``
+Source: ours, the settings of ``configs/autovit/autovit_s_cars.py``; the paper transfers to no other classes.
+Published: none.
+CHECKPOINT is one of ``glit_tiny_in1k.py``, or a released one converted by ``tools/convert_checkpoint.py``; its head,
+of other classes, stays out, and its position embedding is resized.
+"""
+
+_base_ = [
+    '../_base_/models/glit_cls.py',
+    '../_base_/datasets/cars_256.py',
+    '../_base_/schedules/finetune_adamw_100e.py',
+    '../_base_/runtime/cls.py',
+]
+
+model = dict(backbone=dict(img_size=256), head=dict(num_classes=196))

@@ -1,0 +1,17 @@
+"""GLNet-4G fine-tuned on Stanford Cars at 256 px, batch 512.
+
+Command: ``bash tools/dist_train.sh configs/glnet/glnet_4g_cars.py 8 --cfg-options load_from=CHECKPOINT``
+Source: ours, the settings of ``configs/autovit/autovit_s_cars.py``; the paper transfers to no other classes.
+Published: none.
+CHECKPOINT is one of ``glnet_4g_in1k.py``, or a released one converted by ``tools/convert_checkpoint.py``; its head,
+of other classes, stays out.
+"""
+
+_base_ = [
+    '../_base_/models/glnet_cls.py',
+    '../_base_/datasets/cars_256.py',
+    '../_base_/schedules/finetune_adamw_100e.py',
+    '../_base_/runtime/cls.py',
+]
+
+model = dict(head=dict(num_classes=196))
