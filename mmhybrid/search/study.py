@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mmhybrid.search.candidate import Candidate, Key
@@ -69,9 +68,7 @@ class Study:
         Raises:
             StorageError: If a candidate is not as it was written, or the server does not answer.
         """
-        trials = self.call(partial(self.storage.get_all_trials, self._study_id, deepcopy=False))
-        # Optuna keeps what has ended; so do we, and what comes before the first trial in work is not looked at again
-        trials = trials[self._num_ended :]
+        trials = self.call(self._latest)
         for trial in trials:
             if CANDIDATE in trial.user_attrs and trial.number not in self._read:
                 candidate = read_trial(trial, self._location, self._settings)
@@ -80,6 +77,21 @@ class Study:
         self.unfinished = [trial for trial in trials if not trial.state.is_finished()]
         ended = self.unfinished[0].number - trials[0].number if self.unfinished else len(trials)
         self._num_ended += ended
+
+    def _latest(self) -> list[FrozenTrial]:
+        """The trials from the first that had not ended at the last look."""
+        if not self._num_ended or not isinstance(self.storage, JournalStorage):
+            return self.storage.get_all_trials(self._study_id, deepcopy=False)[self._num_ended :]
+        # all trials of a journal are many, and a list of them is made anew at each call
+        found: list[FrozenTrial] = []
+        number = self._num_ended
+        while True:
+            try:
+                trial_id = self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            except KeyError:
+                return found
+            found.append(self.storage.get_trial(trial_id))
+            number += 1
 
     def add(self, candidate: Candidate) -> None:
         """Write a finished candidate as a trial."""

@@ -27,6 +27,7 @@ NOT_RUN = {
     r'make (demo|test|test-slow|docs-check)$': 'runs the whole chain, or the tests',
     r'make ops$': 'compiles for ten minutes',
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',
+    r'(initdb|pg_ctl|echo .* >> .*pg_hba\.conf)\b': 'starts a server',
     r'optuna-dashboard ': 'serves until it is stopped',
     r'python benchmarks/': 'measures for minutes',
     r'python tools/plot_curves\.py ': 'draws trainings that take days',

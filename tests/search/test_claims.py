@@ -167,17 +167,18 @@ class Away:
 @pytest.mark.parametrize(
     'name', ['create_new_trial', 'set_trial_user_attr', 'set_trial_state_values', 'get_all_trials']
 )
-def test_a_lost_connection_loses_nothing_and_writes_nothing_twice(opened, monkeypatch, name, after):
-    storage = opened()
+def test_a_lost_connection_loses_nothing_and_writes_nothing_twice(tmp_path, opened, monkeypatch, name, after):
+    url = f'sqlite:///{tmp_path}/search.db'
+    storage = opened(url, seconds=600)  # without a beat that would take a failure
     away = Away(monkeypatch, storage._storage, name, 3, after)
     ticket, proposal = storage.claim(PROPOSALS[:1])
     assert storage.finish(ticket, scored(proposal))
     storage.release(storage.claim(PROPOSALS)[0])
     storage._study.add(scored(PROPOSALS[2]))
     assert not away.left
-    other = opened()
+    other = opened(url)
     assert other.load() == {p.key: scored(p) for p in (PROPOSALS[0], PROPOSALS[2])}
-    trials = other._storage.get_all_trials(0)
+    trials = other._storage.get_all_trials(other._study_id)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
 
 
