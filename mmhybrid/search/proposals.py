@@ -20,7 +20,7 @@ PATIENCE = 20
 # After so many, draws are walked towards the bounds: random ones meet them too rarely.
 PATIENCE_FOR_BOUNDS = 500
 # Steps without progress after which a walk begins anew elsewhere.
-STALLED = 100
+STALLED = 200
 # Genes that a step of a walk redraws, on average.
 GENES_A_STEP = 1.5
 
@@ -55,8 +55,9 @@ def propose(
     tries_before = [candidate.tries for candidate in history if candidate.stage == stage.name]
     max_tries = settings.max_tries * (len(tries_before) + size) - sum(tries_before)
     # those of this stage were drawn from its space
-    own = {candidate.arch for candidate in history if candidate.stage == stage.name}
-    inside = own.union(arch for arch in known - own if situation.space.contains(arch))
+    inside = [
+        c.arch for c in history if c.stage == stage.name or (c.arch in known and situation.space.contains(c.arch))
+    ]
     gate = _Gate(settings.constraints, situation.space, inside, estimate, rng, max_tries)
     found: list[Candidate] = []
     for draw in plan[:size]:
@@ -109,7 +110,7 @@ class _Gate:
     Args:
         constraints: What a network must keep.
         space: Where the networks are.
-        known: Those that were proposed before; new ones are added.
+        known: Those that were proposed before; they keep the constraints too.
         estimate: Costs of a network.
         rng: What everything random is drawn from.
         max_tries: Draws for all places together.
@@ -119,14 +120,15 @@ class _Gate:
         self,
         constraints: Sequence[Constraint],
         space: SearchSpace,
-        known: set[Arch],
+        known: Sequence[Arch],
         estimate: Estimate,
         rng: random.Random,
         max_tries: int,
     ) -> None:
         self._constraints = constraints
         self._space = space
-        self._known = known
+        self._known = set(known)
+        self._allowed = list(known)
         self._estimate = estimate
         self._rng = rng
         self._max_tries = max_tries
@@ -147,6 +149,7 @@ class _Gate:
                 excess = latest.excess(arch, estimates, self._constraints)
                 if not excess:
                     self._known.add(arch)
+                    self._allowed.append(arch)
                     self._total.add(latest)
                     return arch, estimates, latest
                 self._rejected[arch] = estimates
@@ -158,8 +161,8 @@ class _Gate:
         """Networks to try for a place, each answered with how far it is outside the bounds.
 
         At first the sampler's draws, then also random ones. After many of them a walk of small mutations, none of
-        which leads farther outside, starts from the nearest, and later ones from random networks. Inside the bounds
-        it walks on until it meets a new network.
+        which leads farther outside, starts from the nearest, and later ones in turn from a known network, which
+        keeps the bounds, and from a random one. Inside the bounds it walks on until it meets a new network.
         """
         nearest, least = None, math.inf
         for attempt in range(PATIENCE_FOR_BOUNDS):
@@ -167,6 +170,7 @@ class _Gate:
             excess = yield arch
             if nearest is None or excess < least:
                 nearest, least = arch, excess
+        restarts = 0
         while True:
             assert nearest is not None
             stalled = 0
@@ -176,8 +180,12 @@ class _Gate:
                 stalled = 0 if excess < least else stalled + 1
                 if excess <= least:
                     nearest, least = step, excess
-            nearest = self._space.sample(self._rng)
-            least = yield nearest
+            restarts += 1
+            if restarts % 2 and self._allowed:
+                nearest, least = self._rng.choice(self._allowed), 0.0
+            else:
+                nearest = self._space.sample(self._rng)
+                least = yield nearest
 
     def why_ended(self) -> str:
         """Say why no more is proposed."""
