@@ -198,7 +198,7 @@ def convert(
         problem = ' and '.join(f'{kind} {_first(shapes)}' for kind, shapes in parts if shapes)
         raise ValueError(f'{name} checkpoint: against the nearest architecture, {fit.arch!r}, {problem}')
     return {
-        'meta': {'backbone': {'type': f'mmhybrid.{name}', 'arch': fit.arch}},
+        'meta': {'backbone': {'type': f'mmhybrid.{name}', 'arch': fit.arch}, **_class_names(fit.expected)},
         'state_dict': {ours: released[fit.sources[ours]].reshape(shape) for ours, shape in fit.expected.items()},
     }
 
@@ -218,6 +218,15 @@ def _best_fit(
     return min(
         (_fit(family, name, released) for name in family.presets), key=lambda fit: len(fit.missing) + len(fit.surplus)
     )
+
+
+def _class_names(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """Where MMPretrain looks for the names of classes; nothing unless they are ImageNet's thousand."""
+    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # late, since it imports all data sets
+
+    heads = [shape for name, shape in shapes.items() if name.startswith('head.') and name.endswith('.bias')]
+    is_imagenet = bool(heads) and heads[0] == (IMAGENET_CLASSES,)
+    return {'dataset_meta': {'classes': tuple(IMAGENET_CATEGORIES)}} if is_imagenet else {}
 
 
 def _fit(family: Family, arch: Arch, released: Mapping[str, Tensor]) -> _Fit:

@@ -49,6 +49,7 @@ def test_released_file_is_converted(run_tool, tmp_path):
     run_tool(tmp_path / 'src.pth', tmp_path / 'new' / 'dst.pth')
     converted = torch.load(tmp_path / 'new' / 'dst.pth', weights_only=True)
     assert converted['meta']['backbone'] == {'type': 'mmhybrid.GLiT', 'arch': 'tiny'}
+    assert converted['meta']['dataset_meta']['classes'][0] == 'tench, Tinca tinca'
     assert len(converted['state_dict']) == len(shapes)
 
 
