@@ -273,7 +273,7 @@ REVIEWED = {
     'mmhybrid/engine/subnet_export.py': 'a config; export_subnet',
     'mmhybrid/estimation/analytic.py': 'analytic model',
     'mmhybrid/estimation/devices.py': 'packages by the names that a backend of this process has',
-    'mmhybrid/estimation/draws.py': 'a config',
+    'mmhybrid/engine/draws.py': 'a config',
     'mmhybrid/estimation/estimator.py': 'a config, or a table that latency_table.py has checked: table norm',
     'mmhybrid/estimation/latency.py': 'table of a search, analytic model',
     'mmhybrid/estimation/latency_table.py': 'table space, table backbone',

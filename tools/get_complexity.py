@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.draws import draws_markdown, shipped_supernets
 from mmhybrid.estimation.complexity import Complexity, count_complexity
-from mmhybrid.estimation.draws import draws_markdown, shipped_supernets
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
 from mmhybrid.models.input_channels import input_channels
