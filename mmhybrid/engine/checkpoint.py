@@ -1,6 +1,7 @@
 """Checkpoints that a kill at any moment leaves whole."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmhybrid.registry import HOOKS
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import remove_parts, write_whole
+
+# Of a checkpoint that several processes write together.
+DRAFT = '.draft'
 
 
 class AtomicBackend(LocalBackend):
@@ -60,7 +64,8 @@ class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's checkpoint hook, safe against a kill while it writes.
 
     A checkpoint, and ``last_checkpoint`` that names it, get their names when they are complete, and what they replace
-    is removed after that. Arguments as for CheckpointHook; without ``backend_args``, files are local.
+    is removed after that; what a killed training was writing is removed by the next one in the same folder. Arguments
+    as for CheckpointHook; without ``backend_args``, files are local.
     """
 
     backend_args: dict[str, Any] | None
@@ -75,6 +80,16 @@ class AtomicCheckpointHook(CheckpointHook):
             hub.update_info('keep_ckpt_ids', [step for step in kept if isinstance(step, int)])
         super().before_train(runner)
         self._forget_foreign(runner)
+        if isinstance(self.file_backend, AtomicBackend) and is_main_process():
+            self._remove_parts(runner)
+
+    def _remove_parts(self, runner: Runner) -> None:
+        ending = re.escape(Path(self.filename_tmpl).suffix)
+        for folder in {Path(runner.work_dir), Path(self.out_dir)}:
+            if folder.is_dir():
+                remove_parts(folder, rf'last_checkpoint|.+{ending}')
+                for draft in folder.glob(f'.*{DRAFT}'):
+                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
     def _forget_foreign(self, runner: Runner) -> None:
         """Forget best checkpoints outside the folder: a resumed checkpoint names them, and they would be removed."""
@@ -103,7 +118,7 @@ class AtomicCheckpointHook(CheckpointHook):
         drafted = isinstance(runner, FlexibleRunner) and isinstance(self.file_backend, AtomicBackend)
         runner.save_checkpoint(
             self.out_dir,
-            f'.{filename}.draft' if drafted else filename,
+            f'.{filename}{DRAFT}' if drafted else filename,
             self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
@@ -128,7 +143,7 @@ class AtomicCheckpointHook(CheckpointHook):
             path = Path(self.out_dir, filename)
             if path.is_dir():
                 shutil.rmtree(path)
-            os.replace(path.with_name(f'.{filename}.draft'), path)
+            os.replace(path.with_name(f'.{filename}{DRAFT}'), path)
         barrier()
 
     def _make_room(self, runner: Runner, step: int) -> str | None:

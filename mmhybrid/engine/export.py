@@ -15,7 +15,7 @@ from torch.onnx import OnnxExporterError
 
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
-from mmhybrid.utils.files import check_target, is_special
+from mmhybrid.utils.files import check_target, is_special, part_folder
 from mmhybrid.utils.optional import require
 
 # Ending of the folders that Core ML reads.
@@ -97,8 +97,7 @@ def export_model(
     network = TensorModel(model) if isinstance(model, BaseModel) else model
     images = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
     is_stream, place = is_special(path), path.resolve()
-    draft_folder = None if is_stream else place.parent
-    with tempfile.TemporaryDirectory(dir=draft_folder, prefix=f'.{path.name}.') as folder, torch.no_grad():
+    with tempfile.TemporaryDirectory() if is_stream else part_folder(place) as folder, torch.no_grad():
         draft = Path(folder, path.name)
         _write(network.eval(), images, draft, file_format, dynamic)
         if is_stream:

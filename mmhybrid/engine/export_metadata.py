@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmhybrid.utils.checks import bad_value, check_int, check_list
-from mmhybrid.utils.files import is_special, write_whole
+from mmhybrid.utils.files import is_special, part_folder, write_whole
 from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
 
@@ -127,10 +126,10 @@ def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, st
         tools = require('coremltools', 'metadata of coreml')
         package = tools.models.MLModel(str(path), skip_model_load=True)
         package.user_defined_metadata.update(metadata)
-        with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=f'.{path.name}.') as folder:
-            draft = Path(folder, path.name)
+        with part_folder(path.resolve()) as folder:
+            draft = folder / path.name
             package.save(str(draft))
-            os.replace(path, Path(folder, 'before'))  # a folder does not replace another that has something in it
+            os.replace(path, folder / 'before')  # a folder does not replace another that has something in it
             os.replace(draft, path)
 
 

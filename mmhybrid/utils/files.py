@@ -1,13 +1,21 @@
 """Files written whole or not at all, and JSON in them."""
 
+import fcntl
 import json
 import os
+import re
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # Characters of a value in a sentence.
 LONGEST = 200
+# What is written before it gets its name: .NAME.PID, and for other programs' files a folder .NAME.part-RANDOM.
+_PART = re.compile(r'\.(.+)\.(\d+|part-\w{8})')
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -24,18 +32,69 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
         Path(path).write_bytes(data)
         return
     place = Path(path).resolve()
+    remove_parts(place.parent, re.escape(place.name))
     part = place.with_name(f'.{place.name}.{os.getpid()}')
     try:
-        part.unlink(missing_ok=True)
-        with open(part, 'xb') as file:  # never through a link that another has put there
+        with _new_part(part) as file:
             if place.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(place.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, place)
+            os.replace(part, place)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _new_part(part: Path) -> BinaryIO:
+    """An empty file, locked for as long as this process writes to it."""
+    while True:
+        part.unlink(missing_ok=True)
+        file = part.open('xb')  # never through a link that another has put there
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another process took it for one that was left
+
+
+@contextmanager
+def part_folder(place: Path) -> Iterator[Path]:
+    """A folder beside ``place`` to write into, removed afterwards; for programs that open files themselves."""
+    remove_parts(place.parent, re.escape(place.name))
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f'.{place.name}.part-') as name:
+        folder = os.open(name, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(folder)
+
+
+def remove_parts(folder: Path, names: str) -> None:
+    """Remove the parts of files that killed processes have left in ``folder``.
+
+    A process holds a lock on what it writes, which ends with it. Where the file system has no locks, parts stay.
+
+    Args:
+        folder: Where the files are.
+        names: A regular expression of theirs.
+    """
+    for part in folder.iterdir():
+        found = _PART.fullmatch(part.name)
+        if found is None or not re.fullmatch(names, found[1]) or part.is_symlink():
+            continue
+        with suppress(OSError):  # somebody writes to it, or has just removed it
+            file = os.open(part, os.O_RDONLY)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if part.is_dir():
+                    shutil.rmtree(part)
+                else:
+                    part.unlink()
+            finally:
+                os.close(file)
 
 
 def write_json(path: str | Path, content: Any, indent: int = 1) -> None:

@@ -113,7 +113,7 @@ def test_coreml_of_every_family(backbone, shape, tmp_path):
 
 
 def test_folder_is_replaced_only_if_an_export_wrote_it(network, tmp_path, monkeypatch):
-    def write(network, images, path):
+    def write(network, images, path, dynamic):
         path.mkdir()
         (path / 'Manifest.json').write_text('new')
 

@@ -101,9 +101,8 @@ def test_resumes_in_a_moved_work_folder(trained):
     trained.parent.rename(trained.parent.with_name('moved'))
     run('train', 'config.py', '--work-dir', 'moved', '--resume', '--cfg-options', 'train_cfg.max_epochs=2')
     assert Path('moved/epoch_2.pth').exists()
-    assert len(list(Path('moved').glob('*/*.log'))) == 2
-    log = max(Path('moved').glob('*/*.log')).read_text()
-    assert 'resumed epoch: 1' in log
+    logs = Path('moved').glob('*/*.log')  # one for both runs, if they began within a second
+    assert any('resumed epoch: 1' in log.read_text() for log in logs)
 
 
 def test_resuming_without_the_named_checkpoint(trained, capfd):

@@ -1,14 +1,18 @@
 """Files that appear complete or not at all."""
 
 import os
+import re
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from mmhybrid.space import Arch
-from mmhybrid.utils.files import read_json, write_whole
+from mmhybrid.utils.files import part_folder, read_json, remove_parts, write_whole
 
 
 def test_replaces_what_was_there(tmp_path):
@@ -89,6 +93,69 @@ def test_a_link_in_the_place_of_the_part_file_is_not_followed(tmp_path):
     write_whole(tmp_path / 'page.html', b'page')
     assert (tmp_path / 'other').read_bytes() == b'of another'
     assert (tmp_path / 'page.html').read_bytes() == b'page'
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from mmhybrid.utils import files
+def wait(file):
+    print('writing', flush=True)
+    sys.stdin.readline()
+if sys.argv[2] == 'file':
+    os.fsync = wait
+    files.write_whole(sys.argv[1], b'of another')
+else:
+    with files.part_folder(Path(sys.argv[1])) as folder:
+        (folder / 'draft').touch()
+        wait(None)
+"""
+
+
+@pytest.mark.parametrize('kind', ['file', 'folder'])
+def test_parts_of_killed_processes_are_removed_and_those_of_living_ones_stay(tmp_path, kind):
+    path = tmp_path / 'iter_14.pth'
+    other = tmp_path / '.iter_14.pth.backup'
+    other.touch()
+
+    def start():
+        command = [sys.executable, '-c', WRITER, str(path), kind]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == 'writing\n'
+        return process
+
+    def write():
+        if kind == 'file':
+            write_whole(path, b'mine')
+        else:
+            with part_folder(path):
+                pass
+
+    def parts():
+        return {item for item in tmp_path.iterdir() if item.name.startswith('.')} - {other}
+
+    killed = start()
+    assert len(parts()) == 1
+    living = start()
+    assert len(parts()) == 2
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    write()
+    assert len(parts()) == 1
+    living.communicate('go on\n')
+    assert living.returncode == 0
+    assert not parts()
+    assert kind == 'folder' or path.read_bytes() == b'of another'
+
+
+def test_what_only_looks_like_a_part_stays(tmp_path):
+    (tmp_path / 'target').touch()
+    (tmp_path / '.a.pth.1').symlink_to('target')
+    for name in ('.b.pth.1', 'a.pth.1', '.a.pth.x', '.a.pth', '.1'):
+        (tmp_path / name).touch()
+    before = set(tmp_path.iterdir())
+    remove_parts(tmp_path, re.escape('a.pth'))
+    assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize('text', ['{"a": 1, "a": 2}', '{"b": [{"a": 1, "a": 1}]}', '[' * 100_000])
