@@ -158,6 +158,10 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
         ValueError: If the config or a checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
     """
     join_ranks(cfg)
+    hooks = {'finite_loss': {'type': 'mmhybrid.FiniteLossHook'}, **(cfg.get('default_hooks') or {})}
+    if hooks['finite_loss'] is None:  # MMEngine takes None for hooks of its own alone
+        del hooks['finite_loss']
+    cfg.default_hooks = hooks
     if same_images:
         train_on_same_images(cfg, get_world_size())
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
