@@ -5,8 +5,10 @@
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
 from pathlib import Path
@@ -15,19 +17,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from mmengine._strategy import fsdp
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
-from torch.distributed._shard import metadata, sharding_spec
-from torch.distributed._shard.sharded_tensor import Shard, ShardedTensor
-from torch.distributed._shard.sharded_tensor import metadata as tensor_metadata
-from torch.distributed.fsdp import FullyShardedDataParallel
-from torch.distributed.remote_device import _remote_device
 from torch.hub import load_state_dict_from_url
 
 from mmhybrid import mmcv_ops
 from mmhybrid.utils.import_hooks import Execute, around_import
 
+FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _TORCHVISION_OPS = ('nms', 'qnms')
@@ -37,8 +34,10 @@ _declared: list[torch.library.Library] = []
 def apply() -> None:
     """Run every fix; again is harmless."""
     allow_mmengine_checkpoints()
-    allow_sharded_checkpoints()
-    order_fsdp_arguments()
+    if FSDP in sys.modules:
+        import_module('mmhybrid.fsdp').mend(sys.modules[FSDP])
+    else:
+        around_import(FSDP, let_fsdp_resume)
     declare_torchvision_ops()
     mmcv_ops.install()
     around_import(MULTIMODAL, import_without_transformers)
@@ -63,60 +62,18 @@ def history_buffer_getattr(owner: object, name: str) -> Any:
     Raises:
         AttributeError: For any other owner or name.
     """
-    if owner is ShardedTensor and name == 'ProcessGroupState':
-        return ShardedTensor.ProcessGroupState
+    shards: Any = sys.modules.get('torch.distributed._shard.sharded_tensor')
+    if shards is not None and owner is shards.ShardedTensor and name == 'ProcessGroupState':
+        return owner.ProcessGroupState  # type: ignore[attr-defined]
     if owner is not HistoryBuffer or not isinstance(name, str) or name not in _STATISTICS:
         raise AttributeError(f'a checkpoint may only take {", ".join(_STATISTICS)} of HistoryBuffer, not {name!r}')
     return vars(HistoryBuffer)[name]
 
 
-def allow_sharded_checkpoints() -> None:
-    """Let ``torch.load`` read the shards that MMEngine's ``FSDPStrategy`` saves, with ``weights_only=True``.
-
-    Cause: as above. With ``state_dict_cfg='local'``, its default, each process saves ``ShardedTensor`` objects, made of
-    the descriptions named here; none of them runs anything but torch's own code when it is loaded.
-    Does nothing for a name the process has allowed already.
-    Can go when MMEngine allows them, or saves plain tensors.
-    """
-    needed: list[Any] = [
-        metadata.ShardMetadata,
-        Shard,
-        ShardedTensor,
-        ShardedTensor.ProcessGroupState,
-        sharding_spec.ChunkShardingSpec,
-        sharding_spec.EnumerableShardingSpec,
-        tensor_metadata.MEM_FORMAT_ENCODING,
-        tensor_metadata.ShardedTensorMetadata,
-        tensor_metadata.TensorProperties,
-        torch.serialization._get_layout,
-        _remote_device,
-    ]
-    taken = {_global_name(item) for item in torch.serialization.get_safe_globals()}
-    torch.serialization.add_safe_globals([item for item in needed if _global_name(item) not in taken])
-
-
-class _OldArgumentOrder(FullyShardedDataParallel):
-    """Functions of FSDP as MMEngine calls them; it builds none."""
-
-    @staticmethod
-    def optim_state_dict_to_load(  # type: ignore[override]
-        state: dict[str, Any], model: torch.nn.Module, optimizer: Any
-    ) -> dict[str, Any]:
-        """The state of all processes as this one's part."""
-        return FullyShardedDataParallel.optim_state_dict_to_load(model, optimizer, state)
-
-
-def order_fsdp_arguments() -> None:
-    """Let MMEngine's ``FSDPStrategy`` resume an optimizer.
-
-    Cause: MMEngine 0.10 calls ``FSDP.optim_state_dict_to_load(state, model, optimizer)``, and since torch 2.1 the order
-    is ``(model, optimizer, state)``: a resume ends in "unhashable type: 'dict'". MMEngine's module gets a class of that
-    name with the order that it uses.
-    Does nothing where the module has one already.
-    Can go when MMEngine calls it with names.
-    """
-    if fsdp.FSDP is fsdp.FullyShardedDataParallel:
-        fsdp.FSDP = _OldArgumentOrder
+def let_fsdp_resume(module: ModuleType, execute: Execute) -> None:
+    """Import MMEngine's ``FSDPStrategy``, and mend its resuming: see :mod:`mmhybrid.fsdp`."""
+    execute(module)
+    import_module('mmhybrid.fsdp').mend(module)
 
 
 def _mmengine_globals() -> list[Any]:
