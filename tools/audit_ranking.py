@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import run, together
 from mmhybrid.engine.retraining import Retrained, add_arguments, read_search, retraining_of
 from mmhybrid.search.audit import Audit, audit, stratified
 from mmhybrid.utils.checks import check_int
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = stratified(found.top(), objective, args.count, random.Random(args.seed))
         if args.json is not None:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        networks = retraining.run(chosen, phase)
+        with together(retraining.cfg):
+            networks = retraining.run(chosen, phase)
     scores = [network.supernet_score for network in networks], [network.retrained_score for network in networks]
     figures = audit(*scores, objective, args.top)
     if is_main_process():
@@ -73,4 +75,4 @@ def tell(networks: Sequence[Retrained], figures: Audit, metric: str) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import run, together
 from mmhybrid.engine.retraining import Retrained, add_arguments, best_of, draw_random, read_search, retraining_of
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_json
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             settings, candidates = draw_random(args, args.random)
         retraining = retraining_of(args, settings)
-        networks = retraining.run(candidates, phase)
+        with together(retraining.cfg):
+            networks = retraining.run(candidates, phase)
     best = best_of(networks, retraining.objective)
     if is_main_process():
         path = retraining.folder / 'best_retrained.json'
@@ -70,4 +72,4 @@ def table_of(networks: Sequence[Retrained], best: Retrained, metric: str) -> Tab
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

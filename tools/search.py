@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import run, together
 from mmhybrid.engine.search_loop import search
 
 # Exit code of a search that found far fewer networks than its budget; what it found is written all the same.
@@ -28,11 +29,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
+        with together(cfg):
+            result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
     if result.shortfall:
         print(result.shortfall, file=sys.stderr)
         raise SystemExit(SHORT)
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

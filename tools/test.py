@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import run, together
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -40,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if args.tta:
             cli.enable_tta(cfg)
-        cli.evaluate(cfg, args.out, phase)
+        with together(cfg):
+            cli.evaluate(cfg, args.out, phase)
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import run, together
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -45,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint = cli.latest_checkpoint(cfg.work_dir) if args.resume == 'latest' else args.resume
         if checkpoint is not None:
             cfg.resume, cfg.load_from = True, checkpoint
-        cli.train(cfg, args.same_images, phase)
+        with together(cfg):
+            cli.train(cfg, args.same_images, phase)
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -19,13 +19,13 @@ from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from torch import nn
 
 from mmhybrid.engine.evaluated_images import EvaluatedImages
-from mmhybrid.engine.ranks import LAUNCHERS, join_ranks
+from mmhybrid.engine.ranks import LAUNCHERS, UntrainedRunner, join_ranks
 from mmhybrid.engine.same_images import train_on_same_images
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
 from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.errors import CannotGoOnError, first_line
+from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
 # read from the config by MMEngine, beside the arguments of its Runner
@@ -194,7 +194,7 @@ def evaluate(cfg: Config, out: str | None = None, phase: Phase | None = None) ->
     """
     join_ranks(cfg)
     cfg.resume = False  # a config that resumes its training is judged here all the same
-    runner = Runner.from_cfg(cfg)
+    runner = UntrainedRunner.from_cfg(cfg)
     load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
     if out is not None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
@@ -324,13 +324,8 @@ def ending_on_mistakes() -> Iterator[Phase]:
         sentence = _mistake(error)
         if sentence is None or phase.at_work:
             raise
-        print(_printable(without_passwords(sentence)), file=sys.stderr)  # noqa: T201
+        print(printable(without_passwords(sentence)), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_CODE) from None
-
-
-def _printable(sentence: str) -> str:
-    """Without what a terminal would obey, which names in files may hold."""
-    return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in sentence)
 
 
 def _mistake(error: Exception) -> str | None:

@@ -1,14 +1,32 @@
-"""How processes that work together find each other."""
+"""How processes that work together find each other, and end together."""
 
 import atexit
-from collections.abc import Mapping
-from typing import Any
+import logging
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed
+from mmengine.device import get_device
+from mmengine.dist import barrier, get_world_size, init_dist, is_distributed
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import Runner
+from torch import nn
+
+from mmhybrid.engine.lifeline import Lifeline, Loss
+from mmhybrid.utils.addresses import without_passwords
+from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# How long to wait for the news that a rank is gone, after an error which that would explain.
+NEWS_SECONDS = 5.0
+# What gloo and NCCL say of a rank that is gone; torch raises plain RuntimeErrors too.
+_LOST_CONNECTION = re.compile(r'gloo|nccl|connection (closed|reset|refused)|broken pipe|socket', re.IGNORECASE)
 
 
 def join_ranks(cfg: Config) -> None:
@@ -64,3 +82,99 @@ def on_cpus(strategy: Mapping[str, Any]) -> dict[str, Any]:
                 },
             }
     return strategy
+
+
+class UntrainedRunner(Runner):
+    """A runner that trains nothing, so that its ranks share no gradients: its model is the bare one on each.
+
+    Beside its price, a DistributedDataParallel leaves threads of gloo behind that may meet the end of the interpreter.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: Mapping[str, Any] | None, model: nn.Module) -> nn.Module:
+        """The model on its device, and as it is."""
+        return revert_sync_batchnorm(model.to(get_device()))
+
+
+@contextmanager
+def together(cfg: Config) -> Iterator[None]:
+    """Join the ranks of ``cfg.launcher`` for the block, which ends on all of them; for programs, not for libraries.
+
+    Without a launcher nothing is done. Otherwise a rank waits at the end of the block for the others. If it raises
+    there, or its process dies, the others learn it and end their processes within seconds, each with one sentence.
+
+    Raises:
+        CannotGoOnError: For an error of this rank that is the loss of another.
+    """
+    join_ranks(cfg)
+    if get_world_size() == 1:
+        yield
+        return
+    lifeline = Lifeline(_end_for)
+    try:
+        yield
+        barrier()
+    except BaseException as error:
+        lifeline.begin_to_end()
+        if _is_lost_connection(error) and (loss := lifeline.loss_within(NEWS_SECONDS)):
+            raise CannotGoOnError(f'{loss}') from error
+        lifeline.fail(_told(error))
+        raise
+    lifeline.begin_to_end()
+    lifeline.leave()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program, and end its process if ranks were joined in it; for programs, not for libraries.
+
+    A DistributedDataParallel leaves threads of gloo behind, whatever ``destroy_process_group`` does: one that meets the
+    end of the interpreter aborts the process ("terminate called without an active exception"). So, after all that is
+    done at an end, the process ends without that of the interpreter.
+    """
+    try:
+        main()
+    except BaseException as error:
+        if not is_distributed():
+            raise
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if error.code is not None and not isinstance(error.code, int):
+                print(error.code, file=sys.stderr)  # noqa: T201
+        else:
+            code = 1
+            sys.excepthook(type(error), error, error.__traceback__)
+        _end_process(code)
+    if is_distributed():
+        atexit._run_exitfuncs()  # as multiprocessing ends its processes; there is no public name
+        if is_distributed():
+            torch.distributed.destroy_process_group()
+        _end_process(0)
+
+
+def _end_for(loss: Loss) -> NoReturn:
+    print(loss, file=sys.stderr)  # noqa: T201
+    _end_process(1)
+
+
+def _end_process(code: int) -> NoReturn:
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def _told(error: BaseException) -> str:
+    """What the other ranks are told of an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 'was interrupted'
+    return printable(without_passwords(f'ended with {type(error).__name__}: {first_line(error)}'))
+
+
+def _is_lost_connection(error: BaseException | None) -> bool:
+    """Whether the loss of another rank would explain the error, or what it was raised for."""
+    if error is None:
+        return False
+    return (isinstance(error, RuntimeError | OSError) and bool(_LOST_CONNECTION.search(f'{error}'))) or (
+        _is_lost_connection(error.__cause__ or error.__context__)
+    )

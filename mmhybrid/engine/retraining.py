@@ -19,7 +19,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.evaluated_images import EvaluatedImages
-from mmhybrid.engine.ranks import join_ranks
+from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import named_estimates, team
 from mmhybrid.engine.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
@@ -239,7 +239,7 @@ class Retraining:
         cfg.resume, cfg.load_from = False, last
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = cfg.get('test_cfg') or {}
-        runner = Runner.from_cfg(cfg)
+        runner = UntrainedRunner.from_cfg(cfg)
         runner.register_hook(EvaluatedImages())
         runner.register_hook(phase)
         metrics = runner.test()  # its val() alone would let the checkpoint hook look for the best

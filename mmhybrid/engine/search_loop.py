@@ -22,7 +22,7 @@ from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks
-from mmhybrid.engine.ranks import join_ranks
+from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_origin import check_disjoint, origin_of
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
@@ -294,7 +294,7 @@ def build_search(cfg: Config, checkpoint: str) -> Runner:
     cfg.val_cfg = cfg.search_cfg
     cfg.load_from, cfg.resume = None, False  # what the supernet's training began with would replace ``checkpoint``
     join_ranks(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = UntrainedRunner.from_cfg(cfg)
     cli.load_weights(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
     return runner
 

@@ -9,3 +9,8 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error says; its class where it says nothing."""
     text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey, which names in files may hold."""
+    return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)

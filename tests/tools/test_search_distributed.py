@@ -23,15 +23,20 @@ PATIENCE = 120
 
 
 def search(arguments: list[str], environment: dict[str, str]) -> None:
-    """The tool in this process, with one thread."""
+    """The tool in this process, with one thread; it trains nothing, so that ranks have no gradients to share."""
     import torch
 
     os.environ.update(environment)
     torch.set_num_threads(1)
+    torch.nn.parallel.DistributedDataParallel.__init__ = no_ddp
     sys.path.insert(0, str(ROOT / 'tools'))
     import search as tool
 
     tool.main(arguments)
+
+
+def no_ddp(*arguments: object, **options: object) -> None:
+    raise AssertionError('a search has built a DistributedDataParallel')
 
 
 def start(demo: dict[str, str], work_dir: Path, *options: str, **environment: str) -> BaseProcess:
