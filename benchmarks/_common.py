@@ -3,10 +3,14 @@
 import importlib
 import os
 import platform
+import shutil
 import statistics
+import subprocess
+import sysconfig
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -97,4 +101,24 @@ def describe_machine(device: str) -> Figures:
         machine['machine.load'] = os.getloadavg()[0]
     if device == 'cuda':
         machine['machine.gpu'] = Backend.device_name(device)
+        machine['machine.cuda'] = torch.version.cuda or 'none'
+        machine['machine.driver'] = _driver()
     return machine
+
+
+def why_not_compiled() -> str | None:
+    """What torch.compile lacks on this machine, None if nothing."""
+    if not any(map(shutil.which, filter(None, (os.environ.get('CC'), 'gcc', 'clang', 'cc')))):
+        return 'no C compiler (gcc, clang, cc)'
+    if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
+        return 'no Python.h, the headers of this Python'
+    return None
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver."""
+    query = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
+    try:
+        return subprocess.run(query, capture_output=True, text=True, timeout=20).stdout.strip() or 'unknown'
+    except (OSError, subprocess.TimeoutExpired):
+        return 'unknown'

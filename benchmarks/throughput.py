@@ -1,6 +1,6 @@
 """Images per second of the presets, and of configs, beside timm's networks, in one process.
 
-    python benchmarks/throughput.py [--device cuda --dtype float16] [--models GLNet-4g swin_tiny... CONFIG...]
+    python benchmarks/throughput.py [--device cuda --dtype float16 --compile] [--models GLNet-4g swin_tiny... CONFIG...]
         [--json FILE]
 
 Presets and timm's are classifiers with 1000 classes, each at its own input size; a config is measured at the size that
@@ -40,6 +40,7 @@ REFERENCE = 'swin_tiny_patch4_window7_224'
 TIMM_SIZES = {
     REFERENCE: 224,
     'convnext_tiny': 224,
+    'maxvit_tiny_tf_224': 224,
     'deit_tiny_patch16_224': 224,
     'deit_small_patch16_224': 224,
     'mobilevit_xxs': 256,
@@ -49,6 +50,8 @@ TIMM_SIZES = {
 OURS = {f'{preset.family}-{preset.arch}': preset for preset in presets.PRESETS}
 SIZES = TIMM_SIZES | {name: preset.image_size for name, preset in OURS.items()}
 LAYOUTS = {'nchw': torch.contiguous_format, 'channels_last': torch.channels_last}
+# What torch.compile calls its ways; the second replays a recorded CUDA graph, which a batch of one needs.
+COMPILED = ('default', 'reduce-overhead')
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
 
 
@@ -57,6 +60,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description="Images per second of the presets, and of configs, beside timm's networks.")
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
+    parser.add_argument(
+        '--compile', nargs='?', const=COMPILED[0], choices=COMPILED, help='with torch.compile, in one of its modes'
+    )
     parser.add_argument('--batch', type=positive, default=8, metavar='N', help='images at once; default: 8')
     parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
     parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
@@ -126,12 +132,14 @@ def input_shape(name: str, shape: Sequence[int] | None) -> tuple[int, int]:
     return sizes[-1], sizes[-1]
 
 
-def build(name: str) -> nn.Module:
-    """A network, weights at random, in eval mode."""
+def build(name: str, size: int | None = None) -> nn.Module:
+    """A network, weights at random, in eval mode, for images of its own size or of another one."""
     if name in OURS:
         model: nn.Module = presets.build_classifier(OURS[name])
     elif name in TIMM_SIZES:
-        model = require('timm').create_model(name)
+        # timm's windows and position embeddings are made for a size
+        is_other = size not in (None, TIMM_SIZES[name]) and name.startswith(('swin', 'deit', 'maxvit'))
+        model = require('timm').create_model(name, **({'img_size': size} if is_other else {}))
     else:
         cfg = read_config(name)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -139,7 +147,16 @@ def build(name: str) -> nn.Module:
     return model.eval()
 
 
-def make_job(model: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+def prepared(model: nn.Module, mode: str | None) -> Callable[[torch.Tensor], object]:
+    """The network, compiled where there is a mode."""
+    if mode is None:
+        return model
+    torch._dynamo.reset()  # what was compiled for another layout
+    compiled: Callable[[torch.Tensor], object] = torch.compile(model, mode=mode, dynamic=False)
+    return compiled
+
+
+def make_job(model: Callable[[torch.Tensor], object], images: torch.Tensor) -> Callable[[], object]:
     """One forward pass."""
 
     @torch.inference_mode()
@@ -157,13 +174,18 @@ def measure(args: Namespace) -> Figures:
         placing = {'device': args.device, 'dtype': DTYPES[args.dtype], 'memory_format': LAYOUTS[layout]}
         jobs = {
             name: make_job(
-                model.to(**placing), torch.randn(args.batch, 3, *input_shape(name, args.shape)).to(**placing)
+                prepared(model.to(**placing), args.compile),
+                torch.randn(args.batch, 3, *input_shape(name, args.shape)).to(**placing),
             )
             for name, model in models.items()
         }
-        seconds = time_interleaved(jobs, args.repeats, synchronizer(args.device))
+        # a CUDA graph is recorded in the second run, and has its memory to itself from the third
+        seconds = time_interleaved(
+            jobs, args.repeats, synchronizer(args.device), warmup=2 if args.compile is None else 4
+        )
         for name, times in seconds.items():
             figures[f'{label(name)}.{layout}.images_per_s'] = args.batch / statistics.median(times)
+            figures[f'{label(name)}.{layout}.latency_ms'] = 1e3 * statistics.median(times)
             if REFERENCE in seconds:
                 figures[f'{label(name)}.{layout}.ratio_to_swin_t'] = median_ratio(seconds[REFERENCE], times)
     return figures
@@ -171,7 +193,8 @@ def measure(args: Namespace) -> Figures:
 
 def make_table(args: Namespace, figures: Figures) -> Table:
     """A row for each model, two columns for each layout."""
-    table = Table(title=f'batch {args.batch}, {args.dtype}, {args.device}, {torch.get_num_threads()} threads')
+    form = 'eager' if args.compile is None else f'compiled ({args.compile})'
+    table = Table(title=f'batch {args.batch}, {args.dtype}, {form}, {args.device}, {torch.get_num_threads()} threads')
     table.add_column('model')
     table.add_column('input', justify='right')
     for layout in args.layouts:
@@ -199,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures = measure(args)
     Console(width=100).print(make_table(args, figures))
     if args.json is not None:
-        setting = {'setting.batch': args.batch, 'setting.dtype': args.dtype, 'setting.repeats': args.repeats}
+        setting: Figures = {f'setting.{name}': getattr(args, name) for name in ('batch', 'dtype', 'repeats')}
+        setting['setting.compile'] = args.compile or 'no'
         write_json(args.json, {**figures, **setting, **machine, 'machine.timm': timm.__version__})
 
 

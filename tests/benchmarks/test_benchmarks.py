@@ -93,3 +93,55 @@ def test_every_row_of_the_tables_has_a_size(benchmark):
     published = [path for path in rows if path.stem.startswith(('ablation', 'glnet'))]
     assert len(published) == 23
     assert {throughput.input_shape(str(path), None) for path in published} == {(224, 224)}
+
+
+def test_training_memory_keeps_figures_as_it_goes(benchmark, tmp_path, capsys, monkeypatch):
+    """A network that does not fit has none at that size, and costs no other's."""
+    training_memory = benchmark('training_memory')
+    written = []
+    monkeypatch.setattr(training_memory, 'write_json', lambda path, figures: written.append(dict(figures)))
+    make_step = training_memory.make_step
+
+    def fitting(model, images, dtype):
+        if images.shape[-1] == 96:
+            raise torch.OutOfMemoryError
+        return make_step(model, images, dtype)
+
+    monkeypatch.setattr(training_memory, 'make_step', fitting)
+    arguments = ['--models', 'AutoViT-xxs', '--batch', '2', '--repeats', '1', '--sizes', '64', '96']
+    training_memory.main([*arguments, '--dtype', 'bfloat16', '--json', str(tmp_path / 'figures.json')])
+    assert len(written) == 4
+    assert 'AutoViT-xxs.64.train_ms' not in written[0]
+    assert written[1]['AutoViT-xxs.64.train_ms'] > 0
+    assert written[-1]['AutoViT-xxs.96.fits'] == 'no'
+    assert 'AutoViT-xxs.96.train_ms' not in written[-1]
+    assert capsys.readouterr().out.count('AutoViT-xxs') == 2
+
+
+def test_a_training_step_is_one_of_adamw(benchmark):
+    """As torch takes it: the weights afterwards are those of the same step written out."""
+    training_memory = benchmark('training_memory')
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+    images = torch.randn(2, 3, 2, 2)
+    before = model[1].bias.detach().clone()
+    training_memory.make_step(model, images, torch.float32)()
+    gradient = (model(images).softmax(-1) - torch.eye(4)[:2]).mean(0)
+    expected = before * (1 - 1e-6 * 0.01) - 1e-6 * gradient.sign()
+    assert torch.allclose(model[1].bias, expected, rtol=0, atol=2e-7)
+
+
+@pytest.mark.slow
+def test_compiled_throughput(benchmark, tmp_path, capsys):
+    """The compiled network returns what the plain one does."""
+    (tmp_path / 'small.py').write_text(CONFIG)
+    throughput = benchmark('throughput')
+    model, images = throughput.build(str(tmp_path / 'small.py')), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(throughput.prepared(model, 'default')(images), model(images), atol=1e-4)
+    arguments = ['--models', str(tmp_path / 'small.py'), '--batch', '2', '--repeats', '1', '--layouts', 'nchw']
+    throughput.main([*arguments, '--compile', '--json', str(tmp_path / 'figures.json')])
+    figures = json.loads((tmp_path / 'figures.json').read_text())
+    assert figures['setting.compile'] == 'default'
+    assert figures['small.nchw.latency_ms'] == pytest.approx(2e3 / figures['small.nchw.images_per_s'])
+    assert 'compiled (default)' in capsys.readouterr().out

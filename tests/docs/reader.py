@@ -25,6 +25,7 @@ FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'tools')
 # Commands that are not run, by how they begin, and why. Every other command is.
 NOT_RUN = {
     r'make (demo|test|test-slow|docs-check)$': 'runs the whole chain, or the tests',
+    r'make gpu-check\b': 'needs a GPU',
     r'make ops$': 'compiles for ten minutes',
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',
     r'(initdb|pg_ctl|echo .* >> .*pg_hba\.conf)\b': 'starts a server',

@@ -1,0 +1,156 @@
+"""Milliseconds of a training step and peak memory of networks by input size, beside timm's.
+
+    python benchmarks/training_memory.py [--device cuda --dtype float16] [--batch 64] [--sizes 224 512]
+        [--models GLNet-4g swin_tiny...] [--json FILE]
+
+A training step is forward under autocast, cross-entropy, backward and an AdamW step. Memory is what a step, and a
+forward pass in inference mode, takes at its peak beyond what weights and the optimizer keep; torch counts it on a GPU
+only. A network that does not fit has no figures at that size. The file is written anew after each network.
+"""
+
+import statistics
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from _common import (
+    Figures,
+    add_json_argument,
+    describe_machine,
+    median_ratio,
+    positive,
+    require,
+    synchronizer,
+    time_interleaved,
+)
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+throughput = require('throughput')  # first: it imports mmhybrid before torchvision
+from mmhybrid.utils.files import write_json  # noqa: E402
+
+KINDS = ('train_ms', 'ratio_to_swin_t', 'train_peak_mib', 'infer_peak_mib')
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Milliseconds of a training step and peak memory of networks by input size.')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--dtype', choices=throughput.DTYPES, default='float32', help="autocast's; default: none")
+    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='images at once; default: 8')
+    parser.add_argument('--sizes', nargs='+', type=positive, metavar='N', help="pixels a side; default: each one's own")
+    parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
+    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
+    parser.add_argument('--models', nargs='+', choices=throughput.SIZES, default=list(throughput.SIZES), metavar='NAME')
+    add_json_argument(parser)
+    args = parser.parse_args(argv)
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device: got cuda, which this torch does not find')
+    return args
+
+
+@contextmanager
+def peak_memory(figures: Figures, name: str, device: str) -> Iterator[None]:
+    """Enter what the block takes at its peak in MiB, beyond what there was, on a GPU."""
+    if device != 'cuda':
+        yield
+        return
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    yield
+    torch.cuda.synchronize()
+    figures[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def make_step(model: nn.Module, images: Tensor, dtype: torch.dtype) -> Callable[[], object]:
+    """One training step."""
+    device = images.device.type
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-6)
+    scaler = torch.amp.GradScaler(device, enabled=dtype is torch.float16)
+    labels = torch.arange(len(images), device=device)
+
+    def job() -> object:
+        optimizer.zero_grad()
+        with torch.autocast(device, dtype, enabled=dtype is not torch.float32):
+            loss = F.cross_entropy(model(images), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        return scaler.update()
+
+    return job
+
+
+def measure_size(args: Namespace, size: int | None, keep: Callable[[Figures], object]) -> Figures:
+    """Figures of all networks at a size; ``keep`` is called with them whenever there are more."""
+    figures: Figures = {}
+    jobs = {}
+    for name in args.models:
+        side = size or throughput.SIZES[name]
+        key = f'{name}.{side}'
+        images = torch.randn(args.batch, 3, side, side, device=args.device)
+        dtype = throughput.DTYPES[args.dtype]
+        try:
+            model = throughput.build(name, side).to(args.device)
+            autocast = torch.autocast(args.device, dtype, enabled=dtype is not torch.float32)
+            with peak_memory(figures, f'{key}.infer_peak_mib', args.device), torch.inference_mode(), autocast:
+                model(images)
+            step = make_step(model, images, dtype)
+            step()  # the optimizer makes its state
+            with peak_memory(figures, f'{key}.train_peak_mib', args.device):
+                step()
+            model.zero_grad()
+        except torch.OutOfMemoryError:
+            figures[f'{key}.fits'] = 'no'
+        else:
+            jobs[name] = step
+        keep(figures)
+    seconds = time_interleaved(jobs, args.repeats, synchronizer(args.device))
+    for name, times in seconds.items():
+        key = f'{name}.{size or throughput.SIZES[name]}'
+        figures[f'{key}.train_ms'] = 1e3 * statistics.median(times)
+        if throughput.REFERENCE in seconds:
+            figures[f'{key}.ratio_to_swin_t'] = median_ratio(seconds[throughput.REFERENCE], times)
+    keep(figures)
+    return figures
+
+
+def make_table(args: Namespace, figures: Figures) -> Table:
+    """A row for each network and size."""
+    table = Table(title=f'batch {args.batch}, {args.dtype}, {args.device}, {torch.get_num_threads()} threads')
+    table.add_column('model')
+    table.add_column('input', justify='right')
+    for column in ('training step\nms', 'speed beside\nSwin-T', 'peak of a\nstep, MiB', 'of inference,\nMiB'):
+        table.add_column(column, justify='right')
+    for size in args.sizes or (None,):
+        for name in args.models:
+            side = size or throughput.SIZES[name]
+            cells = [figures.get(f'{name}.{side}.{kind}') for kind in KINDS]
+            table.add_row(name, str(side), *('-' if cell is None else f'{cell:.2f}' for cell in cells))
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    args = parse_args(argv)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    require('timm')
+    setting = {f'setting.{name}': getattr(args, name) for name in ('batch', 'dtype', 'repeats')}
+    figures: Figures = {**describe_machine(args.device), **setting}
+
+    def keep(found: Figures) -> None:
+        figures.update(found)
+        if args.json is not None:
+            write_json(args.json, figures)
+
+    for size in args.sizes or (None,):
+        measure_size(args, size, keep)
+    Console(width=110).print(make_table(args, figures))
+
+
+if __name__ == '__main__':
+    main()
