@@ -54,6 +54,8 @@ MODELS = ChildRegistry(
     {'OneShot': 'mmhybrid.models.one_shot', 'Supernet': 'mmhybrid.models.supernets'},
 )
 DATA_SAMPLERS = ChildRegistry('data sampler', mmengine_registry.DATA_SAMPLERS, 'mmhybrid.engine')
+# MMPretrain is imported with it
+DATASETS = ChildRegistry('dataset', mmengine_registry.DATASETS, 'mmhybrid.datasets.imagenet_folders')
 TRANSFORMS = ChildRegistry('transform', mmengine_registry.TRANSFORMS, 'mmhybrid.datasets')
 HOOKS = ChildRegistry('hook', mmengine_registry.HOOKS, 'mmhybrid.engine')
 LOOPS = ChildRegistry(

@@ -101,11 +101,14 @@ def save_teacher(folder: Path) -> dict[str, str]:
 
 
 def _classification(dataset: Config, split: str, data: Path) -> None:
-    if dataset.type != 'CustomDataset':  # test_finetuning_configs.py has these in their own layout
+    if dataset.type not in (
+        'CustomDataset',
+        'mmhybrid.ImageNetFolders',
+    ):  # test_finetuning_configs.py has these in their own layout
         dataset.pop('split')
         if dataset.pipeline[0].type != 'LoadImageFromFile':
             dataset.pipeline.insert(0, {'type': 'LoadImageFromFile'})
-    dataset.update(type='CustomDataset', data_root=str(data / 'imagenet'), data_prefix=split, ann_file='')
+    dataset.update(type='mmhybrid.ImageNetFolders', data_root=str(data / 'imagenet'), data_prefix=split, ann_file='')
     for transform in dataset.pipeline:
         if transform['type'] == 'mmhybrid.LoadLabelMap':
             transform['root'] = str(data / 'label_maps')

@@ -40,14 +40,16 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='CustomDataset', data_root='data/imagenet', data_prefix='train', pipeline=train_pipeline),
+    dataset=dict(
+        type='mmhybrid.ImageNetFolders', data_root='data/imagenet', data_prefix='train', pipeline=train_pipeline
+    ),
 )
 val_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CustomDataset', data_root='data/imagenet', data_prefix='val', pipeline=test_pipeline),
+    dataset=dict(type='mmhybrid.ImageNetFolders', data_root='data/imagenet', data_prefix='val', pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
