@@ -15,11 +15,11 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmhybrid.datasets.label_map_maker import make_label_maps
 from mmhybrid.engine import cli
 from mmhybrid.models.distillation import Teacher
+from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.errors import first_line
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -33,9 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--num-kept', type=int, default=5, metavar='K', help='classes to keep at each position')
     parser.add_argument('--batch-size', type=int, default=32, metavar='N')
     parser.add_argument('--device', default='cpu', help='such as cuda:0')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
-    )
+    cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -44,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options)
-        classifier = Teacher(args.checkpoint, config=cfg).model.to(args.device)
+        classifier = Teacher(args.checkpoint, config=cfg).model
+        try:
+            classifier = classifier.to(args.device)
+        except (RuntimeError, AssertionError) as error:
+            raise bad_value('--device', args.device, f'a device that torch finds ({first_line(error)})') from error
         files = make_label_maps(classifier, args.images, args.out, args.size, args.batch_size, args.num_kept)
         count = sum(1 for _ in files)
     print(f'{args.out}: {count} label maps')

@@ -1,9 +1,11 @@
 """What the tools share: a config from the command line, and users' mistakes told in one sentence."""
 
+import errno
 import inspect
 import os
 import sys
-from argparse import ArgumentParser
+import traceback
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from torch import nn
 
+from mmhybrid.engine.config_checks import check_config
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, UntrainedRunner, join_ranks
 from mmhybrid.engine.same_images import train_on_same_images
@@ -27,7 +30,12 @@ from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
+TRIALS = 100
 EXIT_CODE = 2  # argparse's own for a wrong command line
+# A disk that is full, or takes nothing.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG)
+# How the names of MMEngine's functions begin that build what a config describes, or set up what it says.
+BUILDERS = ('build', 'from_cfg', 'init_default_scope', 'register_', 'scale_lr', 'setup_', 'set_randomness')
 # read from the config by MMEngine, beside the arguments of its Runner
 _CONFIG_NAMES = (
     'activation_checkpointing',
@@ -52,10 +60,25 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
 
 
+class Settings(DictAction):
+    """MMEngine's ``KEY=VALUE`` pairs; what is none, or cannot be read, is a wrong command line."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Parse and keep the pairs."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, IndexError):
+            parser.error(
+                f'{option_string}: got {" ".join(values)}, allowed: pairs such as optim_wrapper.optimizer.lr=0.1'
+            )
+
+
 def add_cfg_options(parser: ArgumentParser) -> None:
     """``--cfg-options``, of every tool that reads a config."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help="settings that replace the config's"
+        '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help="settings that replace the config's"
     )
 
 
@@ -90,6 +113,7 @@ def load_config(
         cfg.merge_from_dict(dict(options or {}))
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f'--cfg-options do not fit {path}: {first_line(error)}') from error
+    check_config(path, cfg)
     hide_passwords(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
     cfg.launcher = launcher
@@ -130,20 +154,49 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 
 class Phase(Hook):
-    """Whether a runner has built everything and is at work; an error leaves it at that."""
+    """Whether a runner has built everything and is at work; an error leaves it at that.
+
+    Attributes:
+        at_work: From the first iteration on.
+        trying: In the first :data:`TRIALS` iterations of a training and in the first validation or test, where parts of
+            a config meet that do not fit together.
+    """
 
     priority = 'HIGHEST'
-    at_work = False
+
+    def __init__(self) -> None:
+        self.at_work = self.trying = False
+        self._num_iters = 0
+        self._has_validated = False
 
     def before_train(self, runner: Runner) -> None:
         """From here on, errors keep their traceback."""
-        self.at_work = True
+        self.at_work = self.trying = True
+        self._num_iters = 0
+        self._has_validated = False
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Count."""
+        self._num_iters += 1
+        self.trying = self._num_iters < TRIALS
+
+    def before_val(self, runner: Runner) -> None:
+        """A first validation."""
+        self.trying = not self._has_validated
+
+    def after_val(self, runner: Runner) -> None:
+        """It is over."""
+        self.trying, self._has_validated = self._num_iters < TRIALS, True
 
     def after_train(self, runner: Runner) -> None:
         """The work is done."""
-        self.at_work = False
+        self.at_work = self.trying = False
 
-    before_test, after_test = before_train, after_train
+    def before_test(self, runner: Runner) -> None:
+        """As before a training."""
+        self.at_work = self.trying = True
+
+    after_test = after_train
 
 
 def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) -> None:
@@ -309,8 +362,9 @@ class FitCheck(Hook):
 def ending_on_mistakes() -> Iterator[Phase]:
     """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs alone.
 
-    Work that cannot go on (a search) says why at any time, with exit code 1. Other errors, and any error of a runner at
-    work, keep their traceback.
+    Work that cannot go on (a search) says why at any time, with exit code 1; a disk that takes no more is told at any
+    time too. Other errors, and any error of a runner at work, keep their traceback, but for those that other packages
+    raise in its first iterations or validation.
 
     Yields:
         What tells whether a runner is at work.
@@ -321,8 +375,10 @@ def ending_on_mistakes() -> Iterator[Phase]:
     except CannotGoOnError as error:
         raise SystemExit(without_passwords(f'{error}')) from error
     except Exception as error:
-        sentence = _mistake(error)
-        if sentence is None or phase.at_work:
+        sentence = _misfit(error) if phase.trying else None if phase.at_work else _mistake(error)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            sentence = ' '.join(str(error).split())
+        if sentence is None:
             raise
         print(printable(without_passwords(sentence)), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_CODE) from None
@@ -331,7 +387,7 @@ def ending_on_mistakes() -> Iterator[Phase]:
 def _mistake(error: Exception) -> str | None:
     """The sentence for an error that a wrong config or file causes; None for any other error."""
     message = ' '.join(str(error.args[0] if error.args else error).split())
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
+    if isinstance(error, OSError) and error.errno is not None:
         return ' '.join(str(error).split())
     if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
         return message  # OpenMMLab asserts what it expects of a config
@@ -339,4 +395,29 @@ def _mistake(error: Exception) -> str | None:
         return message.partition('. Please')[0]
     if isinstance(error, TypeError) and ' argument' in message:
         return message
+    calls = traceback.extract_tb(error.__traceback__)
+    if any('mmengine' in Path(call.filename).parts and call.name.startswith(BUILDERS) for call in calls):
+        return f'what the config describes cannot be built: {_named(error)}'
     return None
+
+
+def _misfit(error: Exception) -> str | None:
+    """The sentence for an error in other packages, which parts of a config cause that do not fit together."""
+    place = _origin(error).filename
+    if 'site-packages' not in Path(place).parts or 'mmhybrid' in Path(place).parts:
+        return None
+    return f'what the config describes does not work together: {_named(error)}'
+
+
+def _named(error: Exception) -> str:
+    origin = _origin(error)
+    lines = str(error.args[0] if error.args else error).strip().splitlines() or ['no reason given']
+    told = lines[0] if len(lines) == 1 else f'{lines[0]} ... {lines[-1]}'
+    return f'{type(error).__name__}: {told} ({origin.filename}, line {origin.lineno})'
+
+
+def _origin(error: BaseException) -> traceback.FrameSummary:
+    """The call in which an error arose; a registry raises another error of the same class."""
+    while (inside := error.__cause__ or error.__context__) is not None:
+        error = inside
+    return traceback.extract_tb(error.__traceback__)[-1]

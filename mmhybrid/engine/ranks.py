@@ -23,6 +23,13 @@ from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# What each sets in the processes that it starts, as far as MMEngine and torch read it.
+VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK', 'MASTER_ADDR'),
+}
+STARTED = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}
 # How long to wait for the news that a rank is gone, after an error which that would explain.
 NEWS_SECONDS = 5.0
 # What gloo and NCCL say of a rank that is gone; torch raises plain RuntimeErrors too.
@@ -34,17 +41,26 @@ def join_ranks(cfg: Config) -> None:
 
     On a machine without a GPU those of torchrun talk through gloo; MMEngine would give each of them a GPU, whatever the
     backend.
+
+    Raises:
+        ValueError: If this process was not started by that launcher, or the port of the ranks is taken.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
         return
+    check_launched(launcher)
     on_cpu = launcher == 'pytorch' and not torch.cuda.is_available()
     if not is_distributed():
-        if on_cpu:
-            torch.distributed.init_process_group('gloo')
-            atexit.register(torch.distributed.destroy_process_group)  # else gloo's threads may outlive the interpreter
-        else:
-            init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+        try:
+            if on_cpu:
+                torch.distributed.init_process_group('gloo')
+                atexit.register(
+                    torch.distributed.destroy_process_group
+                )  # else gloo's threads may outlive the interpreter
+            else:
+                init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+        except torch.distributed.DistNetworkError as error:
+            raise ValueError(f'--launcher {launcher}: the ranks do not find each other: {first_line(error)}') from error
     if on_cpu:
         wrapper = {
             'type': 'MMDistributedDataParallel',
@@ -55,6 +71,15 @@ def join_ranks(cfg: Config) -> None:
         cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {})}
         if cfg.get('strategy') is not None:
             cfg.strategy = on_cpus(cfg.strategy)
+
+
+def check_launched(launcher: str) -> None:
+    """Raise ValueError if a variable is missing that ``launcher`` sets in the processes that it starts."""
+    missing = next((name for name in VARIABLES[launcher] if name not in os.environ), None)
+    if missing is not None:
+        raise ValueError(
+            f'--launcher {launcher}: {missing} is not set, as it is where {STARTED[launcher]} starts processes'
+        )
 
 
 def on_cpus(strategy: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise ValueError(f'{path} is not a checkpoint that can be read: {first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
+    weights = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(weights, Mapping):
+        raise ValueError(f'{path} is not a checkpoint: its state_dict is a {type(weights).__name__}')
+    nameless = next((name for name in weights if not isinstance(name, str)), None)
+    if nameless is not None:
+        raise ValueError(f'{path} is not a checkpoint: {nameless!r} is no name of a tensor')
     return checkpoint
 
 
@@ -134,7 +140,7 @@ def plain_weights(path: str) -> dict[str, Any]:
     if not isinstance(checkpoint.get('ema_state_dict'), Mapping):
         raise ValueError(f'{path} has no averaged weights beside its plain ones: no entry ema_state_dict')
     prefix = 'module.'  # of the averaged model, whose other entries count its steps
-    weights = checkpoint['ema_state_dict'].items()
+    weights = [item for item in checkpoint['ema_state_dict'].items() if isinstance(item[0], str)]
     state_dict = {name.removeprefix(prefix): weight for name, weight in weights if name.startswith(prefix)}
     return {'meta': checkpoint.get('meta', {}), 'state_dict': state_dict}
 

@@ -12,7 +12,12 @@ from mmhybrid.engine.search_loop import search
 
 PACKAGE = Path(mmhybrid.__file__).parent
 # What programs ask for by name: the end of a tool, and of a process that is told to stop.
-ENDS = {('engine/cli.py', 'ending_on_mistakes'), ('utils/signals.py', 'exit_on_sigterm'), ('utils/signals.py', 'end')}
+ENDS = {
+    ('engine/cli.py', 'ending_on_mistakes'),
+    ('engine/ranks.py', 'run'),
+    ('utils/signals.py', 'end'),
+    ('utils/signals.py', 'exit_on_sigterm'),
+}
 
 
 def ends_in(path: Path) -> set[str]:
