@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -59,6 +59,45 @@ class AtomicBackend(LocalBackend):
 register_backend('mmhybrid.atomic', AtomicBackend)
 
 
+def forget_foreign(runner: Runner, hooks: Iterable[CheckpointHook]) -> None:
+    """Forget the checkpoints outside the folders of ``hooks`` that a resumed one names, or they would be removed."""
+    info, folders = runner.message_hub.runtime_info, {_folder_of(hook, runner) for hook in hooks}
+    if 'keep_ckpt_ids' in info:
+        kept = info['keep_ckpt_ids']
+        steps = [step for step in kept if type(step) is int] if isinstance(kept, list) else []
+        runner.message_hub.update_info('keep_ckpt_ids', steps)
+    for name in [name for name in info if name.startswith('best_ckpt')]:
+        path = info[name]
+        if path is not None and not (isinstance(path, str) and Path(path).resolve().parent in folders):
+            runner.logger.warning(f'the best checkpoint so far, {path}, is in another folder and stays there')
+            del info[name]
+
+
+def _folder_of(hook: CheckpointHook, runner: Runner) -> Path:
+    """Where a hook writes, before it has begun to."""
+    if hook.out_dir is None or hook.out_dir == runner.work_dir:
+        return Path(runner.work_dir).resolve()
+    return Path(hook.out_dir, Path(runner.work_dir).name).resolve()
+
+
+class ResumeCheck(Hook):
+    """Refuses a checkpoint by which MMEngine's runners would run code, and keeps checkpoint hooks to their folders."""
+
+    priority = 'HIGHEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Raise ValueError for a config in ``meta``, which resuming runs; MMEngine's own name is ``cfg``."""
+        meta = checkpoint.get('meta')
+        if runner._resume and (not isinstance(meta, Mapping) or 'config' in meta):
+            raise ValueError(
+                'training cannot resume: the meta of the checkpoint has a config, which MMEngine would run'
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at what the checkpoint says of files, before the hooks do."""
+        forget_foreign(runner, [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)])
+
+
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's checkpoint hook, safe against a kill while it writes.
@@ -74,12 +113,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """Choose where files go."""
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = {'backend': 'mmhybrid.atomic'}
-        hub = runner.message_hub
-        if 'keep_ckpt_ids' in hub.runtime_info:
-            kept = hub.get_info('keep_ckpt_ids')
-            hub.update_info('keep_ckpt_ids', [step for step in kept if isinstance(step, int)])
+        forget_foreign(runner, [self])
         super().before_train(runner)
-        self._forget_foreign(runner)
         if isinstance(self.file_backend, AtomicBackend) and is_main_process():
             self._remove_parts(runner)
 
@@ -89,20 +124,9 @@ class AtomicCheckpointHook(CheckpointHook):
             if folder.is_dir():
                 remove_parts(folder, rf'last_checkpoint|.+{ending}')
                 for draft in folder.glob(f'.*{DRAFT}'):
+                    if draft.is_symlink() or not re.fullmatch(rf'.+{ending}', draft.name.removesuffix(DRAFT)):
+                        continue
                     shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
-
-    def _forget_foreign(self, runner: Runner) -> None:
-        """Forget best checkpoints outside the folder: a resumed checkpoint names them, and they would be removed."""
-
-        def own(path: str | None) -> str | None:
-            if path is None or Path(path).resolve().parent == Path(self.out_dir).resolve():
-                return path
-            runner.logger.warning(f'the best checkpoint so far, {path}, is in another folder and stays there')
-            return None
-
-        self.best_ckpt_path = own(getattr(self, 'best_ckpt_path', None))
-        for name, path in getattr(self, 'best_ckpt_path_dict', {}).items():
-            self.best_ckpt_path_dict[name] = own(path)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         if isinstance(runner.optim_wrapper, OptimWrapper) and not runner.optim_wrapper.should_update():

@@ -20,6 +20,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from torch import nn
 
+from mmhybrid.engine.checkpoint import ResumeCheck
 from mmhybrid.engine.config_checks import check_config
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, UntrainedRunner, join_ranks
@@ -230,6 +231,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
         if not isinstance(module, HybridBackbone):  # which check themselves
             check_pretrained(module)
     runner.register_hook(EvaluatedImages())
+    runner.register_hook(ResumeCheck())
     runner.register_hook(phase or Phase())
     runner.train()
 

@@ -97,11 +97,17 @@ def test_what_killed_trainings_were_writing_is_removed_by_the_next(tmp_path):
     for name in ('.iter_14.pth.99999999', '.last_checkpoint.3', '.best_top1_epoch_3.pth.7'):
         (tmp_path / name).write_bytes(b'half')
     (tmp_path / '.epoch_2.pth.draft').mkdir()
-    for name in ('.iter_14.pth.note', '.notes.1'):
+    for name in ('.iter_14.pth.note', '.notes.1', '.letter.draft'):
         (tmp_path / name).touch()
+    (tmp_path / '.thesis.draft').mkdir()
     runner, hook = FakeRunner(tmp_path), AtomicCheckpointHook(interval=1, by_epoch=False)
     hook.before_train(runner)
-    assert {path.name for path in tmp_path.iterdir()} == {'.iter_14.pth.note', '.notes.1'}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        '.iter_14.pth.note',
+        '.notes.1',
+        '.letter.draft',
+        '.thesis.draft',
+    }
 
 
 def test_the_best_checkpoint_stays_until_a_better_one_is_written(tmp_path, monkeypatch):

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS
+from mmengine.registry import METRICS, MODELS, RUNNERS
 from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
@@ -74,6 +75,17 @@ class HostileToyModel(BaseModel):
     def forward(self, inputs: Any, mode: str = 'tensor') -> Any:
         out = self.linear(torch.stack(inputs))
         return {'loss': out.square().mean()} if mode == 'loss' else list(out)
+
+
+@METRICS.register_module(force=True)
+class HostileToyMetric(BaseMetric):
+    """Always one."""
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.results.append(1.0)
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        return {'top1': 1.0}
 
 
 def toy_config(folder: Path, **changes: Any) -> Config:
@@ -185,22 +197,26 @@ def test_an_address_is_read_as_a_file_is(tmp_path: Path, trace: Path, server: st
     assert torch.equal(read_checkpoint(f'{server}/good.pth')['state_dict']['linear.bias'], WEIGHTS['linear.bias'])
 
 
-def test_the_config_in_a_checkpoint_is_not_run_by_resuming(tmp_path: Path, trace: Path) -> None:
-    """MMEngine's Runner.resume runs it."""
-    cli.train(toy_config(tmp_path, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}))
+FLEXIBLE = {'runner_type': 'FlexibleRunner', 'strategy': {'type': 'SingleDeviceStrategy'}, 'env_cfg': {}}
+
+
+@pytest.mark.parametrize('runner', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
+def test_the_config_in_a_checkpoint_is_not_run_by_resuming(tmp_path: Path, trace: Path, runner: dict[str, Any]) -> None:
+    """MMEngine's runners run it."""
+    cli.train(toy_config(tmp_path, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}, **runner))
     path = tmp_path / 'work' / 'epoch_1.pth'
     checkpoint = torch.load(path, weights_only=True)
     checkpoint['meta']['config'] = f'__import__("pathlib").Path({str(trace)!r}).touch()\n'
     torch.save(checkpoint, path)
-    cfg = toy_config(tmp_path, load_from=str(path), resume=True)
-    Runner.from_cfg(cfg).train()
+    cfg = toy_config(tmp_path, load_from=str(path), resume=True, **runner)
+    RUNNERS.build(cfg).train() if runner else Runner.from_cfg(cfg).train()
     assert trace.exists(), 'the attack must be one'
     trace.unlink()
     for found in (str(path), None):  # named, and the latest
         torch.save(checkpoint, path)
         (tmp_path / 'work' / 'last_checkpoint').write_text(str(path))
-        with pytest.raises(ValueError, match='its meta has a config, which MMEngine would run'):
-            cli.train(toy_config(tmp_path, load_from=found, resume=True))
+        with pytest.raises(ValueError, match='has a config, which MMEngine would run'):
+            cli.train(toy_config(tmp_path, load_from=found, resume=True, **runner))
         assert not trace.exists()
 
 
@@ -228,6 +244,30 @@ def test_a_checkpoint_names_no_file_to_be_removed(tmp_path: Path) -> None:
         hook._save_best_checkpoint(runner, {'top1': 1.0})
         assert saved == ['best_top1_epoch_2.pth']
         assert named.exists() == is_left
+
+
+@pytest.mark.parametrize('runner', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
+@pytest.mark.parametrize('hook', ['CheckpointHook', 'mmhybrid.AtomicCheckpointHook'])
+def test_resuming_removes_no_file_that_a_checkpoint_names(tmp_path: Path, hook: str, runner: dict[str, Any]) -> None:
+    """With MMEngine's own hook too, which trusts the checkpoint."""
+    precious = tmp_path / 'precious.pth'
+    precious.touch()
+    hooks = {'checkpoint': {'type': hook, 'interval': 1, 'save_best': 'top1', 'rule': 'greater', 'max_keep_ckpts': 1}}
+    evaluator = {'type': 'HostileToyMetric'}
+    loader = {'batch_size': 2, 'dataset': [{'inputs': torch.ones(3)}] * 4, 'sampler': {'type': 'DefaultSampler'}}
+    judged: dict[str, Any] = {'val_dataloader': {**loader, 'num_workers': 0}, 'val_evaluator': evaluator, 'val_cfg': {}}
+    given = {'default_hooks': hooks, **judged, **runner}
+    cli.train(toy_config(tmp_path, **given, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}))
+    path = tmp_path / 'work' / 'epoch_1.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    info = checkpoint['message_hub']['runtime_info']
+    info['best_ckpt'], info['best_score'] = str(precious), -1.0
+    (tmp_path / 'work' / 'epoch_').mkdir()
+    info['keep_ckpt_ids'] = ['/../../precious', '/../../precious', 1]
+    torch.save(checkpoint, path)
+    cli.train(toy_config(tmp_path, **given, load_from=str(path), resume=True))
+    assert precious.exists()
+    assert list((tmp_path / 'work').glob('best_top1_*')), 'the attack must meet a better checkpoint'
 
 
 def same(weights: dict[str, Any]) -> bool:
