@@ -28,10 +28,15 @@ def test_estimator_speed(benchmark, tmp_path, capsys):
     assert 'AutoViT: ' in capsys.readouterr().out
 
 
-def test_the_machine_of_a_gpu_has_its_name(benchmark, monkeypatch):
+def test_the_machine_of_a_gpu_has_its_name(benchmark, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Abacus 3000')
+    (tmp_path / 'nvidia-smi').write_text('#!/bin/sh\necho 580.65.06\n')
+    (tmp_path / 'nvidia-smi').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
     common = benchmark('_common')
-    assert common.describe_machine('cuda')['machine.gpu'] == 'Abacus 3000'
+    machine = common.describe_machine('cuda')
+    assert machine['machine.gpu'] == 'Abacus 3000'
+    assert machine['machine.driver'] == '580.65.06'
     assert 'machine.gpu' not in common.describe_machine('cpu')
 
 
