@@ -15,6 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmhybrid.registry import HOOKS
+from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import remove_parts, write_whole
 
 # Of a checkpoint that several processes write together.
@@ -108,6 +109,11 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     backend_args: dict[str, Any] | None
+
+    def before_run(self, runner: Runner) -> None:
+        """Raise ValueError for an ``out_dir`` elsewhere without ``backend_args`` that say how to get there."""
+        if '://' in str(self.out_dir) and self.backend_args is None and self.file_client_args is None:
+            raise bad_value('out_dir', self.out_dir, 'a folder of this machine, or any beside backend_args')
 
     def before_train(self, runner: Runner) -> None:
         """Choose where files go."""

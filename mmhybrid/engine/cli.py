@@ -117,6 +117,8 @@ def load_config(
     check_config(path, cfg)
     hide_passwords(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
+    if '://' in cfg.work_dir:
+        raise bad_value('work_dir', cfg.work_dir, 'a folder of this machine')
     cfg.launcher = launcher
     return cfg
 

@@ -43,7 +43,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except UnpicklingError as error:
         raise ValueError(f'{path} is not read: {_refusal(error)}') from error
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError, TypeError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError, TypeError, ImportError) as error:
         raise ValueError(f'{path} is not a checkpoint that can be read: {first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
@@ -156,7 +156,7 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
         source: What the message calls them.
     """
     own = module.state_dict()
-    shared = own.keys() & weights.keys()
+    shared = {name for name in own.keys() & weights.keys() if isinstance(weights[name], Tensor)}
     if own and not any(_size(own[name]) == _size(weights[name]) for name in shared):
         kind = type(module).__name__
         problem = f'{source} fits nothing of {kind}: it has {_few(weights)}, {kind} has {_few(own)}'

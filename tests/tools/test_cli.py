@@ -1,4 +1,8 @@
+import errno
+import os
+import re
 import runpy
+import socket
 from pathlib import Path
 
 import pytest
@@ -243,3 +247,135 @@ def test_predictions_go_to_a_pickle_file(folder, capfd):
         run('test', 'config.py', 'nowhere.pth', '--out', 'predictions.json')
     assert info.value.code == 2
     assert '.pkl' in capfd.readouterr().err
+
+
+# The place a tool runs in
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable'), [('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_LOCAL_RANK'), ('pytorch', 'RANK')]
+)
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_a_launcher_that_did_not_start_the_process(tool, launcher, variable, folder, capfd, monkeypatch):
+    monkeypatch.delenv(variable, raising=False)
+    arguments = ['nowhere.pth'] if tool == 'test' else []
+    told = fail(capfd, tool, 'config.py', *arguments, '--launcher', launcher)
+    assert told.startswith(f'--launcher {launcher}: {variable} is not set')
+
+
+def test_a_port_in_use(folder, capfd, monkeypatch):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        variables = {'RANK': 0, 'WORLD_SIZE': 1, 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'LOCAL_RANK': 0}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        told = fail(capfd, 'train', 'config.py', '--launcher', 'pytorch')
+    assert told.startswith('--launcher pytorch: the ranks do not find each other: ')
+    assert str(port) in told
+
+
+@pytest.mark.parametrize(
+    ('work_dir', 'told'),
+    [
+        ('config.py', 'config.py'),
+        ('config.py/inside', 'config.py'),
+        ('x' * 300, 'File name too long'),
+        ('s3://bucket/work', "got 's3://bucket/work', allowed: a folder of this machine"),
+        ('/proc/work', '/proc/work'),
+    ],
+)
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_a_work_dir_that_cannot_be_one(tool, work_dir, told, trained, capfd):
+    arguments = [trained] if tool == 'test' else []
+    assert told in fail(capfd, tool, 'config.py', *arguments, '--work-dir', work_dir)
+
+
+@pytest.mark.parametrize('place', ['s3://bucket/file.pth', 'petrel://file.pth', 'y' * 300, 'config.py/file.pth', ''])
+def test_a_checkpoint_from_nowhere(place, folder, capfd):
+    assert fail(capfd, 'test', 'config.py', place)
+    if place:
+        assert fail(capfd, 'train', 'config.py', '--cfg-options', f'load_from={place}')
+
+
+def test_checkpoints_to_nowhere(folder, capfd):
+    told = fail(capfd, 'train', 'config.py', '--cfg-options', 'default_hooks.checkpoint.out_dir=s3://bucket')
+    assert "out_dir: got 's3://bucket'" in told
+
+
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more(code, folder, capfd, monkeypatch):
+    """It shows when a checkpoint is written, in the middle of the work."""
+
+    def full(file):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    told = fail(capfd, 'train', 'config.py', '--work-dir', 'work')
+    assert os.strerror(code) in told
+    assert 'work/epoch_1.pth' in told
+    assert not [path for path in (folder / 'work').iterdir() if path.suffix != '.py' and path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        ('model = 5', 'model: got 5, allowed: a dict'),
+        ('model = dict(type=5)', 'model.type: got 5'),
+        ('model = dict(type="CliToyModel", width="x")', 'cannot be built: TypeError'),
+        ('custom_hooks = dict(type="EMAHook")', 'custom_hooks: got'),
+        ('custom_hooks = ["EMAHook"]', 'custom_hooks: got'),
+        ('train_cfg = 3', 'train_cfg: got 3'),
+        ('optim_wrapper = "SGD"', "optim_wrapper: got 'SGD'"),
+        ('optim_wrapper = dict(optimizer=dict(type="SGD", lr="x"))', "optim_wrapper.optimizer.lr: got 'x'"),
+        ('param_scheduler = "cosine"', "param_scheduler: got 'cosine'"),
+        ('search_cfg = []', 'search_cfg: got []'),
+        ('train_dataloader = dict(num_workers="x")', "train_dataloader.num_workers: got 'x'"),
+        ('train_dataloader = dict(batch_size=0)', 'train_dataloader.batch_size: got 0'),
+        ('data_preprocessor = dict(mean="x")', "data_preprocessor.mean: got 'x'"),
+        ('val_evaluator = dict(type="Accuracy", topk="x")', "val_evaluator.topk: got 'x'"),
+        ('env_cfg = None', 'env_cfg: got None'),
+        ('default_scope = []', 'default_scope: got []'),
+    ],
+)
+def test_values_of_a_wrong_kind(settings, named, folder, capfd):
+    (folder / 'config.py').write_text(CONFIG + '\n' + settings)
+    assert named in fail(capfd, 'train', 'config.py')
+
+
+@pytest.mark.parametrize('pairs', [['lr'], ['a=[1'], ['=1']])
+def test_options_that_are_no_pairs(pairs, folder, capfd):
+    with pytest.raises(SystemExit) as info:
+        run('train', 'config.py', '--cfg-options', *pairs)
+    assert info.value.code == 2
+    assert 'Traceback' not in capfd.readouterr().err
+
+
+def test_what_does_not_fit_together_is_told_with_its_place(folder, capfd):
+    """Torch finds it in the first iteration; an error in the user's own code keeps its traceback (above)."""
+    told = fail(capfd, 'train', 'config.py', '--cfg-options', 'model.width=3')
+    assert 'what the config describes does not work together: RuntimeError: mat1 and mat2' in told
+    assert re.search(r'\(\S+\.py, line \d+\)$', told)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'state_dict': 5},
+        {'state_dict': [torch.ones(1)]},
+        {'state_dict': {0: torch.ones(1)}},
+        {0: torch.ones(1)},
+        {'state_dict': {'linear.weight': 'x', 'linear.bias': None}},
+    ],
+)
+def test_checkpoints_that_hold_no_weights(content, folder, capfd):
+    torch.save(content, 'other.pth')
+    assert 'other.pth' in fail(capfd, 'test', 'config.py', 'other.pth')
+    assert 'other.pth' in fail(capfd, 'train', 'config.py', '--cfg-options', 'load_from=other.pth')
+
+
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.9, 0.99])
+def test_a_legacy_checkpoint_that_was_cut_short(share, folder, capfd):
+    torch.save({'state_dict': {'linear.weight': torch.ones(1, 2)}}, 'old.pth', _use_new_zipfile_serialization=False)
+    content = Path('old.pth').read_bytes()
+    Path('old.pth').write_bytes(content[: int(len(content) * share)])
+    assert 'old.pth' in fail(capfd, 'test', 'config.py', 'old.pth')
