@@ -10,6 +10,7 @@ the steps work and nothing else.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,8 +135,7 @@ def list_steps(args: Namespace) -> Iterator[Step]:
     step = (program('training_memory'), *on, '--dtype', form.dtype, *times)
     yield Step('training', 60, (*step, '--batch', str(form.train_batch), '--models', *form.models))
     sizes = ('--sizes', *map(str, form.sizes))
-    few = (program('training_memory'), *on, '--dtype', form.dtype, '--repeats', '2', '--json', '{json}')
-    yield Step('memory', 60, (*few, '--batch', '1', *sizes, '--models', *form.sized))
+    yield Step('memory', 60, (*step, '--repeats', '2', '--batch', '1', *sizes, '--models', *form.sized))
     yield from search_steps(args, form)
     yield from compiled_steps('throughput', form.compiled[2:], (*speed, *batch, '--compile'))
     # a batch of one waits for the processor, unless a recorded graph is replayed
@@ -162,11 +162,11 @@ def search_steps(args: Namespace, form: Form) -> Iterator[Step]:
         name = 'configs/autovit/{}_autovit_xxs_imagenette.py'
         supernet, search = (ROOT / name.format(part) for part in ('supernet', 'search'))
     epochs, counted, evaluated = map(str, form.supernet)
-    yield Step('data', 40, data)
+    yield Step('images', 40, data)
     rate = (f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}', f'param_scheduler.1.end={epochs}')
     saved = ('default_hooks.checkpoint.interval=1', f'train_dataloader.num_workers={min(8, os.cpu_count() or 1)}')
     train = (program('train', 'tools'), str(supernet), '--work-dir', 'supernet', '--cfg-options', *rate, *saved)
-    yield Step('supernet', 120, train, needs='data')
+    yield Step('supernet', 120, train, needs='images')
     weights = ('--checkpoint', f'supernet/epoch_{epochs}.pth')
     stages = {'0.budget': counted, '0.population': counted, '1.budget': evaluated, '1.population': evaluated}
     stages['1.skeletons.count'] = str(min(8, int(evaluated)))
@@ -176,8 +176,7 @@ def search_steps(args: Namespace, form: Form) -> Iterator[Step]:
     take = (program('export_subnet', 'tools'), str(search), *weights, '--arch', 'search/best_arch.json')
     yield Step('export', 40, (*take, '--out-dir', 'export'), needs='search')
     yield Step('export-test', 40, (program('test', 'tools'), 'export/best.py', 'export/best.pth'), needs='export')
-    networks, rounds = map(str, form.networks)
-    few = ('--networks', networks, '--repeats', rounds)
+    few = ('--networks', str(form.networks[0]), '--repeats', str(form.networks[1]))
     demo = str(ROOT / 'configs/demo/autovit_search.py')
     table = (program('profile_latency', 'tools'), demo, '--out', 'table.json', '--device', args.device, *few)
     yield Step('latency-table', 60, table)
@@ -202,6 +201,7 @@ def run_step(step: Step, args: Namespace, limit_s: float, outcome: Outcome) -> N
     """Run a step to its end or its limit, and enter into ``outcome`` what became of it, also when interrupted."""
     figures, log = args.out / f'{step.name}.json', args.out / f'{step.name}.log'
     figures.unlink(missing_ok=True)
+    shutil.rmtree(args.out / step.name, ignore_errors=True)  # of an earlier run; a search would not begin anew
     command = [sys.executable, '-W', 'ignore', *(str(figures) if word == '{json}' else word for word in step.command)]
     paths = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'MMHYBRID_TEST_DEVICE': args.device, 'COLUMNS': '120'}

@@ -68,6 +68,16 @@ def test_a_step_that_hangs_is_ended_with_all_it_started(gpu_check, run, tmp_path
     assert code == 1
 
 
+def test_a_step_begins_without_what_an_earlier_run_left(gpu_check, run, tmp_path):
+    (tmp_path / 'search').mkdir()
+    (tmp_path / 'search.json').write_text('{}')
+    run(gpu_check.Step('other', 60, ('-c', 'pass')))
+    assert (tmp_path / 'search').exists()
+    steps, _ = run(gpu_check.Step('search', 60, ('-c', 'import os, sys; sys.exit(os.path.exists("search"))')))
+    assert steps['search']['status'] == 'done'
+    assert steps['search']['figures'] is None
+
+
 def test_what_compiles_is_skipped_without_a_compiler(gpu_check, run, monkeypatch, tmp_path):
     (tmp_path / 'empty').mkdir()
     monkeypatch.delenv('CC', raising=False)
