@@ -4,6 +4,8 @@ import atexit
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -158,6 +160,42 @@ def test_ranks_that_succeed_leave_nothing_undone(tmp_path: Path) -> None:
     assert run_ranks(train, tmp_path) == [0] * NUM_RANKS
     assert said(tmp_path) == [''] * NUM_RANKS
     assert [path.read_text() for path in sorted(tmp_path.glob('*.out'))] == ['not flushed done\n'] * NUM_RANKS
+
+
+ENDING = """
+import os
+import sys
+
+import torch
+
+from mmhybrid.engine.ranks import run
+
+
+class Last:
+    def __del__(self):
+        os.write(1, b'the interpreter ended')
+
+
+last = Last()
+
+
+def main():
+    if 'ranks' in sys.argv:
+        torch.distributed.init_process_group('gloo', init_method=f'file://{sys.argv[1]}', rank=0, world_size=1)
+    print('work done')
+
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize(('joined', 'end'), [('ranks', ''), ('alone', 'the interpreter ended')])
+def test_ranks_do_not_get_to_the_end_of_the_interpreter(joined: str, end: str, tmp_path: Path) -> None:
+    """Where threads that gloo left behind would meet it."""
+    done = subprocess.run(
+        [sys.executable, '-c', ENDING, str(tmp_path / 'store'), joined], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f'work done\n{end}'
 
 
 def test_a_program_of_one_process_ends_as_any() -> None:
