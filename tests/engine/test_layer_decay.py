@@ -98,7 +98,7 @@ DEPTHS = {
     },
 }
 # parameters that are no weight of a layer, and must not decay
-LOOSE = re.compile(r'(^|\.)(cls_token|pos_embed|slots\.scale|scale\d\.gamma)$')
+LOOSE = re.compile(r'(^|\.)(cls_token|pos_embed|scale\d\.gamma)$')
 SCHEDULES = {
     'classifier': 'imagenet_adamw_300e',
     'detector': 'coco_adamw_1x',
@@ -170,7 +170,7 @@ def wrapper(**paramwise: Any) -> dict[str, Any]:
 
 
 def is_exempt(model: nn.Module, name: str) -> bool:
-    """Whether a parameter must not decay: one of a norm, a bias, a token, a scale."""
+    """Whether a parameter must not decay: one of a norm, a bias, a token, a layer scale."""
     path, _, last = name.rpartition('.')
     norms = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
     return isinstance(model.get_submodule(path), norms) or last == 'bias' or LOOSE.search(name) is not None
