@@ -21,6 +21,8 @@ from search_demo import BUDGET, ROOT, make_search, stored_candidates
 CONTEXT = get_context('forkserver')
 CONTEXT.set_forkserver_preload(['mmhybrid', 'mmpretrain.models', 'mmpretrain.datasets', 'mmhybrid.engine.search_loop'])
 PATIENCE = 120
+# Of a stored candidate: how long its evaluation took, and the checksum of all, that included.
+TIMED = ('seconds', 'checksum')
 
 
 def search(arguments: list[str], environment: dict[str, str]) -> None:
@@ -76,7 +78,7 @@ def found_in(folder: Path) -> dict[str, Any]:
     """All but how long it took."""
     candidates = stored_candidates(folder / 'search.journal')
     return {
-        'candidates': [{name: value for name, value in found.items() if name != 'seconds'} for found in candidates],
+        'candidates': [{name: found[name] for name in found if name not in TIMED} for found in candidates],
         'best': without_hours((folder / 'best_arch.json').read_text()),
         'top': (folder / 'topk.csv').read_text(),
     }
