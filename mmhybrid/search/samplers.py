@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -50,6 +50,7 @@ class Situation:
         return [candidate.arch for candidate in ranked(self.history, self.objectives, self.tie_breaks)[:count]]
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A way to propose networks."""
 

@@ -12,7 +12,7 @@ from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import Evolution, Sampler
 from mmhybrid.search.skeletons import best_of_each_depth, stratified
 from mmhybrid.space import Arch, SearchSpace, Value
-from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
+from mmhybrid.utils.checks import bad_value, check_all, check_bool, check_class, check_int, check_list
 from mmhybrid.utils.files import first_difference, plain
 
 
@@ -95,6 +95,11 @@ class Stage:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise bad_value('stage', self.name, 'a name')
+        check_class(f'stage {self.name}.sampler', self.sampler, Sampler)
+        kinds = {'space': SearchSpace, 'fix': Fix, 'skeletons': Skeletons, 'rank_by': Objective}
+        for name, kind in kinds.items():
+            if (value := getattr(self, name)) is not None:
+                check_class(f'stage {self.name}.{name}', value, kind)
         check_int(f'stage {self.name}.budget', self.budget, 1)
         check_int(f'stage {self.name}.population', self.population, 1)
         if len(check_list(f'stage {self.name}.start', self.start)) > self.population:
@@ -212,17 +217,19 @@ class SearchSettings:
     tie_breaks: Sequence[Objective] = ()
 
     def __post_init__(self) -> None:
-        names = [stage.name for stage in self.stages]
+        check_class('space', self.space, SearchSpace)
+        check_all('constraints', self.constraints, Constraint)
+        names = [stage.name for stage in check_all('stages', self.stages, Stage)]
         if not names or len(set(names)) < len(names):
             raise bad_value('stages', names, 'at least one, with names that differ')
         for place, stage in enumerate(self.stages):
             for source in stage.sources:
                 if source not in names[:place]:
                     raise bad_value(f'stage {stage.name}', source, f'an earlier stage, one of {names[:place]}')
-        objectives = [objective.name for objective in self.objectives]
+        objectives = [objective.name for objective in check_all('objectives', self.objectives, Objective)]
         if not objectives or len(set(objectives)) < len(objectives):
             raise bad_value('objectives', objectives, 'at least one, with names that differ')
-        breaks = [objective.name for objective in self.tie_breaks]
+        breaks = [objective.name for objective in check_all('tie_breaks', self.tie_breaks, Objective)]
         if len({*objectives, *breaks}) < len(objectives) + len(breaks):
             raise bad_value('tie_breaks', breaks, f'names that differ, and from the objectives {objectives}')
         check_int('seed', self.seed, 0)

@@ -22,7 +22,7 @@ from mmhybrid.search.records import CANDIDATE
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.search.study import Study
 from mmhybrid.utils.addresses import masked, revealed
-from mmhybrid.utils.checks import bad_value, check_float
+from mmhybrid.utils.checks import bad_value, check_class, check_float
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import first_difference
 
@@ -89,10 +89,10 @@ class StudyStorage:
         self.shared = shared
         self.claim_hours = check_float('claim_hours', claim_hours, 0)
         self.tell: Callable[[str], None] = _to_nobody
-        self._settings = settings
+        self._settings = check_class('settings', settings, SearchSettings)
         self._resume = resume
         self._study_name = study_name
-        self._origin = None if origin is None else dict(origin)
+        self._origin = None if origin is None else dict(check_class('origin', origin, Mapping))
         self._patience = 60 * check_float('retry_minutes', retry_minutes, 0)
         self._call = Reconnecting(self.location, lambda text: self.tell(text))
         self._journal: JournalFile | None = None
@@ -324,6 +324,8 @@ def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creat
 
 def _checked(location: str | Path) -> str:
     """A location as it may be shown; ValueError for a database in memory, of which nothing is left in the end."""
+    if not isinstance(location, str | Path):
+        raise bad_value('storage', location, 'a path or an address')
     shown = masked(str(location))
     if shown.startswith('sqlite') and '://' in shown:
         path, _, options = shown.partition('://')[2].partition('?')

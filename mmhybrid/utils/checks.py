@@ -69,6 +69,18 @@ def check_name(field: str, value: object) -> str:
     return value
 
 
+def check_class(field: str, value: Any, kind: type) -> Any:
+    """``value`` if it is a ``kind``."""
+    if not isinstance(value, kind):
+        raise bad_value(field, value, f'a {kind.__name__}')
+    return value
+
+
+def check_all(field: str, values: object, kind: type) -> list[Any]:
+    """``values`` as a list, each of which is a ``kind``."""
+    return [check_class(f'{field}[{place}]', value, kind) for place, value in enumerate(check_list(field, values))]
+
+
 def check_list(field: str, value: object, length: int | None = None) -> list[Any]:
     """``value`` as a list, of ``length`` elements where given; strings are refused."""
     if isinstance(value, str) or not isinstance(value, Sequence) or (length is not None and len(value) != length):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused
+from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, layer_config
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int, check_keys, check_list
 
@@ -125,7 +125,10 @@ class LayerConfig:
 
     def act(self) -> nn.Module:
         """A new activation layer."""
-        return build_activation_layer(self.act_cfg)
+        try:
+            return build_activation_layer(self.act_cfg)
+        except KeyError as error:
+            raise bad_value('act_cfg.type', self.act_cfg['type'], 'a registered activation, such as SiLU') from error
 
 
 class MBConv(nn.Module):
@@ -274,7 +277,7 @@ class AutoViT(HybridBackbone):
     ) -> None:
         super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = parsed = AutoViTArch.parse(arch)
-        layers = LayerConfig(dict(norm_cfg or {'type': 'BN'}), dict(act_cfg or {'type': 'SiLU'}))
+        layers = LayerConfig(layer_config('norm_cfg', norm_cfg, 'BN'), layer_config('act_cfg', act_cfg, 'SiLU'))
         in_channels = check_int('in_channels', in_channels, 1)
         self.stem = layers.conv(in_channels, parsed.stem_width, 3, stride=2)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, depthwise_conv2d
+from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, depthwise_conv2d, layer_config
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
@@ -261,7 +261,7 @@ class GLNet(HybridBackbone):
         super().__init__(NUM_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = GLNetArch.parse(arch)
         in_channels = check_int('in_channels', in_channels, 1)
-        norm_cfg = dict(norm_cfg or {'type': 'BN'})
+        norm_cfg = layer_config('norm_cfg', norm_cfg, 'BN')
         widths = self.arch.embed_dims
         make_downsampler = _overlapped_downsampler if self.arch.overlapped_patches else _patch_downsampler
         rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(self.arch.depths)))

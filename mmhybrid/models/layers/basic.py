@@ -39,16 +39,27 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def layer_config(field: str, cfg: object, default: str) -> dict[str, Any]:
+    """The config of a layer, of type ``default`` for None; ValueError if it is none."""
+    if cfg is None:
+        return {'type': default}
+    if not isinstance(cfg, Mapping) or not (isinstance(cfg.get('type'), str) or callable(cfg.get('type'))):
+        raise bad_value(field, cfg, f"a dict with a type, such as dict(type='{default}')")
+    return dict(cfg)
+
+
 def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
     """The norm of a config; ``LN2d`` is :class:`LayerNorm2d` with ``eps`` and ``requires_grad``, others are MMCV's.
 
     Raises:
-        ValueError: If the config names no type, or ``LN2d`` has another argument or a wrong value.
+        ValueError: If the config names no type, the type is unknown, or ``LN2d`` has another argument or a wrong value.
     """
-    if 'type' not in norm_cfg:
-        raise bad_value('norm_cfg', norm_cfg, "a dict with a type, such as dict(type='BN')")
+    norm_cfg = layer_config('norm_cfg', norm_cfg, 'BN')
     if norm_cfg['type'] != 'LN2d':
-        layer: nn.Module = build_norm_layer(dict(norm_cfg), width)[1]
+        try:
+            layer: nn.Module = build_norm_layer(norm_cfg, width)[1]
+        except KeyError as error:
+            raise bad_value('norm_cfg.type', norm_cfg['type'], 'a registered norm, such as BN') from error
         return layer
     check_keys('norm_cfg', norm_cfg, ('type',), ('eps', 'requires_grad'))
     norm = LayerNorm2d(width, check_float('norm_cfg.eps', norm_cfg.get('eps', 1e-6), 0, above=True))

@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhybrid.models.layers.basic import build_norm, with_contiguous_grad
+from mmhybrid.models.layers.basic import build_norm, layer_config, with_contiguous_grad
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_int
 
@@ -38,7 +38,7 @@ class SimpleFeaturePyramid(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        norm_cfg = dict(norm_cfg or {'type': 'LN2d'})
+        norm_cfg = layer_config('norm_cfg', norm_cfg, 'LN2d')
         start_level = check_int('start_level', start_level, 0, 1)
         self.num_outs = check_int('num_outs', num_outs, 4 - start_level, 5)
         half, quarter = in_channels // 2, in_channels // 4
