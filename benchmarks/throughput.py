@@ -32,6 +32,7 @@ from rich.table import Table
 from torch import nn
 
 from mmhybrid.engine import cli
+from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.files import write_json
 
 presets = require('mmhybrid.estimation.presets')  # first: mmhybrid declares operators that torchvision may lack
@@ -175,7 +176,7 @@ def measure(args: Namespace) -> Figures:
         jobs = {
             name: make_job(
                 prepared(model.to(**placing), args.compile),
-                torch.randn(args.batch, 3, *input_shape(name, args.shape)).to(**placing),
+                torch.randn(args.batch, input_channels(model), *input_shape(name, args.shape)).to(**placing),
             )
             for name, model in models.items()
         }

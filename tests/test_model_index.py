@@ -39,6 +39,7 @@ for family in ('autovit', 'glit'):
     assert list_models(family, task='Image Classification') == list_models(family) != []
 assert not list_models('*_coco') and list_models('resnet50')
 model = get_model('glnet-4g_in1k')
+assert len(model._dataset_meta['classes']) == 1000
 print(sum(parameter.numel() for parameter in model.parameters()))
 """
 

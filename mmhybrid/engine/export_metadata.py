@@ -106,7 +106,10 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] 
         getattr(kind, 'METAINFO', None),
     )
     found = next((place['classes'] for place in places if place and place.get('classes')), None)
-    return None if found is None else [str(name) for name in found]
+    num_classes = ((cfg.get('model') or {}).get('head') or {}).get('num_classes')
+    if found is None or num_classes not in (None, len(found)):  # a recipe with a head for other classes
+        return None
+    return [str(name) for name in found]
 
 
 def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, str]) -> None:

@@ -68,7 +68,9 @@ def test_throughput_of_a_config(benchmark, tmp_path, capsys, monkeypatch):
     arguments = ['--models', str(tmp_path / 'small.py'), '--batch', '2', '--repeats', '1', '--layouts', 'nchw']
     throughput.main([*arguments, '--json', str(tmp_path / 'figures.json')])
     throughput.main([*arguments, '--shape', '64', '128'])
-    assert shapes == [((2, 3, 96, 96), (2, 10)), ((2, 3, 64, 128), (2, 10))]
+    (tmp_path / 'four.py').write_text(CONFIG.replace("'mmhybrid.GLNet',", "'mmhybrid.GLNet', in_channels=4,"))
+    throughput.main(['--models', str(tmp_path / 'four.py'), *arguments[2:]])
+    assert shapes == [((2, 3, 96, 96), (2, 10)), ((2, 3, 64, 128), (2, 10)), ((2, 4, 96, 96), (2, 10))]
     assert json.loads((tmp_path / 'figures.json').read_text())['small.nchw.images_per_s'] > 0
     assert '96 x 96' in capsys.readouterr().out
 

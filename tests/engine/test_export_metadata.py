@@ -58,6 +58,10 @@ def test_classes_of_the_data() -> None:
     assert found is not None
     assert len(found) == 1000
     assert class_names(cfg, {'meta': {'dataset_meta': {'classes': ['x']}}}) == ['x']
+    recipe = load_config(str(ROOT / 'configs/glnet/glnet_4g_in1k.py'))
+    assert class_names(recipe, None) == found
+    recipe.model.head.num_classes = 10
+    assert class_names(recipe, None) is None  # those of the recipe's data are not the ten
 
 
 def test_another_shape_takes_a_flag() -> None:
