@@ -278,31 +278,35 @@ def latest_checkpoint(work_dir: str) -> str | None:
 def enable_tta(cfg: Config) -> None:
     """Evaluate each image in several versions, and merge what is predicted.
 
-    ``tta_model`` and ``tta_pipeline`` of the config say how; without them an image and its mirror image are taken, by
-    the average of the scores (classifiers), or by non-maximum suppression over the boxes of both (detectors).
+    ``tta_model`` and ``tta_pipeline`` of the config say how. In the place of what is lacking, an image and its mirror
+    image are merged: by the average of the scores (classifiers, segmentors), or by non-maximum suppression over the
+    boxes of both (detectors).
 
     Raises:
-        ValueError: Without them for another task, or where the config has no test pipeline.
+        ValueError: Without a default for the task, where the config has no test pipeline, or for masks, which
+            MMDetection does not merge.
     """
     scope = cfg.get('default_scope')
     models: dict[str, dict[str, Any]] = {
         'mmpretrain': {'type': 'mmpretrain.AverageClsScoreTTA'},
-        'mmdet': {
-            'type': 'mmdet.DetTTAModel',
-            'tta_cfg': {'nms': {'type': 'nms', 'iou_threshold': 0.5}, 'max_per_img': 100},
-        },
+        # MMDetection registers it in MMEngine's root
+        'mmdet': {'type': 'DetTTAModel', 'tta_cfg': {'nms': {'type': 'nms', 'iou_threshold': 0.5}, 'max_per_img': 100}},
+        'mmseg': {'type': 'mmseg.SegTTAModel'},
     }
     tta_model: Any = cfg.get('tta_model') or models.get(scope or '')
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     if not dataset.get('pipeline'):
         raise ValueError('--tta: the config has no test pipeline')
-    if tta_model is None or ('tta_pipeline' not in cfg and scope not in models):
+    if tta_model is None or (not cfg.get('tta_pipeline') and scope not in models):
         raise ValueError('--tta: the config lacks tta_model and tta_pipeline')
-    if 'tta_pipeline' not in cfg:
+    if scope == 'mmdet' and (cfg.model.get('roi_head') or {}).get('mask_head'):
+        raise ValueError('--tta: MMDetection merges boxes, not the masks of this model')
+    if not cfg.get('tta_pipeline'):
         *steps, pack = dataset['pipeline']
         if scope == 'mmdet':
             pack = {'type': 'PackDetInputs', 'meta_keys': _META_KEYS}
-        flips = [{'type': 'RandomFlip', 'prob': 1.0}, {'type': 'RandomFlip', 'prob': 0.0}]
+        # the first is the image as it is, whose labels are those of all
+        flips = [{'type': 'RandomFlip', 'prob': prob, 'direction': 'horizontal'} for prob in (0.0, 1.0)]
         dataset['pipeline'] = [*steps, {'type': 'TestTimeAug', 'transforms': [flips, [pack]]}]
     else:
         dataset['pipeline'] = cfg.tta_pipeline
