@@ -39,6 +39,8 @@ from mmhybrid.registry import MODELS, SAMPLERS, SEARCH_SPACES
 from mmhybrid.search import Constraint, Searcher, SearchResult, StudyStorage, read_study
 from mmhybrid.search.registered import settings_from_data
 from mmhybrid.space import Arch, GLiTSpace
+from mmhybrid.space.autovit import TABLES
+from mmhybrid.utils.checks import check_float
 from mmhybrid.utils.errors import CannotGoOnError
 from mmhybrid.visualization.picture import Picture, Text, Titled
 from mmhybrid.visualization.search_page import search_page
@@ -262,14 +264,20 @@ def test_no_reader_imports_or_runs_what_a_file_names(
 # Modules that read a file, build a component or import a module, and why that cannot be what a file says: which of
 # :data:`READERS` are their tests, or that what they read is a config, a program of the user's.
 REVIEWED = {
+    'mmhybrid/compat.py': 'a module of this project',
     'mmhybrid/datasets/demo_scenes.py': 'demo data',
     'mmhybrid/datasets/label_map_transforms.py': 'a config; label maps are read by label_maps.py',
     'mmhybrid/datasets/label_maps.py': 'label map',
     'mmhybrid/engine/bn_calibration.py': 'a config',
     'mmhybrid/engine/cli.py': 'a config, and checkpoints: training',
+    'mmhybrid/engine/export_metadata.py': 'a config',
+    'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
+    'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
+    'mmhybrid/engine/lifeline.py': 'two fields from the other ranks, which know a secret',
     'mmhybrid/engine/resume.py': 'a config',
     'mmhybrid/engine/retraining.py': 'networks.json, read_search',
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
+    'mmhybrid/engine/search_origin.py': 'a config',
     'mmhybrid/engine/subnet_export.py': 'a config; export_subnet',
     'mmhybrid/estimation/analytic.py': 'analytic model',
     'mmhybrid/estimation/devices.py': 'packages by the names that a backend of this process has',
@@ -305,13 +313,14 @@ REVIEWED = {
     'tools/get_complexity.py': 'a config',
     'tools/latency_report.py': 'table space; modules that the command line names',
     'tools/plot_arch.py': 'plot_arch',
+    'tools/plot_curves.py': 'numbers, from lines of JSON',
     'tools/retrain_topk.py': 'retrain_topk',
     'tools/search_report.py': 'search_report space',
     'tools/visualize_features.py': 'a config, a checkpoint: training',
     'tools/visualize_slots.py': 'a config, a checkpoint: training',
 }
 READS = re.compile(
-    r'\b(?:read_(?!bytes|text)\w+|found_in|load_latency|parse_json|build_from_data|check_data|import_module|__import__|DictReader)\('
+    r'\b(?:read_(?!bytes|text)\w+|found_in|load_latency|load_local|parse_json|build_from_data|check_data|import_module|__import__|DictReader)\('
     r'|\b(?:json|torch|np|pickle|yaml|mmengine|safetensors)\.(?:loads?|safe_open|load_file)\(|\bConfig\.from\w+\('
     r'|\b(?:registry|[A-Z_]*(?:MODELS|SPACES|SAMPLERS|MUTATORS|DATASETS|TRANSFORMS))\.(?:build|get)\(|\bUnpickler\b'
 )
@@ -364,3 +373,55 @@ def test_pictures_show_names_as_text() -> None:
     assert {element.tag.partition('}')[2] for element in root.iter()} == {'svg', 'text', 'g', 'title'}
     assert root.attrib['aria-label'] == HOSTILE
     assert picture.png_file().startswith(b'\x89PNG')
+
+
+SIZES: dict[str, Config] = {
+    'blocks': {'type': 'GLiTSpace', 'num_blocks': 10**8},
+    'heads': {'type': 'GLiTSpace', 'embed_dims': 10**8, 'num_heads': 10**8},
+    'width': {'type': 'GLiTSpace', 'embed_dims': 3 * 10**9},
+    'depth': {'type': 'GLNetSpace', 'depths': [[1], [1], [10**8], [1]]},
+    'table': {'type': 'AutoViTSpace', 'table': {**asdict(TABLES['xxs']), 'depths': [10**8]}},
+    'digits': {'type': 'GLiTSpace', 'embed_dims': 10**400},
+}
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_a_small_file_takes_no_more_than_a_network_does(
+    tmp_path: Path, size: str, capsys: pytest.CaptureFixture
+) -> None:
+    """Memory and time, of which it may ask for as much as numbers can say."""
+    with pytest.raises(SystemExit) as ended:
+        tool('plot_arch', arch_file(tmp_path, json.loads(json.dumps(SIZES[size]))), '--out', tmp_path / 'arch.svg')
+    assert ended.value.code == 2
+    assert re.search('allowed: an int from 1 to 1000|a number of 401 digits', capsys.readouterr().err)
+
+
+def test_a_sampler_in_a_storage_lists_no_combinations() -> None:
+    options = {'search_space': {f'gene {i}': list(range(100)) for i in range(20)}}
+    config = {**PLAN.to_config()}
+    config['stages'][0]['sampler'] = {'type': 'OptunaSampler', 'name': 'GridSampler', 'options': options}
+    with pytest.raises(ValueError, match=r'sampler: got .GridSampler., allowed: one of'):
+        settings_from_data(config)
+
+
+def test_numbers_beyond_all_floats_are_refused() -> None:
+    for number in (10**400, -(10**400), float('inf'), float('nan')):
+        with pytest.raises(ValueError, match=r'ms: got .*, allowed: a number >= 0'):
+            check_float('ms', number, 0)
+
+
+@pytest.mark.parametrize('name', ['search', 'search_report', 'retrain_topk', 'audit_ranking'])
+def test_a_wrong_command_line_is_told_without_its_password(name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        tool(
+            name,
+            'config',
+            'work',
+            '--storage-url',
+            'postgresql://user:secret@host/db',
+            '--checkpoint=a',
+            '--work-dir=b',
+        )
+    told = capsys.readouterr().err
+    assert 'postgresql://user:***@host/db' in told
+    assert 'secret' not in told

@@ -11,7 +11,6 @@ trained. The same command goes on after an interruption.
 """
 
 import random
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +29,7 @@ from mmhybrid.utils.files import write_json
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, compare, print, and write the figures."""
-    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
     add_arguments(parser, count=12, out='audit')
     parser.add_argument('--epochs', type=int, metavar='N', help="of each training; default: the config's")
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights')

@@ -6,7 +6,6 @@ A panel for each key, a line for each run, over the epochs; what is logged more 
 figures are those that MMEngine writes into ``WORK_DIR/<time>/vis_data/scalars.json``, of resumed runs too.
 """
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from mmhybrid.engine import cli
-from mmhybrid.utils.files import check_target
+from mmhybrid.utils.files import check_target, parse_json
 
 
 def read_curve(work_dir: str, key: str) -> dict[int, float]:
@@ -29,9 +28,11 @@ def read_curve(work_dir: str, key: str) -> dict[int, float]:
         of_file: dict[int, list[float]] = {}
         for number, line in enumerate(file.read_text().splitlines(), start=1):
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
             except ValueError:
                 raise ValueError(f'{file}: line {number} is no JSON') from None
+            if not isinstance(entry, dict):
+                raise ValueError(f'{file}: line {number} is no JSON object')
             names |= set(entry)
             if key in entry:
                 of_file.setdefault(int(entry.get('epoch', entry['step'])), []).append(float(entry[key]))

@@ -17,7 +17,6 @@ The same command goes on after an interruption; networks in ``networks.json`` ar
 """
 
 import math
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from mmengine.dist import is_main_process
@@ -33,7 +32,7 @@ from mmhybrid.utils.files import write_json
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Retrain, print both scores of each network, and write the best."""
-    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
     add_arguments(parser, count=5, out='retrained', needs_checkpoint=False)
     parser.add_argument(
         '--random', type=int, metavar='N', help='retrain N random networks; nothing was searched before'

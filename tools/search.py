@@ -3,7 +3,6 @@
 python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/autovit_supernet/epoch_16.pth
 """
 
-import argparse
 import sys
 
 from mmhybrid.engine import cli
@@ -16,7 +15,7 @@ SHORT = 3
 
 def main(argv: list[str] | None = None) -> None:
     """Run the search that the config describes."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('config', help='config file with a search')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     parser.add_argument('--work-dir', help='where the search and its results go')

@@ -6,7 +6,6 @@ With --best it writes best_arch.json and topk.csv of what was found so far, as t
 The page comes from the storage, which is only read: the search may be finished, stopped or at work.
 """
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from mmhybrid.visualization.search_page import search_page
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the storage and write the page."""
-    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('work_dir', help='work directory of the search')
     parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
     parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')

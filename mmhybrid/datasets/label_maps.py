@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor
 
+from mmhybrid.models.checkpoints import load_local
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_whole
 
@@ -52,10 +53,10 @@ def read_label_map(path: Path) -> Tensor:
         ValueError: If there is no such file, or it holds something else.
     """
     try:
-        label_map = torch.load(path, map_location='cpu', weights_only=True)
+        label_map = load_local(str(path), 'cpu')
     except FileNotFoundError as error:
         raise bad_value('label map', str(path), 'an existing file; tools/make_label_maps.py makes them') from error
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise bad_value('label map', str(path), 'a file that torch.save has written') from error
     if not isinstance(label_map, Tensor) or label_map.ndim != 4 or len(label_map) != 2:
         raise bad_value('label map', str(path), 'a tensor (2, K, H, W) of logits and classes')

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import get_world_size
@@ -51,6 +51,14 @@ _CONFIG_NAMES = (
 )
 # of a detector's images, those that undo a flip among them
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+
+
+class Parser(ArgumentParser):
+    """An argument parser whose complaints repeat no password."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end the program."""
+        super().error(without_passwords(message))
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -26,6 +26,8 @@ from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import write_whole
 
 CHECKSUM = 'sha256'
+# Bytes that expanded tensors of a file may stand for beyond their values.
+MOST_SURPLUS = 2**28
 _ZIP = b'PK\x03\x04'
 # How torch says which class or function a pickle names that weights have no use for.
 _NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')
@@ -67,7 +69,22 @@ def load_local(path: str, map_location: Any) -> Any:
     if path.endswith('.safetensors'):
         return {'state_dict': read_safetensors(path)}
     check_entries(path)
-    return torch.load(path, map_location=map_location, weights_only=True)
+    content = torch.load(path, map_location=map_location, weights_only=True)
+    if sum(_surplus(content)) > MOST_SURPLUS:
+        raise ValueError('its tensors are views that repeat few values and stand for more memory than the file has')
+    return content
+
+
+def _surplus(content: Any) -> Iterator[int]:
+    """Bytes by which each tensor is larger than its storage: one that was expanded is written with a stride of 0."""
+    if isinstance(content, Mapping):
+        for item in content.values():
+            yield from _surplus(item)
+    elif isinstance(content, list | tuple):
+        for item in content:
+            yield from _surplus(item)
+    elif isinstance(content, Tensor) and content.layout == torch.strided and not content.is_meta:
+        yield max(0, content.numel() * content.element_size() - content.untyped_storage().nbytes())
 
 
 compat.read_checkpoints_safely(load_local)
@@ -80,6 +97,8 @@ def check_entries(path: str | Path) -> None:
             return
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError('it has compressed entries, which torch does not write and which may be of any size')
             damaged = archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f'damaged or cut short ({first_line(error)})') from error

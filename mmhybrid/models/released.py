@@ -5,6 +5,7 @@ Released files also hold an optimizer, an epoch and ``args`` (argparse.Namespace
 names of ``_ALLOWED``; every other one is :class:`Inert`. Our own checkpoints are loaded with ``weights_only=True``.
 """
 
+import math
 import pickle
 import struct
 import zipfile
@@ -113,6 +114,8 @@ class StoredTensor(Inert):
         """The tensor; ``read_storage`` returns the bytes of a storage."""
         data, dtype = bytearray(read_storage(self.storage.key)), self.storage.dtype
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        if math.prod(self.size) > flat.numel():
+            raise ValueError(f'a tensor of the shape {tuple(self.size)} from {flat.numel()} values')
         view = flat.as_strided(self.size, self.stride, self.storage.offset + self.offset)
         return view.clone(memory_format=torch.contiguous_format)
 
@@ -168,6 +171,8 @@ class _Reader(pickle.Unpickler):
 def _open_zip(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
     """Content, and how to read a storage, of torch's format since 1.6: a zip of a pickle and the storages."""
     archive = zipfile.ZipFile(file)
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise ValueError('compressed entries, which torch does not write and which may be of any size')
     root = next(name for name in archive.namelist() if name.endswith('/data.pkl')).removesuffix('data.pkl')
     if f'{root}byteorder' in archive.namelist() and archive.read(f'{root}byteorder') != b'little':
         raise ValueError('big-endian data')

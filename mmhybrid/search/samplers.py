@@ -180,6 +180,7 @@ class OptunaSampler:
     def __post_init__(self) -> None:
         names = sorted(name for name in optuna.samplers.__all__ if name.endswith('Sampler'))
         names.remove('CmaEsSampler')  # it takes numbers, and draws choices at random with a warning for each gene
+        names.remove('GridSampler')  # it lists all combinations of values, which a space has too many of
         if self.name not in names:
             raise bad_value('sampler', self.name, f'one of {names}, which take categorical choices')
         if taken := sorted({'seed', 'population_size'} & set(self.options)):

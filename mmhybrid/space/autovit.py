@@ -6,11 +6,12 @@ from typing import Any
 
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
-from mmhybrid.space.choice import Choice, Fact, Rule, ascending, positive, whole
+from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
 NUM_CONV_STAGES = 3
 # Fields with values of their own for each stage, and how many stages.
+CHECKS = {'mlp_ratios': positive, 'conv_depths': depth, 'depths': depth, 'num_heads': depth}
 PER_STAGE = {'conv_widths': NUM_CONV_STAGES, 'conv_depths': NUM_CONV_STAGES, 'widths': None}
 
 
@@ -58,7 +59,7 @@ class AutoViTTable:
         check_keys('table', table, required, optional)
 
         def read(name: str) -> Any:
-            check = positive if name == 'mlp_ratios' else whole
+            check = CHECKS.get(name, whole)
             if name not in PER_STAGE:
                 return ascending(f'table.{name}', table[name], check)
             stages = check_list(f'table.{name}', table[name], PER_STAGE[name])

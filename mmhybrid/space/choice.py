@@ -7,6 +7,11 @@ from typing import Any
 from mmhybrid.space.arch import Value, check_value
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_list
 
+# Of channels, slots, kernels and pixels, and of layers, blocks and heads. A few bytes in a file say more, and their
+# diagram or picture would take all memory.
+LARGEST = 1_000_000
+MOST_LAYERS = 1000
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -96,8 +101,13 @@ def ascending(field: str, values: object, check: Callable[[str, object], Any]) -
 
 
 def whole(field: str, value: object) -> int:
-    """A check: an int above 0."""
-    return check_int(field, value, 1)
+    """A check: an int above 0, of a size that a network may have."""
+    return check_int(field, value, 1, LARGEST)
+
+
+def depth(field: str, value: object) -> int:
+    """A check: an int above 0, of layers, heads or blocks that a network may have."""
+    return check_int(field, value, 1, MOST_LAYERS)
 
 
 def positive(field: str, value: object) -> float:

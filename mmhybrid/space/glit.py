@@ -5,7 +5,7 @@ from typing import Any
 
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.base import Restriction, SearchSpace
-from mmhybrid.space.choice import Choice, Rule, ascending, positive, whole
+from mmhybrid.space.choice import Choice, Rule, ascending, depth, positive, whole
 from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
@@ -80,10 +80,10 @@ class GLiTSpace(SearchSpace):
         candidates: Mapping[str, Sequence[Value]] | None = None,
         fixed: Mapping[str, Value] | None = None,
     ) -> None:
-        check_int('num_heads', num_heads, 1)
-        if check_int('embed_dims', embed_dims, 1) % num_heads:
+        depth('num_heads', num_heads)
+        if whole('embed_dims', embed_dims) % num_heads:
             raise bad_value('embed_dims', embed_dims, f'a multiple of num_heads = {num_heads}')
-        check_int('num_blocks', num_blocks, 1)
+        depth('num_blocks', num_blocks)
         check_choice('level', level, LEVELS)
         check_choice('locality', locality, tuple(CANDIDATES))
         values = _candidates(locality, candidates, num_heads, embed_dims // num_heads)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
-from mmhybrid.space.choice import Choice, Fact, Rule, ascending, positive, whole
+from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_list
 
 NUM_STAGES = 4
@@ -54,7 +54,7 @@ class GLNetSpace(SearchSpace):
         flags = dict(zip(FLAGS, (overlapped_patches, pos_encoding, conv_ffn), strict=True))
         settings: dict[str, Any] = {
             'widths': [ascending('widths', stage, _width) for stage in check_list('widths', widths, NUM_STAGES)],
-            'depths': [ascending('depths', stage, whole) for stage in check_list('depths', depths, NUM_STAGES)],
+            'depths': [ascending('depths', stage, depth) for stage in check_list('depths', depths, NUM_STAGES)],
             'ffn_ratios': ascending('ffn_ratios', ffn_ratios, positive),
             'local_kernels': ascending('local_kernels', local_kernels, _odd),
             'num_slots': ascending('num_slots', num_slots, _square),

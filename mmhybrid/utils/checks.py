@@ -1,13 +1,14 @@
 """One clear sentence for a wrong value: the field, the value, what is allowed."""
 
-import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 PLAIN_NAME = re.compile(r'\w[\w .,+\-=@()]*')
 LONGEST_NAME = 200
+LARGEST_FLOAT: Any = sys.float_info.max  # not a number is not below it either
 
 
 def bad_value(field: str, value: object, allowed: str) -> ValueError:
@@ -37,7 +38,7 @@ def check_int(field: str, value: object, low: int, high: int | None = None) -> i
 
 def check_float(field: str, value: object, low: float, high: float | None = None, above: bool = False) -> float:
     """``value``, a scalar of NumPy too, as a finite float within [low, high], or (low, high] with ``above``."""
-    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) <= LARGEST_FLOAT):
         number = float(value)
         if (number > low if above else number >= low) and (high is None or number <= high):
             return number

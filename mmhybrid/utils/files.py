@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 # Characters of a value in a sentence.
 LONGEST = 200
+# Digits of a number in JSON; floats end behind 308.
+LONGEST_INT = 300
 # What is written before it gets its name: .NAME.PID, and for other programs' files a folder .NAME.part-RANDOM.
 _PART = re.compile(r'\.(.+)\.(\d+|part-\w{8})')
 
@@ -149,12 +151,19 @@ def parse_json(text: str | bytes) -> Any:
     """What JSON text holds.
 
     Raises:
-        ValueError: If it is no JSON, has a key twice, or is nested too deeply.
+        ValueError: If it is no JSON, has a key twice or a number beyond all floats, or is nested too deeply.
     """
     try:
-        return json.loads(text, object_pairs_hook=_distinct)
+        return json.loads(text, object_pairs_hook=_distinct, parse_int=_whole)
     except RecursionError:
         raise ValueError('nested too deeply') from None
+
+
+def _whole(digits: str) -> int:
+    """An int, which a float can hold too: nothing counts further, and formatting or comparing it would raise."""
+    if len(digits) > LONGEST_INT:
+        raise ValueError(f'a number of {len(digits)} digits')
+    return int(digits)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 import runpy
 import threading
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from mmhybrid.engine import cli
 from mmhybrid.engine.checkpoint import AtomicCheckpointHook
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint, write_checkpoint, write_safetensors
 from mmhybrid.models.distillation import Teacher
+from mmhybrid.models.released import read_released
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {'linear.weight': torch.arange(6.0).reshape(2, 3), 'linear.bias': torch.ones(2, dtype=torch.bfloat16)}
@@ -304,3 +306,38 @@ def test_a_changed_weight_is_named_as_damage(tmp_path: Path) -> None:
         path.write_bytes(content[:place] + b'\x01' + content[place + 1 :])
         with pytest.raises(ValueError, match=r'damaged, since .*checksum.* is another'):
             read_checkpoint(str(path))
+
+
+def compressed(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return path
+
+
+BOMBS: dict[str, Callable[[Path], Path]] = {
+    'compressed': lambda path: compressed(path, {'model': {'linear.weight': torch.zeros(2, 10**6)}}),
+    'repeated': lambda path: zipped(path, {'model': {'linear.weight': torch.zeros(1).expand(2, 10**11)}}),
+    'repeated of an optimizer': lambda path: zipped(
+        path, {'model': {'a': torch.zeros(1).expand(10**11)}, 'optimizer': {'state': [torch.zeros(1).expand(10**11)]}}
+    ),
+}
+
+
+@pytest.mark.parametrize('reader', [read_checkpoint, read_released, read_label_map], ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize('bomb', BOMBS)
+def test_small_files_do_not_stand_for_much_memory(tmp_path: Path, bomb: str, reader: Callable[[Any], Any]) -> None:
+    path = BOMBS[bomb](tmp_path / 'epoch_1.pth')
+    assert path.stat().st_size < 20_000
+    with pytest.raises(
+        ValueError, match=r'compressed entries|repeat few values|from 1 values|that torch.save has written'
+    ):
+        reader(str(path))
+
+
+def test_weights_that_were_expanded_are_read(tmp_path: Path) -> None:
+    path = zipped(tmp_path / 'epoch_1.pth', {'state_dict': {'mask': torch.ones(1).expand(4, 5)}})
+    assert read_checkpoint(str(path))['state_dict']['mask'].sum() == 20
