@@ -7,7 +7,7 @@ import sqlite3
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -425,3 +425,23 @@ def test_a_wrong_command_line_is_told_without_its_password(name: str, capsys: py
     told = capsys.readouterr().err
     assert 'postgresql://user:***@host/db' in told
     assert 'secret' not in told
+
+
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'create view endless as with recursive n(x) as (select 1 union all select x + 1 from n) select x from n',
+        'create trigger change after insert on trials begin delete from studies; end',
+    ],
+)
+def test_a_database_whose_tables_are_programs_is_refused(tmp_path: Path, statement: str) -> None:
+    """A view in the place of a table lets a report wait without end."""
+    url = database(tmp_path, 'space', PLAN.to_config()['space'])
+    read_study(url, settings_from_data)
+    with closing(sqlite3.connect(tmp_path / 'search.db')) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(CannotGoOnError, match='which no search has made'):
+        read_study(url, settings_from_data)
+    with pytest.raises(CannotGoOnError, match='which no search has made'):
+        StudyStorage(url, PLAN, resume=True).open()

@@ -1,8 +1,10 @@
 """Finished candidates on disk or in a database, in Optuna's format."""
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,8 @@ def _open_to_read(location: str, call: Reconnecting) -> BaseStorage:
 
 
 def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creation: bool = False) -> RDBStorage:
+    _check_schema(location)
+
     def connect() -> RDBStorage:
         url = make_url(revealed(location))
         engine: dict[str, Any] = {'pool_pre_ping': True}
@@ -339,6 +343,19 @@ def _check_database_file(url: str) -> None:
     path = url.partition(':///')[2].partition('?')[0]
     if url.startswith('sqlite') and not Path(path).is_file():
         raise StorageError(f'{url}: no such file')
+
+
+def _check_schema(url: str) -> None:
+    """Raise StorageError for an SQLite file whose tables are programs: a view may never end, a trigger writes."""
+    path = Path(url.partition(':///')[2].partition('?')[0])
+    if not url.startswith('sqlite') or not path.is_file():
+        return
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as database:  # Optuna tells of damage
+        found = database.execute(
+            "select type, name from sqlite_master where type in ('view', 'trigger') or sql like 'create virtual%'"
+        ).fetchone()
+        if found is not None:
+            raise StorageError(f'{url}: holds the {found[0]} {found[1]!r}, which no search has made')
 
 
 def _studies(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:
