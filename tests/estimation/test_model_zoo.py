@@ -221,6 +221,14 @@ def test_quick_rows_stand_in_the_page(quick_rows: list[Row]) -> None:
     assert [row_markdown(row) for row in quick_rows if row_markdown(row) not in lines] == []
 
 
+def test_page_has_the_remarks_of_the_configs() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith('- `')]
+    for statement in NETWORKS:
+        if statement.remarks:
+            remark = statement.remarks.replace('``', '`')
+            assert any(line.endswith(f': {remark}') and f'`{statement.path.stem}`' in line for line in lines), statement
+
+
 def test_page_links_every_config_with_a_published_figure() -> None:
     linked = {name for name, statement in STATEMENTS.items() if f'[{name}](../{statement.path.as_posix()})' in PAGE}
     assert linked == set(STATEMENTS)
