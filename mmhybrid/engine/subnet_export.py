@@ -261,10 +261,12 @@ def write_network(
         metrics: The scores that the search recorded, for the docstring.
 
     Raises:
-        ValueError: If ``name`` is no plain name, or a setting of ``cfg`` has a value that is no literal.
+        ValueError: If ``name`` is no plain name, the path of ``folder`` cannot stand in a config, or a setting of
+            ``cfg`` has a value that is no literal.
     """
     check_name('name', name)
     folder = Path(folder)
+    _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
     checkpoint = io.BytesIO()
@@ -282,6 +284,15 @@ def write_network(
     for end, content in contents.items():
         write_whole(paths[end], content)
     return list(paths.values())
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise ValueError for a path that MMEngine, which puts it into the text of a config, would make code of."""
+    path = str(folder.resolve())
+    if not path.isprintable() or any(sign in path for sign in '\'"\\{}'):
+        raise bad_value(
+            'folder', path, "a path without quotes, backslashes and braces, since it stands in the config's text"
+        )
 
 
 def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, str]:

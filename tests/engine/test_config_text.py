@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from mmhybrid.engine.config_text import WIDTH, Expression, checked, config_text, docstring, literal
+from mmhybrid.engine.subnet_export import write_network
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 names = st.text(st.sampled_from('abcdefgh_'), min_size=1, max_size=12).filter(lambda name: not name.startswith('__'))
@@ -91,3 +92,18 @@ def test_infinite_numbers_are_read_back(tmp_path: Path) -> None:
 def test_nothing_that_computes_passes_the_check(text: str) -> None:
     with pytest.raises(AssertionError):
         checked(text)
+
+
+def test_no_network_is_written_where_the_name_of_the_folder_would_be_code(tmp_path: Path) -> None:
+    """MMEngine puts the folder of a config into its text, where an exported one looks for its weights."""
+    trace = tmp_path / 'trace'
+    code = f'open(chr(47).join({str(trace).split("/")}), chr(119)).close()'.replace("'", '"')
+    folder = tmp_path / f"net'+str({code})+'"
+    folder.mkdir()
+    (folder / 'net.py').write_text("checkpoint = '{{ fileDirname }}/net.pth'\n")
+    Config.fromfile(folder / 'net.py')
+    assert trace.exists(), 'the attack must be one'
+    unused: Any = None
+    for name in (folder.name, "o'brien", 'a{{ fileBasename }}', 'back\\slash'):
+        with pytest.raises(ValueError, match=r'folder: got .*, allowed: a path without quotes'):
+            write_network(unused, unused, tmp_path / name, 'net', {})
