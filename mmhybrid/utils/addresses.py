@@ -10,6 +10,8 @@ VARIABLE = 'MMHYBRID_STORAGE_PASSWORD'
 MASK = '***'
 # Up to the @ in front of the host, also where the password has one that is not escaped.
 _BEHIND_USER = re.compile(r'(?<=://)([^/:@]*):([^@\s]*(?:@[^@/?\s]*)*)@')
+# The same of an address alone, where a space is part of the password.
+_IN_ADDRESS = re.compile(r'(?<=://)([^/:@]*):([^@]*(?:@[^@/?\s]*)*)@')
 _IN_QUERY = re.compile(r'(?<=[?&])(\w*pass(?:word|wd)?)=([^&\s]*)', re.IGNORECASE)
 # Shorter ones are found in words.
 _SHORTEST = 3
@@ -19,8 +21,8 @@ _passwords: set[str] = set()
 
 def masked(address: str) -> str:
     """An address as it may be shown, its password as ``***`` (as SQLAlchemy does); :func:`revealed` undoes it."""
-    found = [match[2] for pattern in (_BEHIND_USER, _IN_QUERY) for match in pattern.finditer(address)]
-    shown = _IN_QUERY.sub(rf'\1={MASK}', _BEHIND_USER.sub(rf'\1:{MASK}@', address))
+    found = [match[2] for pattern in (_IN_ADDRESS, _IN_QUERY) for match in pattern.finditer(address)]
+    shown = _IN_QUERY.sub(rf'\1={MASK}', _IN_ADDRESS.sub(rf'\1:{MASK}@', address))
     if shown != address:
         _whole[shown] = address
         _passwords.update({text for password in found for text in (password, unquote(password))} - {'', MASK})

@@ -14,6 +14,7 @@ from search_demo import ROOT, make_search
 from mmhybrid.engine import cli
 from mmhybrid.search import StorageError, StudyStorage, read_study, storage
 from mmhybrid.search.registered import settings_from_data
+from mmhybrid.utils import addresses
 from mmhybrid.utils.addresses import VARIABLE, masked, revealed, without_passwords
 
 sys.path[:0] = [str(ROOT / 'tests/search'), str(ROOT / 'tools')]
@@ -170,3 +171,11 @@ def test_ways_to_give_the_password(server: PostgresServer, tmp_path: Path, monke
     os.chmod(passwords, 0o600)
     monkeypatch.setenv('PGPASSFILE', str(passwords))
     assert run(server.url, 'in a file') == whole
+
+
+def test_a_password_may_have_a_space() -> None:
+    """SQLAlchemy takes it."""
+    address = 'postgresql://user:cor rect@host/db'
+    assert addresses.masked(address) == 'postgresql://user:***@host/db'
+    assert addresses.revealed('postgresql://user:***@host/db') == address
+    assert addresses.without_passwords(f'no server at {address}') == 'no server at postgresql://user:***@host/db'
