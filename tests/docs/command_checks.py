@@ -245,6 +245,8 @@ def _pip(arguments: Sequence[str]) -> None:
     if arguments[0] != 'install':
         raise ValueError(f'pip {arguments[0]}, allowed: pip install')
     required = [line for path in (ROOT / 'requirements').glob('*.txt') for line in path.read_text().splitlines()]
+    # `make ops` compiles it between two lists of requirements
+    required += re.findall(r'mmcv==[\d.]+', (ROOT / 'Makefile').read_text())
     known = {Requirement(line.split('#')[0]).name for line in required if line.split('#')[0].strip()} | OPTIONAL
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument('-e', '--editable')
@@ -254,7 +256,7 @@ def _pip(arguments: Sequence[str]) -> None:
         if name.startswith('-'):
             raise ValueError(f'pip install {name}, allowed: -e PATH, --no-build-isolation')
         if Requirement(name).name not in known:
-            raise ValueError(f'{name} is in none of requirements/*.txt')
+            raise ValueError(f'{name} is in none of requirements/*.txt, nor in the Makefile')
     if parsed.editable is not None and not (ROOT / parsed.editable / 'setup.py').is_file():
         raise ValueError(f'{parsed.editable} has no setup.py')
 

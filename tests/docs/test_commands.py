@@ -16,7 +16,15 @@ KINDS = [
 # Of configs that tools/export_subnet.py writes.
 OF_EXPORTED = {'model.backbone.init_cfg.checkpoint'}
 # Of programs that are not the project's.
-OPTIONS_OF_OTHERS = {'--no-build-isolation', '--nproc-per-node'}
+# of pip, torchrun, srun, and of the code that GLiT's authors released
+OPTIONS_OF_OTHERS = {
+    '--no-build-isolation',
+    '--no-deps',
+    '--no-index',
+    '--nproc-per-node',
+    '--kill-on-bad-exit',
+    '--clip-grad',
+}
 
 
 @pytest.mark.parametrize('document', DOCUMENTS)

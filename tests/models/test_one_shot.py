@@ -236,9 +236,9 @@ def test_a_tag_of_timm_says_how_images_are_normalised(tag: str, mean: tuple[floa
     ('content', 'reason'),
     [
         (b'', 'is not a checkpoint that can be read: '),
-        (b'This is a text, not a checkpoint.', 'is not a checkpoint that can be read: '),
+        (b'This is a text, not a checkpoint.', 'is not read: it is damaged, or a pickle of something else'),
         (torch.zeros(2), 'is not a checkpoint: it holds a Tensor'),
-        ({'state_dict': [1, 2]}, 'holds no dict of weights'),
+        ({'state_dict': [1, 2]}, 'is not a checkpoint: its state_dict is a list'),
     ],
 )
 def test_unreadable_weights_of_a_teacher(content: Any, reason: str, tmp_path: Path) -> None:
