@@ -15,7 +15,7 @@ MAY_IMPORT = {
     'space': set(),
     'search': {'space'},
     'models': {'space'},
-    'datasets': set(),
+    'datasets': {'models'},
     'estimation': {'space', 'models'},
     'visualization': {'space', 'search', 'models'},
     'engine': {'space', 'search', 'models', 'estimation', 'datasets'},
