@@ -221,6 +221,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     Raises:
         ValueError: If the config or a checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
     """
+    _check_strategy(cfg)
     join_ranks(cfg)
     hooks = {'finite_loss': {'type': 'mmhybrid.FiniteLossHook'}, **(cfg.get('default_hooks') or {})}
     if hooks['finite_loss'] is None:  # MMEngine takes None for hooks of its own alone
@@ -244,6 +245,16 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     runner.register_hook(ResumeCheck())
     runner.register_hook(phase or Phase())
     runner.train()
+
+
+def _check_strategy(cfg: Config) -> None:
+    """Raise ValueError for checkpoints that nothing of ours could look at before they are unpickled."""
+    strategy = str((cfg.get('strategy') or {}).get('type', ''))
+    if 'DeepSpeed' in strategy and (cfg.get('resume') or cfg.get('load_from')):
+        allowed = (
+            'SingleDeviceStrategy, DDPStrategy or FSDPStrategy to resume or load_from: DeepSpeed runs what a file says'
+        )
+        raise bad_value('strategy.type', strategy, allowed)
 
 
 def evaluate(cfg: Config, out: str | None = None, phase: Phase | None = None) -> None:

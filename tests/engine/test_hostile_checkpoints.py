@@ -341,3 +341,11 @@ def test_small_files_do_not_stand_for_much_memory(tmp_path: Path, bomb: str, rea
 def test_weights_that_were_expanded_are_read(tmp_path: Path) -> None:
     path = zipped(tmp_path / 'epoch_1.pth', {'state_dict': {'mask': torch.ones(1).expand(4, 5)}})
     assert read_checkpoint(str(path))['state_dict']['mask'].sum() == 20
+
+
+@pytest.mark.parametrize('setting', [{'resume': True}, {'load_from': 'shared.pth'}])
+def test_no_training_reads_checkpoints_by_deepspeed(setting: dict[str, Any]) -> None:
+    """It unpickles them itself, where no hook of ours is asked."""
+    cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'DeepSpeedStrategy'}, **setting})
+    with pytest.raises(ValueError, match=r"strategy\.type: got 'DeepSpeedStrategy', allowed: SingleDeviceStrategy"):
+        cli.train(cfg)
