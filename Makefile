@@ -45,7 +45,7 @@ lint: env
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow

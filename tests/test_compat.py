@@ -59,7 +59,9 @@ except NotImplementedError:
 
 
 def run_python(script, *args):
+    # torch would import an installed mmhybrid by itself
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    env['TORCH_DEVICE_BACKEND_AUTOLOAD'] = '0'
     command = [sys.executable, '-c', script, *map(str, args)]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
