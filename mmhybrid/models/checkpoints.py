@@ -83,6 +83,8 @@ def _surplus(content: Any) -> Iterator[int]:
     elif isinstance(content, list | tuple):
         for item in content:
             yield from _surplus(item)
+    elif hasattr(content, 'local_shards'):  # torch's ShardedTensor, which has no size in memory of its own
+        yield from _surplus([shard.tensor for shard in content.local_shards()])
     elif isinstance(content, Tensor) and content.layout == torch.strided and not content.is_meta:
         yield max(0, content.numel() * content.element_size() - content.untyped_storage().nbytes())
 
