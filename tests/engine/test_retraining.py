@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,8 @@ def retrain(arguments: list[str], out: Path, *more: str, **budget: Any) -> list[
 
 
 @pytest.fixture(scope='module')
-def arguments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    with unformatted():
-        yield make_finished_search(tmp_path_factory.mktemp('retraining'))
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return make_finished_search(tmp_path_factory.mktemp('retraining'))
 
 
 @pytest.fixture(scope='module')

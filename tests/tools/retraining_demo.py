@@ -70,7 +70,7 @@ def make_finished_search(folder: Path) -> list[str]:
 
 
 def unformatted() -> AbstractContextManager[Any]:
-    """Spares the time in which MMEngine formats the config of each runner, five times."""
+    """Spares a rank's process, which has not read conftest.py, the formatting of each runner's configs."""
     return patch('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
 
 

@@ -1,12 +1,11 @@
 """The tool that judges a supernet's ranking."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from retraining_demo import EVALUATED, ROOT, make_finished_search, read, unformatted
+from retraining_demo import EVALUATED, ROOT, make_finished_search, read
 
 from mmhybrid.engine import cli
 from mmhybrid.search.audit import Audit
@@ -18,9 +17,8 @@ import audit_ranking
 
 
 @pytest.fixture(scope='module')
-def arguments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    with unformatted():
-        yield make_finished_search(tmp_path_factory.mktemp('audit'))
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return make_finished_search(tmp_path_factory.mktemp('audit'))
 
 
 def test_figures_are_those_of_the_networks_it_trained(

@@ -2,23 +2,20 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from traceback import format_exception
 from typing import Any, NoReturn
 
 import pytest
 from fuzz_inputs import Place, shown
-from retraining_demo import unformatted
 
 INPUTS, QUICK = 200, 40
 SECONDS = 120  # for one input, on a busy machine
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with unformatted():
-        yield Place(tmp_path_factory.mktemp('fuzz'))
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp('fuzz'))
 
 
 def too_slow(*_: Any) -> NoReturn:

@@ -2,11 +2,10 @@
 
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from retraining_demo import ROOT, invented, make_finished_search, read, unformatted
+from retraining_demo import ROOT, invented, make_finished_search, read
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.retraining import Retrained, best_of
@@ -21,9 +20,8 @@ import retrain_topk
 
 
 @pytest.fixture(scope='module')
-def arguments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    with unformatted():
-        yield make_finished_search(tmp_path_factory.mktemp('topk'))
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return make_finished_search(tmp_path_factory.mktemp('topk'))
 
 
 def test_the_best_are_retrained_and_the_best_of_them_kept(
