@@ -239,11 +239,14 @@ def test_onnx_at_other_shapes(backbone, dynamic, tmp_path):
 
 
 @pytest.mark.parametrize('shape', [(2, 3, 64, 96), (1, 3, 100, 65)])
-def test_legacy_exporter_takes_slots(shape, tmp_path):
-    """The exporter that MMDeploy uses: adaptive pooling would need sides that are multiples of the slots."""
+@pytest.mark.parametrize('backbone', [GLNET, GLIT, AUTOVIT], ids=lambda value: value['type'])
+def test_legacy_exporter_takes_every_family(backbone, shape, tmp_path):
+    """The exporter that MMDeploy uses.
+
+    Adaptive pooling would need sides that are multiples of the slots, and its integers divide towards zero.
+    """
     torch.manual_seed(0)
-    published = {**GLNET, 'arch': {**GLNET['arch'], 'mixers': ['glmix', 'glmix', 'glmix', 'mhsa']}}
-    network, path = Last(published).eval(), tmp_path / 'network.onnx'
+    network, path = Last(backbone).eval(), tmp_path / 'network.onnx'
     images = torch.rand(shape)
     with torch.no_grad():
         torch.onnx.export(network, (images,), path, dynamo=False, input_names=['images'], opset_version=17)

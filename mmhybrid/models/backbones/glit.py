@@ -112,33 +112,41 @@ def _parse_block(field: str, raw: object, num_heads: int, head_dim: int, localit
     return GLiTBlockArch(num_attn_heads, mlp_ratio, qkv_ratio, conv_ratio, kernel_size)
 
 
+class RowConv(nn.Conv1d):
+    """``nn.Conv1d`` over a map of one row (B, C, 1, L), in whose memory the channels of a token lie side by side.
+
+    That is how tokens lie, and torch's kernels for it are an order of magnitude faster than its depth-wise ``Conv1d``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, 1, L) -> (B, C, 1, L)."""
+        padding = (0, *map(int, self.padding))
+        return F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=padding, groups=self.groups)
+
+
 class ConvHeads(nn.Module):
     """The local sub-module (figure 3): expand, GLU, depth-wise convolution over the tokens, norm, Swish, reduce.
 
-    ``conv`` and ``norm`` say whether the tokens are a sequence (B, L, C) or a map (B, H, W, C).
+    ``conv`` says whether the tokens are a sequence (B, L, C) or a map (B, H, W, C).
     """
 
     def __init__(
-        self,
-        num_heads: int,
-        head_dim: int,
-        ratio: float,
-        kernel_size: int,
-        conv: type[nn.Conv1d] | type[nn.Conv2d],
-        norm: str,
+        self, num_heads: int, head_dim: int, ratio: float, kernel_size: int, conv: type[RowConv] | type[nn.Conv2d]
     ) -> None:
         super().__init__()
         embed_dims = num_heads * head_dim
         hidden_dims = int(ratio * embed_dims)
         self.expand = fused(conv(embed_dims, 2 * hidden_dims, 1), out=(2, hidden_dims))
         self.dwconv = conv(hidden_dims, hidden_dims, kernel_size, padding=kernel_size // 2, groups=hidden_dims)
-        self.norm = build_norm({'type': norm}, hidden_dims)
+        self.norm = build_norm({'type': 'BN'}, hidden_dims)
         self.reduce = conv(hidden_dims, embed_dims, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C) -> (B, ..., C)."""
-        x = F.glu(self.expand(x.movedim(-1, 1)), dim=1)
-        return self.reduce(F.silu(self.norm(self.dwconv(x)))).movedim(1, -1)
+        rows = x.unsqueeze(1) if x.dim() == 3 else x
+        out = F.glu(self.expand(rows.permute(0, 3, 1, 2)), dim=1)
+        out = self.reduce(F.silu(self.norm(self.dwconv(out))))
+        return out.permute(0, 2, 3, 1).reshape(x.shape)
 
 
 class WindowHeads(nn.Module):
@@ -181,8 +189,8 @@ class Locality:
 # Convolution over the sequence; table 6: over the map, with kernels of 3, 5 or 7; attention within windows of 14, 28 or
 # 49 tokens, queries and keys conv_ratio times as wide as the channels. How the windows lie the paper does not say.
 LOCALITIES = {
-    'conv1d': Locality(partial(ConvHeads, conv=nn.Conv1d, norm='BN1d'), check_odd),
-    'conv2d': Locality(partial(ConvHeads, conv=nn.Conv2d, norm='BN'), check_odd, on_map=True),
+    'conv1d': Locality(partial(ConvHeads, conv=RowConv), check_odd),
+    'conv2d': Locality(partial(ConvHeads, conv=nn.Conv2d), check_odd, on_map=True),
     'window': Locality(WindowHeads, partial(check_int, low=1)),
 }
 
@@ -323,8 +331,9 @@ class GLiT(HybridBackbone):
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W) -> the outputs of the blocks in ``out_indices``, see ``out_type``."""
-        # without a modulo, which torch.compile does not know of negative symbols
-        pad_h, pad_w = (-(-side // self.patch_size) * self.patch_size - side for side in x.shape[-2:])
+        # nothing negative: torch.compile knows no modulo of it, and ONNX's integers divide towards zero
+        size = self.patch_size
+        pad_h, pad_w = ((side + size - 1) // size * size - side for side in x.shape[-2:])
         if not is_known(pad_h, pad_w) or pad_h or pad_w:
             x = F.pad(x, (0, pad_w, 0, pad_h))
         patches = self.patch_embed(x)

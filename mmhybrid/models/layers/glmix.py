@@ -35,8 +35,9 @@ class WindowAttention(SelfAttention):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         size, (height, width) = self.window_size, x.shape[2:]
-        # without a modulo, which torch.compile does not know of negative symbols
-        x = F.pad(x, (0, -(-width // size) * size - width, 0, -(-height // size) * size - height))
+        # nothing negative: torch.compile knows no modulo of it, and ONNX's integers divide towards zero
+        below, right = ((side + size - 1) // size * size - side for side in (height, width))
+        x = F.pad(x, (0, right, 0, below))
         grid = x.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
         windows = grid.transpose(2, 3).flatten(3, 4)  # (B, rows, columns, pixels, C)
         out = super().forward(windows).unflatten(3, (size, size)).transpose(2, 3)
@@ -57,7 +58,7 @@ def _bins(size: int, bins: int, like: Tensor) -> Tensor:
     number = torch.arange(bins, device=like.device)[:, None]
     begin, end = number * size // bins, ((number + 1) * size + bins - 1) // bins
     place = torch.arange(size, device=like.device)
-    inside = ((place >= begin) & (place < end)).to(like.dtype)
+    inside = torch.logical_and(place >= begin, place < end).to(like.dtype)
     return inside / (end - begin).to(like.dtype)
 
 
