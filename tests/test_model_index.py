@@ -1,12 +1,10 @@
 """The model index, as OpenMMLab's tools read it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fresh_python import run_python
 from modelindex.load_model_index import load
 from modelindex.models.Model import Model
 
@@ -104,9 +102,7 @@ def test_classifiers_are_apart_from_what_mmpretrain_cannot_build() -> None:
 @pytest.mark.parametrize('order', ['first', 'second'])
 def test_mmpretrain_knows_the_classifiers(order: str) -> None:
     """Whichever of the two packages is imported first."""
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    command = [sys.executable, '-W', 'ignore', '-c', ASK_MMPRETRAIN, order]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = run_python(ASK_MMPRETRAIN, order)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == '27001593'
 

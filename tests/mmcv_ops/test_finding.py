@@ -1,12 +1,13 @@
 """Where and when the stand-in is found: each case in a process of its own."""
 
-import os
 import subprocess
 import sys
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
+from fresh_python import environment_of, run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,29 +37,35 @@ def bare_mmcv(tmp_path):
 def installed(tmp_path_factory):
     """A folder with what tells Python that mmhybrid is installed: the entry points of setup.py."""
     folder = tmp_path_factory.mktemp('metadata')
-    done = run(ROOT / 'setup.py', '-q', 'egg_info', '--egg-base', folder)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, 'setup.py', '-q', 'egg_info', '--egg-base', str(folder)]
+    subprocess.run(command, env=environment_of(), cwd=ROOT, check=True)
     return folder
 
 
-def run(*arguments, folders=(), **variables):
-    path = os.pathsep.join(map(str, (*folders, ROOT)))
-    env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', **variables}
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], env=env, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope='session')
+def run_installed(installed):
+    """Runs a script in a process in which torch was imported, and found the entry points."""
+    return partial(run_python, imported='torch', found_by_torch=installed)
 
 
+@cache
 def torchvision_loads():
-    return run('-c', 'import mmhybrid, torch; assert hasattr(torch.ops.torchvision, "roi_align")').returncode == 0
+    script = 'import mmhybrid, torch; assert hasattr(torch.ops.torchvision, "roi_align")'
+    return run_python(script).returncode == 0
 
 
-needs_torchvision = pytest.mark.skipif(not torchvision_loads(), reason="torchvision's operators do not load here")
+@pytest.fixture
+def _needs_torchvision():
+    if not torchvision_loads():
+        pytest.skip("torchvision's operators do not load here")
+
+
+needs_torchvision = pytest.mark.usefixtures('_needs_torchvision')
 
 
 @needs_torchvision
 def test_stands_in_where_nothing_else_does_and_says_so_once(bare_mmcv):
-    done = run('-c', FIND, 'any', folders=[bare_mmcv])
+    done = run_python(FIND, 'any', folders=[bare_mmcv])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == 'mmhybrid.mmcv_ops'
     assert (done.stdout + done.stderr).count('stands in') == 1
@@ -67,20 +74,20 @@ def test_stands_in_where_nothing_else_does_and_says_so_once(bare_mmcv):
 def test_compiled_module_is_left_alone(bare_mmcv):
     compiled = bare_mmcv / 'mmcv' / '_ext.py'
     compiled.touch()
-    done = run('-c', FIND, 'any', folders=[bare_mmcv])
+    done = run_python(FIND, 'any', folders=[bare_mmcv])
     assert done.stdout.split() == [str(compiled)], done.stderr
     assert 'stands in' not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(('how', 'switch'), [('any', '0'), ('unloadable', '1')])
 def test_nothing_is_found_when_turned_off_or_without_operators_of_torchvision(bare_mmcv, how, switch):
-    done = run('-c', FIND, how, folders=[bare_mmcv], MMHYBRID_MMCV_OPS=switch)
+    done = run_python(FIND, how, folders=[bare_mmcv], MMHYBRID_MMCV_OPS=switch)
     assert done.returncode != 0
     assert "ModuleNotFoundError: No module named 'mmcv._ext'" in done.stderr
 
 
 def test_switch_takes_two_values():
-    done = run('-c', 'import mmhybrid', MMHYBRID_MMCV_OPS='yes')
+    done = run_python('import mmhybrid', MMHYBRID_MMCV_OPS='yes')
     assert done.stderr.splitlines()[-1] == "ValueError: MMHYBRID_MMCV_OPS: got 'yes', allowed: 0 or 1"
 
 
@@ -92,29 +99,33 @@ autoloads = pytest.mark.skipif(
 @autoloads
 def test_installed_package_costs_programs_without_mmcv_nothing(installed):
     script = "import torch, sys; assert not {'mmhybrid', 'mmengine', 'torchvision'} & set(sys.modules)"
-    assert run('-c', script, folders=[installed]).returncode == 0
+    environment = environment_of(folders=[installed], TORCH_DEVICE_BACKEND_AUTOLOAD='1')
+    subprocess.run([sys.executable, '-c', script], env=environment, cwd=ROOT, check=True)
 
 
 @autoloads
 @needs_torchvision
-def test_is_found_by_programs_that_do_not_import_mmhybrid(installed, bare_mmcv):
+def test_is_found_by_programs_that_do_not_import_mmhybrid(run_installed, bare_mmcv):
     script = 'import torch, mmcv._ext; print(mmcv._ext.__spec__.origin)'
-    done = run('-c', script, folders=[installed, bare_mmcv])
+    done = run_installed(script, folders=[bare_mmcv])
     assert done.stdout.splitlines()[-1:] == ['mmhybrid.mmcv_ops'], done.stderr
-    done = run('-c', script, folders=[installed, bare_mmcv], MMHYBRID_MMCV_OPS='0')
+    done = run_installed(script, folders=[bare_mmcv], MMHYBRID_MMCV_OPS='0')
     assert "No module named 'mmcv._ext'" in done.stderr
     (bare_mmcv / 'mmcv' / '_ext.py').touch()
-    done = run('-c', script + "; import sys; print('mmhybrid' in sys.modules)", folders=[installed, bare_mmcv])
+    done = run_installed(script + "; import sys; print('mmhybrid' in sys.modules)", folders=[bare_mmcv])
     assert done.stdout.split() == [str(bare_mmcv / 'mmcv' / '_ext.py'), 'False'], done.stderr
+
+
+RUN_TOOL = 'import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
 
 
 @pytest.mark.dense
 @autoloads
 @pytest.mark.parametrize('package', ['mmdet', 'mmseg', 'mmpretrain'])
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
-def test_tools_of_the_hosts_start(installed, package, tool):
+def test_tools_of_the_hosts_start(run_installed, package, tool):
     path = Path(__import__(package).__file__).parent / '.mim' / 'tools' / tool
-    done = run(path, '--help', folders=[installed])
+    done = run_installed(RUN_TOOL, path, '--help')
     assert done.returncode == 0, done.stderr
     assert 'usage:' in done.stdout
 
@@ -122,8 +133,8 @@ def test_tools_of_the_hosts_start(installed, package, tool):
 @pytest.mark.dense
 @autoloads
 @pytest.mark.parametrize('script', ['from mmdet.apis import DetInferencer', 'from mmseg.apis import MMSegInferencer'])
-def test_inferencers_import_without_mmhybrid(installed, script):
-    done = run('-c', script, folders=[installed])
+def test_inferencers_import_without_mmhybrid(run_installed, script):
+    done = run_installed(script)
     assert done.returncode == 0, done.stderr
 
 
@@ -145,6 +156,6 @@ print(extractor([torch.ones(1, 4, 8, 8)], torch.tensor([[0, 0.0, 0, 16, 16]])).s
 @pytest.mark.dense
 def test_custom_imports_of_a_config_suffice(tmp_path):
     (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['mmhybrid'])\n")
-    done = run('-c', CUSTOM_IMPORTS, tmp_path / 'config.py')
+    done = run_python(CUSTOM_IMPORTS, tmp_path / 'config.py')
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) == 16
