@@ -2,11 +2,13 @@
 
 import gc
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
 from mmengine.config import config as config_files
 from mmengine.config import utils as config_utils
+from mmengine.dataset import base_dataset
 from mmengine.registry import DefaultScope
 
 settings.register_profile('any machine', parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,18 +19,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Spare what MMEngine does anew for each config, and what was half of the tests' time.
 
     For each config that inherits from a host's it looks for the host and reads all its metafiles, which stay as they
-    are. Each config that it writes, several a runner, it formats; unformatted they say the same.
+    are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each data set asks for
+    a collection of garbage, among all modules that are imported.
     """
     patch = pytest.MonkeyPatch()
     patch.setattr(config_utils, 'load', cache(config_utils.load))
     patch.setattr(config_files, 'is_installed', cache(config_files.is_installed))
     patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True))
+    patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: 0))
     config.add_cleanup(patch.undo)
 
 
 @pytest.fixture(autouse=True, scope='module')
-def nothing_is_searched_for_garbage_twice() -> None:
-    """Datasets ask for a full collection each, which takes as long as there are modules imported by then."""
+def no_module_is_searched_for_garbage_twice() -> None:
+    """Modules that are imported stay, and what they hold is looked through by each full collection."""
     gc.collect()
     gc.freeze()
 

@@ -30,6 +30,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return make_search(tmp_path_factory.mktemp('search'))
 
 
+@pytest.fixture(scope='module')
+def finished(demo: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A finished search, whose folder tests look at and do not change."""
+    folder = tmp_path_factory.mktemp('finished')
+    run(demo, folder)
+    return {**demo, 'work_dir': str(folder)}
+
+
+@pytest.fixture
+def again(finished: dict[str, str], tmp_path: Path) -> Path:
+    """A copy of its folder."""
+    return Path(shutil.copytree(finished['work_dir'], tmp_path / 'again'))
+
+
 def run(demo: dict[str, str], work_dir: Path, *arguments: str) -> list[list[str]]:
     search.main([demo['config'], '--checkpoint', demo['checkpoint'], '--work-dir', str(work_dir), *arguments])
     return table(work_dir)
@@ -40,37 +54,38 @@ def table(work_dir: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_finds_archs_within_the_constraints_the_same_each_time(demo: dict[str, str], tmp_path: Path) -> None:
-    first, second = (run(demo, tmp_path / name) for name in 'ab')
-    assert first == second
+def test_finds_archs_within_the_constraints_the_same_each_time(finished: dict[str, str], tmp_path: Path) -> None:
+    first = table(Path(finished['work_dir']))
+    assert run(finished, tmp_path) == first
     header, *rows = first
     assert len(rows) == BUDGET
     assert all(float(row[header.index('params_m')]) <= 0.5 for row in rows)
     assert len({row[-1] for row in rows}) == BUDGET
     scores = [float(row[header.index('accuracy/top1')]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    best = json.loads((tmp_path / 'a/best_arch.json').read_text())
+    best = json.loads((tmp_path / 'best_arch.json').read_text())
     assert Arch(best['arch']) == Arch.from_json(rows[0][-1])
     assert best['metrics']['accuracy/top1'] == scores[0]
 
 
-def test_searches_the_checkpoint_whatever_its_training_began_with(demo: dict[str, str], tmp_path: Path) -> None:
-    weights = torch.load(demo['checkpoint'], weights_only=True)['state_dict']
+def test_searches_the_checkpoint_whatever_its_training_began_with(finished: dict[str, str], tmp_path: Path) -> None:
+    weights = torch.load(finished['checkpoint'], weights_only=True)['state_dict']
     noise = torch.Generator().manual_seed(1)
     others = {
         name: torch.randn(w.shape, generator=noise) if w.is_floating_point() else w for name, w in weights.items()
     }
     torch.save({'state_dict': others}, tmp_path / 'others.pth')
-    plain = run(demo, tmp_path / 'plain')
-    assert run(demo, tmp_path / 'loads', '--cfg-options', f'load_from={tmp_path / "others.pth"}') == plain
-    assert run(demo, tmp_path / 'resumes', '--cfg-options', 'resume=True') == plain
+    plain = table(Path(finished['work_dir']))
+    assert run(finished, tmp_path / 'loads', '--cfg-options', f'load_from={tmp_path / "others.pth"}') == plain
+    assert run(finished, tmp_path / 'resumes', '--cfg-options', 'resume=True') == plain
 
 
-def test_resume_takes_up_what_is_stored(demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    whole = run(demo, tmp_path / 'whole')
+def test_resume_takes_up_what_is_stored(finished: dict[str, str], again: Path) -> None:
+    whole = table(again)
     with pytest.raises(SystemExit, match='holds a search already'):
-        run(demo, tmp_path / 'whole')
-    assert run(demo, tmp_path / 'whole', '--resume') == whole
+        run(finished, again)
+    (again / 'topk.csv').unlink()
+    assert run(finished, again, '--resume') == whole
 
 
 def test_mistakes_end_with_one_sentence(demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -118,16 +133,13 @@ def test_a_constraint_on_the_upper_bound_of_latency(demo: dict[str, str], tmp_pa
     assert max(float(row[bound]) for row in rows) <= limit
 
 
-def test_a_damaged_storage_is_left_untouched(
-    demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    run(demo, tmp_path)
-    journal = tmp_path / 'search.journal'
+def test_a_damaged_storage_is_left_untouched(finished: dict[str, str], again: Path) -> None:
+    journal = again / 'search.journal'
     damaged = journal.read_bytes().replace(b'"accuracy/top1":', b'"accuracy/top1":1', 1)
     assert damaged != journal.read_bytes()
     journal.write_bytes(damaged)
     with pytest.raises(SystemExit, match=r'search\.journal is damaged: trial \d is not as it was written') as ended:
-        run(demo, tmp_path, '--resume')
+        run(finished, again, '--resume')
     assert '\n' not in str(ended.value)
     assert journal.read_bytes() == damaged
 
@@ -138,13 +150,12 @@ def test_the_storage_may_be_named_in_the_config(demo: dict[str, str], tmp_path: 
     assert not (tmp_path / 'search.journal').exists()
 
 
-def test_another_supernet_does_not_go_on_with_a_search(demo: dict[str, str], tmp_path: Path) -> None:
-    run(demo, tmp_path)
-    other = torch.load(demo['checkpoint'], weights_only=True)
+def test_another_supernet_does_not_go_on_with_a_search(finished: dict[str, str], again: Path) -> None:
+    other = torch.load(finished['checkpoint'], weights_only=True)
     next(iter(other['state_dict'].values())).mul_(2)
-    torch.save(other, tmp_path / 'other.pth')
+    torch.save(other, again / 'other.pth')
     with pytest.raises(SystemExit, match='weights'):
-        run({**demo, 'checkpoint': str(tmp_path / 'other.pth')}, tmp_path, '--resume')
+        run({**finished, 'checkpoint': str(again / 'other.pth')}, again, '--resume')
 
 
 def test_what_fails_in_all_evaluations_ends_the_search_with_its_reason(
@@ -164,11 +175,11 @@ def test_what_fails_in_all_evaluations_ends_the_search_with_its_reason(
 
 
 def test_an_evaluation_that_ended_half_way_leaves_nothing_to_the_next(
-    demo: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mmpretrain.evaluation import Accuracy
 
-    whole = run(demo, tmp_path / 'whole')
+    whole = table(Path(finished['work_dir']))
     compute = Accuracy.compute_metrics
     calls = []
 
@@ -179,7 +190,7 @@ def test_an_evaluation_that_ended_half_way_leaves_nothing_to_the_next(
         return compute(self, results)
 
     monkeypatch.setattr(Accuracy, 'compute_metrics', fail_at_first)
-    assert run(demo, tmp_path / 'failing') == whole
+    assert run(finished, tmp_path) == whole
     assert len(set(calls)) == 1
 
 
@@ -219,36 +230,24 @@ def test_images_in_memory_are_told_apart_by_their_pixels() -> None:
     ],
 )
 def test_scores_of_another_evaluation_are_not_mixed_in(
-    finished: dict[str, str], tmp_path: Path, option: str, named: str
+    finished: dict[str, str], again: Path, option: str, named: str
 ) -> None:
-    folder = tmp_path / 'again'
-    shutil.copytree(finished['work_dir'], folder)
     with pytest.raises(SystemExit, match=f'origin: {named}'):
-        run(finished, folder, '--resume', '--cfg-options', option)
+        run(finished, again, '--resume', '--cfg-options', option)
 
 
-def test_other_images_of_the_same_names_are_noticed(finished: dict[str, str], tmp_path: Path) -> None:
+def test_other_images_of_the_same_names_are_noticed(finished: dict[str, str], again: Path, tmp_path: Path) -> None:
     """The same number of files with the same names, moved elsewhere, go on; with one of them changed they do not."""
-    folder = tmp_path / 'again'
-    shutil.copytree(finished['work_dir'], folder)
     root = Path(load_config(finished['config']).val_dataloader.dataset.data_root)
     moved = tmp_path / 'moved'
     shutil.copytree(root, moved)
     options = [f'{name}.data_root={moved}' for name in ('val_dataloader.dataset', 'test_dataloader.dataset')]
-    run(finished, folder, '--resume', '--cfg-options', *options)
+    run(finished, again, '--resume', '--cfg-options', *options)
     first = sorted(path for path in moved.rglob('*.jpg') if 'train' in path.parts)
     for path in first:
         path.write_bytes(path.read_bytes() + b' ')
     with pytest.raises(SystemExit, match='origin: validation images'):
-        run(finished, folder, '--resume', '--cfg-options', *options)
-
-
-@pytest.fixture(scope='module')
-def finished(demo: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A finished search."""
-    folder = tmp_path_factory.mktemp('finished')
-    run(demo, folder)
-    return {**demo, 'work_dir': str(folder)}
+        run(finished, again, '--resume', '--cfg-options', *options)
 
 
 def with_stages(demo: dict[str, str], path: Path, *stages: dict, **settings: object) -> dict[str, str]:
