@@ -14,18 +14,19 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
-from torch.hub import load_state_dict_from_url
 
 from mmhybrid import mmcv_ops
 from mmhybrid.utils.import_hooks import Execute, around_import
 
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
+_NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _TORCHVISION_OPS = ('nms', 'qnms')
 _declared: list[torch.library.Library] = []
@@ -49,11 +50,13 @@ def allow_mmengine_checkpoints() -> None:
     Cause: since torch 2.6 this is the default of ``torch.load``, and MMEngine 0.10 neither turns it off nor names the
     globals its message hub pickles: ``HistoryBuffer``, NumPy's arrays and scalars, and ``getattr`` (for the buffer's
     statistics, see :func:`history_buffer_getattr`). ``resume`` and ``load_from`` then end in UnpicklingError.
+    NumPy's own would read and write memory wherever a file says: an array of objects in a buffer of bytes, a type of
+    numbers whose flags call them objects. So a checkpoint gets arrays of plain numbers alone.
     Does nothing for a name the process has allowed already.
     Can go when MMEngine allows its own globals.
     """
-    taken = {_global_name(item) for item in torch.serialization.get_safe_globals()}
-    torch.serialization.add_safe_globals([item for item in _mmengine_globals() if _global_name(item) not in taken])
+    taken = {global_name(item) for item in torch.serialization.get_safe_globals()}
+    torch.serialization.add_safe_globals([item for item in _mmengine_globals() if global_name(item) not in taken])
 
 
 def history_buffer_getattr(owner: object, name: str) -> Any:
@@ -77,15 +80,49 @@ def let_fsdp_resume(module: ModuleType, execute: Execute) -> None:
 
 
 def _mmengine_globals() -> list[Any]:
-    rebuild: list[Any] = [value.__reduce__()[0] for value in (np.empty(0), np.float64(0))]
+    scalar = np.float64(0).__reduce__()[0]
     functions = [  # NumPy 2 renamed the module, and checkpoints outlive it
-        (function, f'numpy.{core}.multiarray.{function.__name__}') for core in ('_core', 'core') for function in rebuild
+        (function, f'numpy.{core}.multiarray.{name}')
+        for core in ('_core', 'core')
+        for function, name in ((empty_array, '_reconstruct'), (scalar, 'scalar'))
     ]
-    numbers = [type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?']
-    return [HistoryBuffer, (history_buffer_getattr, 'builtins.getattr'), np.ndarray, np.dtype, *functions, *numbers]
+    # named by every array, but called by none; a name that no file can hold lets arrays be filled
+    array = [(refuse_call, 'numpy.ndarray'), (np.ndarray, 'numpy\nndarray')]
+    numbers = [type(np.dtype(code)) for code in _NUMBERS]
+    return [
+        HistoryBuffer,
+        (history_buffer_getattr, 'builtins.getattr'),
+        *array,
+        (dtype_of_numbers, 'numpy.dtype'),
+        *functions,
+        *numbers,
+    ]
 
 
-def _global_name(item: Any) -> str:
+def empty_array(*_: object) -> np.ndarray:
+    """The array that a checkpoint fills afterwards, whatever class, shape and type it asks for."""
+    return np.empty(0, np.int8)
+
+
+def refuse_call(*_: object) -> NoReturn:
+    """What is in the place of NumPy's array class, which weights name and do not call."""
+    raise TypeError('a checkpoint may not make an array of its own')
+
+
+def dtype_of_numbers(code: object, *_: object) -> np.dtype:
+    """What ``dtype`` means in a checkpoint: a type of numbers as NumPy has it, of which no state can be changed.
+
+    Raises:
+        TypeError: If it is another type.
+    """
+    known = {np.dtype(number).str[1:]: np.dtype(number) for number in _NUMBERS}
+    if not isinstance(code, str) or code not in known:
+        raise TypeError(f'a checkpoint may only have NumPy arrays of numbers, not of {code!r}')
+    return known[code]
+
+
+def global_name(item: Any) -> str:
+    """Under which name torch allows an item of ``get_safe_globals``."""
     return item[1] if isinstance(item, tuple) else f'{item.__module__}.{item.__qualname__}'
 
 
@@ -107,7 +144,23 @@ def read_checkpoints_safely(load_local: Callable[[str, Any], Any]) -> None:
         return load_local(filename, map_location)
 
     checkpoint.CheckpointLoader.register_scheme('', loader=load_from_local, force=True)
-    checkpoint.load_url = partial(load_state_dict_from_url, weights_only=True)
+    checkpoint.load_url = partial(_load_from_url, load_local)
+
+
+def _load_from_url(
+    load_local: Callable[[str, Any], Any],
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = None,
+    progress: bool = True,
+) -> Any:
+    """What ``torch.hub.load_state_dict_from_url`` does, which would unpack archives too."""
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / Path(urlparse(url).path).name
+    if not path.exists():
+        torch.hub.download_url_to_file(url, str(path), progress=progress)
+    return load_local(str(path), map_location)
 
 
 def declare_torchvision_ops() -> None:

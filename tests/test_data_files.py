@@ -1,6 +1,8 @@
 """Whatever a file says: nothing that is read as data is imported or run by its name."""
 
+import csv
 import json
+import os
 import re
 import runpy
 import sqlite3
@@ -16,11 +18,13 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / 'search'))
 
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
 
+from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.engine import cli
@@ -35,6 +39,7 @@ from mmhybrid.estimation.profiler import profile
 from mmhybrid.estimation.timing import Plan
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint
 from mmhybrid.models.convert import convert_file
+from mmhybrid.models.released import read_released
 from mmhybrid.registry import MODELS, SAMPLERS, SEARCH_SPACES
 from mmhybrid.search import Constraint, Searcher, SearchResult, StudyStorage, read_study
 from mmhybrid.search.registered import settings_from_data
@@ -42,6 +47,9 @@ from mmhybrid.space import Arch, GLiTSpace
 from mmhybrid.space.autovit import TABLES
 from mmhybrid.utils.checks import check_float
 from mmhybrid.utils.errors import CannotGoOnError
+from mmhybrid.utils.files import read_json, read_text
+from mmhybrid.utils.images import check_image
+from mmhybrid.visualization.host import PhotographReader
 from mmhybrid.visualization.picture import Picture, Text, Titled
 from mmhybrid.visualization.search_page import search_page
 
@@ -322,7 +330,7 @@ REVIEWED = {
 READS = re.compile(
     r'\b(?:read_(?!bytes|text)\w+|found_in|load_latency|load_local|parse_json|build_from_data|check_data|import_module|__import__|DictReader)\('
     r'|\b(?:json|torch|np|pickle|yaml|mmengine|safetensors)\.(?:loads?|safe_open|load_file)\(|\bConfig\.from\w+\('
-    r'|\b(?:registry|[A-Z_]*(?:MODELS|SPACES|SAMPLERS|MUTATORS|DATASETS|TRANSFORMS))\.(?:build|get)\(|\bUnpickler\b'
+    r'|\b(?:registry|[A-Z_]*(?:MODELS|SPACES|SAMPLERS|MUTATORS|DATASETS|TRANSFORMS))\.(?:build|get)\(|\b_?Unpickler\b'
 )
 
 
@@ -382,6 +390,11 @@ SIZES: dict[str, Config] = {
     'depth': {'type': 'GLNetSpace', 'depths': [[1], [1], [10**8], [1]]},
     'table': {'type': 'AutoViTSpace', 'table': {**asdict(TABLES['xxs']), 'depths': [10**8]}},
     'digits': {'type': 'GLiTSpace', 'embed_dims': 10**400},
+    'many depths': {'type': 'GLNetSpace', 'depths': [list(range(1, 1000)), [1], [1], [1]]},
+    'many tables': {'type': 'AutoViTSpace', 'table': ['xxs'] * 10**5},
+    'letters': {'type': 'x' * 10**6},
+    'addresses': {'type': 'x://a:' * 10**5},
+    'colours': {'type': '\x1b[2J'},
 }
 
 
@@ -393,7 +406,12 @@ def test_a_small_file_takes_no_more_than_a_network_does(
     with pytest.raises(SystemExit) as ended:
         tool('plot_arch', arch_file(tmp_path, json.loads(json.dumps(SIZES[size]))), '--out', tmp_path / 'arch.svg')
     assert ended.value.code == 2
-    assert re.search('allowed: an int from 1 to 1000|a number of 401 digits', capsys.readouterr().err)
+    told = capsys.readouterr().err
+    assert re.search(
+        'allowed: an int from 1 to 1000|a number of 401 digits|fewer values|allowed: from 1|allowed: one', told
+    )
+    assert len(told) < 4000
+    assert told.strip().isprintable()
 
 
 def test_a_sampler_in_a_storage_lists_no_combinations() -> None:
@@ -408,6 +426,25 @@ def test_numbers_beyond_all_floats_are_refused() -> None:
     for number in (10**400, -(10**400), float('inf'), float('nan')):
         with pytest.raises(ValueError, match=r'ms: got .*, allowed: a number >= 0'):
             check_float('ms', number, 0)
+
+
+def test_names_in_a_table_are_no_formulas(tmp_path: Path) -> None:
+    name = '=HYPERLINK("http://host")'
+    plan = settings(AUTOVIT, [replace(random_stage(budget=2, population=2), name='@SUM(A1)')])
+    Searcher(plan, estimate, lambda arch: {'top1': 1.0, name: 2.0}, StudyStorage(tmp_path / 'a.journal', plan)).run()
+    found, history = read_study(tmp_path / 'a.journal', settings_from_data)
+    SearchResult(found, tuple(history)).write(tmp_path)
+    for row in csv.reader((tmp_path / 'topk.csv').read_text().splitlines()):
+        assert not [cell for cell in row if cell.startswith(('=', '+', '-', '@'))]
+    assert found_in(AUTOVIT, f'{tmp_path}/topk.csv:2').arch in [candidate.arch for candidate in history]
+
+
+def test_what_a_storage_says_of_a_search_is_checked() -> None:
+    for changes in ({'restrict': 5}, {'restrict': ['a']}):
+        config = PLAN.to_config()
+        config['stages'][0].update(changes)
+        with pytest.raises(ValueError, match=r'stage\.restrict: got .*, allowed: a Mapping'):
+            settings_from_data(config)
 
 
 @pytest.mark.parametrize('name', ['search', 'search_report', 'retrain_topk', 'audit_ranking'])
@@ -432,10 +469,11 @@ def test_a_wrong_command_line_is_told_without_its_password(name: str, capsys: py
     [
         'create view endless as with recursive n(x) as (select 1 union all select x + 1 from n) select x from n',
         'create trigger change after insert on trials begin delete from studies; end',
+        'create table large (id integer, value text generated always as (hex(zeroblob(400000000))))',
     ],
 )
 def test_a_database_whose_tables_are_programs_is_refused(tmp_path: Path, statement: str) -> None:
-    """A view in the place of a table lets a report wait without end."""
+    """A view in the place of a table lets a report wait without end, a computed column takes memory."""
     url = database(tmp_path, 'space', PLAN.to_config()['space'])
     read_study(url, settings_from_data)
     with closing(sqlite3.connect(tmp_path / 'search.db')) as connection:
@@ -445,3 +483,60 @@ def test_a_database_whose_tables_are_programs_is_refused(tmp_path: Path, stateme
         read_study(url, settings_from_data)
     with pytest.raises(CannotGoOnError, match='which no search has made'):
         StudyStorage(url, PLAN, resume=True).open()
+
+
+def test_an_image_is_not_decoded_that_is_larger_than_any(tmp_path: Path) -> None:
+    """A bitmap of one colour, in a few kilobytes, as large as OpenCV takes."""
+    path = tmp_path / 'bomb.png'
+    Image.new('1', (30_000, 30_000)).save(path)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(ValueError, match=r'image: got .*bomb\.png.*, allowed: at most 134217728 pixels'):
+        check_image(path)
+    Image.new('1', (300, 300)).save(path)
+    check_image(path)
+    readers = [
+        lambda: label_map_maker._squeezed(path, 8),
+        lambda: PhotographReader.read(object.__new__(PhotographReader), path, 'a'),
+    ]
+    Image.new('1', (30_000, 30_000)).save(path)
+    for read in readers:
+        with pytest.raises(ValueError, match='at most 134217728 pixels'):
+            read()
+
+
+def test_no_reader_waits_for_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    for read in (check_image, read_text, read_json, found_in_pipe, read_released, read_checkpoint, read_label_map):
+        with pytest.raises(ValueError, match=r'is no file|does not exist|an existing file|that torch.save has written'):
+            read(str(pipe))
+    with pytest.raises(CannotGoOnError, match='no file'):
+        StudyStorage(pipe, PLAN).open()
+    (tmp_path / 'work').mkdir()
+    os.mkfifo(tmp_path / 'work' / 'last_checkpoint')
+    with pytest.raises(ValueError, match='last_checkpoint is no file'):
+        cli.latest_checkpoint(str(tmp_path / 'work'))
+
+
+def found_in_pipe(path: str) -> None:
+    found_in(AUTOVIT, path)
+
+
+@pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'a' * 5000, b'\x1b[2J'])
+def test_what_a_work_folder_says_of_its_checkpoint_is_a_path(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    with pytest.raises(ValueError, match=r'last_checkpoint: (no text|5000 bytes)|neither there nor beside it'):
+        cli.latest_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    'line', ['{"loss": 1}', '{"loss": [1], "step": 1}', '{"loss": 1, "step": 1e400}', '{"loss": null, "step": 1}']
+)
+def test_curves_are_of_numbers(tmp_path: Path, line: str, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / 'work' / 'a' / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text(line)
+    with pytest.raises(SystemExit) as ended:
+        tool('plot_curves', tmp_path / 'work', '--out', tmp_path / 'a.png', '--keys', 'loss')
+    assert ended.value.code == 2
+    assert "line 1 has no numbers of 'loss'" in capsys.readouterr().err

@@ -9,12 +9,12 @@ figures are those that MMEngine writes into ``WORK_DIR/<time>/vis_data/scalars.j
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from mmhybrid.engine import cli
-from mmhybrid.utils.files import check_target, parse_json
+from mmhybrid.utils.files import check_target, parse_json, read_text
 
 
 def read_curve(work_dir: str, key: str) -> dict[int, float]:
@@ -26,7 +26,7 @@ def read_curve(work_dir: str, key: str) -> dict[int, float]:
     names: set[str] = set()
     for file in files:
         of_file: dict[int, list[float]] = {}
-        for number, line in enumerate(file.read_text().splitlines(), start=1):
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
             try:
                 entry = parse_json(line)
             except ValueError:
@@ -35,11 +35,14 @@ def read_curve(work_dir: str, key: str) -> dict[int, float]:
                 raise ValueError(f'{file}: line {number} is no JSON object')
             names |= set(entry)
             if key in entry:
-                of_file.setdefault(int(entry.get('epoch', entry['step'])), []).append(float(entry[key]))
+                epoch = entry.get('epoch', entry.get('step'))
+                if type(epoch) is not int or type(entry[key]) not in (int, float):
+                    raise ValueError(f'{file}: line {number} has no numbers of {key!r} and of its epoch or step')
+                of_file.setdefault(epoch, []).append(float(entry[key]))
         found |= of_file  # a resumed run goes on from where the last one stopped
     if not found:
         raise ValueError(f'--keys: {work_dir} has not logged {key!r}, but {", ".join(sorted(names))}')
-    return {epoch: fmean(values) for epoch, values in sorted(found.items())}
+    return {epoch: float(np.mean(values)) for epoch, values in sorted(found.items())}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from mmhybrid.engine import cli
 from mmhybrid.search import SearchError, SearchResult, list_studies, read_study
 from mmhybrid.search.registered import settings_from_data
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
-from mmhybrid.utils.errors import printable
+from mmhybrid.utils.errors import printable, shortened
 from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.search_page import search_page
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             storage = args.storage or folder / FILE_NAME
             if args.list:
                 for name, count in list_studies(storage).items():
-                    print(f'{printable(name)}: {count} evaluated')
+                    print(f'{printable(shortened(name))}: {count} evaluated')
                 return
             settings, history = read_study(storage, settings_from_data, args.study_name)
             result = SearchResult(settings, tuple(history))

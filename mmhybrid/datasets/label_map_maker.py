@@ -12,6 +12,7 @@ from torch import Tensor
 from mmhybrid.datasets.label_maps import label_map_path, top_classes, write_label_map
 from mmhybrid.datasets.split import IMAGE_SUFFIXES
 from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.images import check_image
 
 
 def dense_logits(classifier: Any, inputs: Tensor) -> Tensor:
@@ -96,5 +97,9 @@ def _targets(images: Path, out: Path) -> dict[Path, Path]:
 
 def _squeezed(image: Path, size: int) -> Tensor:
     """An image as (3, size, size), in BGR as MMPretrain loads it."""
-    pixels = mmcv.imresize(mmcv.imread(image), (size, size), interpolation='bicubic', backend='pillow')
+    check_image(image)
+    found = mmcv.imread(image)
+    if found is None:
+        raise ValueError(f'image {image} cannot be read')
+    pixels = mmcv.imresize(found, (size, size), interpolation='bicubic', backend='pillow')
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

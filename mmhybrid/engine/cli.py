@@ -17,7 +17,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
+from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
 from mmhybrid.engine.checkpoint import ResumeCheck
@@ -29,9 +29,11 @@ from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
 from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
+from mmhybrid.utils.errors import LONGEST_MESSAGE, CannotGoOnError, first_line, printable, shortened
+from mmhybrid.utils.files import read_text
 
 TRIALS = 100
+LONGEST_PATH = 4096
 EXIT_CODE = 2  # argparse's own for a wrong command line
 # A disk that is full, or takes nothing.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG)
@@ -232,7 +234,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     built = isinstance(runner.model, nn.Module)  # a FlexibleRunner leaves that to its strategy
     if runner._resume:
-        path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        path = runner._load_from or latest_checkpoint(runner.work_dir)
         if path is not None and built:
             check_resumable(runner.model, read_checkpoint(path), path)
     elif runner._load_from is not None:
@@ -285,12 +287,15 @@ def latest_checkpoint(work_dir: str) -> str | None:
     Raises:
         ValueError: If it names one that is neither there nor in the folder.
     """
-    named = find_latest_checkpoint(work_dir)
-    if named is None or Path(named).exists():
+    note = Path(work_dir, 'last_checkpoint')
+    if not note.exists():
+        return None
+    named = read_text(note, LONGEST_PATH).strip()
+    if Path(named).exists() and named:
         return named
     beside = Path(work_dir, Path(named).name)
-    if not beside.exists():
-        raise ValueError(f'{Path(work_dir, "last_checkpoint")} names {named}, which is neither there nor beside it')
+    if not named or not beside.exists():
+        raise ValueError(f'{note} names {named}, which is neither there nor beside it')
     return str(beside)
 
 
@@ -400,21 +405,30 @@ def ending_on_mistakes() -> Iterator[Phase]:
     try:
         yield phase
     except CannotGoOnError as error:
-        raise SystemExit(without_passwords(f'{error}')) from error
+        raise SystemExit(_told(f'{error}')) from error
     except Exception as error:
         sentence = _misfit(error) if phase.trying else None if phase.at_work else _mistake(error)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             sentence = ' '.join(str(error).split())
         if sentence is None:
             raise
-        print(printable(without_passwords(sentence)), file=sys.stderr)  # noqa: T201
+        print(_told(sentence), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_CODE) from None
+
+
+def _told(sentence: str) -> str:
+    """What a terminal may show, whatever the sentence repeats of a file."""
+    # masking takes the square of the time, and cutting first might leave half a password
+    masked_part = without_passwords(shortened(sentence, 4 * LONGEST_MESSAGE))
+    return shortened(printable(masked_part))
 
 
 def _mistake(error: Exception) -> str | None:
     """The sentence for an error that a wrong config or file causes; None for any other error."""
     message = ' '.join(str(error.args[0] if error.args else error).split())
     if isinstance(error, OSError) and error.errno is not None:
+        return ' '.join(str(error).split())
+    if isinstance(error, UnicodeError):
         return ' '.join(str(error).split())
     if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
         return message  # OpenMMLab asserts what it expects of a config

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.evaluated_images import EvaluatedImages
@@ -230,10 +230,10 @@ class Retraining:
         A new runner judges it, since the averaged weights of an EMA hook are those that a checkpoint is saved with.
         """
         cfg = self._training_config(name)
-        if last := team().lead(lambda: find_latest_checkpoint(cfg.work_dir)):
+        if last := team().lead(lambda: cli.latest_checkpoint(cfg.work_dir)):
             cfg.resume, cfg.load_from = True, last
         cli.train(cfg, phase=phase)
-        last = team().lead(lambda: find_latest_checkpoint(cfg.work_dir))
+        last = team().lead(lambda: cli.latest_checkpoint(cfg.work_dir))
         if last is None:
             raise ValueError(f'{cfg.filename}: its default_hooks save no checkpoint at the end')
         cfg.resume, cfg.load_from = False, last

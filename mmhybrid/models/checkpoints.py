@@ -9,7 +9,7 @@ import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,15 +22,32 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmhybrid import compat
-from mmhybrid.utils.errors import first_line
-from mmhybrid.utils.files import write_whole
+from mmhybrid.models.released import MOST_SURPLUS, names_in
+from mmhybrid.utils.errors import first_line, printable, shortened
+from mmhybrid.utils.files import is_special, write_whole
 
 CHECKSUM = 'sha256'
-# Bytes that expanded tensors of a file may stand for beyond their values.
-MOST_SURPLUS = 2**28
+# Characters of what a partial fit is said to leave out: some hundred names.
+MOST_TOLD = 20_000
+# Values, lists and dicts of a file; in a few bytes a list may hold the same list twice, forty levels deep.
+MOST_ITEMS = 2**22
 _ZIP = b'PK\x03\x04'
 # How torch says which class or function a pickle names that weights have no use for.
 _NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')
+# Of what torch reads with ``weights_only=True``, what weights have a use for; beside it are types of values, and what
+# :mod:`mmhybrid.compat` or a user allows. The rest makes memory of a size that a file says, and does not clear it.
+_USEFUL = {
+    '_codecs.encode',
+    'builtins.complex',
+    'builtins.set',
+    'collections.OrderedDict',
+    'torch.Size',
+    'torch.device',
+    'torch.serialization._get_layout',
+    'torch.storage.UntypedStorage',
+    *(f'torch._utils._rebuild_{what}' for what in ('tensor', 'tensor_v2', 'tensor_v3')),
+    *(f'torch._utils._rebuild_{what}' for what in ('parameter', 'parameter_with_state')),
+}
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -45,7 +62,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except UnpicklingError as error:
         raise ValueError(f'{path} is not read: {_refusal(error)}') from error
-    except (RuntimeError, EOFError, OSError, LookupError, ValueError, AttributeError, TypeError, ImportError) as error:
+    except Exception as error:  # a damaged pickle may raise nearly anything
         raise ValueError(f'{path} is not a checkpoint that can be read: {first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
@@ -66,27 +83,48 @@ def load_local(path: str, map_location: Any) -> Any:
         UnpicklingError: If it names a class or function that weights have no use for.
     """
     path = str(Path(path).expanduser())
+    if is_special(path):
+        raise ValueError('it is no file')  # a pipe would be waited for without end
     if path.endswith('.safetensors'):
         return {'state_dict': read_safetensors(path)}
     check_entries(path)
+    allowed = _USEFUL.union(map(compat.global_name, torch.serialization.get_safe_globals()))
+    if refused := {name for name in names_in(path) - allowed if not _is_type_of_values(name)}:
+        raise UnpicklingError(f'GLOBAL {min(refused)}')
     content = torch.load(path, map_location=map_location, weights_only=True)
-    if sum(_surplus(content)) > MOST_SURPLUS:
+    if _surplus(content) > MOST_SURPLUS:
         raise ValueError('its tensors are views that repeat few values and stand for more memory than the file has')
     return content
 
 
-def _surplus(content: Any) -> Iterator[int]:
-    """Bytes by which each tensor is larger than its storage: one that was expanded is written with a stride of 0."""
-    if isinstance(content, Mapping):
-        for item in content.values():
-            yield from _surplus(item)
-    elif isinstance(content, list | tuple):
-        for item in content:
-            yield from _surplus(item)
-    elif hasattr(content, 'local_shards'):  # torch's ShardedTensor, which has no size in memory of its own
-        yield from _surplus([shard.tensor for shard in content.local_shards()])
-    elif isinstance(content, Tensor) and content.layout == torch.strided and not content.is_meta:
-        yield max(0, content.numel() * content.element_size() - content.untyped_storage().nbytes())
+def _is_type_of_values(name: str) -> bool:
+    module, _, short = name.rpartition('.')
+    kind = getattr(torch, short, None)
+    return module == 'torch' and (isinstance(kind, torch.dtype) or kind in torch._storage_classes)
+
+
+def _surplus(content: Any) -> int:
+    """Bytes by which tensors are larger than their storages: one that was expanded is written with a stride of 0.
+
+    Raises:
+        ValueError: If there are more than :data:`MOST_ITEMS` values, those that are there in several places counted so.
+    """
+    surplus = count = 0
+    left = [content]
+    while left:
+        item = left.pop()
+        count += 1
+        if isinstance(item, Mapping):
+            left += item.values()
+        elif isinstance(item, list | tuple | set):
+            left += item
+        elif hasattr(item, 'local_shards'):  # torch's ShardedTensor, which has no size in memory of its own
+            left += [shard.tensor for shard in item.local_shards()]
+        elif isinstance(item, Tensor) and item.layout == torch.strided and not item.is_meta:
+            surplus += max(0, item.numel() * item.element_size() - item.untyped_storage().nbytes())
+        if count + len(left) > MOST_ITEMS:
+            raise ValueError(f'it holds more than {MOST_ITEMS} values, or one within itself')
+    return surplus
 
 
 compat.read_checkpoints_safely(load_local)
@@ -191,9 +229,14 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
         raise ValueError(problem)
     logger = MMLogger.get_current_instance()
     if kept := sorted(own.keys() - shared):
-        logger.warning(f'{source} fits in part: {type(module).__name__} keeps its own {", ".join(kept)}')
+        logger.warning(_told(f'{source} fits in part: {type(module).__name__} keeps its own {", ".join(kept)}'))
     if surplus := sorted(weights.keys() - shared):
-        logger.warning(f'{source} fits in part: the file has {", ".join(surplus)} besides')
+        logger.warning(_told(f'{source} fits in part: the file has {", ".join(surplus)} besides'))
+
+
+def _told(sentence: str) -> str:
+    """What a terminal may show, for names in files may hold anything."""
+    return printable(shortened(sentence, MOST_TOLD))
 
 
 def check_pretrained(module: nn.Module) -> None:

@@ -5,7 +5,9 @@ Released files also hold an optimizer, an epoch and ``args`` (argparse.Namespace
 names of ``_ALLOWED``; every other one is :class:`Inert`. Our own checkpoints are loaded with ``weights_only=True``.
 """
 
+import io
 import math
+import os
 import pickle
 import struct
 import zipfile
@@ -15,12 +17,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._utils import IMPORT_MAPPING, NAME_MAPPING
 
 from mmhybrid.utils.checks import bad_value
 
 STATE_DICT_KEYS = ('model', 'model_ema', 'state_dict')
 _ZIP_MAGIC = b'PK\x03\x04'
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# Bytes that the tensors of a file may stand for beyond its size: several may be views of the same values.
+MOST_SURPLUS = 2**28
 
 
 def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]:
@@ -38,6 +43,8 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
         ValueError: If the file is not a checkpoint or holds no state dict there.
         OSError: If it cannot be opened.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
+        raise ValueError(f'{path} is no file')
     with Path(path).open('rb') as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         file.seek(0)
@@ -47,6 +54,9 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
             raise ValueError(f'{path} is not a torch checkpoint: {error!r}') from error
         state = _select(content, key)
         try:
+            needed = sum(math.prod(tensor.size) * tensor.storage.dtype.itemsize for tensor in state.values())
+            if needed > os.fstat(file.fileno()).st_size + MOST_SURPLUS:
+                raise ValueError(f'its tensors repeat few values and stand for {needed:.3g} bytes')
             return {name.removeprefix('module.'): tensor.load(read_storage) for name, tensor in state.items()}
         except Exception as error:  # and so may tensors that do not fit their storage
             raise ValueError(f'{path} holds a damaged tensor: {error!r}') from error
@@ -149,15 +159,34 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Reader(pickle.Unpickler):
-    """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed."""
+class _Uncallable:
+    """Stands for a class that weights only name: an instance would be memory as it was left by others."""
+
+    def __new__(cls, *_: object) -> Any:
+        raise pickle.UnpicklingError('a class that weights only name is called')
+
+
+_ONLY_NAMED = {('torch.storage', 'UntypedStorage'), ('numpy', 'ndarray')}
+
+
+class _Reader(pickle._Unpickler):
+    """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed.
+
+    Of Python's two unpicklers it is the one in Python: that in C takes memory for as many objects as a file claims.
+    """
+
+    # it takes memory before there is anything to put into it, and torch does not write it
+    dispatch = {code: read for code, read in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding='latin1')
         self.storages: dict[str, Storage] = {}
+        self.names: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
-        return _ALLOWED.get((module, name), Inert)
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        self.names.add(f'{module}.{name}')
+        return _Uncallable if (module, name) in _ONLY_NAMED else _ALLOWED.get((module, name), Inert)
 
     def persistent_load(self, saved_id: Any) -> Any:
         if not isinstance(saved_id, tuple) or saved_id[0] != 'storage':
@@ -179,6 +208,34 @@ def _open_zip(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
     with archive.open(f'{root}data.pkl') as stream:
         content = _Reader(stream).load()
     return content, lambda key: archive.read(f'{root}data/{key}')
+
+
+def names_in(path: str | Path) -> set[str]:
+    """The classes and functions that a checkpoint names, found without one of them.
+
+    Raises:
+        UnpicklingError: If it is none, or has tensors without values, which torch would read as memory that it finds.
+    """
+    with Path(path).open('rb') as file:
+        is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+        file.seek(0)
+        try:
+            if is_zip:  # what torch itself reads, of several entries of that name too
+                reader = _Reader(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record('data.pkl')))
+                reader.load()
+                return reader.names
+            head = [_Reader(file) for _ in range(3)]
+            magic, *_ = [part.load() for part in head]
+            if magic != _LEGACY_MAGIC:
+                raise ValueError('no magic number of torch')
+            reader, keys = _Reader(file), _Reader(file)
+            reader.load()
+            missing = reader.storages.keys() - keys.load()
+        except Exception as error:  # a damaged pickle may raise nearly anything
+            raise pickle.UnpicklingError(str(error)) from error
+    if missing:
+        raise pickle.UnpicklingError(f'no values of {min(missing)}')
+    return set().union(*(part.names for part in (*head, reader, keys)))
 
 
 def _open_legacy(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:

@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mmhybrid.search.errors import StorageError, damaged
-from mmhybrid.utils.files import parse_json
+from mmhybrid.utils.files import is_special, parse_json
 
 LINE_START = b'{"op_code":'
 
@@ -20,6 +20,8 @@ class JournalFile:
     def __init__(self, path: Path, shared: bool) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if is_special(path):
+            raise StorageError(f'{path}: no file')
         # for writing: NFS gives an exclusive lock to no other descriptor
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -1,6 +1,7 @@
 """A candidate as a trial of Optuna's, and back."""
 
 import json
+import math
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -11,9 +12,11 @@ from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.errors import damaged
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.space import Arch
+from mmhybrid.utils.checks import LONGEST_NAME
 
 CANDIDATE = 'candidate'
 CHECKSUM = 'checksum'
+MOST_NAMES = 1000
 
 
 def outcome(candidate: Candidate, settings: SearchSettings) -> tuple[TrialState, list[float] | None]:
@@ -35,6 +38,8 @@ def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> C
         fields = {name: value for name, value in record.items() if name != CHECKSUM}
         written = Candidate(arch=Arch(trial.params), **fields)
         _check_types(written)
+        if written.stage not in [stage.name for stage in settings.stages]:
+            raise ValueError(written.stage)
         candidate = replace(written, arch=settings.space.canonical(trial.params))
         is_sound = record[CHECKSUM] == record_of(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
         if trial.state.is_finished():
@@ -52,11 +57,16 @@ def _check_types(candidate: Candidate) -> None:
     """Raise TypeError for a field of another type; a record may come from anybody, with a checksum that is right."""
     counts = (candidate.generation, candidate.index, candidate.tries)
     numbers = (*candidate.numbers.values(), *candidate.rejected.values())
-    names = (candidate.stage, *candidate.numbers, *candidate.rejected)
+    names = (*candidate.numbers, *candidate.rejected)
     if (
         not all(type(count) is int for count in counts)
         or not all(type(number) in (int, float) for number in numbers)
-        or not all(isinstance(name, str) and name.isprintable() for name in names)
+        or not all(isinstance(name, str) and name.isprintable() for name in (candidate.stage, *names))
+        or any(len(name) > LONGEST_NAME for name in names)
+        or len(names) > MOST_NAMES
+        or type(candidate.seconds) not in (int, float)
+        or not 0 <= candidate.seconds < math.inf
+        or not isinstance(candidate.failure, str)
     ):
         raise TypeError(candidate)
 

@@ -10,7 +10,7 @@ from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler
 from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage
 from mmhybrid.space import Arch, SearchSpace, Value
-from mmhybrid.utils.checks import bad_value, check_keys, check_list
+from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_list
 
 Build = Callable[[Any], Any]
 
@@ -69,7 +69,7 @@ def _stage(config: object, build_space: Build, build_sampler: Build) -> Stage:
         'skeletons': _skeletons,
         'start': _start,
         'rank_by': _objective,
-        'restrict': dict,
+        'restrict': lambda value: dict(check_class('stage.restrict', value, Mapping)),
     }
     return Stage(**{name: readers[name](value) if name in readers else value for name, value in given.items()})
 

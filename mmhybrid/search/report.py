@@ -17,6 +17,7 @@ from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import write_json, write_whole
 
 TOP_FILE = 'topk.csv'
+FORMULA = ('=', '+', '-', '@')  # how one begins
 # Share of its budget below which a search is said to have fallen short.
 ENOUGH = 0.9
 
@@ -140,8 +141,14 @@ class SearchResult:
         names = list(dict.fromkeys(name for candidate in top for name in candidate.numbers))
         text = io.StringIO()
         table = csv.writer(text, lineterminator='\n')
-        table.writerow(['rank', *names, 'stage', 'generation', 'index', 'arch'])
+        table.writerow(['rank', *map(_cell, names), 'stage', 'generation', 'index', 'arch'])
         for rank, candidate in enumerate(top, start=1):
             numbers = [candidate.numbers.get(name, '') for name in names]
-            table.writerow([rank, *numbers, *candidate.key, candidate.arch.to_json()])
+            stage, *place = candidate.key
+            table.writerow([rank, *numbers, _cell(stage), *place, candidate.arch.to_json()])
         return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A name as a cell that spreadsheets take for text, not for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text

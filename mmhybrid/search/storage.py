@@ -340,14 +340,14 @@ def _checked(location: str | Path) -> str:
 
 def _check_database_file(url: str) -> None:
     """Raise StorageError for an SQLite file that reading would make."""
-    path = url.partition(':///')[2].partition('?')[0]
+    path = url.partition(':///')[2].partition('?')[0].removeprefix('file:')
     if url.startswith('sqlite') and not Path(path).is_file():
         raise StorageError(f'{url}: no such file')
 
 
 def _check_schema(url: str) -> None:
     """Raise StorageError for an SQLite file whose tables are programs: a view may never end, a trigger writes."""
-    path = Path(url.partition(':///')[2].partition('?')[0])
+    path = Path(url.partition(':///')[2].partition('?')[0].removeprefix('file:'))
     if not url.startswith('sqlite') or not path.is_file():
         return
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as database:  # Optuna tells of damage
@@ -356,6 +356,13 @@ def _check_schema(url: str) -> None:
         ).fetchone()
         if found is not None:
             raise StorageError(f'{url}: holds the {found[0]} {found[1]!r}, which no search has made')
+        # a column of which each value is computed when it is read, and may be of any size
+        computed = database.execute(
+            "select m.name, c.name from sqlite_master m, pragma_table_xinfo(m.name) c where m.type = 'table' "
+            'and c.hidden in (2, 3)'
+        ).fetchone()
+        if computed is not None:
+            raise StorageError(f'{url}: holds the computed column {computed!r}, which no search has made')
 
 
 def _studies(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:

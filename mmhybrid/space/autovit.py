@@ -10,6 +10,7 @@ from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
 NUM_CONV_STAGES = 3
+MOST_TABLES = 20  # of a union; each has a diagram of its own
 # Fields with values of their own for each stage, and how many stages.
 CHECKS = {'mlp_ratios': positive, 'conv_depths': depth, 'depths': depth, 'num_heads': depth}
 PER_STAGE = {'conv_widths': NUM_CONV_STAGES, 'conv_depths': NUM_CONV_STAGES, 'widths': None}
@@ -157,8 +158,8 @@ class AutoViTSpace(SearchSpace):
         listed: Sequence[object] = UNIONS.get(table, [table]) if isinstance(table, str) else [table]
         if isinstance(table, list | tuple):
             listed = check_list('table', table)
-            if not listed:
-                raise bad_value('table', table, 'at least one table')
+            if not 0 < len(listed) <= MOST_TABLES:
+                raise bad_value('table', f'{len(listed)} tables', f'from 1 to {MOST_TABLES}')
         tables = [AutoViTTable.parse(one) for one in listed]
         self.transformer_only = check_bool('transformer_only', transformer_only)
         check_bool('monotone', monotone)

@@ -7,6 +7,8 @@ from mmhybrid.space.choice import Choice, Fact
 
 # States of one step. The shipped spaces need at most some thousands; a million nodes take about a gigabyte.
 MAX_STATES = 500_000
+# Values of all states together: tens of seconds. The shipped spaces have at most some ten thousand.
+MAX_MOVES = 2_000_000
 State = tuple[object, ...]
 
 
@@ -32,7 +34,9 @@ class Node:
         self.size: int = sum(1 if child is None else child.size for _, child in branches.values())
 
 
-def build_diagram(steps: Sequence[Choice | Fact], max_states: int = MAX_STATES) -> Node | None:
+def build_diagram(
+    steps: Sequence[Choice | Fact], max_states: int = MAX_STATES, max_moves: int = MAX_MOVES
+) -> Node | None:
     """The root of the diagram, None if no gene has an effect.
 
     Nodes are shared wherever what a later step can still see of the genes is the same, so a diagram stays small
@@ -40,15 +44,22 @@ def build_diagram(steps: Sequence[Choice | Fact], max_states: int = MAX_STATES) 
 
     Raises:
         ValueError: If the rules make later steps depend on too much of the earlier genes, so that a step would have
-            more than ``max_states`` states.
+            more than ``max_states`` states, or all states together more than ``max_moves`` values.
     """
     needed = [*_needed(steps), []]
     layers: list[set[State]] = [{()}]
+    num_moves = 0
     for index, step in enumerate(steps):
         following: set[State] = set()
         for state in layers[-1]:
             for _, after in _moves(step, dict(zip(needed[index], state, strict=True))):
                 following.add(tuple(after[name] for name in needed[index + 1]))
+                num_moves += 1
+            if num_moves > max_moves:
+                raise ValueError(
+                    f'space: up to {step.name}, its {len(steps)} steps have more than {max_moves} values in all states '
+                    'together; give the genes fewer values, or let there be fewer of them'
+                )
             if len(following) > max_states:
                 raise ValueError(
                     f'space: after {step.name} its rules need to know {needed[index + 1]} of the earlier genes, which '

@@ -12,7 +12,13 @@ MASK = '***'
 _BEHIND_USER = re.compile(r'(?<=://)([^/:@]*):([^@\s]*(?:@[^@/?\s]*)*)@')
 # The same of an address alone, where a space is part of the password.
 _IN_ADDRESS = re.compile(r'(?<=://)([^/:@]*):([^@]*(?:@[^@/?\s]*)*)@')
-_IN_QUERY = re.compile(r'(?<=[?&])(\w*pass(?:word|wd)?)=([^&\s]*)', re.IGNORECASE)
+_SECRET = r'\w*(?:pass(?:word|wd)?|pwd|secret|token)'
+_IN_QUERY = re.compile(rf'(?<=[?&])({_SECRET})(=)([^&\s]*)', re.IGNORECASE)
+# In a driver's own string, in the query (``odbc_connect``) or instead of an address, escaped or not.
+_IN_STRING = re.compile(
+    rf"(?:(?<=[;\s])|(?<=%3B)|(?<=%20)|(?<=odbc_connect=)|^)({_SECRET})(=|%3D)(\{{[^}}]*\}}|'[^']*'|%7B.*?%7D|.*?(?=[;&\s]|%3B|%20|$))",
+    re.IGNORECASE,
+)
 # Shorter ones are found in words.
 _SHORTEST = 3
 _whole: dict[str, str] = {}
@@ -21,8 +27,9 @@ _passwords: set[str] = set()
 
 def masked(address: str) -> str:
     """An address as it may be shown, its password as ``***`` (as SQLAlchemy does); :func:`revealed` undoes it."""
-    found = [match[2] for pattern in (_IN_ADDRESS, _IN_QUERY) for match in pattern.finditer(address)]
-    shown = _IN_QUERY.sub(rf'\1={MASK}', _IN_ADDRESS.sub(rf'\1:{MASK}@', address))
+    patterns = (_IN_ADDRESS, _IN_QUERY, _IN_STRING)
+    found = [match[match.re.groups] for pattern in patterns for match in pattern.finditer(address)]
+    shown = _without_secrets(_IN_ADDRESS.sub(rf'\1:{MASK}@', address))
     if shown != address:
         _whole[shown] = address
         _passwords.update({text for password in found for text in (password, unquote(password))} - {'', MASK})
@@ -50,11 +57,17 @@ def revealed(address: str) -> str:
 
 def without_passwords(text: str) -> str:
     """A message, with all passwords that this process knows of masked."""
-    shown = _IN_QUERY.sub(rf'\1={MASK}', _BEHIND_USER.sub(rf'\1:{MASK}@', text))
+    shown = _without_secrets(_BEHIND_USER.sub(rf'\1:{MASK}@', text))
     for password in sorted(_passwords, key=len, reverse=True):
         if len(password) >= _SHORTEST:
             shown = shown.replace(password, MASK)
     return shown
+
+
+def _without_secrets(text: str) -> str:
+    for pattern in (_IN_QUERY, _IN_STRING):
+        text = pattern.sub(rf'\1\2{MASK}', text)
+    return text
 
 
 def mask_settings(settings: Any) -> None:

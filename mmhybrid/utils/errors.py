@@ -1,5 +1,8 @@
 """Errors that a program ends on without a traceback, and errors in a line."""
 
+# Characters of what a program says at its end.
+LONGEST_MESSAGE = 2000
+
 
 class CannotGoOnError(RuntimeError):
     """Work that cannot go on, through no error of the code; the message says why and what to do."""
@@ -14,3 +17,11 @@ def first_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """The text without what a terminal would obey, which names in files may hold."""
     return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """The text, or its beginning and its end, since files may hold names of megabytes."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f'{text[: longest - end]} ... ({len(text) - longest} characters) ... {text[-end:]}'

@@ -129,6 +129,23 @@ def is_special(path: str | Path) -> bool:
     return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
+def read_text(path: str | Path, longest: int | None = None) -> str:
+    """The text of a file that is one: a pipe would be waited for without end, and a device has none.
+
+    Raises:
+        ValueError: If it is no file, no UTF-8, or has more than ``longest`` bytes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f'{path} {"is no file" if path.exists() else "does not exist"}')
+    if longest is not None and path.stat().st_size > longest:
+        raise ValueError(f'{path}: {path.stat().st_size} bytes, allowed: at most {longest}')
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: no text ({error})') from error
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object that a file holds.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmhybrid.models.resized_inputs import ResizedInputs, resized
 from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.images import check_image
 from mmhybrid.visualization.bitmap import Pixels
 from mmhybrid.visualization.picture import Picture
 
@@ -110,8 +111,7 @@ class PhotographReader:
         Raises:
             ValueError: If there is no such file, or it is no image.
         """
-        if not Path(path).is_file():
-            raise ValueError(f'image {path} {"is no file" if Path(path).exists() else "does not exist"}')
+        check_image(path)
         try:
             loaded = self._load({'img_path': str(path)})
         except (AssertionError, cv2.error) as error:

@@ -1,10 +1,12 @@
 """Checkpoints that would run code, remove files, or were damaged on the way."""
 
 import http.server
+import io
 import os
 import pickle
 import random
 import re
+import resource
 import runpy
 import threading
 import uuid
@@ -15,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -341,6 +344,128 @@ def test_small_files_do_not_stand_for_much_memory(tmp_path: Path, bomb: str, rea
 def test_weights_that_were_expanded_are_read(tmp_path: Path) -> None:
     path = zipped(tmp_path / 'epoch_1.pth', {'state_dict': {'mask': torch.ones(1).expand(4, 5)}})
     assert read_checkpoint(str(path))['state_dict']['mask'].sum() == 20
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+class Named:
+    """Pickles as the name of a storage."""
+
+    def __init__(self, *name: Any) -> None:
+        self.name = ('storage', torch.FloatStorage, *name)
+
+
+class StoragePickler(pickle._Pickler):
+    """Writes names of storages as torch does."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.name if isinstance(obj, Named) else None
+
+
+def pickled(content: object) -> bytes:
+    stream = io.BytesIO()
+    StoragePickler(stream, 2).dump(content)
+    return stream.getvalue()
+
+
+def by_hand(path: Path, content: object, values: bytes = b'') -> Path:
+    """A file of torch's, with the storage 0."""
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', pickled(content))
+        archive.writestr('archive/version', '3')
+        archive.writestr('archive/data/0', values)
+    return path
+
+
+def legacy_by_hand(path: Path, content: object) -> Path:
+    """A file of torch's first format, without the values of any storage."""
+    head = 0x1950A86A20F9469CFC6C, 1001, {'protocol_version': 1001, 'little_endian': True}
+    path.write_bytes(b''.join(map(pickled, (*head, content, []))))
+    return path
+
+
+def tensor_of(numel: int, *device: Any) -> Call:
+    return Call(torch._utils._rebuild_tensor_v2, Named('0', 'cpu', numel, *device), 0, (numel,), (1,), False, {})
+
+
+def doubled(kind: Callable[[Any], Any]) -> Any:
+    """What holds itself twice, forty levels deep."""
+    content: Any = 'ha'
+    for _ in range(40):
+        content = kind(content)
+    return content
+
+
+FOUND_MEMORY = {
+    'a legacy tensor without values': lambda path: legacy_by_hand(path, {'state_dict': {'a': tensor_of(4096, None)}}),
+    'a class of tensors': lambda path: by_hand(path, {'state_dict': {'a': Call(torch.FloatTensor, 4096)}}),
+    'the class of tensors': lambda path: by_hand(path, {'state_dict': {'a': Call(torch.Tensor, 4096)}}),
+    'a storage': lambda path: by_hand(path, {'state_dict': {}, 'meta': Call(torch.UntypedStorage, 4096)}),
+    'bytes': lambda path: by_hand(path, {'state_dict': {}, 'meta': Call(bytearray, 3 * 10**9)}),
+    'any function': lambda path: by_hand(
+        path, {'state_dict': {}, 'meta': Call(torch._tensor._rebuild_from_type_v2, bytearray, torch.Tensor, (9,), {})}
+    ),
+    'objects in bytes': lambda path: by_hand(
+        path, {'state_dict': {}, 'meta': Call(np.ndarray, (1,), Call(np.dtype, 'f8', False, True), b'A' * 64)}
+    ),
+    'a type of objects': lambda path: by_hand(path, {'state_dict': {}, 'meta': Call(np.dtype, 'O', False, True)}),
+    'lists in lists': lambda path: by_hand(path, {'state_dict': {}, 'meta': doubled(lambda item: [item, item])}),
+    'dicts in dicts': lambda path: by_hand(path, {'state_dict': doubled(lambda item: {'a': item, 'b': item})}),
+}
+
+
+@pytest.mark.parametrize('attack', FOUND_MEMORY)
+def test_no_checkpoint_takes_memory_as_others_left_it_or_without_end(tmp_path: Path, attack: str) -> None:
+    """torch reads each of them with ``weights_only=True``."""
+    path = FOUND_MEMORY[attack](tmp_path / 'epoch_1.pth')
+    assert path.stat().st_size < 2000
+    with pytest.raises(
+        ValueError, match=r'is not read: it (names|is damaged)|it holds more than|NumPy arrays of numbers'
+    ):
+        read_checkpoint(str(path))
+
+
+def test_an_array_of_a_checkpoint_is_filled_by_its_values_alone(tmp_path: Path) -> None:
+    """Whatever shape it is to be made in."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    content = {'state_dict': {}, 'meta': Call(reconstruct, np.ndarray, (10**14,), b'b')}
+    assert read_checkpoint(str(by_hand(tmp_path / 'a.pth', content)))['meta'].shape == (0,)
+    kept = {'state_dict': {}, 'meta': [np.arange(6.0).reshape(2, 3), np.float32(2), np.ones(2, bool)]}
+    read = read_checkpoint(str(zipped(tmp_path / 'b.pth', kept)))['meta']
+    assert [(type(item), item.dtype) for item in read] == [(type(item), item.dtype) for item in kept['meta']]
+    assert all(np.array_equal(a, b) for a, b in zip(read, kept['meta'], strict=True))
+
+
+def test_released_weights_do_not_repeat_a_storage_without_end(tmp_path: Path) -> None:
+    path = by_hand(tmp_path / 'a.pth', {'model': {f'w{i}': tensor_of(2**18) for i in range(2000)}}, b'\0' * 2**20)
+    with pytest.raises(ValueError, match=r'its tensors repeat few values and stand for 2\.1e\+09 bytes'):
+        read_released(path)
+
+
+def test_released_weights_claim_no_memory_for_objects_that_are_not_there(tmp_path: Path) -> None:
+    """A memo of 2**31 places, in C's unpickler, or an array of bytes before it is read."""
+    for opcodes in (b'\x80\x02}r\xff\xff\xff\x7f.', b'\x80\x05\x96\0\0\0\0\x02\0\0\0.'):
+        path = tmp_path / 'a.pth'
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('archive/data.pkl', opcodes)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ValueError, match=r'holds no dict of tensors|not a torch checkpoint'):
+            read_released(path)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 10**6  # kilobytes
+
+
+def test_an_address_leaks_no_memory_either(tmp_path: Path, server: str) -> None:
+    legacy_by_hand(tmp_path / 'evil.pth', {'state_dict': {'a': tensor_of(4096, None)}})
+    with pytest.raises(ValueError, match=r'evil\.pth is not read: it is damaged'):
+        read_checkpoint(f'{server}/evil.pth')
 
 
 @pytest.mark.parametrize('setting', [{'resume': True}, {'load_from': 'shared.pth'}])

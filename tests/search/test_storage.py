@@ -500,6 +500,12 @@ def test_a_doubled_key_is_noticed(tmp_path, finished):
         ('metrics', {'top1': '<b>'}),
         ('rejected', {'a': 'b'}),
         ('stage', '\n'),
+        ('stage', 'of another search'),
+        ('seconds', '1'),
+        ('seconds', -1.0),
+        ('failure', ['a']),
+        ('rejected', {'a' * 201: 1}),
+        ('rejected', {f'bound {i}': 1 for i in range(1001)}),
     ],
 )
 def test_fields_of_a_record_have_their_types(tmp_path, finished, field, value):
