@@ -1,10 +1,11 @@
 """Write the network of a config in a format that other programs run.
 
     python tools/export.py CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
-        [--shape H W] [--dynamic batch|size|both]
+        [--shape H W] [--dynamic batch|size|both] [--as-trained]
 
 The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
 the model's heads give (logits of a classifier).
+Norms and what else can be are folded into the layers beside them, but with ``--as-trained``; the outputs are the same.
 Images have the size that the network was made for, which a searched network keeps; another takes ``--other-shape``.
 ONNX and Core ML files say what they take: resolution, normalisation, class names, origin.
 ``coreml`` writes a ``.mlpackage`` (a folder) where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
@@ -18,6 +19,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmhybrid.engine import cli
 from mmhybrid.engine.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.engine.export_metadata import class_names, metadata_of, shape_for, write_metadata
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.deployed import switch_to_deploy
 from mmhybrid.models.input_channels import input_channels
 
 
@@ -36,6 +39,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--dynamic', choices=tuple(DYNAMIC), help='what the file takes other than --batch and --shape (onnx, exported)'
     )
+    parser.add_argument(
+        '--as-trained', action='store_true', help='fold nothing: every layer of the model is in the file'
+    )
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
@@ -53,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         shape = shape_for(cfg, checkpoint, args.shape, args.other_shape)
         if checkpoint is not None:
             cli.load_weights(model, checkpoint, args.checkpoint)
+        if not args.as_trained and any(isinstance(module, HybridBackbone) for module in model.modules()):
+            switch_to_deploy(model)
         export_model(model, (args.batch, input_channels(model), *shape), args.out, args.format, args.dynamic)
         facts = metadata_of(cfg, shape, args.config, args.checkpoint, class_names(cfg, checkpoint))
         write_metadata(args.out, args.format, facts)

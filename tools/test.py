@@ -1,6 +1,6 @@
 """Evaluate a checkpoint, which has to fit the config's model exactly.
 
-python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--out PREDICTIONS.pkl]
+python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--deploy] [--out PREDICTIONS.pkl]
 """
 
 import os
@@ -23,6 +23,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help='average over versions of each image: those of the config, or two sides',
     )
+    parser.add_argument(
+        '--deploy', action='store_true', help='score the deployed form, in which tools/export.py writes the network'
+    )
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -41,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if args.tta:
             cli.enable_tta(cfg)
+        if args.deploy:
+            cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), {'type': 'mmhybrid.DeployHook'}]
         with together(cfg):
             cli.evaluate(cfg, args.out, phase)
 

@@ -169,6 +169,9 @@ default_scope = 'mmpretrain'
         expected = model(images, mode='tensor')
     found = torch.export.load(out).module()(images)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not any('running_mean' in name for name in torch.export.load(out).state_dict)
+    main([str(config), *arguments, '--as-trained', '--checkpoint', str(tmp_path / 'weights.pth')])
+    assert any('running_mean' in name for name in torch.export.load(out).state_dict)
     with pytest.raises(SystemExit):
         main([str(config), *arguments[:-2], '0', '64'])
     assert 'input_shape' in capsys.readouterr().err

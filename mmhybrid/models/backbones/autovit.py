@@ -22,6 +22,7 @@ from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, layer_config
+from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int, check_keys, check_list
 
@@ -147,6 +148,10 @@ class MBConv(nn.Module):
         """(B, C, H, W) -> (B, width, H / stride, W / stride); residual where the shape stays."""
         out = self.norm2(self.conv(self.act(self.norm1(self.dwconv(x)))))
         return x + out if self.stride == 1 and x.shape[1] == out.shape[1] else out
+
+    def fold(self) -> None:
+        """Put the norms into the convolutions before them."""
+        self.norm1, self.norm2 = fold_norm(self.dwconv, self.norm1), fold_norm(self.conv, self.norm2)
 
 
 class MLP(nn.Module):

@@ -24,6 +24,7 @@ from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused
+from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys, check_list
 
@@ -120,6 +121,8 @@ class RowConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, 1, L) -> (B, C, 1, L)."""
+        if self.kernel_size == (1,):  # the same as a linear layer, which is a little faster
+            return F.linear(x.permute(0, 2, 3, 1), self.weight.squeeze(-1), self.bias).permute(0, 3, 1, 2)
         padding = (0, *map(int, self.padding))
         return F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=padding, groups=self.groups)
 
@@ -147,6 +150,10 @@ class ConvHeads(nn.Module):
         out = F.glu(self.expand(rows.permute(0, 3, 1, 2)), dim=1)
         out = self.reduce(F.silu(self.norm(self.dwconv(out))))
         return out.permute(0, 2, 3, 1).reshape(x.shape)
+
+    def fold(self) -> None:
+        """Put the norm into the convolution before it."""
+        self.norm = fold_norm(self.dwconv, self.norm)
 
 
 class WindowHeads(nn.Module):

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, depthwise_conv2d, layer_config
+from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, layer_config
+from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d, scale_outputs
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
@@ -145,6 +146,12 @@ class GLMix(nn.Module):
         out = self.slots(x, self.slots.initial_slots(block_input))
         return out + (x if self.local is None else self.local(x))
 
+    def last_layers(self) -> list[Product]:
+        """The layers whose sum the output is; none where the normed map itself is part of it."""
+        if self.local is None:
+            return []
+        return [self.local.last_layer(), *([] if self.slots is None else [self.slots.last_layer()])]
+
 
 class SequentialMix(nn.Module):
     """The two branches one behind the other, within one residual (table 6; the paper leaves the residuals open)."""
@@ -162,6 +169,10 @@ class SequentialMix(nn.Module):
             return self.local(self.slots(x, initial_slots))
         return self.slots(self.local(x), initial_slots)
 
+    def last_layers(self) -> list[Product]:
+        """The layer whose output is theirs."""
+        return [self.local.last_layer() if self.global_first else self.slots.last_layer()]
+
 
 class MHSA(SelfAttention):
     """Full attention over all pixels."""
@@ -170,6 +181,10 @@ class MHSA(SelfAttention):
         """Normed map (B, C, H, W) -> (B, C, H, W); the block's input is not used."""
         return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
+    def last_layers(self) -> list[Product]:
+        """The layer whose output is theirs."""
+        return [self.last_layer()]
+
 
 class FFN(nn.Module):
     """Point-wise convolution, optional residual depth-wise convolution, GELU, point-wise convolution."""
@@ -177,7 +192,7 @@ class FFN(nn.Module):
     def __init__(self, embed_dims: int, hidden_dims: int, conv: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(embed_dims, hidden_dims, 1)
-        self.dwconv = depthwise_conv2d(hidden_dims, 3) if conv else None
+        self.dwconv = ResidualDepthwiseConv2d(hidden_dims, 3) if conv else None
         self.act = nn.GELU()
         self.conv2 = nn.Conv2d(hidden_dims, embed_dims, 1)
 
@@ -185,7 +200,7 @@ class FFN(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         x = self.conv1(x)
         if self.dwconv is not None:
-            x = x + self.dwconv(x)
+            x = self.dwconv(x)
         return self.conv2(self.act(x))
 
 
@@ -195,9 +210,9 @@ class GLNetBlock(nn.Module):
     def __init__(self, arch: GLNetArch, stage: int, index: int, drop_path: float) -> None:
         super().__init__()
         width = arch.embed_dims[stage]
-        self.pos_conv = depthwise_conv2d(width, 3) if arch.pos_encoding else None
+        self.pos_conv = ResidualDepthwiseConv2d(width, 3) if arch.pos_encoding else None
         self.norm1 = LayerNorm2d(width)
-        self.mixer = _build_mixer(arch, stage, arch.mixers[stage][index])
+        self.mixer: Any = _build_mixer(arch, stage, arch.mixers[stage][index])
         self.norm2 = LayerNorm2d(width)
         self.ffn = FFN(width, int(arch.ffn_ratios[stage] * width), arch.conv_ffn)
         scale = arch.layer_scale
@@ -209,9 +224,19 @@ class GLNetBlock(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         block_input = x
         if self.pos_conv is not None:
-            x = x + self.pos_conv(x)
+            x = self.pos_conv(x)
         x = x + self.drop_path(self.scale1(self.mixer(self.norm1(x), block_input)))
         return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))
+
+    def fold(self) -> None:
+        """Put the factors of the branches into the layers that end them."""
+        if isinstance(self.scale1, LayerScale) and (ends := self.mixer.last_layers()):
+            for layer in ends:
+                scale_outputs(layer, self.scale1.gamma)
+            self.scale1 = nn.Identity()
+        if isinstance(self.scale2, LayerScale):
+            scale_outputs(self.ffn.conv2, self.scale2.gamma)
+            self.scale2 = nn.Identity()
 
 
 def _build_mixer(arch: GLNetArch, stage: int, mixer: str) -> nn.Module:

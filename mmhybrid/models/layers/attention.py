@@ -24,3 +24,7 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(*qkv.unbind(0))
         return self.proj(heads.transpose(1, 2).flatten(2)).reshape(x.shape)
+
+    def last_layer(self) -> nn.Linear:
+        """The layer whose output is the attention's."""
+        return self.proj

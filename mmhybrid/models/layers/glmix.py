@@ -21,6 +21,10 @@ class LocalConv(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         return self.conv2(self.dwconv(self.conv1(x)))
 
+    def last_layer(self) -> nn.Conv2d:
+        """The layer whose output is the branch's."""
+        return self.conv2
+
 
 class WindowAttention(SelfAttention):
     """Attention within windows of ``window_size`` pixels a side, in place of the local branch (table 6).
@@ -114,3 +118,7 @@ class SlotAttention(nn.Module):
         slots = self.attention(logits.softmax(-1) @ pixels.transpose(1, 2))
         # computed as (B, L, C), the memory order that the local branch's output has behind a LayerNorm2d
         return (logits.softmax(1).transpose(1, 2) @ slots).transpose(1, 2).reshape(x.shape)
+
+    def last_layer(self) -> nn.Linear:
+        """The layer whose output, spread over the pixels, is the branch's: each pixel's shares sum to one."""
+        return self.attention.last_layer()

@@ -1,0 +1,120 @@
+"""Networks in the deployed form: what they compute stays, and what was folded is gone."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.models.backbones.glit import GLiT
+from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models.layers.basic import LayerScale
+from mmhybrid.models.layers.folding import ResidualDepthwiseConv2d, fold_norm_before
+
+GLNET = {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1], 'ffn_ratios': [2] * 4, 'num_slots': [16] * 4}
+ADVANCED = {'overlapped_patches': True, 'pos_encoding': True, 'conv_ffn': True, 'layer_scale': 0.5}
+MIXERS = ['glmix', 'window-global', ['global-local', 'local-global'], 'mhsa']
+GLIT = {
+    'embed_dims': 32,
+    'num_heads': 2,
+    'blocks': [
+        {'num_attn_heads': 0, 'mlp_ratio': 2, 'conv_ratio': 2, 'kernel_size': 7},
+        {'num_attn_heads': 1, 'mlp_ratio': 2, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 5},
+    ],
+}
+AUTOVIT = {
+    'stem_width': 16,
+    'conv_widths': [16, 24, 32],
+    'conv_depths': [1, 2, 1],
+    'embed_dims': [32, 48, 64],
+    'depths': [1, 1, 1],
+    'num_heads': [2, 2, 2],
+    'mlp_ratios': [2, 2, 2],
+}
+NETWORKS = {
+    'glnet': lambda: GLNet({**GLNET, 'mixers': MIXERS}, out_indices=(0, 1, 2, 3)),
+    'glnet, advanced': lambda: GLNet({**GLNET, **ADVANCED, 'mixers': MIXERS}, out_indices=(0, 1, 2, 3)),
+    'glnet, one branch': lambda: GLNet({**GLNET, **ADVANCED, 'mixers': ['global', 'local', 'glmix', 'mhsa']}),
+    'glnet, dense': lambda: GLNet({**GLNET, 'mixers': MIXERS}, out_indices=(0, 3), out_norm_cfg={'type': 'BN'}),
+    'glnet, other norms': lambda: GLNet({**GLNET, 'mixers': MIXERS}, norm_cfg={'type': 'LN2d'}),
+    'glit': lambda: GLiT(GLIT, img_size=64),
+    'glit, map': lambda: GLiT({**GLIT, 'locality': 'conv2d'}, img_size=64, out_indices=(0, 1), out_type='featmap'),
+    'autovit': lambda: AutoViT(AUTOVIT),
+    'autovit, dense': lambda: AutoViT(AUTOVIT, out_indices=(0, 1, 2, 3), mbpool=False, out_norm_cfg={'type': 'LN2d'}),
+    'autovit, transformers': lambda: AutoViT(
+        {**{k: v for k, v in AUTOVIT.items() if k != 'conv_depths'}, 'transformer_only': True}
+    ),
+}
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """The network with weights and statistics as training leaves them, none of which does nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            low = 0.5 if name.endswith('running_var') else -0.2
+            value.add_(torch.rand(value.shape, generator=generator) * 0.4 + low)
+    return network.eval()
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('shape', [(2, 3, 64, 96), (1, 3, 100, 65)])
+def test_computes_what_it_computed(name, shape):
+    network = trained(NETWORKS[name]())
+    deployed = copy.deepcopy(network)
+    deployed.switch_to_deploy()
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for out, expected in zip(deployed(images), network(images), strict=True):
+            assert (out - expected).norm() < 1e-5 * expected.norm()
+            assert out.is_contiguous()
+
+
+# behind the last stage a norm has no layer of the backbone to go into; LN2d is none that can be folded
+LEFT = {
+    'glnet': 1,
+    'glnet, advanced': 1,
+    'glnet, one branch': 1,
+    'glnet, dense': 2,
+    'glnet, other norms': 0,
+    'glit': 0,
+    'glit, map': 0,
+    'autovit': 0,
+    'autovit, dense': 0,
+    'autovit, transformers': 0,
+}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_nothing_is_left_that_can_be_folded(name):
+    network = NETWORKS[name]()
+    network.switch_to_deploy()
+    modules = list(network.modules())
+    assert not network.training
+    assert sum(isinstance(module, _BatchNorm) for module in modules) == LEFT[name]
+    assert not any(isinstance(module, ResidualDepthwiseConv2d) and module.adds_input for module in modules)
+    scales = sum(isinstance(module, LayerScale) for module in modules)
+    assert scales == ('one branch' in name)  # of a block whose output has the normed map itself in it
+
+
+def test_again_changes_nothing():
+    network = trained(NETWORKS['glnet, advanced']())
+    network.switch_to_deploy()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    network.switch_to_deploy()
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_shared_weights_stay():
+    network = trained(NETWORKS['autovit']())
+    shared = dict(network.named_parameters())
+    before = {key: value.detach().clone() for key, value in shared.items()}
+    network.switch_to_deploy()
+    assert all(torch.equal(value, before[key]) for key, value in shared.items())
+
+
+def test_norm_in_front_of_a_padded_convolution_stays():
+    norm, conv = nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, padding=1)
+    assert fold_norm_before(norm, conv) is norm
