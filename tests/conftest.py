@@ -10,6 +10,7 @@ from mmengine.config import config as config_files
 from mmengine.config import utils as config_utils
 from mmengine.dataset import base_dataset
 from mmengine.registry import DefaultScope
+from mmengine.runner import runner
 
 settings.register_profile('any machine', parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('any machine')
@@ -19,13 +20,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Spare what MMEngine does anew for each config, and what was half of the tests' time.
 
     For each config that inherits from a host's it looks for the host and reads all its metafiles, which stay as they
-    are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each data set asks for
-    a collection of garbage, among all modules that are imported.
+    are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each runner asks the
+    compilers for their versions, and each data set for a collection of garbage, among all modules that are imported.
     """
     patch = pytest.MonkeyPatch()
     patch.setattr(config_utils, 'load', cache(config_utils.load))
     patch.setattr(config_files, 'is_installed', cache(config_files.is_installed))
     patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True))
+    patch.setattr(runner, 'collect_env', cache(runner.collect_env))
     patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: 0))
     config.add_cleanup(patch.undo)
 
