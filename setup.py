@@ -1,12 +1,11 @@
 """The package's definition; tool settings live in pyproject.toml."""
 
-import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
@@ -25,35 +24,25 @@ def read_requirements(name: str) -> list[str]:
     return [line.split('#')[0].strip() for line in lines if line.split('#')[0].strip()]
 
 
-def lay_out_mim() -> None:
-    """Put configs, tools and the model index under ``mmhybrid/.mim``, where OpenMMLab's tools look for them.
+class BuildWithMim(build_py):
+    """Copies to ``mmhybrid/.mim`` what OpenMMLab's tools look for there; a clone has links, for what is not built."""
 
-    Links serve an editable installation, copies a wheel or an sdist.
-    """
-    editable = any(command in sys.argv for command in ('develop', 'editable_wheel'))
-    target = ROOT / 'mmhybrid' / '.mim'
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    for name in MIM_CONTENT:
-        source = ROOT / name
-        if editable:
-            os.symlink(os.path.relpath(source, target), target / name)
-        elif source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
-        else:
-            shutil.copy(source, target / name)
-
-
-def mim_files() -> list[str]:
-    """What of ``.mim`` goes into a wheel, relative to the package."""
-    package = ROOT / 'mmhybrid'
-    return [str(path.relative_to(package)) for path in (package / '.mim').rglob('*') if path.is_file()]
+    def run(self) -> None:
+        """Build the package, then copy."""
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, 'mmhybrid', '.mim')
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in MIM_CONTENT:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(ROOT / name, target / name)
 
 
 if __name__ == '__main__':
-    # an sdist holds the real folders, so its own setup.py finds them again
-    if any(command in sys.argv for command in ('develop', 'editable_wheel', 'bdist_wheel', 'build', 'install')):
-        lay_out_mim()
     setup(
         name='mmhybrid',
         version=read_version(),
@@ -64,8 +53,11 @@ if __name__ == '__main__':
         python_requires='>=3.11',
         packages=find_packages(include=['mmhybrid', 'mmhybrid.*']),
         py_modules=['mmhybrid_autoload'],
-        package_data={'mmhybrid': mim_files()},
-        entry_points={'torch.backends': ['mmhybrid = mmhybrid_autoload:find_operators']},
+        cmdclass={'build_py': BuildWithMim},
+        entry_points={
+            'console_scripts': ['mmhybrid = mmhybrid.__main__:main'],
+            'torch.backends': ['mmhybrid = mmhybrid_autoload:find_operators'],
+        },
         install_requires=read_requirements('runtime.txt'),
         zip_safe=False,
     )

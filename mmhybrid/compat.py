@@ -22,7 +22,7 @@ from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
 
 from mmhybrid import mmcv_ops
-from mmhybrid.utils.import_hooks import Execute, around_import
+from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
@@ -41,6 +41,7 @@ def apply() -> None:
         around_import(FSDP, let_fsdp_resume)
     declare_torchvision_ops()
     mmcv_ops.install()
+    find_configs()
     around_import(MULTIMODAL, import_without_transformers)
 
 

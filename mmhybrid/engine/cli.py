@@ -104,7 +104,7 @@ def load_config(
     """A config file, with the settings of the command line.
 
     Args:
-        path: Python, JSON or YAML file.
+        path: Python, JSON or YAML file, or the name of a shipped one (``mmhybrid::glnet/glnet_4g_in1k.py``).
         options: Replaced settings, dotted names.
         work_dir: Folder of logs and checkpoints; None for the config's own, or ``./work_dirs/<name of the config>``.
         launcher: One of :data:`LAUNCHERS`.
@@ -113,10 +113,9 @@ def load_config(
         ValueError: A missing or broken file, a name that neither the config nor MMEngine's Runner knows, or a setting
             that the config has no place for.
     """
-    if not Path(path).is_file():
-        raise ValueError(f'config {path} does not exist')
+    file = config_file(path)
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(file)
     except Exception as error:  # a config is a program of the user's: it may raise anything
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {first_line(error)}') from error
     check_option_names(options or {}, cfg)
@@ -131,6 +130,30 @@ def load_config(
         raise bad_value('work_dir', cfg.work_dir, 'a folder of this machine')
     cfg.launcher = launcher
     return cfg
+
+
+def config_file(path: str) -> str:
+    """Where a config is.
+
+    Args:
+        path: A file, or a name that MMEngine takes in ``_base_``: ``mmhybrid::glnet/glnet_4g_in1k.py``.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    if is_named(path):
+        try:
+            return str(Config._get_cfg_path(path, '')[0])
+        except (AssertionError, ImportError, OSError, ValueError) as error:
+            raise ValueError(f'config {path} cannot be found: {first_line(error)}') from error
+    if not Path(path).is_file():
+        raise ValueError(f'config {path} does not exist')
+    return path
+
+
+def is_named(path: str) -> bool:
+    """Whether a config is given by its name in an installed package, not by its file."""
+    return '::' in path
 
 
 def hide_passwords(cfg: Config) -> None:

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     'estimation': {'space', 'models'},
     'visualization': {'space', 'search', 'models'},
     'engine': {'space', 'search', 'models', 'estimation', 'datasets'},
+    'commands': {'space', 'search', 'models', 'estimation', 'datasets', 'visualization', 'engine', 'model_index'},
 }
 
 
