@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.engine import cli
-from mmhybrid.engine.draws import draws_markdown, shipped_supernets
 from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
@@ -72,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(model_zoo_markdown(MIM), end='')
         return
     if args.spaces:
+        from mmhybrid.engine.draws import draws_markdown, shipped_supernets  # which needs the packages of a search
+
         print(draws_markdown(shipped_supernets(MIM)))
         return
     with cli.ending_on_mistakes():

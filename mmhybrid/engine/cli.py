@@ -8,6 +8,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +32,7 @@ from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import LONGEST_MESSAGE, CannotGoOnError, first_line, printable, shortened
 from mmhybrid.utils.files import read_text
+from mmhybrid.utils.optional import HOSTS, how_to_install, told
 
 TRIALS = 100
 LONGEST_PATH = 4096
@@ -117,7 +119,10 @@ def load_config(
     try:
         cfg = Config.fromfile(file)
     except Exception as error:  # a config is a program of the user's: it may raise anything
-        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {first_line(error)}') from error
+        reason = told(error) if isinstance(error, ImportError) else first_line(error)
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
+    if cfg.get('default_scope') in HOSTS and find_spec(cfg.default_scope) is None:
+        raise ValueError(f'config {path} needs {cfg.default_scope}: {how_to_install(cfg.default_scope)}')
     check_option_names(options or {}, cfg)
     try:
         cfg.merge_from_dict(dict(options or {}))
@@ -453,6 +458,8 @@ def _mistake(error: Exception) -> str | None:
         return ' '.join(str(error).split())
     if isinstance(error, UnicodeError):
         return ' '.join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and told(error) != message:
+        return told(error)
     if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
         return message  # OpenMMLab asserts what it expects of a config
     if isinstance(error, KeyError) and 'registry' in message:

@@ -1,5 +1,6 @@
 """Packages that only some of mmhybrid needs, and the extra of its installation that brings each."""
 
+import re
 from importlib import import_module
 from types import ModuleType
 
@@ -16,9 +17,7 @@ EXTRAS = {
     'regex': 'dense',
 }
 HOSTS = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
-INSTALL_HOSTS = (
-    "pip install 'mmhybrid[openmmlab]', or 'mmhybrid[onedl]' for their maintained continuation, or as you install it"
-)
+INSTALL_HOSTS = "pip install 'mmhybrid[openmmlab]', or 'mmhybrid[onedl]' for their maintained continuation"
 
 
 class MissingPackageError(ImportError, ValueError):
@@ -38,7 +37,8 @@ def require(module: str, purpose: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingPackageError(f'{purpose} needs the package {module}: {how_to_install(module)}') from error
+        package = module.partition('.')[0]
+        raise MissingPackageError(f'{purpose} needs the package {package}: {how_to_install(package)}') from error
 
 
 def how_to_install(module: str) -> str:
@@ -46,3 +46,12 @@ def how_to_install(module: str) -> str:
     if module in HOSTS:
         return INSTALL_HOSTS
     return f"pip install 'mmhybrid[{EXTRAS[module]}]'" if module in EXTRAS else f'pip install {module}'
+
+
+def told(error: ImportError) -> str:
+    """What an import failed for, in a line, and the command that installs it where that is known."""
+    text = ' '.join(str(error).split())
+    # MMEngine says "mmdet is not installed", Python names the module
+    named = error.name or next(iter(re.findall(r'^(\w+) is not installed', text)), '')
+    package = named.partition('.')[0]
+    return f'{text}: {how_to_install(package)}' if package in (*EXTRAS, *HOSTS) else text
