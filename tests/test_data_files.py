@@ -314,6 +314,7 @@ REVIEWED = {
     'mmhybrid/utils/files.py': 'JSON, for the others here',
     'mmhybrid/utils/optional.py': 'packages by fixed names',
     'mmhybrid/visualization/host.py': 'a config',
+    'mmhybrid/__main__.py': 'commands by their names',
     'mmhybrid/commands/audit_ranking.py': 'audit_ranking',
     'mmhybrid/commands/demo.py': 'what it wrote itself',
     'mmhybrid/commands/export.py': 'a config, a checkpoint: training',
