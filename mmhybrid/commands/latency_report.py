@@ -11,7 +11,6 @@ an analytic model instead of the table, ``--analytic`` the table with that model
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from statistics import median
 from typing import Any
 
@@ -49,9 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     model = parser.add_mutually_exclusive_group()
     model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
     model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
-    parser.add_argument(
-        '--import', dest='imports', nargs='*', default=[], metavar='MODULE', help='with backends, spaces of your own'
-    )
+    cli.add_imports(parser)
     parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
@@ -143,14 +140,6 @@ def load_model(args: Namespace, table: LatencyTable, costs: PartCounter) -> Late
     return filled
 
 
-def import_named(module: str) -> None:
-    """Import what a table needs; ValueError if there is no such module."""
-    try:
-        import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f'--import {module}: {error}') from error
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge, print and write."""
     args = parse_args(argv)
@@ -159,8 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for path in (args.json, args.png):
             if path is not None:
                 check_target(path)
-        for module in args.imports:
-            import_named(module)
+        cli.import_modules(args.imports)
         table = LatencyTable.load(args.table)
         backend_class(table.device.backend)  # before long work: it may need an --import
         table.warn_if_elsewhere()

@@ -66,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     network.add_argument('arch', nargs='?', help='file with an architecture')
     network.add_argument('--preset', metavar='NAME', help=f'a published network: {", ".join(NAMES)}')
     parser.add_argument('--out', required=True, metavar='FILE', help='what to write, .svg or .png')
+    cli.add_imports(parser)
     args = parser.parse_args(argv)
     with cli.ending_on_mistakes():
+        cli.import_modules(args.imports)
         suffix = Path(args.out).suffix
         if suffix not in SUFFIXES:
             raise bad_value('--out', args.out, f'a name that ends in {" or ".join(SUFFIXES)}')

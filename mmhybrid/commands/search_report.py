@@ -28,10 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
     parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
+    cli.add_imports(parser)
     args = parser.parse_args(argv)
     folder = Path(args.work_dir)
     out = Path(args.out or folder / 'report.html')
     with cli.ending_on_mistakes():
+        cli.import_modules(args.imports)
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
         try:

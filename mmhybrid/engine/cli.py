@@ -6,8 +6,9 @@ import os
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,6 +99,22 @@ def add_cfg_options(parser: ArgumentParser) -> None:
 def add_launcher(parser: ArgumentParser) -> None:
     """``--launcher``, of every tool that several processes may run together."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+
+
+def add_imports(parser: ArgumentParser) -> None:
+    """``--import``, of every command that reads data of classes of a user's own without a config that imports them."""
+    parser.add_argument(
+        '--import', dest='imports', nargs='+', default=[], metavar='MODULE', help='with backends, spaces of your own'
+    )
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import what the command line names; ValueError if there is no such module."""
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(f'--import {name}: {error}') from error
 
 
 def load_config(
