@@ -298,6 +298,7 @@ REVIEWED = {
     'mmhybrid/estimation/profiler.py': 'interrupted table',
     'mmhybrid/models/checkpoints.py': 'averaged weights; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/convert.py': 'released weights',
+    'mmhybrid/models/supernets/start.py': 'a config; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/distillation.py': 'a config; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/one_shot.py': 'a config',
     'mmhybrid/models/released.py': 'released weights; tests/models/test_released.py',

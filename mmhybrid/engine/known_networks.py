@@ -1,12 +1,9 @@
 """Networks that a search may start from, by the names and files that a config gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-import torch
-
-from mmhybrid.registry import MODELS
+from mmhybrid.models.supernets.start import network_arch
 from mmhybrid.space import SearchSpace, Value
 from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_list
@@ -42,26 +39,4 @@ def _genes(network: object, space: SearchSpace, backbone: Mapping[str, Any]) -> 
         raise bad_value('network', network, 'genes, a file, or the name of a preset')
     if '.json' in network or '.csv' in network:
         return read_found(network).arch
-    return preset_genes(network, space, backbone)
-
-
-def preset_genes(preset: str, space: SearchSpace, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
-    """The genes of a published network.
-
-    Raises:
-        ValueError: If there is no such preset, or it is not in the space.
-    """
-    wanted = _parsed({**backbone, 'arch': preset})
-    arch = space.encode(wanted)
-    found = _parsed({**backbone, **space.decode(arch)})
-    different = [name for name in wanted if found[name] != wanted[name]]
-    if different:
-        raise bad_value(different[0], wanted[different[0]], f'{found[different[0]]}, as the space has it')
-    return arch
-
-
-def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """The arch of a backbone with all its fields."""
-    with torch.device('meta'):
-        arch: Any = MODELS.build(dict(backbone)).arch
-    return asdict(arch)
+    return network_arch(network, space, backbone)

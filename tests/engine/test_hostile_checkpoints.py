@@ -34,6 +34,8 @@ from mmhybrid.engine.checkpoint import AtomicCheckpointHook
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint, write_checkpoint, write_safetensors
 from mmhybrid.models.distillation import Teacher
 from mmhybrid.models.released import read_released
+from mmhybrid.models.supernets.start import starting_network
+from mmhybrid.space import AutoViTSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {'linear.weight': torch.arange(6.0).reshape(2, 3), 'linear.bias': torch.ones(2, dtype=torch.bfloat16)}
@@ -123,6 +125,13 @@ def teacher(path: Path) -> None:
     Teacher(str(path), config=str(ROOT / 'configs/demo/autovit_cls.py'))
 
 
+def supernet(path: Path) -> None:
+    space = AutoViTSpace(table='xxs')
+    arch = space.decode(space.largest())['arch']
+    start = {'type': 'mmhybrid.FromNetwork', 'arch': arch, 'checkpoint': str(path)}
+    starting_network(start, space, {'type': 'mmhybrid.AutoViT'})
+
+
 PRETRAINED = 'Pretrained'
 READERS: dict[str, Callable[[Path, Path], Any]] = {
     'read_checkpoint': lambda folder, path: read_checkpoint(str(path)),
@@ -133,6 +142,7 @@ READERS: dict[str, Callable[[Path, Path], Any]] = {
     'init_cfg': lambda folder, path: training(
         folder, path, model={'type': 'HostileToyModel', 'init_cfg': {'type': PRETRAINED, 'checkpoint': str(path)}}
     ),
+    'supernet': lambda folder, path: supernet(path),
     'MMEngine itself': lambda folder, path: load_checkpoint(nn.Linear(1, 1), str(path)),
     'teacher': lambda folder, path: teacher(path),
     'label map': lambda folder, path: read_label_map(path),

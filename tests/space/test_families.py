@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmhybrid.space
-from mmhybrid.engine.known_networks import preset_genes
 from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
 from mmhybrid.models.backbones.autovit import AutoViTArch
 from mmhybrid.models.backbones.glit import PRESETS as GLIT
 from mmhybrid.models.backbones.glit import GLiTArch
 from mmhybrid.models.backbones.glnet import PRESETS as GLNET
 from mmhybrid.models.backbones.glnet import GLNetArch
+from mmhybrid.models.supernets.start import network_arch
 from mmhybrid.registry import MODELS
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 from mmhybrid.space.autovit import TABLES
@@ -520,7 +520,7 @@ def test_encoding_undoes_decoding(space, parse, seed):
 )
 def test_published_networks_are_found_by_name(space, backbone, presets):
     for preset in presets:
-        genes = preset_genes(preset, space, {'type': backbone})
+        genes = network_arch(preset, space, {'type': backbone})
         decoded = {'type': backbone, **space.decode(genes)}
         built = [MODELS.build(config) for config in ({'type': backbone, 'arch': preset}, decoded)]
         shapes = [{name: w.shape for name, w in network.state_dict().items()} for network in built]
@@ -529,10 +529,10 @@ def test_published_networks_are_found_by_name(space, backbone, presets):
 
 def test_a_published_network_outside_the_space_is_refused():
     with pytest.raises(ValueError, match=r'layer_scale: got 0.0001'):
-        preset_genes(
+        network_arch(
             '16g',
             GLNetSpace(widths=((128,), (256,), (512,), (1024,)), depths=((4,), (4,), (18,), (4,))),
             {'type': 'GLNet'},
         )
     with pytest.raises(ValueError, match='learned_slots: got True'):
-        preset_genes('stl-paramslot', GLNetSpace(), {'type': 'GLNet'})
+        network_arch('stl-paramslot', GLNetSpace(), {'type': 'GLNet'})

@@ -23,6 +23,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, layer_config
 from mmhybrid.models.layers.folding import fold_norm
+from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int, check_keys, check_list
 
@@ -166,6 +167,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) -> (..., d)."""
         return self.fc2(self.act(self.fc1(x)))
+
+    def sort_channels(self) -> None:
+        """Sort the hidden channels."""
+        sort_hidden([self.fc1], self.fc2)
 
 
 class TransformerLayer(nn.Module):

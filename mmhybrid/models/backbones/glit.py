@@ -25,6 +25,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused
 from mmhybrid.models.layers.folding import fold_norm
+from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys, check_list
 
@@ -155,6 +156,10 @@ class ConvHeads(nn.Module):
         """Put the norm into the convolution before it."""
         self.norm = fold_norm(self.dwconv, self.norm)
 
+    def sort_channels(self) -> None:
+        """Sort the channels between the point-wise convolutions."""
+        sort_hidden([self.expand, self.dwconv, self.norm], self.reduce)
+
 
 class WindowHeads(nn.Module):
     """Attention within windows of consecutive tokens.
@@ -242,6 +247,10 @@ class FFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
         return self.fc2(self.act(self.fc1(x)))
+
+    def sort_channels(self) -> None:
+        """Sort the hidden channels."""
+        sort_hidden([self.fc1], self.fc2)
 
 
 class GLiTBlock(nn.Module):

@@ -23,6 +23,7 @@ from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, layer_config
 from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d, scale_outputs
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
+from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
 
@@ -202,6 +203,10 @@ class FFN(nn.Module):
         if self.dwconv is not None:
             x = self.dwconv(x)
         return self.conv2(self.act(x))
+
+    def sort_channels(self) -> None:
+        """Sort the hidden channels."""
+        sort_hidden([self.conv1, *([] if self.dwconv is None else [self.dwconv])], self.conv2)
 
 
 class GLNetBlock(nn.Module):

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid.models.layers.basic import fused
+from mmhybrid.models.layers.order import sort_hidden, sort_within_heads
 
 
 class SelfAttention(nn.Module):
@@ -28,3 +29,8 @@ class SelfAttention(nn.Module):
     def last_layer(self) -> nn.Linear:
         """The layer whose output is the attention's."""
         return self.proj
+
+    def sort_channels(self) -> None:
+        """Sort the heads, and the channels within each."""
+        sort_hidden([self.qkv], self.proj)
+        sort_within_heads(self.qkv, self.proj)

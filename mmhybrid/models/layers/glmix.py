@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, depthwise_conv2d
+from mmhybrid.models.layers.order import sort_by_distance, sort_hidden
 
 
 class LocalConv(nn.Module):
@@ -24,6 +25,10 @@ class LocalConv(nn.Module):
     def last_layer(self) -> nn.Conv2d:
         """The layer whose output is the branch's."""
         return self.conv2
+
+    def sort_channels(self) -> None:
+        """Sort the channels between the point-wise convolutions."""
+        sort_hidden([self.conv1, self.dwconv], self.conv2)
 
 
 class WindowAttention(SelfAttention):
@@ -122,3 +127,8 @@ class SlotAttention(nn.Module):
     def last_layer(self) -> nn.Linear:
         """The layer whose output, spread over the pixels, is the branch's: each pixel's shares sum to one."""
         return self.attention.last_layer()
+
+    def sort_channels(self) -> None:
+        """Sort the slots, if they are learned."""
+        if self.init_slots is not None:
+            self.init_slots.copy_(sort_by_distance(self.init_slots[0])[None])

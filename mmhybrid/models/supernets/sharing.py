@@ -59,3 +59,10 @@ class Slice:
         for axis, start, length in self.cuts:
             part = part.narrow(axis, start, length)
         return part.reshape(self.shape) if is_fused else part
+
+    def put(self, tensor: Tensor, value: Tensor) -> None:
+        """Write ``value`` into the part of ``tensor``."""
+        part = tensor.view(self.view)
+        for axis, start, length in self.cuts:
+            part = part.narrow(axis, start, length)
+        part.copy_(value.reshape(part.shape))

@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
-from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.models.supernets.start import FROM_NETWORK, starting_network
+from mmhybrid.registry import MODELS, SCOPE, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.utils.checks import check_choice, check_list
 
@@ -53,11 +54,14 @@ class Supernet(BaseModule):
         separate: Lists of blocks, such as ``blocks`` of GLiT, in which every candidate keeps weights of its own
             (single path) instead of sharing them with the others of its place. The genes of block i must be named
             ``<list>.<i>.<gene>``.
-        init_cfg: As in MMEngine.
+        init_cfg: As in MMEngine, or of type ``mmhybrid.FromNetwork``, see :func:`starting_network`: begin as a trained
+            network, whose tensors become the parts that its own architecture looks at.
 
     Raises:
         ValueError: If ``backbone`` names what the space decides, or the space does not name the blocks of a list.
     """
+
+    init_cfg: Any
 
     def __init__(
         self,
@@ -89,6 +93,34 @@ class Supernet(BaseModule):
                 self._rename(other, arch)
                 _graft(self.weights, other)
         self.out_channels = tuple(max(sizes) for sizes in zip(*widths, strict=True))
+
+    def init_weights(self) -> None:
+        """Give the weights their initial values, which may be those of a network; that is the active one then."""
+        start = self.init_cfg
+        if not isinstance(start, Mapping) or str(start.get('type')).removeprefix(SCOPE) != FROM_NETWORK:
+            super().init_weights()
+            return
+        network, arch = starting_network(start, self.space, self.backbone_cfg)
+        self.init_cfg = None
+        super().init_weights()
+        self.init_cfg = start
+        self.set_arch(arch)
+        self._take(network)
+
+    def _take(self, network: HybridBackbone) -> None:
+        """Write the tensors of a network into the parts that the active one looks at."""
+        tensors = network.state_dict(keep_vars=True)
+        looking = self._build_on_meta(self.arch)
+        names = {id(layer._parameters): path for path, layer in looking.named_modules()}
+        names |= {id(layer._buffers): path for path, layer in looking.named_modules()}
+        with torch.no_grad():
+            for binding in self._bind(looking, self.arch):
+                path = names[id(binding.layer)]
+                shared = binding.shared[binding.name]
+                assert shared is not None
+                name = f'{path}.{binding.name}' if path else binding.name
+                if name in tensors:  # what is no state is the same everywhere
+                    binding.part.put(shared, tensors[name])
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
         """Make the network of ``arch`` the active one.

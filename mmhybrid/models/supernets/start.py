@@ -1,0 +1,79 @@
+"""Networks that a supernet starts from, by what a config says of them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
+from mmhybrid.models.layers.order import sort_channels
+from mmhybrid.registry import MODELS
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.utils.checks import bad_value, check_bool, check_keys
+
+FROM_NETWORK = 'FromNetwork'
+PREFIX = 'backbone.'
+
+
+def network_arch(arch: str | Mapping[str, Any], space: SearchSpace, backbone: Mapping[str, Any]) -> Arch:
+    """The genes of a network of a family.
+
+    Args:
+        arch: A name of the family's presets, or what the backbone takes as ``arch``.
+        space: Where the network is.
+        backbone: Config of the family's backbone.
+
+    Raises:
+        ValueError: If there is no such network, or it is not in the space.
+    """
+    wanted = _parsed({**backbone, 'arch': arch})
+    genes = space.encode(wanted)
+    found = _parsed({**backbone, **space.decode(genes)})
+    different = [name for name in wanted if found[name] != wanted[name]]
+    if different:
+        raise bad_value(different[0], wanted[different[0]], f'{found[different[0]]}, as the space has it')
+    return genes
+
+
+def starting_network(
+    init_cfg: Mapping[str, Any], space: SearchSpace, backbone: Mapping[str, Any]
+) -> tuple[HybridBackbone, Arch]:
+    """The network that an ``init_cfg`` of type ``mmhybrid.FromNetwork`` describes, with its weights, and its genes.
+
+    Args:
+        init_cfg: ``arch``, as :func:`network_arch` takes it; ``checkpoint``, a file with the weights of the backbone,
+            or of a model with one; ``sort``, whether the most important channels come first, which is the default.
+        space: Of the supernet.
+        backbone: Config of the family's backbone, as the supernet has it.
+
+    Raises:
+        ValueError: If a field is missing or wrong, the network is not in the space, or nothing of the file fits it.
+    """
+    check_keys('init_cfg', init_cfg, ('type', 'arch', 'checkpoint'), ('sort',))
+    if not isinstance(init_cfg['checkpoint'], str):
+        raise bad_value('init_cfg.checkpoint', init_cfg['checkpoint'], 'a file')
+    sort = check_bool('init_cfg.sort', init_cfg.get('sort', True))
+    try:
+        arch = network_arch(init_cfg['arch'], space, backbone)
+    except ValueError as error:
+        raise ValueError(f'init_cfg: the space has no network {init_cfg["arch"]}: {error}') from error
+    network: HybridBackbone = MODELS.build({**backbone, **space.decode(arch)})
+    weights = weights_of(read_checkpoint(init_cfg['checkpoint']))
+    if any(name.startswith(PREFIX) for name in weights):
+        weights = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
+    check_fit(network, weights, init_cfg['checkpoint'])
+    missing = network.load_state_dict(weights, strict=False).missing_keys
+    if missing:
+        raise ValueError(f'init_cfg.checkpoint: {init_cfg["checkpoint"]} lacks {", ".join(missing[:3])} of the network')
+    if sort:
+        sort_channels(network)
+    return network, arch
+
+
+def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The arch of a backbone with all its fields."""
+    with torch.device('meta'):
+        arch: Any = MODELS.build(dict(backbone)).arch
+    return asdict(arch)
