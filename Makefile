@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 OPS := .venv-ops
-CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmhybrid needs python >= 3.11")'
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mmhybrid needs python >= 3.10")'
 MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 

@@ -1,10 +1,6 @@
 """Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
 
-from mmhybrid.utils.optional import require
-
-require('mmengine', 'mmhybrid')
-
-from mmhybrid import compat, model_index  # noqa: E402
+from mmhybrid import compat, model_index
 
 compat.apply()
 model_index.announce()

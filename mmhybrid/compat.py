@@ -6,7 +6,7 @@
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -22,7 +22,8 @@ from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
 
 from mmhybrid import mmcv_ops
-from mmhybrid_autoload import Execute, around_import, find_configs
+from mmhybrid.torch_api import TORCH
+from mmhybrid.utils.import_hooks import Execute, around_import
 
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
@@ -41,7 +42,6 @@ def apply() -> None:
         around_import(FSDP, let_fsdp_resume)
     declare_torchvision_ops()
     mmcv_ops.install()
-    find_configs()
     around_import(MULTIMODAL, import_without_transformers)
 
 
@@ -49,15 +49,26 @@ def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read the checkpoints of MMEngine's runner with ``weights_only=True``.
 
     Cause: since torch 2.6 this is the default of ``torch.load``, and MMEngine 0.10 neither turns it off nor names the
-    globals its message hub pickles: ``HistoryBuffer``, NumPy's arrays and scalars, and ``getattr`` (for the buffer's
-    statistics, see :func:`history_buffer_getattr`). ``resume`` and ``load_from`` then end in UnpicklingError.
+    globals its message hub pickles: ``HistoryBuffer``, NumPy's arrays and scalars, ``bytes`` (of empty arrays), and
+    ``getattr`` (for the buffer's statistics, see :func:`history_buffer_getattr`). ``resume`` and ``load_from`` then end
+    in UnpicklingError.
     NumPy's own would read and write memory wherever a file says: an array of objects in a buffer of bytes, a type of
     numbers whose flags call them objects. So a checkpoint gets arrays of plain numbers alone.
-    Does nothing for a name the process has allowed already.
+    Does nothing for a name the process has allowed already, nor for torch older than 2.6, where
+    :mod:`mmhybrid.models.restricted` reads checkpoints.
     Can go when MMEngine allows its own globals.
     """
-    taken = {global_name(item) for item in torch.serialization.get_safe_globals()}
-    torch.serialization.add_safe_globals([item for item in _mmengine_globals() if global_name(item) not in taken])
+    allow_globals(_mmengine_globals())
+
+
+def allow_globals(items: Sequence[Any]) -> None:
+    """Let ``torch.load`` name these with ``weights_only=True``, unless the process has allowed others of their names.
+
+    Each is a class or a function, or one with the name that stands for it. Torch older than 2.6 cannot be told.
+    """
+    if TORCH >= (2, 6):
+        taken = {global_name(item) for item in torch.serialization.get_safe_globals()}
+        torch.serialization.add_safe_globals([item for item in items if global_name(item) not in taken])
 
 
 def history_buffer_getattr(owner: object, name: str) -> Any:
@@ -72,6 +83,11 @@ def history_buffer_getattr(owner: object, name: str) -> Any:
     if owner is not HistoryBuffer or not isinstance(name, str) or name not in _STATISTICS:
         raise AttributeError(f'a checkpoint may only take {", ".join(_STATISTICS)} of HistoryBuffer, not {name!r}')
     return vars(HistoryBuffer)[name]
+
+
+def no_bytes() -> bytes:
+    """What ``bytes`` means in a checkpoint: none, which pickles write as the class without arguments."""
+    return b''
 
 
 def let_fsdp_resume(module: ModuleType, execute: Execute) -> None:
@@ -93,6 +109,7 @@ def _mmengine_globals() -> list[Any]:
     return [
         HistoryBuffer,
         (history_buffer_getattr, 'builtins.getattr'),
+        (no_bytes, 'builtins.bytes'),
         *array,
         (dtype_of_numbers, 'numpy.dtype'),
         *functions,
@@ -132,12 +149,13 @@ def read_checkpoints_safely(load_local: Callable[[str, Any], Any]) -> None:
 
     Cause: what MMEngine 0.10 downloads is read with ``torch.hub.load_state_dict_from_url``, whose default is
     ``weights_only=False`` to this day: an address in ``load_from``, in an ``init_cfg`` or on the command line runs the
-    code of the file. Local files are read with torch's default, which no checksum and no safetensors belong to.
+    code of the file. Local files are read with torch's default, the same before 2.6, and without checksums and
+    safetensors. Downloaded files are kept where torch keeps them.
     Runs when :mod:`mmhybrid.models.checkpoints` is imported; again is harmless.
     Can go when MMEngine reads both with ``weights_only=True``.
 
     Args:
-        load_local: Reads a local file; takes its path and the location to map to.
+        load_local: Reads a file; takes its path and the location to map to.
     """
     from mmengine.runner import checkpoint  # a second of imports, which ``import mmhybrid`` spares
 

@@ -12,6 +12,8 @@ from torch.distributed._shard.sharded_tensor import metadata as tensor_metadata
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.remote_device import _remote_device
 
+from mmhybrid import compat
+
 _SHARDS: list[Any] = [
     metadata.ShardMetadata,
     Shard,
@@ -51,7 +53,6 @@ def mend(strategy: Any) -> None:
     Args:
         strategy: The module ``mmengine._strategy.fsdp``.
     """
-    taken = torch.serialization.get_safe_globals()
-    torch.serialization.add_safe_globals([item for item in _SHARDS if item not in taken])
+    compat.allow_globals(_SHARDS)
     if strategy.FSDP is FullyShardedDataParallel:
         strategy.FSDP = _OldArgumentOrder

@@ -12,6 +12,8 @@ from mmengine.dataset import base_dataset
 from mmengine.registry import DefaultScope
 from mmengine.runner import runner
 
+from mmhybrid.torch_api import TORCH
+
 settings.register_profile('any machine', parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('any machine')
 
@@ -44,3 +46,10 @@ def no_scope_is_left():
     """A runner sets MMEngine's default scope for its whole process, in which the next test builds by plain names."""
     yield
     DefaultScope._instance_dict.clear()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a newer torch than there is."""
+    for marker in item.iter_markers('torch_since'):
+        if marker.args > TORCH:
+            pytest.skip(f'needs torch {".".join(map(str, marker.args))} or newer')

@@ -10,9 +10,9 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch._dynamo.exc import UserError
-from torch.export import Dim
 from torch.onnx import OnnxExporterError
 
+from mmhybrid.torch_api import require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import check_target, is_special, part_folder
@@ -47,6 +47,7 @@ class ImageModel(nn.Module):
 
 
 DYNAMIC_FORMATS = ('onnx', 'exported')
+EXPORTING = (2, 6)  # the oldest torch with which torch.export and its ONNX exporter were tried and work
 STRIDE = 32  # sides of images of any size are multiples of it
 Axes = dict[int, Any]
 # Axes of the images that a file leaves open, by what they are called on the command line.
@@ -70,11 +71,13 @@ def export_model(
         dynamic: One of :data:`DYNAMIC` for a file that takes other shapes too, where the format and the network can.
 
     Raises:
-        ValueError: If the format is unknown, the shape is not four positive ints, the folder does not exist, the path
-            is a folder that no export has written, the package that writes the format is missing, the network is a
-            two-stage detector, or it or the format cannot leave open what is asked for.
+        ValueError: If the format is unknown or needs a newer torch, the shape is not four positive ints, the folder
+            does not exist, the path is a folder that no export has written, the package that writes the format is
+            missing, the network is a two-stage detector, or it or the format cannot leave open what is asked for.
     """
     check_choice('format', file_format, tuple(FORMATS))
+    if file_format != 'torchscript':
+        require_torch(EXPORTING, f'format {file_format}')
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 4)]
     if dynamic is not None:
         check_choice('dynamic', dynamic, tuple(DYNAMIC))
@@ -114,6 +117,8 @@ def _write(network: nn.Module, images: Tensor, path: Path, file_format: str, dyn
         return
     if len(images) == 1 and 'batch' in DYNAMIC[dynamic].values():
         images = images.repeat(2, 1, 1, 1)  # torch.export takes an axis of one for one that never varies
+    from torch.export import Dim  # torch 2.1 has none
+
     # sides are multiples of the largest stride, or every rounding on the way would be a case of its own
     axes = {
         axis: Dim(name, min=1) if axis == 0 else STRIDE * Dim(f'{name}_in_strides', min=1)

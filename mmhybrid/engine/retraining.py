@@ -347,8 +347,11 @@ def _digest(checkpoint: str) -> str:
         return checkpoint
     if not Path(checkpoint).is_file():
         raise ValueError(f'checkpoint {checkpoint} does not exist')
+    digest = hashlib.sha256()
     with open(checkpoint, 'rb') as file:
-        return f'sha256:{hashlib.file_digest(file, "sha256").hexdigest()[:16]}'
+        while block := file.read(2**20):
+            digest.update(block)
+    return f'sha256:{digest.hexdigest()[:16]}'
 
 
 # What the tools share

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmhybrid.estimation.memory import kept_memory
+from mmhybrid.torch_api import require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
 from mmhybrid.utils.optional import require
 
@@ -118,6 +119,7 @@ class OnnxRuntimeBackend(Backend):
             raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
         self.runtime = require('onnxruntime', 'the backend onnxruntime')
         require('onnxscript', 'the backend onnxruntime')
+        require_torch((2, 6), 'the backend onnxruntime')
         provider = 'CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider'
         if provider not in self.runtime.get_available_providers():
             raise bad_value('device', device, 'a device that this onnxruntime knows')

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.backends import mha
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from mmhybrid.estimation.estimator import PartCounter
 from mmhybrid.estimation.presets import PRESETS, build_classifier
 from mmhybrid.estimation.timing import build_network, own_generator
+from mmhybrid.torch_api import fast_path_off
 from mmhybrid.utils.checks import bad_value
 
 KINDS = ('convolution', 'attention', 'mlp', 'norm', 'reshape', 'other')
@@ -47,7 +47,7 @@ def operator_breakdown(model: nn.Module, images: Tensor, runs: int = 10) -> dict
     """
     on_gpu = images.is_cuda
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
-    with torch.inference_mode(), _fast_path_off(), _attention_labelled(model.eval()):
+    with torch.inference_mode(), fast_path_off(), _attention_labelled(model.eval()):
         for _ in range(2):
             model(images)
         with profile(activities=activities) as profiler:
@@ -138,16 +138,6 @@ def _parents(event: Any) -> Iterator[Any]:
     while event.cpu_parent is not None:
         event = event.cpu_parent
         yield event
-
-
-@contextmanager
-def _fast_path_off() -> Iterator[None]:
-    fast_path = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        mha.set_fastpath_enabled(fast_path)
 
 
 @contextmanager

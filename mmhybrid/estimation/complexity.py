@@ -14,10 +14,9 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.backends import mha
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmhybrid.torch_api import unfused_attention
 from mmhybrid.utils.checks import bad_value, check_int, check_list
 
 NUM_PROPOSALS = 1000
@@ -217,18 +216,6 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def is_weight(self, source: Tensor | list[Tensor]) -> bool:
         """Whether a tensor (or each of several) is a parameter, or a view or copy of one."""
         return all(id(tensor) in self.weights for tensor in ([source] if isinstance(source, Tensor) else source))
-
-
-@contextmanager
-def unfused_attention() -> Iterator[None]:
-    """Fused attention in its parts, so that its products are seen."""
-    fast_path = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        mha.set_fastpath_enabled(fast_path)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.estimation.complexity import CONVOLUTIONS, ProductCounter, unfused_attention
+from mmhybrid.estimation.complexity import CONVOLUTIONS, ProductCounter
+from mmhybrid.torch_api import unfused_attention
 
 _ATEN = torch.ops.aten
 # allocate or relabel, and move nothing

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from mmhybrid import compat
 from mmhybrid.models.released import MOST_SURPLUS, names_in
+from mmhybrid.models.restricted import read_restricted
+from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.errors import first_line, printable, shortened
 from mmhybrid.utils.files import is_special, write_whole
 
@@ -88,13 +90,17 @@ def load_local(path: str, map_location: Any) -> Any:
     if path.endswith('.safetensors'):
         return {'state_dict': read_safetensors(path)}
     check_entries(path)
-    allowed = _USEFUL.union(map(compat.global_name, torch.serialization.get_safe_globals()))
-    if refused := {name for name in names_in(path) - allowed if not _is_type_of_values(name)}:
-        raise UnpicklingError(f'GLOBAL {min(refused)}')
-    content = torch.load(path, map_location=map_location, weights_only=True)
+    content = _load(path, map_location) if TORCH >= (2, 6) else read_restricted(path, map_location)
     if _surplus(content) > MOST_SURPLUS:
         raise ValueError('its tensors are views that repeat few values and stand for more memory than the file has')
     return content
+
+
+def _load(path: str, map_location: Any) -> Any:
+    allowed = _USEFUL.union(map(compat.global_name, torch.serialization.get_safe_globals()))
+    if refused := {name for name in names_in(path) - allowed if not _is_type_of_values(name)}:
+        raise UnpicklingError(f'GLOBAL {min(refused)}')
+    return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def _is_type_of_values(name: str) -> bool:

@@ -2,7 +2,8 @@
 
 Released files also hold an optimizer, an epoch and ``args`` (argparse.Namespace, omegaconf DictConfig), which
 ``torch.load(weights_only=True)`` refuses and plain unpickling would import and run. Here a pickle reaches only the
-names of ``_ALLOWED``; every other one is :class:`Inert`. Our own checkpoints are loaded with ``weights_only=True``.
+names of :data:`RELEASED_NAMES`; every other one is :class:`Inert`. Our own checkpoints are loaded with
+``weights_only=True``, or by :mod:`mmhybrid.models.restricted`.
 """
 
 import io
@@ -11,13 +12,13 @@ import os
 import pickle
 import struct
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._utils import IMPORT_MAPPING, NAME_MAPPING
 
 from mmhybrid.utils.checks import bad_value
 
@@ -46,10 +47,8 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
     if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
         raise ValueError(f'{path} is no file')
     with Path(path).open('rb') as file:
-        is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
-        file.seek(0)
         try:
-            content, read_storage = _open_zip(file) if is_zip else _open_legacy(file)
+            content, read_storage = open_stored(file, Reader)
         except Exception as error:  # a damaged pickle may raise nearly anything
             raise ValueError(f'{path} is not a torch checkpoint: {error!r}') from error
         state = _select(content, key)
@@ -80,11 +79,12 @@ def _select(content: object, key: str | None) -> Mapping[str, 'StoredTensor']:
 
 
 class Storage(NamedTuple):
-    """A flat array of the file; ``offset`` in elements."""
+    """A flat array of the file; ``offset`` in elements, ``location`` the device it was on."""
 
     dtype: torch.dtype
     key: str
     offset: int
+    location: str
 
 
 def _ignore(*_: object) -> None: ...
@@ -150,7 +150,7 @@ _STORAGES = {
     'ByteStorage': torch.uint8,
     'BoolStorage': torch.bool,
 }
-_ALLOWED: dict[tuple[str, str], Any] = {
+RELEASED_NAMES: dict[tuple[str, str], Any] = {
     ('collections', 'OrderedDict'): StoredDict,
     ('torch._utils', '_rebuild_tensor'): StoredTensor,
     ('torch._utils', '_rebuild_tensor_v2'): StoredTensor,
@@ -169,7 +169,7 @@ class _Uncallable:
 _ONLY_NAMED = {('torch.storage', 'UntypedStorage'), ('numpy', 'ndarray')}
 
 
-class _Reader(pickle._Unpickler):
+class Reader(pickle._Unpickler):
     """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed.
 
     Of Python's two unpicklers it is the one in Python: that in C takes memory for as many objects as a file claims.
@@ -184,21 +184,30 @@ class _Reader(pickle._Unpickler):
         self.names: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
+        """What the table holds under a name; :class:`Inert` if nothing."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         self.names.add(f'{module}.{name}')
-        return _Uncallable if (module, name) in _ONLY_NAMED else _ALLOWED.get((module, name), Inert)
+        return _Uncallable if (module, name) in _ONLY_NAMED else RELEASED_NAMES.get((module, name), Inert)
 
     def persistent_load(self, saved_id: Any) -> Any:
+        """The storage that a tensor is a view of."""
         if not isinstance(saved_id, tuple) or saved_id[0] != 'storage':
             return Inert()
-        dtype, key, _device, _numel, *view = saved_id[1:]
-        storage = Storage(dtype, key, view[0][1] if view and view[0] else 0)
+        dtype, key, location, _numel, *view = saved_id[1:]
+        storage = Storage(dtype, key, view[0][1] if view and view[0] else 0, location)
         self.storages[key] = storage
         return storage
 
 
-def _open_zip(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
-    """Content, and how to read a storage, of torch's format since 1.6: a zip of a pickle and the storages."""
+def open_stored(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
+    """The content of a file of torch as ``reader`` reads it, and how to read a storage; any error may be raised."""
+    is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    file.seek(0)
+    return _open_zip(file, reader) if is_zip else _open_legacy(file, reader)
+
+
+def _open_zip(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
+    """Open torch's format since 1.6: a zip of a pickle and the storages."""
     archive = zipfile.ZipFile(file)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise ValueError('compressed entries, which torch does not write and which may be of any size')
@@ -206,7 +215,7 @@ def _open_zip(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
     if f'{root}byteorder' in archive.namelist() and archive.read(f'{root}byteorder') != b'little':
         raise ValueError('big-endian data')
     with archive.open(f'{root}data.pkl') as stream:
-        content = _Reader(stream).load()
+        content = reader(stream).load()
     return content, lambda key: archive.read(f'{root}data/{key}')
 
 
@@ -221,14 +230,14 @@ def names_in(path: str | Path) -> set[str]:
         file.seek(0)
         try:
             if is_zip:  # what torch itself reads, of several entries of that name too
-                reader = _Reader(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record('data.pkl')))
+                reader = Reader(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record('data.pkl')))
                 reader.load()
                 return reader.names
-            head = [_Reader(file) for _ in range(3)]
+            head = [Reader(file) for _ in range(3)]
             magic, *_ = [part.load() for part in head]
             if magic != _LEGACY_MAGIC:
                 raise ValueError('no magic number of torch')
-            reader, keys = _Reader(file), _Reader(file)
+            reader, keys = Reader(file), Reader(file)
             reader.load()
             missing = reader.storages.keys() - keys.load()
         except Exception as error:  # a damaged pickle may raise nearly anything
@@ -238,15 +247,15 @@ def names_in(path: str | Path) -> set[str]:
     return set().union(*(part.names for part in (*head, reader, keys)))
 
 
-def _open_legacy(file: BinaryIO) -> tuple[object, Callable[[str], bytes]]:
+def _open_legacy(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
     """Open the format before zip: magic number, version, system, content, storage keys, storages."""
-    magic, _version, _system = (_Reader(file).load() for _ in range(3))
+    magic, _version, _system = (reader(file).load() for _ in range(3))
     if magic != _LEGACY_MAGIC:
         raise ValueError('no magic number of torch')
-    reader = _Reader(file)
-    content = reader.load()
+    main = reader(file)
+    content = main.load()
     storages = {}
-    for key in _Reader(file).load():
+    for key in reader(file).load():
         (numel,) = struct.unpack('<q', file.read(8))
-        storages[key] = file.read(numel * reader.storages[key].dtype.itemsize)
+        storages[key] = file.read(numel * main.storages[key].dtype.itemsize)
     return content, storages.__getitem__

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Self
+
+from typing_extensions import Self
 
 from mmhybrid.search.pareto import Objective, ranking
 from mmhybrid.space import Arch

@@ -28,6 +28,9 @@ LONGEST_PAUSE = 10.0
 # Classes of SQLSTATE whose cause goes away: connection, read-only while a standby takes over, conflict of transactions,
 # resources, lock, operator. https://www.postgresql.org/docs/current/errcodes-appendix.html
 PASSING = ('08', '25', '40', '53', '55', '57')
+# SQLITE_BUSY and SQLITE_LOCKED, and what both say. https://www.sqlite.org/rescode.html
+_SQLITE_LOCKED = (5, 6)
+_SAYS_LOCKED = ' is locked'
 
 
 class Reconnecting:
@@ -96,8 +99,8 @@ def is_passing(error: Exception) -> bool:
     if not isinstance(cause, DBAPIError):
         return False
     if isinstance(cause.orig, sqlite3.Error):
-        code = getattr(cause.orig, 'sqlite_errorcode', 0) & 0xFF
-        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        code = getattr(cause.orig, 'sqlite_errorcode', None)  # which Python 3.10 does not tell
+        return _SAYS_LOCKED in str(cause.orig) if code is None else code & 0xFF in _SQLITE_LOCKED
     state = getattr(cause.orig, 'sqlstate', None) or getattr(cause.orig, 'pgcode', None)
     if state is not None:
         return state[:2] in PASSING

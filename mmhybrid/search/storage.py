@@ -305,6 +305,8 @@ def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creat
         url = make_url(revealed(location))
         engine: dict[str, Any] = {'pool_pre_ping': True}
         if url.get_backend_name() == 'postgresql':
+            if url.drivername == 'postgresql':
+                url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy takes it by itself since 2.1
             engine['connect_args'] = {name: value for name, value in LIVELINESS.items() if name not in url.query}
         for left in reversed(range(tries)):
             try:

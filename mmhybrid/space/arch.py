@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Self
+
+from typing_extensions import Self
 
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import parse_json

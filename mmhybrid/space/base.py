@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.choice import Choice, Fact

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, Dataset
 
 from mmhybrid.engine.resume import SeededBatchSampler
+from mmhybrid.models.checkpoints import load_local
 from mmhybrid.registry import DATA_SAMPLERS
 from mmhybrid.utils.errors import CannotGoOnError
 
@@ -188,7 +189,7 @@ def test_another_batch_size_leaves_no_sample_of_the_epoch_out(new, tmp_path):
     assert Counter(chain(*before[6:9], *seen[:left])) == Counter(range(SIZE))
     assert seen[left:] == whole[2 * SIZE // new :]
     assert resumed_rates == pytest.approx(rates[-len(seen) :])  # the schedule ends with the training
-    last = torch.load(tmp_path / f'after/iter_{3 * SIZE // new}.pth', weights_only=True)['meta']
+    last = load_local(tmp_path / f'after/iter_{3 * SIZE // new}.pth', 'cpu')['meta']
     assert (last['epoch'], last['iter']) == (2, 3 * SIZE // new)
 
 
@@ -243,7 +244,7 @@ def test_another_order_is_refused_within_an_epoch(train_cfg, settings, told, tmp
 def test_another_data_set_may_begin_with_an_epoch(tmp_path):
     train(make_cfg(tmp_path / 'before', EPOCHS))
     cfg = make_cfg(tmp_path / 'after', EPOCHS, size=32)
-    checkpoint = torch.load(tmp_path / 'before/iter_6.pth', weights_only=True)
+    checkpoint = load_local(tmp_path / 'before/iter_6.pth', 'cpu')
     checkpoint['meta']['epoch'] = 1  # as a checkpoint by epochs has it
     torch.save(checkpoint, tmp_path / 'epoch_1.pth')
     _, whole = train(make_cfg(tmp_path / 'whole', EPOCHS, size=32))
@@ -255,7 +256,7 @@ def test_another_data_set_may_begin_with_an_epoch(tmp_path):
 @LOOPS
 def test_checkpoints_without_a_position_resume(train_cfg, tmp_path):
     whole, _ = train(make_cfg(tmp_path / 'before', train_cfg))
-    checkpoint = torch.load(tmp_path / 'before/iter_9.pth', weights_only=True)
+    checkpoint = load_local(tmp_path / 'before/iter_9.pth', 'cpu')
     del checkpoint['message_hub']['runtime_info']['data_position']
     checkpoint['message_hub']['resumed_keys'].pop('data_position')
     if train_cfg is EPOCHS:  # MMEngine's loop resumes at the beginning of an epoch

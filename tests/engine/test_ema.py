@@ -12,6 +12,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
+from mmhybrid.models.checkpoints import load_local
+
 GRADIENTS = (-4.0, 3.0, -1.0, -5.0)  # plain weights 4, 1, 2, 7
 AVERAGES = (4.0, 2.5, 2.25, 4.625)  # with a momentum of one half, from the first step on
 TARGET = 2.4
@@ -113,7 +115,7 @@ def test_both_sets_of_weights_are_judged_and_the_best_of_each_is_kept(tmp_path: 
     assert [metrics['toy/weight_origin'] for metrics in record.metrics] == record.weights
     best = {path.name for path in tmp_path.glob('best_*')}
     assert best == {'best_toy_score_epoch_2.pth', 'best_toy_score_origin_epoch_3.pth'}
-    averaged, plain = (torch.load(tmp_path / name, weights_only=True) for name in sorted(best))
+    averaged, plain = (load_local(tmp_path / name, 'cpu') for name in sorted(best))
     assert averaged['state_dict']['weight'] == 2.5
     assert plain['ema_state_dict']['module.weight'] == 2
 

@@ -59,7 +59,12 @@ RUN = {
 }
 
 
-@pytest.mark.parametrize('file_format', RUN)
+NEEDS_EXPORT = pytest.mark.torch_since(2, 6)
+
+
+@pytest.mark.parametrize(
+    'file_format', [pytest.param(name, marks=() if name == 'torchscript' else NEEDS_EXPORT) for name in RUN]
+)
 def test_same_output(network, tmp_path, file_format):
     path, images = tmp_path / 'network.file', torch.rand(SHAPE)
     export_model(network, SHAPE, path, file_format)
@@ -79,6 +84,7 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.torch_since(2, 6)
 @pytest.mark.parametrize(
     ('backbone', 'shape'),
     [
@@ -220,6 +226,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.torch_since(2, 6)
 @pytest.mark.parametrize(
     ('backbone', 'dynamic'),
     [
@@ -263,6 +270,7 @@ def test_open_shapes_need_a_format_that_has_them(network, tmp_path):
         export_model(network, SHAPE, tmp_path / 'a.onnx', 'onnx', 'everything')
 
 
+@pytest.mark.torch_since(2, 6)
 def test_network_that_cannot_leave_a_size_open(tmp_path):
     class Fixed(torch.nn.Module):
         """Knows one size."""
@@ -298,6 +306,7 @@ def test_detectors_of_the_demo(tmp_path):
         export_model(model, SHAPE, tmp_path / 'a.pt', 'torchscript')
 
 
+@pytest.mark.torch_since(2, 6)
 @pytest.mark.parametrize(
     ('backbone', 'channels'),
     [(AUTOVIT, 1), (GLNET, 4), (GLIT, 12)],

@@ -89,6 +89,7 @@ def test_facts_of_a_config(tmp_path: Path) -> None:
     assert 'classes' not in metadata_of(load_config(str(path)), (64, 64), str(path), None, class_names(Config({}), {}))
 
 
+@pytest.mark.torch_since(2, 6)
 def test_onnx_files_carry_it_and_run(tmp_path: Path) -> None:
     onnx, runtime = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
@@ -102,6 +103,7 @@ def test_onnx_files_carry_it_and_run(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(found), layer(images).detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.torch_since(2, 6)
 def test_core_ml_packages_carry_it(tmp_path: Path) -> None:
     tools = pytest.importorskip('coremltools')
     path = tmp_path / 'a.mlpackage'
@@ -112,6 +114,7 @@ def test_core_ml_packages_carry_it(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ['a.mlpackage']
 
 
+@pytest.mark.torch_since(2, 6)
 def test_the_tool_exports_for_the_images_of_the_config(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path, out = tmp_path / 'best.py', tmp_path / 'best.pt2'
     path.write_text(RESIZED.format(base=str(ROOT / 'configs/demo/autovit_cls.py'), size=64))

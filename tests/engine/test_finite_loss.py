@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.finite_loss import SCALED_STEPS, FiniteLossHook
+from mmhybrid.models.checkpoints import load_local
 from mmhybrid.utils.errors import CannotGoOnError
 
 
@@ -85,7 +86,7 @@ def test_a_checkpoint_of_spoilt_weights_is_not_named(tmp_path: Path) -> None:
     """The loss of its iteration was finite, the gradients were not."""
     with pytest.raises(CannotGoOnError, match=r'epoch_1\.pth'):
         train(tmp_path / 'first', (4,))
-    spoilt = torch.load(tmp_path / 'first/epoch_1.pth', weights_only=True)
+    spoilt = load_local(tmp_path / 'first/epoch_1.pth', 'cpu')
     spoilt['state_dict']['linear.bias'] *= float('nan')
     torch.save(spoilt, tmp_path / 'first/epoch_9.pth')
     (tmp_path / 'first/text.pth').write_text('no checkpoint')

@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.resume import STEP_SLOT, SeededBatchSampler, seed_generators
+from mmhybrid.models.checkpoints import load_local
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 22
@@ -332,7 +333,7 @@ def test_killed_run_continues_exactly(loop, kill_at, resumed_at, images, tmp_pat
     assert list(resumed) == list(range(resumed_at + 1, 25))
     assert resumed == {step: whole[step] for step in resumed}
 
-    last = [torch.load(tmp_path / name / 'iter_24.pth', weights_only=True) for name in ('whole', 'killed')]
+    last = [load_local(tmp_path / name / 'iter_24.pth', 'cpu') for name in ('whole', 'killed')]
     for part in ('state_dict', 'ema_state_dict'):
         assert last[0][part].keys() == last[1][part].keys()
         for name, value in last[0][part].items():

@@ -27,6 +27,7 @@ from mmhybrid.engine.retraining import (
     rescale_epochs,
     retraining_of,
 )
+from mmhybrid.models.checkpoints import load_local
 from mmhybrid.search import SearchError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
 
 
 def weights_in(folder: Path, network: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return torch.load(folder / network['checkpoint'], weights_only=True)['state_dict']
+    return load_local(folder / network['checkpoint'], 'cpu')['state_dict']
 
 
 def test_the_record_tells_what_was_trained(arguments: list[str], whole: Path) -> None:
@@ -164,8 +165,8 @@ def test_it_starts_from_what_it_is_told(arguments: list[str], tmp_path: Path, st
         more = still_recipe(arguments, tmp_path / 'recipe.py')
     (network,) = retrain(arguments, tmp_path / 'out', '--count', '1', *more, start=start, epochs=1)
     assert Path(network.config).stem == (f'{network.name}_recipe' if with_recipe else network.name)
-    exported = torch.load(tmp_path / f'out/{network.name}/{network.name}.pth', weights_only=True)['state_dict']
-    trained = torch.load(network.checkpoint, weights_only=True)['state_dict']
+    exported = load_local(tmp_path / f'out/{network.name}/{network.name}.pth', 'cpu')['state_dict']
+    trained = load_local(network.checkpoint, 'cpu')['state_dict']
     name = 'head.fc.weight'
     assert torch.equal(exported[name], trained[name]) == (start == 'weights')
 
@@ -298,5 +299,5 @@ def test_two_ranks_train_together(arguments: list[str], tmp_path: Path) -> None:
     names = [network['name'] for network in read(tmp_path / 'networks.json')['networks']]
     assert names == [network['name'] for network in read(tmp_path / 'rank0.json')]
     # each rank sees half of the images
-    checkpoint = torch.load(read(tmp_path / 'rank0.json')[0]['checkpoint'], weights_only=True)
+    checkpoint = load_local(read(tmp_path / 'rank0.json')[0]['checkpoint'], 'cpu')
     assert checkpoint['meta']['iter'] == 2 * 2

@@ -24,7 +24,14 @@ def output(backend, network):
     return backend.build(network, IMAGES)()
 
 
-@pytest.mark.parametrize('name', ['eager', 'onnxruntime', pytest.param('compile', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'eager',
+        pytest.param('onnxruntime', marks=pytest.mark.torch_since(2, 6)),
+        pytest.param('compile', marks=pytest.mark.slow),
+    ],
+)
 def test_runs_the_network(name, network):
     if name == 'onnxruntime':
         pytest.importorskip('onnxruntime')

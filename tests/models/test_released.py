@@ -278,6 +278,6 @@ def test_state_given_to_a_class_changes_nothing(tmp_path, name, state):
 @pytest.mark.parametrize('opcodes', [b')R', b')R)R)R', b')\x81', b')R}b', b')RI1\na', b')R(I1\nI2\ne', b')RI1\nI2\ns'])
 def test_placeholder_takes_whatever_is_done_to_it(opcodes):
     """Called, built, given state, appended, extended, indexed: it stays a placeholder."""
-    value = released._Reader(io.BytesIO(b'cos\nsystem\n' + opcodes + b'.')).load()
+    value = released.Reader(io.BytesIO(b'cos\nsystem\n' + opcodes + b'.')).load()
     assert type(value) is Inert
     assert vars(value) == {}

@@ -16,6 +16,7 @@ from retraining_demo import ROOT, make_finished_search
 from search_demo import save_weights
 
 from mmhybrid.engine.cli import load_config
+from mmhybrid.models.checkpoints import load_local
 
 WRONG_VALUES: tuple[Any, ...] = (
     None,
@@ -124,7 +125,7 @@ class Place:
 
     def _wrong_checkpoints(self) -> Iterator[str]:
         folder = self.folder / 'wrong'
-        weights = torch.load(self.weights, weights_only=True)['state_dict']
+        weights = load_local(self.weights, 'cpu')['state_dict']
         contents: dict[str, Any] = {
             'number': {'state_dict': 5},
             'listed': {'state_dict': list(weights.values())},

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmhybrid.engine import cli
+from mmhybrid.models.checkpoints import load_local
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,11 +117,11 @@ def test_resuming_without_the_named_checkpoint(trained, capfd):
 
 
 def test_the_first_start_with_resume_takes_load_from(trained):
-    weights = torch.load(trained, weights_only=True)
+    weights = load_local(trained, 'cpu')
     torch.save({'state_dict': {name: value * 0 for name, value in weights['state_dict'].items()}}, 'zeros.pth')
     options = ['--cfg-options', 'load_from=zeros.pth', 'optim_wrapper.optimizer.lr=0']
     run('train', 'config.py', '--work-dir', 'first', '--resume', *options)
-    found = torch.load('first/epoch_1.pth', weights_only=True)['state_dict']
+    found = load_local('first/epoch_1.pth', 'cpu')['state_dict']
     assert not any(value.any() for value in found.values())
 
 
@@ -138,7 +139,7 @@ def test_learning_rate_is_scaled_with_the_batch_size(folder):
     run('train', 'config.py', '--work-dir', 'scaled', '--auto-scale-lr', *options)
     run('train', 'config.py', '--work-dir', 'plain', *options)
     rates = [
-        torch.load(folder / name / 'epoch_1.pth', weights_only=True)['optimizer']['param_groups'][0]['lr']
+        load_local(folder / name / 'epoch_1.pth', 'cpu')['optimizer']['param_groups'][0]['lr']
         for name in ('scaled', 'plain')
     ]
     assert rates == pytest.approx([0.1 * 2 / 8, 0.1])
@@ -211,7 +212,7 @@ def test_checkpoint_that_does_not_fit(tool, trained, capfd):
         resume = ['--resume'] if tool == 'train' else []
         return fail(capfd, tool, 'config.py', *resume, 'other.pth')
 
-    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint = load_local(trained, 'cpu')
     weights = checkpoint['state_dict']
     assert 'missing linear.bias' in fail_with({'linear.weight': weights['linear.weight']})
     assert 'surplus head' in fail_with({**weights, 'head': torch.zeros(1)})
@@ -229,7 +230,7 @@ def test_checkpoint_that_cannot_be_read(tool, folder, capfd):
 
 
 def test_nothing_of_load_from_fits(trained, capfd):
-    weights = torch.load(trained, weights_only=True)['state_dict']
+    weights = load_local(trained, 'cpu')['state_dict']
     torch.save({'state_dict': {f'_orig_mod.{name}': value for name, value in weights.items()}}, 'compiled.pth')
     sentence = fail(capfd, 'train', 'config.py', '--cfg-options', 'load_from=compiled.pth')
     assert 'compiled.pth fits nothing of CliToyModel: it has _orig_mod.linear.weight' in sentence
@@ -238,7 +239,7 @@ def test_nothing_of_load_from_fits(trained, capfd):
 
 
 def test_resuming_needs_the_state_of_a_training(trained, capfd):
-    torch.save({'state_dict': torch.load(trained, weights_only=True)['state_dict']}, 'weights.pth')
+    torch.save({'state_dict': load_local(trained, 'cpu')['state_dict']}, 'weights.pth')
     assert 'lacks meta' in fail(capfd, 'train', 'config.py', '--resume', 'weights.pth')
 
 

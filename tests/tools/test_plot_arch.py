@@ -3,7 +3,8 @@
 import csv
 import json
 import random
-from importlib import import_module
+import runpy
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from mmhybrid.space import GLiTSpace
 from mmhybrid.visualization.arch_drawing import arch_diagram, draw
 
-TOOL = vars(import_module('mmhybrid.commands.plot_arch'))
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / 'tools' / 'plot_arch.py'))
 SPACE = GLiTSpace()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmhybrid import torch_api
 from mmhybrid.models.checkpoints import check_pretrained
 from mmhybrid.models.layers.basic import build_norm, with_contiguous_grad
 from mmhybrid.models.layers.folding import fold
@@ -68,7 +69,7 @@ class HybridBackbone(BaseModule):
         self.frozen_stages = check_int('frozen_stages', frozen_stages, -1, num_stages)
         self.norm_eval = check_bool('norm_eval', norm_eval)
         self.with_cp = check_bool('with_cp', with_cp)
-        self.register_load_state_dict_pre_hook(_adopt_output_layers)
+        torch_api.register_load_hook(self, _adopt_output_layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images -> the outputs in ``out_indices``, each contiguous, whatever memory format the layers compute in.
@@ -128,7 +129,7 @@ class HybridBackbone(BaseModule):
         """``block(x)``, recomputed in the backward pass with ``with_cp``."""
         if not (self.with_cp and self.training and x.requires_grad):
             return block(x)
-        if torch.compiler.is_compiling():  # torch.compile repeats no side effects, and takes no contexts
+        if torch_api.is_compiling():  # torch.compile repeats no side effects, and takes no contexts
             return checkpoint(block, x, use_reentrant=False)
         return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _without_statistics(block)))
 

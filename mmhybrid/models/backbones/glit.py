@@ -20,6 +20,7 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhybrid import torch_api
 from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
 from mmhybrid.models.layers.attention import SelfAttention
@@ -328,7 +329,7 @@ class GLiT(HybridBackbone):
             GLiTBlock(self.arch, block, rate) for block, rate in zip(self.arch.blocks, rates, strict=True)
         )
         self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_stages)
-        self.register_load_state_dict_pre_hook(_adopt_pos_embed)
+        torch_api.register_load_hook(self, _adopt_pos_embed)
         self.finish()
 
     def init_weights(self) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhybrid import torch_api
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, depthwise_conv2d
 from mmhybrid.models.layers.order import sort_by_distance, sort_hidden
@@ -102,7 +103,7 @@ class SlotAttention(nn.Module):
         """Slots to start from, (B or 1, M, C), for the block's input (B, C, H, W)."""
         if self.init_slots is not None:
             return self.init_slots
-        exporting = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+        exporting = torch.onnx.is_in_onnx_export() or torch_api.is_exporting()
         pool = pool_by_products if exporting else F.adaptive_avg_pool2d
         return pool(block_input, self.grid_size).flatten(2).transpose(1, 2)
 

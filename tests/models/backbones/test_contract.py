@@ -437,6 +437,7 @@ def _quiet_exporter() -> Iterator[None]:
         yield
 
 
+@pytest.mark.torch_since(2, 6)
 @pytest.mark.parametrize(
     ('case', 'size'),
     [*((case, (49, 70)) for case in CASES), *((case, (64, 64)) for case in ONE_OF_EACH)],

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from mmhybrid.models.backbones.glit import LOCALITIES, GLiT, resize_pos_embed
 from mmhybrid.models.layers.glmix import WindowAttention
@@ -51,21 +50,23 @@ def test_compiled_windows_take_other_sizes() -> None:
         torch.testing.assert_close(compiled(x), layer(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.torch_since(2, 6)
 @EACH_LOCALITY
 @torch.no_grad()
 def test_an_exported_network_takes_other_batches(locality: str) -> None:
     model = build(locality)
-    program = torch.export.export(model, (image(2, 64, 64),), dynamic_shapes=({0: Dim('batch')},)).module()
+    program = torch.export.export(model, (image(2, 64, 64),), dynamic_shapes=({0: torch.export.Dim('batch')},)).module()
     for batch in (1, 5):
         torch.testing.assert_close(program(image(batch, 64, 64)), model(image(batch, 64, 64)))
 
 
+@pytest.mark.torch_since(2, 6)
 @pytest.mark.parametrize('locality', ['conv1d', 'conv2d'])
 @torch.no_grad()
 def test_an_exported_network_takes_other_sizes(locality: str) -> None:
     """The size that the position embedding is for among them."""
     model = build(locality)
-    axes = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    axes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     program = torch.export.export(model, (image(2, 70, 96),), dynamic_shapes=(axes,)).module()
     for size in ((1, 64, 64), (3, 100, 130)):
         torch.testing.assert_close(program(image(*size)), model(image(*size)), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,71 @@
+"""What torch names differently, or lacks, in some of the releases that mmhybrid runs on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+TORCH = tuple(int(part) for part in torch.__version__.split('.')[:2])
+
+
+def require_torch(oldest: tuple[int, int], purpose: str) -> None:
+    """Raise ValueError if torch is older than ``oldest``, naming what needs that one."""
+    if oldest > TORCH:
+        needed = '.'.join(map(str, oldest))
+        raise ValueError(f'{purpose} needs torch {needed} or newer; this is torch {torch.__version__}')
+
+
+def register_load_hook(module: nn.Module, hook: Callable[..., None]) -> None:
+    """Do ``module.register_load_state_dict_pre_hook(hook)``, whose name has an underscore in front before torch 2.5."""
+    if TORCH >= (2, 5):
+        module.register_load_state_dict_pre_hook(hook)
+    else:
+        module._register_load_state_dict_pre_hook(hook, with_module=True)
+
+
+@contextmanager
+def fast_path_off() -> Iterator[None]:
+    """Keep torch's transformer layers from becoming one fused operator in eval mode."""
+    if TORCH >= (2, 4):
+        from torch.backends import mha
+
+        enabled = mha.get_fastpath_enabled()
+        mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            mha.set_fastpath_enabled(enabled)
+    else:
+        with _SeesFunctions():  # what the layers leave the fast path for
+            yield
+
+
+class _SeesFunctions(TorchFunctionMode):
+    """Does nothing with the functions that it sees."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Run attention in its parts, so that its products are seen."""
+    if TORCH >= (2, 3):
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        in_parts = sdpa_kernel(SDPBackend.MATH)
+    else:
+        in_parts = torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    with fast_path_off(), in_parts:
+        yield
+
+
+# not wrapped, since torch.compile knows these very functions
+is_compiling = getattr(torch.compiler, 'is_compiling', None) or torch._utils.is_compiling  # since torch 2.3
+is_exporting = getattr(torch.compiler, 'is_exporting', None) or is_compiling  # since torch 2.7
+
+# what processes raise that do not find each other
+NETWORK_ERROR: type[RuntimeError] = getattr(torch.distributed, 'DistNetworkError', RuntimeError)  # since torch 2.2
