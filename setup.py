@@ -1,14 +1,14 @@
 """The package's definition; tool settings live in pyproject.toml."""
 
-import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+HOSTS = ('mim', 'onedl', 'openmmlab')
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 
@@ -19,53 +19,75 @@ def read_version() -> str:
     return found.group(1)
 
 
-def read_requirements(name: str) -> list[str]:
+def read_requirements(path: Path) -> list[str]:
     """The requirement lines of a file, comments left out."""
-    lines = (ROOT / 'requirements' / name).read_text().splitlines()
+    lines = path.read_text().splitlines()
     return [line.split('#')[0].strip() for line in lines if line.split('#')[0].strip()]
 
 
-def lay_out_mim() -> None:
-    """Put configs, tools and the model index under ``mmhybrid/.mim``, where OpenMMLab's tools look for them.
+def read_extras() -> dict[str, list[str]]:
+    """What each extra installs; ``all`` is all of them but the hosts, of which one has to choose."""
+    extras = {path.stem: read_requirements(path) for path in sorted((ROOT / 'requirements/extras').glob('*.txt'))}
+    chosen = (lines for name, lines in extras.items() if name not in HOSTS)
+    return {**extras, 'all': [line for lines in chosen for line in lines]}
 
-    Links serve an editable installation, copies a wheel or an sdist.
+
+class BuildWithMim(build_py):
+    """Puts into ``mmhybrid/.mim`` what OpenMMLab's tools look for there: copies, or links for an editable installation.
+
+    A clone has the links, an sdist has not.
     """
-    editable = any(command in sys.argv for command in ('develop', 'editable_wheel'))
-    target = ROOT / 'mmhybrid' / '.mim'
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    for name in MIM_CONTENT:
-        source = ROOT / name
-        if editable:
-            os.symlink(os.path.relpath(source, target), target / name)
-        elif source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__'))
-        else:
-            shutil.copy(source, target / name)
 
-
-def mim_files() -> list[str]:
-    """What of ``.mim`` goes into a wheel, relative to the package."""
-    package = ROOT / 'mmhybrid'
-    return [str(path.relative_to(package)) for path in (package / '.mim').rglob('*') if path.is_file()]
+    def run(self) -> None:
+        """Build the package, then copy or link."""
+        super().run()
+        target = Path(ROOT if self.editable_mode else self.build_lib, 'mmhybrid', '.mim')
+        if self.editable_mode and target.exists():
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for name in MIM_CONTENT:
+            if self.editable_mode:
+                (target / name).symlink_to(Path('../..', name))
+            elif (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns('__pycache__'))
+            else:
+                shutil.copy(ROOT / name, target / name)
 
 
 if __name__ == '__main__':
-    # an sdist holds the real folders, so its own setup.py finds them again
-    if any(command in sys.argv for command in ('develop', 'editable_wheel', 'bdist_wheel', 'build', 'install')):
-        lay_out_mim()
     setup(
         name='mmhybrid',
         version=read_version(),
         description='Hybrid convolution-attention backbones and their architecture search for OpenMMLab',
         long_description=(ROOT / 'README.md').read_text(),
         long_description_content_type='text/markdown',
+        author='The mmhybrid contributors',
         license='Apache-2.0',
+        license_files=['LICENSE'],
+        keywords=['vision backbones', 'neural architecture search', 'OpenMMLab'],
+        project_urls={
+            'GLNet': 'https://github.com/rayleizhu/GLMix',
+            'GLiT': 'https://github.com/bychen515/GLiT',
+            'OpenMMLab': 'https://github.com/open-mmlab',
+        },
+        classifiers=[
+            'Development Status :: 4 - Beta',
+            'Intended Audience :: Science/Research',
+            'Operating System :: OS Independent',
+            'Programming Language :: Python :: 3',
+            'Topic :: Scientific/Engineering :: Artificial Intelligence',
+            'Topic :: Scientific/Engineering :: Image Recognition',
+        ],
         python_requires='>=3.10',
         packages=find_packages(include=['mmhybrid', 'mmhybrid.*']),
         py_modules=['mmhybrid_autoload'],
-        package_data={'mmhybrid': mim_files()},
-        entry_points={'torch.backends': ['mmhybrid = mmhybrid_autoload:find_operators']},
-        install_requires=read_requirements('runtime.txt'),
+        cmdclass={'build_py': BuildWithMim},
+        entry_points={
+            'console_scripts': ['mmhybrid = mmhybrid.__main__:main'],
+            'torch.backends': ['mmhybrid = mmhybrid_autoload:find_operators'],
+        },
+        install_requires=read_requirements(ROOT / 'requirements/runtime.txt'),
+        extras_require=read_extras(),
         zip_safe=False,
     )

@@ -1,6 +1,10 @@
 """Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
 
-from mmhybrid import compat, model_index
+from mmhybrid.utils.optional import require
+
+require('mmengine', 'mmhybrid')
+
+from mmhybrid import compat, model_index  # noqa: E402
 
 compat.apply()
 model_index.announce()

@@ -23,7 +23,7 @@ from mmengine.registry import Registry
 
 from mmhybrid import mmcv_ops
 from mmhybrid.torch_api import TORCH
-from mmhybrid.utils.import_hooks import Execute, around_import
+from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
@@ -42,6 +42,7 @@ def apply() -> None:
         around_import(FSDP, let_fsdp_resume)
     declare_torchvision_ops()
     mmcv_ops.install()
+    find_configs()
     around_import(MULTIMODAL, import_without_transformers)
 
 

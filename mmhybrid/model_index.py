@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from mmhybrid.utils.import_hooks import Execute, around_import
+from mmhybrid_autoload import Execute, around_import
 
 HUB = 'mmpretrain.apis.model'
-MIM = Path(__file__).parent / '.mim'  # where an installation puts the configs and the model index
+MIM = Path(__file__).parent / '.mim'  # configs, tools and the model index; links in a clone, copies in a wheel
 
 
 def announce() -> None:

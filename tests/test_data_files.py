@@ -277,7 +277,7 @@ REVIEWED = {
     'mmhybrid/datasets/label_map_transforms.py': 'a config; label maps are read by label_maps.py',
     'mmhybrid/datasets/label_maps.py': 'label map',
     'mmhybrid/engine/bn_calibration.py': 'a config',
-    'mmhybrid/engine/cli.py': 'a config, and checkpoints: training',
+    'mmhybrid/engine/cli.py': 'modules that the command line names; a config, and checkpoints: training',
     'mmhybrid/engine/export_metadata.py': 'a config',
     'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
@@ -316,23 +316,24 @@ REVIEWED = {
     'mmhybrid/utils/files.py': 'JSON, for the others here',
     'mmhybrid/utils/optional.py': 'packages by fixed names',
     'mmhybrid/visualization/host.py': 'a config',
-    'tools/audit_ranking.py': 'audit_ranking',
-    'tools/demo.py': 'what it wrote itself',
-    'tools/export.py': 'a config, a checkpoint: training',
-    'tools/export_subnet.py': 'export_subnet',
-    'tools/get_complexity.py': 'a config',
-    'tools/latency_report.py': 'table space; modules that the command line names',
-    'tools/plot_arch.py': 'plot_arch',
-    'tools/plot_curves.py': 'numbers, from lines of JSON',
-    'tools/retrain_topk.py': 'retrain_topk',
-    'tools/search_report.py': 'search_report space',
-    'tools/visualize_features.py': 'a config, a checkpoint: training',
-    'tools/visualize_slots.py': 'a config, a checkpoint: training',
+    'mmhybrid/__main__.py': 'commands by their names',
+    'mmhybrid/commands/audit_ranking.py': 'audit_ranking',
+    'mmhybrid/commands/demo.py': 'what it wrote itself',
+    'mmhybrid/commands/export.py': 'a config, a checkpoint: training',
+    'mmhybrid/commands/export_subnet.py': 'export_subnet',
+    'mmhybrid/commands/get_complexity.py': 'a config',
+    'mmhybrid/commands/latency_report.py': 'table space',
+    'mmhybrid/commands/plot_arch.py': 'plot_arch',
+    'mmhybrid/commands/plot_curves.py': 'numbers, from lines of JSON',
+    'mmhybrid/commands/retrain_topk.py': 'retrain_topk',
+    'mmhybrid/commands/search_report.py': 'search_report space',
+    'mmhybrid/commands/visualize_features.py': 'a config, a checkpoint: training',
+    'mmhybrid/commands/visualize_slots.py': 'a config, a checkpoint: training',
 }
 READS = re.compile(
     r'\b(?:read_(?!bytes|text)\w+|found_in|load_latency|load_local|parse_json|build_from_data|check_data|import_module|__import__|DictReader)\('
     r'|\b(?:json|torch|np|pickle|yaml|mmengine|safetensors)\.(?:loads?|safe_open|load_file)\(|\bConfig\.from\w+\('
-    r'|\b(?:registry|[A-Z_]*(?:MODELS|SPACES|SAMPLERS|MUTATORS|DATASETS|TRANSFORMS))\.(?:build|get)\(|\b_?Unpickler\b'
+    r'|\b(?:registry|[A-Z_]*(?:MODELS|SPACES|SAMPLERS|MUTATORS|DATASETS|TRANSFORMS))\.(?:build|get)\(|\b_?Unpickler\b|\b\w+(?:Table|Latency)\.load\('
 )
 
 
@@ -542,3 +543,39 @@ def test_curves_are_of_numbers(tmp_path: Path, line: str, capsys: pytest.Capture
         tool('plot_curves', tmp_path / 'work', '--out', tmp_path / 'a.png', '--keys', 'loss')
     assert ended.value.code == 2
     assert "line 1 has no numbers of 'loss'" in capsys.readouterr().err
+
+
+OWN_SPACE = """
+from mmhybrid.registry import SEARCH_SPACES
+from mmhybrid.space import AutoViTSpace
+
+@SEARCH_SPACES.register_module(force=True)
+class SpaceOfAUser(AutoViTSpace):
+    pass
+"""
+
+
+def test_commands_without_a_config_read_spaces_of_a_named_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / 'own_space.py').write_text(OWN_SPACE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {**AUTOVIT.to_config(), 'type': 'SpaceOfAUser'}
+    commands = [
+        ('plot_arch', arch_file(tmp_path, own), '--out', tmp_path / 'arch.svg'),
+        ('search_report', journal(tmp_path / 'work', 'space', own)),
+    ]
+    for command in commands:
+        with pytest.raises(SystemExit):
+            tool(*command)
+        assert "space.type: got 'SpaceOfAUser'" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            tool(*command, '--import', 'not_there')
+        assert "--import not_there: No module named 'not_there'" in capsys.readouterr().err
+    try:
+        for command in commands:
+            tool(*command, '--import', 'own_space')
+    finally:
+        del SEARCH_SPACES.module_dict['SpaceOfAUser'], sys.modules['own_space']
+    assert (tmp_path / 'arch.svg').is_file()
+    assert (tmp_path / 'work' / 'report.html').is_file()

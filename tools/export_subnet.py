@@ -1,58 +1,6 @@
-"""Take a searched network out of its supernet: a config and weights of its own.
+"""``mmhybrid export-subnet`` as a script: see mmhybrid/commands/export_subnet.py."""
 
-    python tools/export_subnet.py CONFIG --checkpoint SUPERNET.pth --arch WORK_DIR/best_arch.json --out-dir DIR
-        [--name best] [--into DETECTOR_CONFIG ...] [--cfg-options KEY=VALUE ...]
-
-CONFIG is that of the search or of the supernet. Writes ``<name>.py`` (trains and tests as the supernet's data and
-schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<name>.pth`` and ``<name>.safetensors``.
-``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the recipe
-of a classifier from scratch.
-"""
-
-from argparse import ArgumentParser
-from collections.abc import Sequence
-
-from mmhybrid.engine import cli
-from mmhybrid.engine.subnet_export import (
-    build_supernet,
-    described,
-    found_in,
-    take_out,
-    write_host_config,
-    write_network,
-)
-from mmhybrid.utils.checks import check_name
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Export, and print what was written."""
-    parser = ArgumentParser(description='Take a searched network out of its supernet.')
-    parser.add_argument('config', help='config of the search or of the supernet')
-    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
-    parser.add_argument(
-        '--arch', required=True, metavar='FILE', help='best_arch.json, best_retrained.json or topk.csv:RANK'
-    )
-    parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
-    parser.add_argument('--name', default='best', help='of the files; default: best')
-    parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
-    cli.add_cfg_options(parser)
-    args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
-        check_name('--name', args.name)
-        cfg = cli.load_config(args.config, args.cfg_options)
-        model = build_supernet(cfg, args.checkpoint)
-        found = found_in(model.space, args.arch)
-        network = take_out(model, cfg, found.arch)
-        paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
-        paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
-    for name, value in described(network, found.metrics).items():
-        print(f'{name}: {value}')
-    if found.latency_ms is not None:
-        print(f'latency_ms: {found.latency_ms:.4g}, as the search estimated it at this resolution')
-    print(f'difference to the supernet: {network.difference:.1e}')
-    for path in paths:
-        print(f'written: {path}')
-
+from mmhybrid.commands.export_subnet import main
 
 if __name__ == '__main__':
     main()

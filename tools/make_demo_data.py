@@ -1,37 +1,6 @@
-"""Draw the demo data set: small scenes of textured shapes in the ImageNet, COCO and ADE20K layouts.
+"""``mmhybrid make-demo-data`` as a script: see mmhybrid/commands/make_demo_data.py."""
 
-python tools/make_demo_data.py data/demo
-"""
-
-import argparse
-
-from mmhybrid.datasets.demo_scenes import make_demo_data
-
-
-def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser, to report errors with, and what it has parsed."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or '').splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        'out', metavar='OUT', help='a new folder, or one with the same data set, which is left as it is'
-    )
-    parser.add_argument('--num-train', type=int, default=1600, metavar='N', help='scenes for training')
-    parser.add_argument('--num-val', type=int, default=100, metavar='N', help='scenes for validation')
-    parser.add_argument('--size', type=int, default=128, metavar='PX', help='height and width of a scene')
-    parser.add_argument('--seed', type=int, default=0, metavar='S', help='other seeds give other scenes')
-    return parser, parser.parse_args()
-
-
-def main() -> None:
-    """Write the data set; wrong arguments end with one sentence and exit code 2."""
-    parser, args = parse_args()
-    try:
-        written = make_demo_data(args.out, args.num_train, args.num_val, args.size, args.seed)
-    except (ValueError, OSError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    print(f'{args.out}: {"written" if written else "already complete"}')
-
+from mmhybrid.commands.make_demo_data import main
 
 if __name__ == '__main__':
     main()

@@ -1,56 +1,6 @@
-"""Make label maps for token labelling with a trained mmpretrain classifier.
+"""``mmhybrid make-label-maps`` as a script: see mmhybrid/commands/make_label_maps.py."""
 
-    python tools/make_label_maps.py CONFIG CHECKPOINT data/imagenet/train data/imagenet/label_maps
-        [--cfg-options KEY=VALUE ...]
-
-A teacher is any classifier whose backbone ends in a map, and whose neck and head take that map alone: ResNet, Swin,
-EfficientNet, RegNet and most others. ConvNeXt needs ``--cfg-options model.backbone.gap_before_final_norm=False``, a
-vision transformer ``--cfg-options model.backbone.out_type=featmap``. HRNet, whose neck joins several maps, cannot be
-one.
-
-Images that have their label map already are left out, so a run that was stopped goes on.
-"""
-
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
-from collections.abc import Sequence
-from pathlib import Path
-
-from mmhybrid.datasets.label_map_maker import make_label_maps
-from mmhybrid.engine import cli
-from mmhybrid.models.distillation import Teacher
-from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.errors import first_line
-
-
-def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
-    parser.add_argument('config', help="the teacher's config file")
-    parser.add_argument('checkpoint', help="the teacher's weights")
-    parser.add_argument('images', type=Path, help='folder of class folders')
-    parser.add_argument('out', type=Path, help='folder of the label maps')
-    parser.add_argument('--size', type=int, default=224, metavar='N', help='side of the square that the teacher sees')
-    parser.add_argument('--num-kept', type=int, default=5, metavar='K', help='classes to keep at each position')
-    parser.add_argument('--batch-size', type=int, default=32, metavar='N')
-    parser.add_argument('--device', default='cpu', help='such as cuda:0')
-    cli.add_cfg_options(parser)
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Load the teacher and write the files."""
-    args = parse_args(argv)
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options)
-        classifier = Teacher(args.checkpoint, config=cfg).model
-        try:
-            classifier = classifier.to(args.device)
-        except (RuntimeError, AssertionError) as error:
-            raise bad_value('--device', args.device, f'a device that torch finds ({first_line(error)})') from error
-        files = make_label_maps(classifier, args.images, args.out, args.size, args.batch_size, args.num_kept)
-        count = sum(1 for _ in files)
-    print(f'{args.out}: {count} label maps')
-
+from mmhybrid.commands.make_label_maps import main
 
 if __name__ == '__main__':
     main()

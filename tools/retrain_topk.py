@@ -1,74 +1,7 @@
-"""Retrain the best networks of a search, and keep the one that is best then: the papers' last step.
+"""``mmhybrid retrain-topk`` as a script: see mmhybrid/commands/retrain_topk.py."""
 
-    python tools/retrain_topk.py CONFIG --checkpoint SUPERNET.pth --work-dir SEARCH_WORK_DIR
-        [--count 5] [--recipe CONFIG] [--out-dir DIR]
-    python tools/retrain_topk.py CONFIG --random 5 --work-dir DIR [--recipe CONFIG] [--out-dir DIR]
-
-CONFIG is that of the search. Each network is trained in a folder of its own, as CONFIG's data and schedule say, or as
-those of ``--recipe`` do, into which its backbone is put. The last checkpoint of each is judged on the validation images
-of the config it was trained with: CONFIG's held-out images, or whatever ``--recipe`` validates on. Where those are the
-test set, as in ImageNet's recipes, the best score has been chosen on it.
-
-``--random N`` is the baseline that needs neither a supernet nor a search: N random networks of CONFIG's space that keep
-the constraints of its search, with random weights.
-
-The same command goes on after an interruption; networks in ``networks.json`` are not trained again. Writes
-``best_retrained.json``.
-"""
-
-import math
-from collections.abc import Sequence
-
-from mmengine.dist import is_main_process
-from rich.console import Console
-from rich.table import Table
-
-from mmhybrid.engine import cli
-from mmhybrid.engine.ranks import run, together
-from mmhybrid.engine.retraining import Retrained, add_arguments, best_of, draw_random, read_search, retraining_of
-from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import write_json
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Retrain, print both scores of each network, and write the best."""
-    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
-    add_arguments(parser, count=5, out='retrained', needs_checkpoint=False)
-    parser.add_argument(
-        '--random', type=int, metavar='N', help='retrain N random networks; nothing was searched before'
-    )
-    args = parser.parse_args(argv)
-    with cli.ending_on_mistakes() as phase:
-        if (args.random is None) == (args.checkpoint is None):
-            raise bad_value(
-                '--random', args.random, 'a number of networks, or else --checkpoint, the supernet searched in'
-            )
-        if args.random is None:
-            found = read_search(args)
-            settings, candidates = found.settings, found.top(args.count)
-        else:
-            settings, candidates = draw_random(args, args.random)
-        retraining = retraining_of(args, settings)
-        with together(retraining.cfg):
-            networks = retraining.run(candidates, phase)
-    best = best_of(networks, retraining.objective)
-    if is_main_process():
-        path = retraining.folder / 'best_retrained.json'
-        space = settings.space.to_config()
-        write_json(path, {'space': space, 'metric': retraining.objective.name, **best.described()})
-        Console().print(table_of(networks, best, retraining.objective.name))
-        print(f'written: {path}')
-
-
-def table_of(networks: Sequence[Retrained], best: Retrained, metric: str) -> Table:
-    """Rank in the supernet and both scores, the best in bold."""
-    table = Table('rank', 'network', 'in the supernet', 'retrained', title=metric)
-    for rank, network in enumerate(networks, start=1):
-        before = '-' if math.isnan(network.supernet_score) else f'{network.supernet_score:.6g}'
-        scores = (before, f'{network.retrained_score:.6g}')
-        table.add_row(str(rank), network.name, *scores, style='bold' if network is best else None)
-    return table
-
+from mmhybrid.commands.retrain_topk import main
+from mmhybrid.engine.ranks import run
 
 if __name__ == '__main__':
     run(main)

@@ -1,39 +1,7 @@
-"""Search over a trained supernet.
+"""``mmhybrid search`` as a script: see mmhybrid/commands/search.py."""
 
-python tools/search.py configs/demo/autovit_search.py --checkpoint work_dirs/autovit_supernet/epoch_16.pth
-"""
-
-import sys
-
-from mmhybrid.engine import cli
-from mmhybrid.engine.ranks import run, together
-from mmhybrid.engine.search_loop import search
-
-# Exit code of a search that found far fewer networks than its budget; what it found is written all the same.
-SHORT = 3
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Run the search that the config describes."""
-    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('config', help='config file with a search')
-    parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
-    parser.add_argument('--work-dir', help='where the search and its results go')
-    parser.add_argument('--resume', action='store_true', help='go on with the search in the work directory or storage')
-    parser.add_argument('--storage', metavar='URL', help='a file, or a database of many machines')
-    parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
-    parser.add_argument('--study-name', metavar='NAME', help='of this search, where a storage holds several')
-    cli.add_cfg_options(parser)
-    cli.add_launcher(parser)
-    args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        with together(cfg):
-            result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
-    if result.shortfall:
-        print(result.shortfall, file=sys.stderr)
-        raise SystemExit(SHORT)
-
+from mmhybrid.commands.search import main
+from mmhybrid.engine.ranks import run
 
 if __name__ == '__main__':
     run(main)

@@ -1,54 +1,7 @@
-"""Train a model.
+"""``mmhybrid train`` as a script: see mmhybrid/commands/train.py."""
 
-python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr] [--same-images]
-"""
-
-import os
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-
-from mmhybrid.engine import cli
-from mmhybrid.engine.ranks import run, together
-
-
-def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description='Train a model.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='latest',
-        metavar='CHECKPOINT',
-        help='go on from a checkpoint, by default from the latest one in the work folder, if it has one',
-    )
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument(
-        '--same-images',
-        action='store_true',
-        help='make a recipe of iterations as many times longer as its batch is larger than the one here',
-    )
-    cli.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Build the runner from the command line, and train."""
-    args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with cli.ending_on_mistakes() as phase:
-        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        if args.amp:
-            cli.enable_amp(cfg)
-        if args.auto_scale_lr:
-            cli.enable_auto_scale_lr(cfg)
-        checkpoint = cli.latest_checkpoint(cfg.work_dir) if args.resume == 'latest' else args.resume
-        if checkpoint is not None:
-            cfg.resume, cfg.load_from = True, checkpoint
-        with together(cfg):
-            cli.train(cfg, args.same_images, phase)
-
+from mmhybrid.commands.train import main
+from mmhybrid.engine.ranks import run
 
 if __name__ == '__main__':
     run(main)

@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from mmhybrid.datasets.split import write_split
 from mmhybrid.utils.checks import check_choice, check_int
 from mmhybrid.utils.files import parse_json
+from mmhybrid.utils.optional import require
 
+coco_mask = require('pycocotools.mask', 'demo data')
 SPLITS = ('train', 'val')
 SETTINGS_FILE = 'settings.json'
 UNFINISHED_FILE = 'settings.unfinished.json'

@@ -6,8 +6,10 @@ import os
 import sys
 import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +33,7 @@ from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import LONGEST_MESSAGE, CannotGoOnError, first_line, printable, shortened
 from mmhybrid.utils.files import read_text
+from mmhybrid.utils.optional import HOSTS, how_to_install, told
 
 TRIALS = 100
 LONGEST_PATH = 4096
@@ -98,13 +101,29 @@ def add_launcher(parser: ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
 
 
+def add_imports(parser: ArgumentParser) -> None:
+    """``--import``, of every command that reads data of classes of a user's own without a config that imports them."""
+    parser.add_argument(
+        '--import', dest='imports', nargs='+', default=[], metavar='MODULE', help='with backends, spaces of your own'
+    )
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import what the command line names; ValueError if there is no such module."""
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(f'--import {name}: {error}') from error
+
+
 def load_config(
     path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None, launcher: str = 'none'
 ) -> Config:
     """A config file, with the settings of the command line.
 
     Args:
-        path: Python, JSON or YAML file.
+        path: Python, JSON or YAML file, or the name of a shipped one (``mmhybrid::glnet/glnet_4g_in1k.py``).
         options: Replaced settings, dotted names.
         work_dir: Folder of logs and checkpoints; None for the config's own, or ``./work_dirs/<name of the config>``.
         launcher: One of :data:`LAUNCHERS`.
@@ -113,12 +132,14 @@ def load_config(
         ValueError: A missing or broken file, a name that neither the config nor MMEngine's Runner knows, or a setting
             that the config has no place for.
     """
-    if not Path(path).is_file():
-        raise ValueError(f'config {path} does not exist')
+    file = config_file(path)
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(file)
     except Exception as error:  # a config is a program of the user's: it may raise anything
-        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {first_line(error)}') from error
+        reason = told(error) if isinstance(error, ImportError) else first_line(error)
+        raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
+    if cfg.get('default_scope') in HOSTS and find_spec(cfg.default_scope) is None:
+        raise ValueError(f'config {path} needs {cfg.default_scope}: {how_to_install(cfg.default_scope)}')
     check_option_names(options or {}, cfg)
     try:
         cfg.merge_from_dict(dict(options or {}))
@@ -131,6 +152,30 @@ def load_config(
         raise bad_value('work_dir', cfg.work_dir, 'a folder of this machine')
     cfg.launcher = launcher
     return cfg
+
+
+def config_file(path: str) -> str:
+    """Where a config is.
+
+    Args:
+        path: A file, or a name that MMEngine takes in ``_base_``: ``mmhybrid::glnet/glnet_4g_in1k.py``.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    if is_named(path):
+        try:
+            return str(Config._get_cfg_path(path, '')[0])
+        except (AssertionError, ImportError, OSError, ValueError) as error:
+            raise ValueError(f'config {path} cannot be found: {first_line(error)}') from error
+    if not Path(path).is_file():
+        raise ValueError(f'config {path} does not exist')
+    return path
+
+
+def is_named(path: str) -> bool:
+    """Whether a config is given by its name in an installed package, not by its file."""
+    return '::' in path
 
 
 def hide_passwords(cfg: Config) -> None:
@@ -430,6 +475,8 @@ def _mistake(error: Exception) -> str | None:
         return ' '.join(str(error).split())
     if isinstance(error, UnicodeError):
         return ' '.join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and told(error) != message:
+        return told(error)
     if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
         return message  # OpenMMLab asserts what it expects of a config
     if isinstance(error, KeyError) and 'registry' in message:

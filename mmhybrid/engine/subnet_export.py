@@ -343,7 +343,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
 
     Args:
         network: From :func:`take_out`, written by :func:`write_network`.
-        target: A config file.
+        target: A config file, or the name of a shipped one.
         folder: The folder that :func:`write_network` wrote into.
         name: The name that it gave its files.
 
@@ -366,7 +366,8 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     else:
         options['init_cfg'] = Expression('_base_.searched.pretrained')
     backbone = {'_delete_': True, '**': Expression('_base_.searched.backbone'), **options}
-    bases = [os.path.relpath(target, folder), f'./{name}_backbone.py']
+    base = target if cli.is_named(target) else os.path.relpath(target, folder)
+    bases = [base, f'./{name}_backbone.py']
     path = Path(folder, f'{name}_{Path(target).stem}.py')
     head = docstring(f'{Path(target).stem} with the backbone of a searched network.')
     changes = {'backbone': backbone, **changes}

@@ -1,15 +1,19 @@
 """Architecture search over Optuna's storages. Only ``registered``, which no other module imports, needs torch."""
 
-from mmhybrid.search.candidate import Candidate, ranked
-from mmhybrid.search.constraints import Constraint
-from mmhybrid.search.errors import SearchError, StorageError
-from mmhybrid.search.pareto import Objective, front, hypervolume, ranking
-from mmhybrid.search.report import SearchResult
-from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler, Sampler, Situation
-from mmhybrid.search.searcher import LogWatcher, Progress, Searcher, Watcher
-from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage
-from mmhybrid.search.storage import StudyStorage, list_studies, read_study
-from mmhybrid.search.team import Team
+from mmhybrid.utils.optional import require
+
+require('optuna', 'a search')
+
+from mmhybrid.search.candidate import Candidate, ranked  # noqa: E402
+from mmhybrid.search.constraints import Constraint  # noqa: E402
+from mmhybrid.search.errors import SearchError, StorageError  # noqa: E402
+from mmhybrid.search.pareto import Objective, front, hypervolume, ranking  # noqa: E402
+from mmhybrid.search.report import SearchResult  # noqa: E402
+from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler, Sampler, Situation  # noqa: E402
+from mmhybrid.search.searcher import LogWatcher, Progress, Searcher, Watcher  # noqa: E402
+from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage  # noqa: E402
+from mmhybrid.search.storage import StudyStorage, list_studies, read_study  # noqa: E402
+from mmhybrid.search.team import Team  # noqa: E402
 
 __all__ = [
     'BlockEvolution',

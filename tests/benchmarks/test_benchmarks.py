@@ -152,3 +152,21 @@ def test_compiled_throughput(benchmark, tmp_path, capsys):
     assert figures['setting.compile'] == 'default'
     assert figures['small.nchw.latency_ms'] == pytest.approx(2e3 / figures['small.nchw.images_per_s'])
     assert 'compiled (default)' in capsys.readouterr().out
+
+
+def test_deployed_forms_beside_another_checkout(benchmark, tmp_path, capsys):
+    file, networks = tmp_path / 'figures.json', ['AutoViT-xxs', 'mobilevit_xxs']
+    arguments = ['--before', str(BENCHMARKS.parent), '--forms', 'eager', 'deployed', '--rounds', '1']
+    benchmark('deployed').main([*arguments, '--models', *networks, '--json', str(file)])
+    figures = json.loads(file.read_text())
+    for form in ('before', 'eager', 'deployed'):
+        assert figures[f'AutoViT-xxs.{form}.cpu_ms'] > 0
+    assert figures['AutoViT-xxs.before.ratio_to_before'] == figures['mobilevit_xxs.eager.ratio_to_eager'] == 1
+    assert 'mobilevit_xxs.deployed.cpu_ms' not in figures  # timm's has no such form
+    assert 'AutoViT-xxs' in capsys.readouterr().out
+
+
+def test_deployed_forms_of_a_checkout_that_is_none(benchmark, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        benchmark('deployed').main(['--before', str(tmp_path)])
+    assert 'allowed: a checkout of mmhybrid' in capsys.readouterr().err

@@ -22,6 +22,7 @@ from mmengine.registry import DefaultScope, Registry, root
 from packaging.requirements import Requirement
 from torch.distributed.run import get_args_parser
 
+from mmhybrid.__main__ import COMMANDS
 from mmhybrid.engine import cli
 from mmhybrid.search import Constraint, Objective, Stage
 
@@ -89,10 +90,20 @@ def options_of(script: str) -> set[str]:
     return set(parsers[0]._option_string_actions)
 
 
+def _mmhybrid(arguments: Sequence[str]) -> None:
+    """A command is checked as the script that is the same."""
+    if arguments and arguments[0] in COMMANDS:
+        _script(f'tools/{COMMANDS[arguments[0]]}.py', tuple(arguments[1:]))
+    elif list(arguments) != ['--help']:
+        raise ValueError(f'mmhybrid {" ".join(arguments[:1])}, allowed: one of {list(COMMANDS)}')
+
+
 def _python(arguments: Sequence[str]) -> None:
     arguments = [argument for argument in arguments if argument != '-u']
     if arguments[:2] == ['-m', 'torch.distributed.run']:
         _torchrun(arguments[2:])
+    elif arguments[:2] == ['-m', 'mmhybrid']:
+        _mmhybrid(arguments[2:])
     else:
         _script(arguments[0], tuple(arguments[1:]))
 
@@ -113,6 +124,8 @@ def _script(script: str, arguments: tuple[str, ...]) -> None:
     first = parsed.get('config')
     configs = [parsed.get('recipe'), *(parsed.get('into') or [])]
     for config, own in [(first, options), *((config, {}) for config in configs)]:
+        if config is not None and cli.is_named(config):
+            config = os.path.relpath(cli.config_file(config), ROOT)
         if config is not None and (ROOT / config).is_file():
             check_config(config, own, amp=parsed.get('amp', False), scales=parsed.get('auto_scale_lr', False))
 
@@ -210,7 +223,7 @@ def _torchrun(arguments: Sequence[str]) -> None:
         raise ValueError('torchrun does not take these arguments') from error
     if '--launcher' not in parsed.training_script_args:
         raise ValueError(f'{parsed.training_script} is started by torchrun without --launcher')
-    _python([parsed.training_script, *parsed.training_script_args])
+    _python([*(('-m',) if parsed.module else ()), parsed.training_script, *parsed.training_script_args])
 
 
 def _bash(arguments: Sequence[str]) -> None:
@@ -244,7 +257,7 @@ def _make(arguments: Sequence[str]) -> None:
 def _pip(arguments: Sequence[str]) -> None:
     if arguments[0] != 'install':
         raise ValueError(f'pip {arguments[0]}, allowed: pip install')
-    required = [line for path in (ROOT / 'requirements').glob('*.txt') for line in path.read_text().splitlines()]
+    required = [line for path in (ROOT / 'requirements').rglob('*.txt') for line in path.read_text().splitlines()]
     # `make ops` compiles it between two lists of requirements
     required += re.findall(r'mmcv==[\d.]+', (ROOT / 'Makefile').read_text())
     known = {Requirement(line.split('#')[0]).name for line in required if line.split('#')[0].strip()} | OPTIONAL
@@ -257,8 +270,14 @@ def _pip(arguments: Sequence[str]) -> None:
             raise ValueError(f'pip install {name}, allowed: -e PATH, --no-build-isolation')
         if Requirement(name).name not in known:
             raise ValueError(f'{name} is in none of requirements/*.txt, nor in the Makefile')
-    if parsed.editable is not None and not (ROOT / parsed.editable / 'setup.py').is_file():
-        raise ValueError(f'{parsed.editable} has no setup.py')
+    if parsed.editable is None:
+        return
+    path, _, extras = parsed.editable.rstrip(']').partition('[')
+    if not (ROOT / path / 'setup.py').is_file():
+        raise ValueError(f'{path} has no setup.py')
+    allowed = {extra.stem for extra in (ROOT / 'requirements/extras').glob('*.txt')} | {'all', ''}
+    if unknown := set(extras.split(',')) - allowed:
+        raise ValueError(f'extras {unknown}, allowed: {allowed}')
 
 
 def _dashboard(arguments: Sequence[str]) -> None:
@@ -288,6 +307,7 @@ CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     'awk': _awk,
     'bash': _bash,
     'make': _make,
+    'mmhybrid': _mmhybrid,
     'optuna-dashboard': _dashboard,
     'pip': _pip,
     'python': _python,

@@ -136,6 +136,8 @@ class Workspace:
 
     def _named(self, words: list[str]) -> list[str]:
         """With the reader's files, folders and numbers in the place of names that stand for them; two GPUs do."""
+        if words[0] == 'mmhybrid':  # which only an installation has
+            words = ['python', '-m', *words]
         config = next((config for tool, config in CONFIGS.items() if uses(words, tool)), CLASSIFIER)
         words = [config if word == 'CONFIG' else STAND_FOR.get(word, word) for word in words]
         if '--work-dir' in words and 'DIR' in words:

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     'estimation': {'space', 'models'},
     'visualization': {'space', 'search', 'models'},
     'engine': {'space', 'search', 'models', 'estimation', 'datasets'},
+    'commands': {'space', 'search', 'models', 'estimation', 'datasets', 'visualization', 'engine', 'model_index'},
 }
 
 
@@ -31,7 +32,7 @@ def test_names_every_room() -> None:
 def test_names_every_dependency() -> None:
     table = TEXT.partition('## Dependencies')[2]
     named = {name for row in re.findall(r'^\| ([^|]*) \|', table, re.MULTILINE) for name in re.findall(r'[\w-]+', row)}
-    lines = [line.split('#')[0].strip() for path in (ROOT / 'requirements').glob('*.txt') for line in path.open()]
+    lines = [line.split('#')[0].strip() for path in (ROOT / 'requirements').rglob('*.txt') for line in path.open()]
     assert {Requirement(line).name for line in lines if line} <= named
 
 

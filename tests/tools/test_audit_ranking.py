@@ -1,19 +1,15 @@
 """The tool that judges a supernet's ranking."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from retraining_demo import EVALUATED, ROOT, make_finished_search, read
+from retraining_demo import EVALUATED, make_finished_search, read
 
+from mmhybrid.commands import audit_ranking
 from mmhybrid.engine import cli
 from mmhybrid.search.audit import Audit
 from mmhybrid.utils.statistics import kendall_tau
-
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import audit_ranking
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmhybrid.estimation import backends, breakdown, held_out
+from mmhybrid.commands import latency_report
+from mmhybrid.estimation import backends, held_out
 from mmhybrid.estimation.analytic import MODEL_STD, AnalyticLatency
 from mmhybrid.estimation.breakdown import operator_breakdown
 from mmhybrid.estimation.latency import load_latency
@@ -59,7 +60,7 @@ def test_table_and_report(config, tmp_path, monkeypatch, capsys):
         threads_of_breakdown.append(torch.get_num_threads())
         return operator_breakdown(*arguments)
 
-    monkeypatch.setattr(breakdown, 'operator_breakdown', take_apart)
+    monkeypatch.setattr(latency_report, 'operator_breakdown', take_apart)
     load('latency_report')([str(table), *few, *arguments])
     assert threads_of_breakdown == [content['device']['threads']]
     figures = json.loads(report.read_text())

@@ -3,8 +3,7 @@
 import csv
 import json
 import random
-import runpy
-from pathlib import Path
+from importlib import import_module
 from xml.etree import ElementTree
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from mmhybrid.space import GLiTSpace
 from mmhybrid.visualization.arch_drawing import arch_diagram, draw
 
-TOOL = runpy.run_path(str(Path(__file__).parents[2] / 'tools' / 'plot_arch.py'))
+TOOL = vars(import_module('mmhybrid.commands.plot_arch'))
 SPACE = GLiTSpace()
 
 

@@ -1,13 +1,13 @@
 """The command line of tools/plot_curves.py."""
 
 import json
-import runpy
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import pytest
 
-TOOL = runpy.run_path(str(Path(__file__).parents[2] / 'tools' / 'plot_curves.py'))
+TOOL = vars(import_module('mmhybrid.commands.plot_curves'))
 
 LOSSES = ((4.0, 1), (2.0, 1), (9.0, 2))  # with the epoch
 

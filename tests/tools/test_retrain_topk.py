@@ -1,22 +1,18 @@
 """The tool that retrains the best networks of a search."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
-from retraining_demo import ROOT, invented, make_finished_search, read
+from retraining_demo import invented, make_finished_search, read
 
+from mmhybrid.commands import retrain_topk
 from mmhybrid.engine import cli
 from mmhybrid.engine.retraining import Retrained, best_of
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective
 from mmhybrid.space import Arch
-
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import retrain_topk
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,12 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from search_demo import BUDGET, ROOT, make_search
 
+from mmhybrid.commands import search, search_report
 from mmhybrid.engine.cli import load_config
 from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
-from mmhybrid.space import Arch
-
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import search
-import search_report
-
 from mmhybrid.models.checkpoints import load_local
+from mmhybrid.space import Arch
 
 
 @pytest.fixture(scope='module')

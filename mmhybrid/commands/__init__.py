@@ -1,0 +1,1 @@
+"""What ``mmhybrid COMMAND`` runs: a module each, with a ``main`` that parses arguments, builds and runs."""

@@ -1,0 +1,73 @@
+"""How far the supernet's ranking of networks can be trusted.
+
+    mmhybrid audit-ranking CONFIG --checkpoint SUPERNET.pth --work-dir SEARCH_WORK_DIR
+        [--count 12] [--epochs N] [--from-scratch] [--recipe CONFIG] [--json FILE]
+
+Networks from the whole range of scores that the search CONFIG found are fine-tuned from the supernet's weights, or
+trained from scratch, all alike, as CONFIG's data and schedule say or as those of ``--recipe`` do. Then: Kendall's tau
+between the scores in the supernet and after training, with its 95 % interval (bootstrap over the networks); and what is
+lost by retraining only the ``--top`` best of the supernet. Scores are of the validation images of the config that was
+trained. The same command goes on after an interruption.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from rich.console import Console
+from rich.table import Table
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import together
+from mmhybrid.engine.retraining import Retrained, add_arguments, read_search, retraining_of
+from mmhybrid.search.audit import Audit, audit, stratified
+from mmhybrid.utils.checks import check_int
+from mmhybrid.utils.files import write_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, compare, print, and write the figures."""
+    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
+    add_arguments(parser, count=12, out='audit')
+    parser.add_argument('--epochs', type=int, metavar='N', help="of each training; default: the config's")
+    parser.add_argument('--from-scratch', action='store_true', help='start from random weights')
+    parser.add_argument('--top', type=int, default=3, metavar='K', help='networks one would retrain; default: 3')
+    parser.add_argument('--seed', type=int, default=0, help='which networks are drawn; default: 0')
+    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes() as phase:
+        found = read_search(args)
+        check_int('--count', args.count, 2)
+        check_int('--top', args.top, 1, args.count)
+        start = 'scratch' if args.from_scratch else 'weights'
+        retraining = retraining_of(args, found.settings, start, args.epochs)
+        objective = retraining.objective
+        chosen = stratified(found.top(), objective, args.count, random.Random(args.seed))
+        if args.json is not None:
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        with together(retraining.cfg):
+            networks = retraining.run(chosen, phase)
+    scores = [network.supernet_score for network in networks], [network.retrained_score for network in networks]
+    figures = audit(*scores, objective, args.top)
+    if is_main_process():
+        tell(networks, figures, objective.name)
+        if args.json is not None:
+            described = [network.described() for network in networks]
+            budget = {'metric': objective.name, 'start': start, 'epochs': args.epochs}
+            write_json(args.json, {**budget, **asdict(figures), 'networks': described})
+            print(f'written: {args.json}')
+
+
+def tell(networks: Sequence[Retrained], figures: Audit, metric: str) -> None:
+    """Print the scores, the figures, and what speaks against the ranking."""
+    table = Table('network', 'in the supernet', 'retrained', title=metric)
+    for network in networks:
+        table.add_row(network.name, f'{network.supernet_score:.6g}', f'{network.retrained_score:.6g}')
+    Console().print(table)
+    interval = f'95 %: {figures.kendall_tau_low:.2f} to {figures.kendall_tau_high:.2f}'
+    print(f'Kendall tau: {figures.kendall_tau:.2f} ({interval})')
+    print(f'regret of retraining the best {figures.top} only: {figures.regret:.6g}')
+    if figures.warning():
+        print(f'warning: {figures.warning()}')

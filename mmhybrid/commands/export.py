@@ -1,0 +1,67 @@
+"""Write the network of a config in a format that other programs run.
+
+    mmhybrid export CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
+        [--shape H W] [--dynamic batch|size|both] [--as-trained]
+
+The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
+the model's heads give (logits of a classifier).
+Norms and what else can be are folded into the layers beside them, but with ``--as-trained``; the outputs are the same.
+Images have the size that the network was made for, which a searched network keeps; another takes ``--other-shape``.
+ONNX and Core ML files say what they take: resolution, normalisation, class names, origin.
+``coreml`` writes a ``.mlpackage`` (a folder) where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS, init_default_scope
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.export import DYNAMIC, FORMATS, export_model
+from mmhybrid.engine.export_metadata import class_names, metadata_of, shape_for, write_metadata
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.deployed import switch_to_deploy
+from mmhybrid.models.input_channels import input_channels
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Write the network of a config in a format that other programs run.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--out', required=True, metavar='FILE')
+    parser.add_argument('--format', required=True, choices=tuple(FORMATS))
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: at random')
+    parser.add_argument(
+        '--shape', nargs=2, type=int, metavar=('H', 'W'), help='of the images; default: what the config says'
+    )
+    parser.add_argument('--other-shape', action='store_true', help='allow a --shape that is not the one of the config')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
+    parser.add_argument(
+        '--dynamic', choices=tuple(DYNAMIC), help='what the file takes other than --batch and --shape (onnx, exported)'
+    )
+    parser.add_argument(
+        '--as-trained', action='store_true', help='fold nothing: every layer of the model is in the file'
+    )
+    cli.add_cfg_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build, load and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        if 'model' not in cfg:
+            raise ValueError(f'config {args.config} has no model')
+        model = MODELS.build(cfg.model)
+        checkpoint = None if args.checkpoint is None else cli.read_checkpoint(args.checkpoint)
+        shape = shape_for(cfg, checkpoint, args.shape, args.other_shape)
+        if checkpoint is not None:
+            cli.load_weights(model, checkpoint, args.checkpoint)
+        if not args.as_trained and any(isinstance(module, HybridBackbone) for module in model.modules()):
+            switch_to_deploy(model)
+        export_model(model, (args.batch, input_channels(model), *shape), args.out, args.format, args.dynamic)
+        facts = metadata_of(cfg, shape, args.config, args.checkpoint, class_names(cfg, checkpoint))
+        write_metadata(args.out, args.format, facts)
+    print(f'{args.out}: {args.format}, images of {shape[0]} x {shape[1]}')

@@ -1,0 +1,85 @@
+"""Parameters, MACs and activations of a model, part by part.
+
+    mmhybrid get-complexity CONFIG [--shape H W] [--cfg-options KEY=VALUE ...]
+    mmhybrid get-complexity --presets
+    mmhybrid get-complexity --model-zoo > docs/model_zoo.md
+    mmhybrid get-complexity --spaces
+
+A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
+are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
+attention" also the projections in the layers that have them. ``--presets`` prints the table of all presets as Markdown,
+the published figures beside the counted ones; ``--model-zoo`` the same for all rows of the papers' tables (with mmdet
+and mmseg installed, a minute). ``--spaces`` prints how large the networks are on which the shipped supernets are
+trained (docs/spaces.md), a minute too.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS, init_default_scope
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from mmhybrid.engine import cli
+from mmhybrid.estimation.complexity import Complexity, count_complexity
+from mmhybrid.estimation.model_zoo import model_zoo_markdown
+from mmhybrid.estimation.presets import presets_markdown
+from mmhybrid.model_index import MIM
+from mmhybrid.models.input_channels import input_channels
+
+TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Parameters, MACs and activations of a model, part by part.')
+    parser.add_argument('config', nargs='?', help='config file')
+    parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
+    parser.add_argument('--presets', action='store_true', help='the table of all presets, without a config')
+    parser.add_argument('--model-zoo', action='store_true', help="the papers' tables, without a config")
+    parser.add_argument('--spaces', action='store_true', help='what supernets are trained on, without a config')
+    cli.add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    if (args.config is not None) + args.presets + args.model_zoo + args.spaces != 1:
+        parser.error('give one of CONFIG, --presets, --model-zoo and --spaces')
+    return args
+
+
+def make_table(title: str, total: Complexity) -> Table:
+    """A row for each part and one for the whole."""
+    table = Table(title=title, box=SIMPLE)
+    table.add_column('part', no_wrap=True)
+    for name in ('parameters', 'MACs (G)', 'no products', 'no attention', 'activations (M)'):
+        table.add_column(name, justify='right', no_wrap=True)
+    for name, cost in (*total.stages.items(), ('total', total)):
+        if name == 'total':
+            table.add_section()
+        counts = (cost.macs, cost.macs - cost.macs_attention, cost.macs - cost.macs_attention_layers)
+        gmacs = [f'{count / 1e9:,.4f}' for count in counts]
+        table.add_row(name, f'{cost.params:,}', *gmacs, f'{cost.activations / 1e6:,.3f}')
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count and print."""
+    args = parse_args(argv)
+    if args.presets:
+        print(presets_markdown())
+        return
+    if args.model_zoo:
+        print(model_zoo_markdown(MIM), end='')
+        return
+    if args.spaces:
+        from mmhybrid.engine.draws import draws_markdown, shipped_supernets  # which needs the packages of a search
+
+        print(draws_markdown(shipped_supernets(MIM)))
+        return
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        if 'model' not in cfg:
+            raise ValueError(f'config {args.config} has no model')
+        model = MODELS.build(cfg.model)
+        total = count_complexity(model, (input_channels(model), *args.shape))
+    Console(width=TABLE_WIDTH).print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))

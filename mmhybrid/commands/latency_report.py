@@ -1,0 +1,171 @@
+"""How well a latency table, or an analytic model, predicts networks it has not seen.
+
+    mmhybrid latency-report TABLE [--json FILE] [--png FILE] [--breakdown NAME ...] [--model FILE] ...
+
+Random networks of the table's space are measured as the table was, and predicted by it, by a straight line fitted to
+MACs, and, on a device that torch knows, by their parts timed one by one. Figures ending in ``_drift`` are corrected by
+how fast the machine runs some networks of the table now. ``--breakdown`` names timm or mmpretrain models, or
+``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator. ``--model`` judges
+an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from mmhybrid.engine import cli
+from mmhybrid.estimation import held_out as judge
+from mmhybrid.estimation.backends import Backend, backend_class
+from mmhybrid.estimation.breakdown import KINDS, build_named, operator_breakdown
+from mmhybrid.estimation.estimator import Estimator, LatencyModel, PartCounter
+from mmhybrid.estimation.latency import fill, load_model_of
+from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.estimation.timing import Plan
+from mmhybrid.models.input_channels import input_channels
+from mmhybrid.utils.checks import bad_value, check_int
+from mmhybrid.utils.files import check_target, write_json
+
+# Fewer make the share within 10 % too coarse to be compared with a goal.
+ENOUGH_NETWORKS = 40
+# What the other predictions are called in a picture.
+PANELS = {'macs_line': 'line through MACs', 'alone': 'parts alone'}
+BREAKDOWN_RUNS = 10
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='How well latencies of networks are predicted that were not used for it.')
+    parser.add_argument('table', help='file that tools/profile_latency.py wrote')
+    parser.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
+    parser.add_argument('--repeats', type=int, default=10, metavar='N', help='timed rounds; default: 10')
+    parser.add_argument('--seed', type=int, default=0)
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
+    model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
+    cli.add_imports(parser)
+    parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
+    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
+    return parser.parse_args(argv)
+
+
+def judge_table(
+    args: Namespace, table: LatencyTable, costs: PartCounter, model: LatencyModel
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Predict, measure, compare; draw if asked to. The figures, and what was predicted and measured of each network."""
+    device, plan = table.device, Plan(repeats=args.repeats, seed=args.seed)
+    estimator = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, model)
+    archs = judge.choose_held_out(costs, table, args.networks, args.seed)
+    estimates, bounds = judge.predict(estimator, archs)  # first: a part that was not measured ends it here
+    held_out = judge.measure_held_out(costs, table, archs, plan)
+    measured = held_out.milliseconds
+    others = {'macs_line': judge.macs_line(estimator, table.measurements, archs)}
+    if device.device in Backend.devices:
+        others['alone'] = judge.parts_alone(costs, table, archs, plan)
+    figures = judge.prediction_errors(estimates, measured)
+    corrected = judge.prediction_errors(estimates, measured * held_out.drift)
+    figures |= {f'{name}_drift': value for name, value in corrected.items()}
+    for other, predicted in others.items():
+        figures |= {f'{other}.{name}': value for name, value in judge.prediction_errors(predicted, measured).items()}
+    if args.png is not None:
+        threads = '1 thread' if device.threads == 1 else f'{device.threads} threads'
+        title = f'{costs.backbone["type"]}, {device.backend}, {device.dtype}, {device.name}, {threads}'
+        judged = 'table' if args.model is None else 'analytic model'
+        judge.scatter(args.png, measured, {judged: estimates} | {PANELS[name]: others[name] for name in others}, title)
+    networks = [
+        {'arch': dict(arch), 'measured_ms': ms, 'estimated_ms': estimate, 'upper_ms': bound}
+        for arch, ms, estimate, bound in zip(archs, measured.tolist(), estimates.tolist(), bounds.tolist(), strict=True)
+    ]
+    per_side = [sum(costs.side(m.arch) == side for m in table.measurements) for side in table.resolutions]
+    figures = {
+        'measurements': max(per_side),
+        'measurements_in_all': sum(per_side),
+        'held_out': len(measured),
+        **figures,
+        'below_upper': float((measured <= bounds).mean()),
+        'upper_over_estimate': float((bounds / estimates).mean()),
+        'drift': held_out.drift,
+        'drift_spread': held_out.drift_spread,
+        'noise': held_out.spread,
+    }
+    return figures, networks
+
+
+def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable) -> dict[str, dict[str, float]]:
+    """Milliseconds by kind of operator of models, each with the side of its images.
+
+    Kinds are told apart in eager torch. The whole network, ``measured``, runs as the networks of the table did: in its
+    backend, by its clock.
+    """
+    device = table.device
+    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    place = {'device': backend.device, 'dtype': backend.dtype}
+    found = {}
+    with backend.running():
+        for name, (model, side) in models.items():
+            images = torch.rand(device.batch, input_channels(model), side, side).to(**place)
+            kinds = operator_breakdown(model.to(**place), images)
+            job = backend.build(model, images)
+            times = [backend.milliseconds(job) for _ in range(2 + BREAKDOWN_RUNS)][2:]
+            found[name] = {**kinds, 'measured': median(times)}
+    return found
+
+
+def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
+    """A row for each model, a column for each kind of operator."""
+    rows = Table(title='milliseconds by kind of operator, in eager torch, and of the whole as the table measured')
+    for column in ('model', *KINDS, 'sum', 'measured'):
+        rows.add_column(column)
+    for name, times in breakdown.items():
+        total = sum(times[kind] for kind in KINDS)
+        cells = (*(times[kind] for kind in KINDS), total, times['measured'])
+        rows.add_row(name, *(f'{value:.2f}' for value in cells))
+    Console(width=120).print(rows)
+
+
+def load_model(args: Namespace, table: LatencyTable, costs: PartCounter) -> LatencyModel:
+    """What is judged."""
+    if args.model is not None:
+        return load_model_of(table, args.table, args.model)
+    if args.analytic is None:
+        return table
+    filled = fill(table, args.table, args.analytic)
+    filled.warn_of_gaps(costs)
+    return filled
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Judge, print and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        check_int('--networks', args.networks, 2)
+        for path in (args.json, args.png):
+            if path is not None:
+                check_target(path)
+        cli.import_modules(args.imports)
+        table = LatencyTable.load(args.table)
+        backend_class(table.device.backend)  # before long work: it may need an --import
+        table.warn_if_elsewhere()
+        costs = table.part_counter()
+        model = load_model(args, table, costs)
+        if args.breakdown and table.device.device not in Backend.devices:
+            raise bad_value('--breakdown', args.breakdown, f'none, since torch does not run on {table.device.device!r}')
+        models = {name: build_named(name, costs) for name in args.breakdown}
+        figures, networks = judge_table(args, table, costs, model)
+        for name, value in figures.items():
+            print(f'{name}: {value:.4g}')
+        if args.networks < ENOUGH_NETWORKS:
+            print(f'fewer than {ENOUGH_NETWORKS} networks: figures are coarse')
+        breakdown = take_apart(models, table) if models else {}
+        if breakdown:
+            print_breakdown(breakdown)
+        if args.json is not None:
+            taken = {f'breakdown.{name}.{kind}': ms for name, kinds in breakdown.items() for kind, ms in kinds.items()}
+            about = {'table': args.table, 'device': vars(table.device), 'networks': networks}
+            write_json(args.json, {**figures, **taken, **about})

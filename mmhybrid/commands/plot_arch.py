@@ -1,0 +1,78 @@
+"""Draw an architecture: a bar for each block, local and global mixing in two colours, its sizes below.
+
+    mmhybrid plot-arch work_dirs/autovit_search/best_arch.json --out arch.svg
+    mmhybrid plot-arch work_dirs/autovit_search/topk.csv:2 --out second.svg
+    mmhybrid plot-arch --preset glnet-4g --out glnet_4g.png
+
+A file is the ``best_arch.json`` of a search, a row of the ``topk.csv`` beside it (``topk.csv:RANK``), or the
+``best_retrained.json`` of a retraining.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mmhybrid.engine import cli
+from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
+from mmhybrid.models.backbones.autovit import AutoViTArch
+from mmhybrid.models.backbones.glit import PRESETS as GLIT
+from mmhybrid.models.backbones.glit import GLiTArch
+from mmhybrid.models.backbones.glnet import PRESETS as GLNET
+from mmhybrid.models.backbones.glnet import GLNetArch
+from mmhybrid.registry import SEARCH_SPACES, build_from_data
+from mmhybrid.space.found import read_found
+from mmhybrid.utils.checks import bad_value, check_choice
+from mmhybrid.utils.files import write_whole
+from mmhybrid.visualization.arch_drawing import (
+    Diagram,
+    arch_diagram,
+    autovit_diagram,
+    draw,
+    glit_diagram,
+    glnet_diagram,
+)
+
+FAMILIES: dict[str, tuple[Any, Mapping[str, object], Callable[..., Diagram]]] = {
+    'autovit': (AutoViTArch, AUTOVIT, autovit_diagram),
+    'glit': (GLiTArch, GLIT, glit_diagram),
+    'glnet': (GLNetArch, GLNET, glnet_diagram),
+}
+NAMES = [f'{family}-{name}' for family, (_, presets, _) in FAMILIES.items() for name in presets]
+SUFFIXES = ('.svg', '.png')
+
+
+def preset_diagram(name: str) -> Diagram:
+    """Of a published network."""
+    family, _, preset = check_choice('--preset', name, NAMES).partition('-')
+    parser, _, diagram = FAMILIES[family]
+    drawn = diagram(asdict(parser.parse(preset)))
+    return replace(drawn, title=f'{name}: {drawn.title}')
+
+
+def file_diagram(path: str) -> Diagram:
+    """Of the network in a file."""
+    found = read_found(path)
+    if found.space is None:
+        raise ValueError(f'{path}: missing space, which best_arch.json and best_retrained.json name')
+    return arch_diagram(build_from_data(SEARCH_SPACES, f'{path}: space', found.space), found.arch)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw and write."""
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument('arch', nargs='?', help='file with an architecture')
+    network.add_argument('--preset', metavar='NAME', help=f'a published network: {", ".join(NAMES)}')
+    parser.add_argument('--out', required=True, metavar='FILE', help='what to write, .svg or .png')
+    cli.add_imports(parser)
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes():
+        cli.import_modules(args.imports)
+        suffix = Path(args.out).suffix
+        if suffix not in SUFFIXES:
+            raise bad_value('--out', args.out, f'a name that ends in {" or ".join(SUFFIXES)}')
+        picture = draw(preset_diagram(args.preset) if args.preset else file_diagram(args.arch))
+        write_whole(args.out, picture.svg_file() if suffix == '.svg' else picture.png_file())
+    print(f'written: {args.out}')

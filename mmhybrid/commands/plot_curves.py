@@ -1,0 +1,67 @@
+"""Draw the training curves of runs side by side (AutoViT, figure 6).
+
+    mmhybrid plot-curves WORK_DIR [WORK_DIR ...] --out curves.png [--keys loss accuracy/top1]
+
+A panel for each key, a line for each run, over the epochs; what is logged more often is averaged over an epoch. The
+figures are those that MMEngine writes into ``WORK_DIR/<time>/vis_data/scalars.json``, of resumed runs too.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmhybrid.engine import cli
+from mmhybrid.utils.files import check_target, parse_json, read_text
+
+
+def read_curve(work_dir: str, key: str) -> dict[int, float]:
+    """The mean of a logged figure in each epoch; ValueError if the run has not logged it."""
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    if not files:
+        raise ValueError(f'{work_dir}: no */vis_data/scalars.json, which training writes')
+    found: dict[int, list[float]] = {}
+    names: set[str] = set()
+    for file in files:
+        of_file: dict[int, list[float]] = {}
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
+            try:
+                entry = parse_json(line)
+            except ValueError:
+                raise ValueError(f'{file}: line {number} is no JSON') from None
+            if not isinstance(entry, dict):
+                raise ValueError(f'{file}: line {number} is no JSON object')
+            names |= set(entry)
+            if key in entry:
+                epoch = entry.get('epoch', entry.get('step'))
+                if type(epoch) is not int or type(entry[key]) not in (int, float):
+                    raise ValueError(f'{file}: line {number} has no numbers of {key!r} and of its epoch or step')
+                of_file.setdefault(epoch, []).append(float(entry[key]))
+        found |= of_file  # a resumed run goes on from where the last one stopped
+    if not found:
+        raise ValueError(f'--keys: {work_dir} has not logged {key!r}, but {", ".join(sorted(names))}')
+    return {epoch: float(np.mean(values)) for epoch, values in sorted(found.items())}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read and draw."""
+    parser = ArgumentParser(description='Draw the training curves of runs side by side.')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='of trainings')
+    parser.add_argument('--out', required=True, metavar='FILE', help='a picture, such as curves.png')
+    parser.add_argument('--keys', nargs='+', default=['loss', 'accuracy/top1'], help='default: loss accuracy/top1')
+    args = parser.parse_args(argv)
+    with cli.ending_on_mistakes():
+        check_target(args.out)
+        figure = Figure(figsize=(5 * len(args.keys), 4), layout='constrained')
+        panels = figure.subplots(1, len(args.keys), squeeze=False)[0]
+        for panel, key in zip(panels, args.keys, strict=True):
+            for work_dir in args.work_dirs:
+                curve = read_curve(work_dir, key)
+                panel.plot(list(curve), list(curve.values()), marker='.', label=Path(work_dir).name)
+            panel.set(xlabel='epoch', ylabel=key)
+            panel.grid(alpha=0.3)
+        panels[0].legend()
+        figure.savefig(args.out)
+    print(f'written: {args.out}')

@@ -1,0 +1,74 @@
+"""Measure the latency table of a search space on this device.
+
+    mmhybrid profile-latency CONFIG --out table.json [--device cuda] [--backend compile] [--threads 1] ...
+
+CONFIG has a model with a supernet. Interrupted, the same command continues from ``table.json.partial``. Every
+resolution of the space is measured; leave some out with ``--resolutions``. ``--analytic`` measures only what the device
+reaches with eager torch, in seconds, and writes the analytic model; a search takes it in place of a table, or to fill a
+table's gaps.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from statistics import median
+
+import torch
+
+from mmhybrid.engine import cli
+from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
+from mmhybrid.estimation.calibration import calibrate
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.estimator import PartCounter
+from mmhybrid.estimation.profiler import profile
+from mmhybrid.estimation.timing import Plan
+from mmhybrid.utils.files import check_target
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    default = Plan()
+    parser = ArgumentParser(description='Measure the latency table of a search space on this device.')
+    parser.add_argument('config', help='config file with a supernet')
+    parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table or model')
+    parser.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, or what the backend calls its own; default: cpu')
+    parser.add_argument(
+        '--backend', default='eager', help=f'{", ".join(BACKENDS)}, or one that the config imports; default: eager'
+    )
+    parser.add_argument('--dtype', choices=tuple(DTYPES), default='float32')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), metavar='N', help="default: torch's")
+    parser.add_argument('--clock', choices=tuple(CLOCKS), default='wall', help='thread: for one thread of a busy CPU')
+    parser.add_argument(
+        '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
+    )
+    parser.add_argument('--resolutions', type=int, nargs='+', metavar='N', help='of those in the space; default: all')
+    parser.add_argument(
+        '--networks', type=int, default=default.networks, metavar='N', help='measured at each resolution'
+    )
+    parser.add_argument('--repeats', type=int, default=default.repeats, metavar='N', help='timed rounds')
+    parser.add_argument('--warmup', type=int, default=default.warmup, metavar='N', help='rounds before them')
+    parser.add_argument('--seed', type=int, default=default.seed)
+    cli.add_cfg_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        check_target(args.out)
+        cfg = cli.load_config(args.config, args.cfg_options)
+        costs = PartCounter.of_model(cfg.get('model', {}), args.input_size)
+        if args.resolutions is not None:
+            costs = costs.restrict({'resolution': args.resolutions})
+        device = Device.here(args.device, args.backend, args.dtype, args.batch, args.threads, args.clock)
+        if args.analytic:
+            calibrate(device, costs).save(args.out)
+            print(f'{args.out}: the analytic model of {device.name}, eager')
+            return
+        plan = Plan(args.networks, args.repeats, args.warmup, args.seed)
+        table = profile(costs, device, plan, args.out)
+    found = f'{len(table.entries)} parts from {len(table.measurements)} networks'
+    print(f'{args.out}: {found}, which deviate by {100 * table.residual:.1f} % from the sum of their parts')
+    print(f'{median(network.ms for network in table.measurements):.3g} ms: half of the networks are faster')

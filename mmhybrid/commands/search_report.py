@@ -1,0 +1,55 @@
+"""What a search found, as one HTML page that opens anywhere.
+
+    mmhybrid report WORK_DIR [--storage URL] [--study-name NAME] [--list | --best] [--out FILE]
+
+With --best it writes best_arch.json and topk.csv of what was found so far, as the search does at its end.
+The page comes from the storage, which is only read: the search may be finished, stopped or at work.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhybrid.engine import cli
+from mmhybrid.search import SearchError, SearchResult, list_studies, read_study
+from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
+from mmhybrid.utils.errors import printable, shortened
+from mmhybrid.utils.files import write_whole
+from mmhybrid.visualization.search_page import search_page
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the storage and write the page."""
+    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('work_dir', help='work directory of the search')
+    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
+    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
+    parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
+    parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
+    parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
+    parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
+    cli.add_imports(parser)
+    args = parser.parse_args(argv)
+    folder = Path(args.work_dir)
+    out = Path(args.out or folder / 'report.html')
+    with cli.ending_on_mistakes():
+        cli.import_modules(args.imports)
+        if not folder.is_dir():
+            raise ValueError(f'work directory {folder} does not exist')
+        try:
+            storage = args.storage or folder / FILE_NAME
+            if args.list:
+                for name, count in list_studies(storage).items():
+                    print(f'{printable(shortened(name))}: {count} evaluated')
+                return
+            settings, history = read_study(storage, settings_from_data, args.study_name)
+            result = SearchResult(settings, tuple(history))
+            if args.best:
+                for path in result.write(folder, args.top):
+                    print(f'written: {path}')
+                return
+            page = search_page(result, folder.resolve().name, args.top)
+        except SearchError as error:  # there is no search to go on: a wrong argument
+            raise ValueError(f'{error}') from error
+        write_whole(out, page.encode())
+    print(f'written: {out}')

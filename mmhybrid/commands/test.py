@@ -1,0 +1,50 @@
+"""Evaluate a checkpoint, which has to fit the config's model exactly.
+
+mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--deploy] [--out PREDICTIONS.pkl]
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.ranks import together
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Evaluate a checkpoint.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
+    parser.add_argument('--split', choices=('test', 'val'), default='test', help='on which images; default: test')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='average over versions of each image: those of the config, or two sides',
+    )
+    parser.add_argument(
+        '--deploy', action='store_true', help='score the deployed form, in which mmhybrid export writes the network'
+    )
+    cli.add_common_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out: got {args.out}, allowed: a file ending in .pkl or .pickle')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build the runner from the command line, and evaluate."""
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    with cli.ending_on_mistakes() as phase:
+        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        cfg.load_from = args.checkpoint
+        if args.split == 'val':
+            cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        if args.tta:
+            cli.enable_tta(cfg)
+        if args.deploy:
+            cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), {'type': 'mmhybrid.DeployHook'}]
+        with together(cfg):
+            cli.evaluate(cfg, args.out, phase)

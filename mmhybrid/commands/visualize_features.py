@@ -1,0 +1,41 @@
+"""Show where the last features of a backbone are strong, as figure 6 of the GLiT paper does.
+
+    mmhybrid visualize-features CONFIG CKPT IMAGE... [--out DIR]
+
+Writes ``DIR/features.png``: the images, and below each the mean of its last features over the channels. Works for any
+classifier, detector or segmentor.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhybrid.engine import cli
+from mmhybrid.visualization.features import draw_features, feature_map
+from mmhybrid.visualization.host import PhotographReader, build_host, write_pictures
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Show where the last features of a backbone are strong.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file')
+    parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
+    cli.add_cfg_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load, compute, draw and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        cfg = cli.load_config(args.config, args.cfg_options)
+        model = build_host(cfg)
+        photographs = PhotographReader(cfg, model.data_preprocessor).read_all(args.images)
+        cli.load_weights(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
+        maps = [feature_map(model.backbone, photograph.inputs) for photograph in photographs]
+        title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
+        pictures = {'features': draw_features(photographs, maps, title)}
+        (path,) = write_pictures(args.out or Path(cfg.work_dir) / 'pictures', pictures)
+    print(f'written: {path}')

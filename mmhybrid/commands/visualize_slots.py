@@ -1,0 +1,83 @@
+"""Show which pixels a GLNet assigns to each of its slots, as the paper's figures 5 to 8 do.
+
+    mmhybrid visualize-slots CONFIG CKPT IMAGE... [--more-checkpoints CKPT ...] [--blocks N ...] [--out DIR]
+
+Writes ``DIR/IMAGE_slots.png`` for each image: a column for each block, a row for each checkpoint. Blocks are counted
+from 1 over all stages; the default is the first of stage 3. Works for any classifier, detector or segmentor with a
+GLNet.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhybrid.engine import cli
+from mmhybrid.visualization.host import PhotographReader, build_host, distinct_names, write_pictures
+from mmhybrid.visualization.slots import (
+    WEIGHTS,
+    Panel,
+    assignment_maps,
+    check_limits,
+    choose_blocks,
+    draw_slots,
+    slot_blocks,
+)
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Show which pixels a GLNet assigns to each of its slots.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file, a picture each')
+    parser.add_argument(
+        '--more-checkpoints', nargs='+', default=[], metavar='FILE', help='further weights, a row of the picture each'
+    )
+    parser.add_argument('--blocks', nargs='+', type=int, metavar='N', help='default: the first of stage 3')
+    parser.add_argument(
+        '--weights',
+        choices=tuple(WEIGHTS),
+        default='dispatch',
+        help='those that sum to one over the slots at each pixel (default), or over the pixels of each slot',
+    )
+    parser.add_argument(
+        '--range',
+        nargs=2,
+        type=float,
+        metavar=('LOW', 'HIGH'),
+        help="weights of the darkest and the brightest colour; default: each block's least and greatest",
+    )
+    parser.add_argument(
+        '--stretch-first', action='store_true', help='with --range, for all checkpoints but the first (figure 7)'
+    )
+    parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
+    cli.add_cfg_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load, compute, draw and write."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        limits = None if args.range is None else check_limits(*args.range)
+        if args.stretch_first and limits is None:
+            raise ValueError('--stretch-first: got no --range, allowed: only beside it')
+        cfg = cli.load_config(args.config, args.cfg_options)
+        model = build_host(cfg)
+        blocks = choose_blocks(slot_blocks(model.backbone), args.blocks)
+        photographs = PhotographReader(cfg, model.data_preprocessor).read_all(args.images)
+        rows: list[list[list[Panel]]] = [[] for _ in photographs]
+        checkpoints = [args.checkpoint, *args.more_checkpoints]
+        for path, name in zip(checkpoints, distinct_names(checkpoints), strict=True):
+            cli.load_weights(model, cli.read_checkpoint(path), path)
+            for photograph, panels in zip(photographs, rows, strict=True):
+                maps = assignment_maps(model.backbone, blocks, photograph.inputs, args.weights)
+                own = None if args.stretch_first and path == args.checkpoint else limits
+                panels.append([Panel(f'{name}, {b.name}', m, own) for b, m in zip(blocks, maps, strict=True)])
+        drawn = {
+            f'{photograph.name}_slots': draw_slots(photograph, panels)
+            for photograph, panels in zip(photographs, rows, strict=True)
+        }
+        written = write_pictures(args.out or Path(cfg.work_dir) / 'pictures', drawn)
+    for path in written:
+        print(f'written: {path}')
