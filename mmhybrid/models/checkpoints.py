@@ -44,6 +44,8 @@ _USEFUL = {
     'builtins.set',
     'collections.OrderedDict',
     'torch.Size',
+    'torch.Tensor',
+    'torch._tensor._rebuild_from_type_v2',
     'torch.device',
     'torch.serialization._get_layout',
     'torch.storage.UntypedStorage',

@@ -94,8 +94,8 @@ class Inert:
     """Stands for whatever a pickle names beyond the allow-list: any construction, call and state, and no effect."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
-        """Whatever the class would take."""
-        return object.__new__(cls)
+        """Whatever the class would take; it may itself stand for what a call, such as ``getattr``, has returned."""
+        return object.__new__(cls if isinstance(cls, type) else Inert)
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
@@ -138,6 +138,14 @@ class StoredParameter(Inert):
         return tensor
 
 
+class StoredSubclass(Inert):
+    """A tensor with attributes is the tensor."""
+
+    def __new__(cls, build: Callable[..., Any], _kind: object, arguments: tuple[Any, ...], *_: object) -> Any:
+        """What ``build`` makes, which torch calls too."""
+        return build(*arguments)
+
+
 _STORAGES = {
     'DoubleStorage': torch.float64,
     'FloatStorage': torch.float32,
@@ -155,6 +163,7 @@ RELEASED_NAMES: dict[tuple[str, str], Any] = {
     ('torch._utils', '_rebuild_tensor'): StoredTensor,
     ('torch._utils', '_rebuild_tensor_v2'): StoredTensor,
     ('torch._utils', '_rebuild_parameter'): StoredParameter,
+    ('torch._tensor', '_rebuild_from_type_v2'): StoredSubclass,
     **{('torch', name): dtype for name, dtype in _STORAGES.items()},
 }
 
@@ -165,8 +174,10 @@ class _Uncallable:
     def __new__(cls, *_: object) -> Any:
         raise pickle.UnpicklingError('a class that weights only name is called')
 
+    __setstate__ = staticmethod(_ignore)
 
-_ONLY_NAMED = {('torch.storage', 'UntypedStorage'), ('numpy', 'ndarray')}
+
+_ONLY_NAMED = {('torch', 'Tensor'), ('torch.storage', 'UntypedStorage'), ('numpy', 'ndarray')}
 
 
 class Reader(pickle._Unpickler):

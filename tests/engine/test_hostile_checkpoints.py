@@ -454,6 +454,15 @@ def test_an_array_of_a_checkpoint_is_filled_by_its_values_alone(tmp_path: Path) 
     assert all(np.array_equal(a, b) for a, b in zip(read, kept['meta'], strict=True))
 
 
+def test_a_tensor_with_attributes_is_read(tmp_path: Path) -> None:
+    weight = torch.arange(6.0)
+    weight.note = 'of a strategy'  # type: ignore[attr-defined]
+    path = zipped(tmp_path / 'a.pth', {'state_dict': {'a': weight}})
+    assert b'_rebuild_from_type_v2' in path.read_bytes()
+    assert torch.equal(read_checkpoint(str(path))['state_dict']['a'], weight)
+    assert torch.equal(read_released(path)['a'], weight)
+
+
 def test_released_weights_do_not_repeat_a_storage_without_end(tmp_path: Path) -> None:
     path = by_hand(tmp_path / 'a.pth', {'model': {f'w{i}': tensor_of(2**18) for i in range(2000)}}, b'\0' * 2**20)
     with pytest.raises(ValueError, match=r'its tensors repeat few values and stand for 2\.1e\+09 bytes'):

@@ -264,20 +264,29 @@ def test_nothing_is_imported(tmp_path, monkeypatch):
     assert sys.modules.pop('booby_trap')
 
 
-@pytest.mark.parametrize('name', ['torch._utils\n_rebuild_tensor_v2', 'collections\nOrderedDict', 'os\nsystem'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'torch._utils\n_rebuild_tensor_v2',
+        'torch._tensor\n_rebuild_from_type_v2',
+        'numpy\nndarray',
+        'collections\nOrderedDict',
+        'os\nsystem',
+    ],
+)
 @pytest.mark.parametrize('state', [b'}', b'(N}t', b'(}(S"__init__"\ncbuiltins\neval\nu}t', b'(N}(S"load"\nI1\nut'])
 def test_state_given_to_a_class_changes_nothing(tmp_path, name, state):
     """BUILD sets attributes; given a class instead of an object it must not reach ours."""
-    classes = (StoredTensor, StoredDict, Inert)
+    classes = (StoredTensor, StoredDict, Inert, released.StoredSubclass, released._Uncallable)
     before = [dict(vars(cls)) for cls in classes]
     with pytest.raises(ValueError, match='checkpoint'):
         read_released(zip_of(tmp_path / 'file.pth', b'c' + name.encode() + b'\n' + state + b'b.'))
     assert [dict(vars(cls)) for cls in classes] == before
 
 
-@pytest.mark.parametrize('opcodes', [b')R', b')R)R)R', b')\x81', b')R}b', b')RI1\na', b')R(I1\nI2\ne', b')RI1\nI2\ns'])
+@pytest.mark.parametrize('opcodes', [b')R', b')R)R)R', b')\x81', b')R}b', b')R)\x81', b')R(I1\nI2\ne', b')RI1\nI2\ns'])
 def test_placeholder_takes_whatever_is_done_to_it(opcodes):
-    """Called, built, given state, appended, extended, indexed: it stays a placeholder."""
+    """Called, built (of what a call gave too), given state, extended, indexed: it stays a placeholder."""
     value = released.Reader(io.BytesIO(b'cos\nsystem\n' + opcodes + b'.')).load()
     assert type(value) is Inert
     assert vars(value) == {}
