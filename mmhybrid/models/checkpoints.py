@@ -48,6 +48,7 @@ _USEFUL = {
     'torch._tensor._rebuild_from_type_v2',
     'torch.device',
     'torch.serialization._get_layout',
+    'torch._utils._rebuild_wrapper_subclass',  # a tensor without values, as shards are
     'torch.storage.UntypedStorage',
     *(f'torch._utils._rebuild_{what}' for what in ('tensor', 'tensor_v2', 'tensor_v3')),
     *(f'torch._utils._rebuild_{what}' for what in ('parameter', 'parameter_with_state')),
