@@ -128,14 +128,10 @@ class OnnxRuntimeBackend(Backend):
     def build(self, network: nn.Module, images: Tensor) -> Job:
         """See :class:`Backend`."""
         network, images = network.eval().to(dtype=self.dtype), images.to(dtype=self.dtype)
-        program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
-        assert program is not None
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
-        session = self.runtime.InferenceSession(
-            program.model_proto.SerializeToString(), options, providers=[self.provider]
-        )
+        session = self.runtime.InferenceSession(_onnx(network, images), options, providers=[self.provider])
         binding = session.io_binding()
         binding.bind_cpu_input(session.get_inputs()[0].name, images.numpy())
         for output in session.get_outputs():
@@ -148,10 +144,47 @@ class OnnxRuntimeBackend(Backend):
         return job
 
 
+class OpenVinoBackend(Backend):
+    """Runs networks exported to ONNX on OpenVINO, in float32, or in bfloat16 on a processor that has it."""
+
+    devices = ('cpu',)
+    packages = ('openvino', 'torch')
+
+    def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
+        super().__init__(device, dtype, threads, clock)
+        if clock == 'thread':
+            self.clock = time.process_time  # OpenVINO works in a thread of its own
+            if threads > 1:
+                raise bad_value('threads', threads, '1 with the clock thread')
+        self.core = require('openvino', 'the backend openvino').Core()
+        require('onnxscript', 'the backend openvino')
+        require_torch((2, 6), 'the backend openvino')
+        able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        self.precisions = {'float32': 'f32', **({'bfloat16': 'bf16'} if 'BF16' in able else {})}
+        check_choice('dtype', dtype, tuple(self.precisions))
+        self.precision = self.precisions[dtype]
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """See :class:`Backend`."""
+        settings = {'INFERENCE_NUM_THREADS': self.threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'}
+        model = self.core.read_model(_onnx(network.eval().float(), images.float()))
+        compiled = self.core.compile_model(model, 'CPU', {**settings, 'INFERENCE_PRECISION_HINT': self.precision})
+        request, feed = compiled.create_infer_request(), {0: images.float().numpy()}
+        return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
+
+
+def _onnx(network: nn.Module, images: Tensor) -> bytes:
+    program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
 BACKENDS: dict[str, type[Backend]] = {
     'eager': Backend,
     'compile': CompileBackend,
     'onnxruntime': OnnxRuntimeBackend,
+    'openvino': OpenVinoBackend,
 }
 
 

@@ -12,6 +12,7 @@ EXTRAS = {
     'onnx': 'export',
     'onnxruntime': 'export',
     'onnxscript': 'export',
+    'openvino': 'export',
     'optuna': 'search',
     'pycocotools': 'dense',
     'regex': 'dense',
