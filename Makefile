@@ -1,6 +1,8 @@
 # make demo   from generated data to a detector with a searched backbone
 # make test   lint and the quick tests
 # Both set up .venv first; `make env` does only that, and nothing when it is up to date.
+# make matrix  the quick tests and the demo in each supported environment, some three hours; CELLS="people default"
+#   runs these of requirements/matrix.json, MATRIX=FOLDER makes them elsewhere than in .matrix
 # make gpu-check  tests and benchmarks on a GPU within nine minutes; installs nothing
 # make ops    an environment of its own, .venv-ops, with an older torch and MMCV's compiled operators
 
@@ -13,7 +15,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and
 MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env ops demo test test-slow docs-check gpu-check lint clean
+.PHONY: env ops demo test test-slow docs-check matrix gpu-check lint clean
 
 env: $(STAMP)
 
@@ -57,9 +59,14 @@ docs-check: env
 demo: env
 	$(BIN)/python tools/demo.py
 
+MATRIX ?= .matrix
+
+matrix:
+	$(PYTHON) benchmarks/matrix.py $(CELLS) --dir $(MATRIX) $(ARGS)
+
 # with .venv where there is one, else with $(PYTHON); ARGS='--device cpu' is its small form
 gpu-check:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(OPS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache work_dirs
+	rm -rf $(VENV) $(OPS) .matrix build *.egg-info .pytest_cache .mypy_cache .ruff_cache work_dirs

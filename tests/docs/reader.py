@@ -27,6 +27,7 @@ NOT_RUN = {
     r'make (demo|test|test-slow|docs-check)$': 'runs the whole chain, or the tests',
     r'make gpu-check\b': 'needs a GPU',
     r'make ops$': 'compiles for ten minutes',
+    r'make matrix\b': 'runs for hours',
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',
     r'(initdb|pg_ctl|echo .* >> .*pg_hba\.conf)\b': 'starts a server',
     r'optuna-dashboard ': 'serves until it is stopped',
