@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.torch_api import TORCH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,6 +117,10 @@ def read_losses(folder):
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_resumed_training_gives_the_same_losses(strategy, loop, tmp_path):
+    if strategy == 'fsdp-full' and TORCH == (2, 13):
+        pytest.skip(
+            "torch 2.13's FSDP reads a full state dict out of memory that it freed, on a CPU, in torch alone too"
+        )
     (tmp_path / 'strategy_toys.py').write_text(TOYS)
     sampler, train_cfg = loop
     config = CONFIG.format(strategy=STRATEGIES[strategy], sampler=sampler, train_cfg=train_cfg)
