@@ -26,9 +26,9 @@ from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from mmhybrid.engine.data_position import HUB_KEY, DataPosition, describe_feed
+from mmhybrid.engine.data_position import HUB_KEY, DataPosition, Feed, describe_feed
 from mmhybrid.engine.reschedule import FreshSchedules
 from mmhybrid.registry import DATA_SAMPLERS, LOOPS
 from mmhybrid.utils.checks import bad_value, check_int
@@ -149,17 +149,26 @@ class SeededBatchSampler(Sampler[SeededBatch]):
 class _SeededLoop(BaseLoop):
     """What both loops share: seeded batches from a position on, and a seeded step.
 
+    A data loader that is ready (a program's own, or the empty one of MMPretrain's ``vis_scheduler.py``) is left as it
+    is: steps are seeded, samples are not, and an interrupted epoch begins again.
+
     Raises:
-        ValueError: If the data loader is not a config, has no batch size, or gives no batch.
+        ValueError: If the config of the data loader has no batch size, or the data loader gives no batch.
     """
 
     endless = False  # whether the loop begins a new epoch where one ends, and may take samplers that never end
     _iter: int
     _epoch: int
 
-    def __init__(self, runner: Runner, dataloader: Mapping[str, Any]) -> None:
+    def __init__(self, runner: Runner, dataloader: Mapping[str, Any] | DataLoader) -> None:
+        self._schedules = FreshSchedules()
+        runner.register_hook(self._schedules)
+        self._feed: Feed | None = None
         if not isinstance(dataloader, Mapping):
-            raise bad_value('train_dataloader', type(dataloader).__name__, 'a config, since the loop adds to it')
+            super().__init__(runner, dataloader)
+            if len(self.dataloader) == 0:
+                raise ValueError('train_dataloader gives no batch')
+            return
         if 'batch_size' not in dataloader:
             raise ValueError('train_dataloader has no batch_size')
         seeded = dict(dataloader)
@@ -172,8 +181,6 @@ class _SeededLoop(BaseLoop):
         self.dataloader.__dict__['batch_size'] = self.dataloader.batch_sampler.batch_size
         self._check_batches()
         self._feed = describe_feed(self.dataloader, dataloader.get('sampler'))
-        self._schedules = FreshSchedules()
-        runner.register_hook(self._schedules)
 
     def _check_batches(self) -> None:
         samples, batches = len(self.dataloader.dataset), self.dataloader.batch_sampler
@@ -195,6 +202,10 @@ class _SeededLoop(BaseLoop):
         self._skip, self._first_epoch, self._samples = 0, self._epoch, 0
         if not self._iter:
             return
+        if self._feed is None:
+            self.runner.message_hub.runtime_info.pop(HUB_KEY, None)  # of a training whose loader was a config
+            self._skip = self._batches_without_position()
+            return
         saved = self.runner.message_hub.runtime_info.get(HUB_KEY)
         if saved is None:
             self._skip = self._batches_without_position()
@@ -214,6 +225,7 @@ class _SeededLoop(BaseLoop):
 
     def _adopt_epoch_length(self) -> None:
         """Number the iterations, and set the schedules, as if all of the training had been on the present feed."""
+        assert self._feed is not None
         length, epochs, within = len(self.dataloader), 0, self._iter
         if not self.endless:
             epochs, within = self._epoch, self._samples // self._feed.batch_size
@@ -227,6 +239,8 @@ class _SeededLoop(BaseLoop):
 
     def seek(self, epochs: Iterable[int], samples: int = 0, skip: int = 0) -> None:
         """Let the data loader go through ``epochs``, leaving out their first ``samples`` and ``skip`` batches."""
+        if self._feed is None:
+            return
         by_rank = self.runner._randomness_cfg.get('diff_rank_seed', False)
         seed = self.runner.seed - get_rank() if by_rank else self.runner.seed
         if skip or samples:
@@ -239,9 +253,10 @@ class _SeededLoop(BaseLoop):
 
         The seed is the same on all ranks unless ``diff_rank_seed`` is set.
         """
-        epoch, samples = self.dataloader.batch_sampler.position(self.runner.iter)
-        position = DataPosition(epoch, samples * self._feed.num_processes, self._feed)
-        self.runner.message_hub.update_info(HUB_KEY, position.to_dict())
+        if self._feed is not None:
+            epoch, samples = self.dataloader.batch_sampler.position(self.runner.iter)
+            position = DataPosition(epoch, samples * self._feed.num_processes, self._feed)
+            self.runner.message_hub.update_info(HUB_KEY, position.to_dict())
         seed_generators(self.runner.seed, 0, self.runner.iter, STEP_SLOT)
 
 
@@ -250,7 +265,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
     """MMEngine's epoch-based loop, which takes an interrupted epoch up where its checkpoint was written.
 
     With another batch size or number of processes, iterations are numbered, and schedules go on, as if all epochs had
-    had the new length. Arguments as for EpochBasedTrainLoop; ``train_dataloader`` has to be a config.
+    had the new length. Arguments as for EpochBasedTrainLoop; a ``train_dataloader`` that is no config goes on at the
+    beginning of an epoch.
     """
 
     def run(self) -> torch.nn.Module:
@@ -264,7 +280,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
         self.runner.model.train()
         samples, self._samples = self._samples, 0
         self.seek((self._epoch,), samples)
-        for index, batch in enumerate(self.dataloader, samples // self._feed.batch_size):
+        trained_on = samples // self._feed.batch_size if self._feed is not None else 0
+        for index, batch in enumerate(self.dataloader, trained_on):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -279,8 +296,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
 class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
     """MMEngine's iteration-based loop, which skips batches it has trained on without loading them.
 
-    Arguments as for IterBasedTrainLoop; ``train_dataloader`` has to be a config. A finite sampler starts over, as the
-    next epoch, when it is exhausted.
+    Arguments as for IterBasedTrainLoop; of a ``train_dataloader`` that is no config, the batches are loaded and left
+    out. A finite sampler starts over, as the next epoch, when it is exhausted.
     """
 
     endless = True
@@ -288,7 +305,7 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
     def __init__(
         self,
         runner: Runner,
-        dataloader: Mapping[str, Any],
+        dataloader: Mapping[str, Any] | DataLoader,
         max_iters: int,
         val_begin: int = 1,
         val_interval: int = 1000,
@@ -312,7 +329,7 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.seek(itertools.count(self._first_epoch), self._samples, self._skip)
-        batches = iter(self.dataloader)
+        batches = iter(self.dataloader) if self._feed is not None else self._again_and_again()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(batches))
@@ -327,6 +344,10 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
         """Train on one batch, with freshly seeded generators."""
         self.begin_step()
         super().run_iter(data_batch)
+
+    def _again_and_again(self) -> Iterator[Any]:
+        batches = itertools.chain.from_iterable(itertools.repeat(self.dataloader))
+        return itertools.islice(batches, self._skip, None)
 
     def _batches_without_position(self) -> int:
         return self._iter

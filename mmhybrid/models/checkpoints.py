@@ -42,6 +42,7 @@ _USEFUL = {
     '_codecs.encode',
     'builtins.complex',
     'builtins.set',
+    'collections.Counter',  # the milestones of MultiStepLR
     'collections.OrderedDict',
     'torch.Size',
     'torch.Tensor',
