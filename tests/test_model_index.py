@@ -1,6 +1,7 @@
 """The model index, as OpenMMLab's tools read it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,12 @@ assert 'autovit-xxs_in1k' in list_models('autovit', task='Image Classification')
 for family in ('autovit', 'glit'):
     assert list_models(family, task='Image Classification') == list_models(family) != []
 assert not list_models('*_coco') and list_models('resnet50')
+try:
+    get_model('glnet-4g_in1k', pretrained=True)
+except ValueError as error:
+    assert 'mmhybrid convert-checkpoint' in str(error)
+else:
+    raise AssertionError('weights that are not there')
 model = get_model('glnet-4g_in1k')
 assert len(model._dataset_meta['classes']) == 1000
 print(sum(parameter.numel() for parameter in model.parameters()))
@@ -105,6 +112,37 @@ def test_mmpretrain_knows_the_classifiers(order: str) -> None:
     done = run_python(ASK_MMPRETRAIN, order)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == '27001593'
+
+
+def test_weights_that_are_asked_for_are_loaded_or_refused(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    from mmengine.config import Config
+    from mmpretrain import ImageClassificationInferencer, get_model
+
+    small = Config.fromfile(ROOT / 'configs/demo/glnet_cls.py')
+    path = str(ROOT / 'configs/demo/glnet_cls.py')
+    for model in (small, path, 'glnet-4g_in1k'):
+        with pytest.raises(ValueError, match=r'pretrained=True: there are no weights of .*convert-checkpoint'):
+            get_model(model, pretrained=True)
+    with pytest.raises(ValueError, match='there are no weights of glnet-4g_in1k'):
+        ImageClassificationInferencer('glnet-4g_in1k')
+    built = get_model(path)
+    torch.save({'state_dict': {'weight': torch.rand(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'other\.pth fits nothing of ImageClassifier: it has weight'):
+        get_model(path, pretrained=str(tmp_path / 'other.pth'))
+    torch.save({'state_dict': built.state_dict()}, tmp_path / 'own.pth')
+    again = get_model(path, pretrained=str(tmp_path / 'own.pth'))
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in built.state_dict().items())
+    small.load_from = str(tmp_path / 'own.pth')
+    assert torch.equal(get_model(small, pretrained=True).head.fc.weight, built.head.fc.weight)
+    with pytest.warns(UserWarning, match='Unable to find pre-defined checkpoint'):  # of others, as ever
+        get_model(dict_of_resnet(), pretrained=True)
+
+
+def dict_of_resnet() -> Any:
+    from mmengine.config import Config
+
+    backbone = {'type': 'ResNet', 'depth': 18}
+    return Config({'model': {'type': 'ImageClassifier', 'backbone': backbone}})
 
 
 @pytest.mark.slow

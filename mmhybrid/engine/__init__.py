@@ -1,5 +1,32 @@
 """What MMEngine runs: loops, hooks and the tools' shared code. Importing it registers all but the search's."""
 
-from mmhybrid.engine import checkpoint, deploy, ema, finite_loss, freezing, layer_decay, resume
+from importlib import import_module
+from typing import Any
 
-__all__ = ['checkpoint', 'deploy', 'ema', 'finite_loss', 'freezing', 'layer_decay', 'resume']
+from mmhybrid.engine.checkpoint import AtomicCheckpointHook
+from mmhybrid.engine.deploy import DeployHook
+from mmhybrid.engine.ema import EMAHook
+from mmhybrid.engine.finite_loss import FiniteLossHook
+from mmhybrid.engine.freezing import FreezingAmpOptimWrapper, FreezingOptimWrapper
+from mmhybrid.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmhybrid.engine.resume import ResumableEpochLoop, ResumableIterLoop
+from mmhybrid.registry import LOOPS
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'DeployHook',
+    'EMAHook',
+    'FiniteLossHook',
+    'FreezingAmpOptimWrapper',
+    'FreezingOptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A loop of the search, which a config without strings imports from here too."""
+    if name in LOOPS.of_search:
+        return getattr(import_module(LOOPS.of_search[name]), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,9 +1,32 @@
 """Models: backbones, necks, heads, supernets, one-shot training. Importing it registers all but the search's."""
 
+from importlib import import_module
+from typing import Any
+
 from mmhybrid.utils.optional import require
 
 require('mmcv', 'mmhybrid')
 
-from mmhybrid.models import backbones, heads, necks, resized_inputs, token_label_classifier  # noqa: E402
+from mmhybrid.models.backbones import AutoViT, GLiT, GLNet  # noqa: E402
+from mmhybrid.models.heads import TokenLabelHead  # noqa: E402
+from mmhybrid.models.necks import SimpleFeaturePyramid  # noqa: E402
+from mmhybrid.models.resized_inputs import ResizedInputs  # noqa: E402
+from mmhybrid.models.token_label_classifier import TokenLabelClassifier  # noqa: E402
+from mmhybrid.registry import MODELS  # noqa: E402
 
-__all__ = ['backbones', 'heads', 'necks', 'resized_inputs', 'token_label_classifier']
+__all__ = [
+    'AutoViT',
+    'GLNet',
+    'GLiT',
+    'ResizedInputs',
+    'SimpleFeaturePyramid',
+    'TokenLabelClassifier',
+    'TokenLabelHead',
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A component of the search, which a config without strings imports from here too."""
+    if name in MODELS.of_search:
+        return getattr(import_module(MODELS.of_search[name]), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

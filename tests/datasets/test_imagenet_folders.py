@@ -15,7 +15,7 @@ import mmhybrid  # noqa: F401  registers the names
 @pytest.mark.parametrize('name', ['glnet-4g_in1k', 'autovit-xxs_in1k'])
 def test_named_models_name_the_class_of_an_image(name: str) -> None:
     image = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
-    inferencer = ImageClassificationInferencer(name)
+    inferencer = ImageClassificationInferencer(name, pretrained=False)
     [found] = inferencer(image)
     assert found['pred_class'] == IMAGENET_CATEGORIES[found['pred_label']]
 
