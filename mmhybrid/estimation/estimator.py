@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import nn
 
 from mmhybrid.estimation.operations import PartCost, count_part
 from mmhybrid.estimation.parts import Part, family_of, head_part
+from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.space.arch import Value
@@ -169,7 +169,7 @@ class PartCounter:
         return network.eval()
 
     def _count(self, parts: list[Part], arch: Mapping[str, Value]) -> None:
-        with torch.device('meta'):
+        with on_meta():
             network = self.build(arch)
         for part in parts:
             if part.kind == 'head':

@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -21,6 +20,7 @@ from torch import nn
 from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.presets import PRESETS
 from mmhybrid.models.backbones.glit import ConvHeads
+from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value
 
@@ -212,7 +212,7 @@ def row_markdown(row: Row) -> str:
 def _build(model: Config, scope: str) -> nn.Module:
     """Without values; what is only for training is left out."""
     settings = {name: None if name == 'train_cfg' else value for name, value in model.items()}
-    with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
+    with DefaultScope.overwrite_default_scope(scope), on_meta():
         network: nn.Module = MODELS.build(settings)
     return network
 

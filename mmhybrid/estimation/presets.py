@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmhybrid.estimation.complexity import Complexity, count_complexity
+from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS
 
 NUM_CLASSES = 1000
@@ -100,7 +101,7 @@ def presets_markdown() -> str:
 
 
 def _count(preset: Preset) -> Complexity:
-    with torch.device('meta'):  # no time for initial values
+    with on_meta():
         model = build_classifier(preset)
     return count_complexity(model, (3, preset.image_size, preset.image_size))
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmhybrid.models.backbones import glit, glnet
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.checkpoints import write_checkpoint
 from mmhybrid.models.released import read_released
 from mmhybrid.models.released_glnet import read_arch
@@ -244,7 +244,7 @@ def _fit(family: Family, arch: Arch, released: Mapping[str, Tensor]) -> _Fit:
 
 def _expected_shapes(family: Family, arch: Arch, released: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Shapes of our backbone and of the heads; the number of classes is the checkpoint's."""
-    with torch.device('meta'):
+    with on_meta():
         backbone = family.backbone(arch=arch)
     shapes = _shapes(backbone.state_dict(prefix='backbone.'))
     (width,) = shapes['backbone.norm.weight']

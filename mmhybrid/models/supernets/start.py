@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
 from mmhybrid.models.layers.order import sort_channels
 from mmhybrid.registry import MODELS
@@ -74,6 +73,6 @@ def starting_network(
 
 def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:
     """The arch of a backbone with all its fields."""
-    with torch.device('meta'):
+    with on_meta():
         arch: Any = MODELS.build(dict(backbone)).arch
     return asdict(arch)

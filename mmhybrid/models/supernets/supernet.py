@@ -16,9 +16,9 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
 from mmhybrid.models.supernets.start import FROM_NETWORK, starting_network
 from mmhybrid.registry import MODELS, SCOPE, SEARCH_SPACES
@@ -195,7 +195,7 @@ class Supernet(BaseModule):
         return MODELS.build({**self.backbone_cfg, **self.space.decode(arch)})
 
     def _build_on_meta(self, arch: Arch) -> HybridBackbone:
-        with torch.device('meta'), _NoInitialValues():
+        with on_meta():
             return self._build(arch)
 
     def _bind(self, network: HybridBackbone, arch: Arch) -> list[Binding]:
@@ -246,18 +246,6 @@ class Supernet(BaseModule):
             named = {_candidate(f'{name}.{i}.', i, arch): block for i, block in blocks.named_children()}
             blocks._modules.clear()
             blocks._modules.update(named)
-
-
-class _NoInitialValues(TorchFunctionMode):
-    """Layers are built without drawing initial values: on the meta device they would be thrown away."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, '__module__', None) == 'torch.nn.init':
-            return kwargs['tensor']
-        return func(*args, **kwargs)
 
 
 def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
