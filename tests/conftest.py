@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis judges the code, not how busy the machine is; no test sees another's scope."""
 
 import gc
+from contextlib import suppress
 from functools import cache
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     For each config that inherits from a host's it looks for the host and reads all its metafiles, which stay as they
     are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each runner asks the
     compilers for their versions, and each data set for a collection of garbage, among all modules that are imported.
+    Torch's exporter makes its table of operators for each export.
     """
     patch = pytest.MonkeyPatch()
     patch.setattr(config_utils, 'load', cache(config_utils.load))
@@ -31,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True))
     patch.setattr(runner, 'collect_env', cache(runner.collect_env))
     patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: 0))
+    with suppress(ImportError, AttributeError):  # the exporter of some versions of torch
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        patch.setattr(ONNXRegistry, 'from_torchlib', cache(ONNXRegistry.from_torchlib), raising=False)
     config.add_cleanup(patch.undo)
 
 

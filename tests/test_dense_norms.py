@@ -5,13 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from mmengine.model import convert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.engine.cli import load_config
+from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.dense
 
 
 def backbone(path: Path) -> tuple[nn.Module, list[_BatchNorm]]:
-    with torch.device('meta'):
+    with on_meta():
         model = MODELS.build({'_scope_': 'mmhybrid', **load_config(str(path)).model.backbone})
     return model, [module for module in model.modules() if isinstance(module, _BatchNorm)]
 

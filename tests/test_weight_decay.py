@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.engine.cli import load_config
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.convert import convert
 from mmhybrid.registry import MODELS
 
@@ -51,7 +52,7 @@ def build(cfg: Config) -> nn.Module:
     for name in ('teacher', 'distillation', 'pretrained'):
         model.pop(name, None)
     __import__(f'{cfg.default_scope}.models')
-    with torch.device('meta'):
+    with on_meta():
         return MODELS.build({**model, '_scope_': cfg.default_scope})
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.engine.cli import load_config
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 
@@ -116,7 +117,7 @@ def dense(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def out_channels(backbone: Mapping[str, Any]) -> int:
-    with torch.device('meta'):
+    with on_meta():
         return MODELS.build(dict(backbone))(torch.empty(2, 3, 64, 64))[-1].shape[1]
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.estimation.estimator import Cost, Estimator, PartCounter, num_classes_of
+from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
@@ -56,7 +57,7 @@ def check(space, family, backbone, input_size, num_archs):
     backbone = {'type': f'mmhybrid.{family}', **backbone}
     estimator, rng = Estimator(space, backbone, input_size), random.Random(0)
     for arch in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(num_archs - 2))]:
-        with torch.device('meta'):
+        with on_meta():
             network = MODELS.build({**backbone, **space.decode(arch)})
         side = arch.get('resolution', input_size)
         counted = count_complexity(network, (backbone.get('in_channels', 3), side, side))

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def xxs():
     return costs, [costs.space.sample(rng) for _ in range(200)]
 
 
+@cache
+def chosen(costs, networks):
+    return choose_networks(costs, 256, Plan(networks=networks))
+
+
 def compute_bound(costs, keys):
     """What the prior says, times a factor for the kind and one for the part."""
     kinds = sorted({key.partition(' ')[0] for key in keys})
@@ -68,7 +74,7 @@ def simulate(costs, archs, truth, noise, seed):
 def fitted(xxs, truth, noise, networks, seed=1):
     """Estimates of networks that were not measured, and what they take."""
     costs, others = xxs
-    archs = choose_networks(costs, 256, Plan(networks=networks))
+    archs = chosen(costs, networks)
     exact, times = simulate(costs, [*archs, *others], truth, noise, seed)
     pairs = zip(archs, times, strict=False)
     measured = [Measurement(dict(arch), ms, max(noise, 1e-4) * ms, 20) for arch, ms in pairs]
@@ -108,7 +114,7 @@ def test_upper_bound_means_95_percent(xxs, truth):
 def test_upper_bound_means_95_percent_of_networks_measured_another_time(xxs):
     """Each measuring of a network is 4 % off, four times what its rounds tell; of some, the machine is slower too."""
     costs, others = xxs
-    archs = choose_networks(costs, 256, Plan(networks=60))
+    archs = chosen(costs, 60)
 
     def measure(archs, speed, seed):
         _, times = simulate(costs, archs, compute_bound, 0.04, seed)

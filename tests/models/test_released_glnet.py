@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.convert import convert
 
 State = dict[str, Tensor]
@@ -95,7 +96,7 @@ def test_heads_are_those_of_torch(stl: State, head_dim: int) -> None:
     """The released blocks hold ``nn.MultiheadAttention``, whose tensors look alike whatever the number of heads."""
     arch = convert(stl, num_slots=64, head_dim=head_dim)['meta']['backbone']['arch']
     state = convert(stl, num_slots=64, head_dim=head_dim)['state_dict']
-    with torch.device('meta'):
+    with on_meta():
         model = GLNet(arch)
     for released, place, width in (
         ('stages.3.blocks.1.mha_op', 'stages.3.1.mixer', 768),

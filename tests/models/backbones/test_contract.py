@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.models.backbones import AutoViT, GLiT, GLNet, autovit, glit, glnet
 from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.layers.glmix import SlotAttention
 
 # Parameter prefixes that frozen_stages=0 freezes, that frozen_stages=1 adds, ...
@@ -225,7 +226,7 @@ def test_presets_have_the_documented_shapes(family: type[HybridBackbone], preset
     channels = PRESET_CHANNELS[family, preset]
     is_plain = family is GLiT
     kwargs = {'out_type': 'featmap'} if is_plain else {'out_indices': range(4)}
-    with torch.device('meta'):
+    with on_meta():
         outputs = family(arch=preset, **kwargs)(torch.empty(2, 3, 96, 64))
     strides = (16,) if is_plain else (4, 8, 16, 32)
     assert [tuple(output.shape) for output in outputs] == [

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.glnet import GLNet, GLNetArch
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.glmix import WindowAttention
 
@@ -27,7 +28,7 @@ def published(path):
 def test_sizes_are_the_published_ones(path):
     """Within 3 %, as are the figures of the tables, of two or three digits."""
     init_default_scope('mmpretrain')
-    with torch.device('meta'):
+    with on_meta():
         model = MODELS.build(Config.fromfile(path).model)
     cost = count_complexity(model, (3, 224, 224))
     _, params, flops = published(path)

@@ -8,6 +8,7 @@ import torch
 
 from mmhybrid.engine.cli import load_config
 from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models.build import on_meta
 
 ROOT = Path(__file__).resolve().parents[3]
 # those whose last stage is the released class's ``mha``, with linear layers in its FFN: the layout of Swin without
@@ -48,7 +49,7 @@ def is_normal(conv: torch.nn.Conv2d) -> bool:
 @pytest.mark.parametrize('name', sorted(LINEAR | CONVOLUTIONS))
 def test_ffns_of_the_published_networks(name: str) -> None:
     torch.manual_seed(0)
-    with torch.device('meta'):
+    with on_meta():
         arch = small(load_config(str(ROOT / f'configs/glnet/{name}.py')).model.backbone.arch)
     model = GLNet(arch)
     model.init_weights()

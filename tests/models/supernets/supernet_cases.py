@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.backbones.glit import PRESETS
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch
@@ -167,8 +168,9 @@ def randomise(supernet: Supernet) -> Supernet:
 def standalone(supernet: Supernet, arch: Mapping[str, Any] | None = None) -> HybridBackbone:
     """The backbone that an export describes, with its weights."""
     config, weights = supernet.export(arch)
-    network = MODELS.build(config).double()
-    network.load_state_dict(weights, strict=True)
+    with on_meta():
+        network = MODELS.build(config).double()
+    network.load_state_dict(weights, strict=True, assign=True)
     return network
 
 

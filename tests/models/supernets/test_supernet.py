@@ -16,6 +16,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmhybrid.models.build import on_meta
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.models.supernets.supernet import CACHED_SUBNETS
 
@@ -27,8 +28,8 @@ def num_parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def on_meta(space, backbone, separate=()):
-    with torch.device('meta'):
+def supernet_on_meta(space, backbone, separate=()):
+    with on_meta():
         return Supernet(space, {'type': f'mmhybrid.{backbone}'}, separate)
 
 
@@ -45,7 +46,7 @@ def largest_subnet(supernet):
 )
 def test_autovit_is_as_large_as_its_largest_subnet(table, transformer_only):
     space = {'type': 'mmhybrid.AutoViTSpace', 'table': table, 'transformer_only': transformer_only}
-    supernet = on_meta(space, 'AutoViT')
+    supernet = supernet_on_meta(space, 'AutoViT')
     assert num_parameters(supernet) <= 1.02 * largest_subnet(supernet)
 
 
@@ -68,7 +69,7 @@ def glit_conv(width, ratio, kernel_size):
 def test_entangled_glit_adds_attention_to_its_largest_subnet(width, heads, level, qkv_ratio):
     """The largest subnet has convolution alone; its FFN is not the largest, where the second stage closes it."""
     space = {'type': 'mmhybrid.GLiTSpace', 'embed_dims': width, 'num_heads': heads, 'level': level, 'num_blocks': 3}
-    supernet = on_meta(space, 'GLiT')
+    supernet = supernet_on_meta(space, 'GLiT')
     wider_ffn = 2 * width * 2 * width + 2 * width if level == 'detail' else 0
     unshared = 3 * (glit_attention(width, qkv_ratio) + wider_ffn)
     assert num_parameters(supernet) == largest_subnet(supernet) + unshared
@@ -77,7 +78,7 @@ def test_entangled_glit_adds_attention_to_its_largest_subnet(width, heads, level
 def test_single_path_glit_has_each_candidate_on_its_own():
     width, heads = 24, 3
     space = {'type': 'mmhybrid.GLiTSpace', 'embed_dims': width, 'num_heads': heads, 'num_blocks': 2}
-    supernet = on_meta(space, 'GLiT', ['blocks'])
+    supernet = supernet_on_meta(space, 'GLiT', ['blocks'])
     candidates = 0
     for attention in (0, 8, 16, 24):
         attentions = [glit_attention(attention, ratio) for ratio in (0.5, 1, 2)] if attention else [0]
@@ -94,7 +95,7 @@ def test_single_path_glit_has_each_candidate_on_its_own():
 
 def test_glnet_adds_full_attention_and_patches_to_its_largest_subnet():
     widths, depths = (96, 192, 384, 768), (4, 4, 18, 4)
-    supernet = on_meta({'type': 'mmhybrid.GLNetSpace'}, 'GLNet')
+    supernet = supernet_on_meta({'type': 'mmhybrid.GLNetSpace'}, 'GLNet')
     attention = sum(depth * (dense(w, 3 * w) + dense(w, w)) for w, depth in zip(widths, depths, strict=True))
     stem = dense(3, 96, 4 * 4) + 2 * 96
     patches = stem + sum(2 * w + dense(w, wider, 2 * 2) for w, wider in itertools.pairwise(widths))
