@@ -1,4 +1,4 @@
-"""Fresh Python processes without the seconds of importing torch: forks of a process that imported it, and no mmhybrid.
+"""Fresh Python processes without the seconds of importing torch: forks of a process that has done so.
 
 A fork runs a script as ``python -c`` does, in an environment of its own.
 """
@@ -6,17 +6,24 @@ A fork runs a script as ``python -c`` does, in an environment of its own.
 import gc
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+TOOLS = 'mmhybrid.engine.search_loop mmhybrid.engine.retraining mmpretrain.models mmpretrain.datasets'
+RUN_FILE = 'import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
+# For functions in processes of their own, which start with all that tools need, and without the threads of this one.
+CONTEXT = get_context('forkserver')
+CONTEXT.set_forkserver_preload([*TOOLS.split(), 'pytest', 'hypothesis'])
 
 
 def run_python(
@@ -27,23 +34,45 @@ def run_python(
     folders: Sequence[Path] = (),
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    """What ``python -c script`` answers where modules are ``imported``.
+    """What ``python -c script`` answers where modules are ``imported``, those of mmhybrid only if they are named.
 
     Torch looks for packages that want to be imported with it in the folder ``found_by_torch``, and else for none.
     """
     server = start_server(imported, found_by_torch)
+    (done,) = _ask(server, script, arguments, [environment_of(folders, **variables)], Path.cwd())
+    return done
+
+
+def run_tool(
+    tool: str, *arguments: object, cwd: Path, folders: Sequence[Path] = (), num_ranks: int = 1
+) -> list[subprocess.CompletedProcess[str]]:
+    """How a tool ends in the folder ``cwd``, on each of several ranks as a launcher starts them."""
+    environments = [environment_of(folders)]
+    if num_ranks > 1:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        shared = {'WORLD_SIZE': str(num_ranks), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+        ranks = [str(rank) for rank in range(num_ranks)]
+        environments = [environment_of(folders, RANK=rank, LOCAL_RANK=rank, **shared) for rank in ranks]
+    arguments = (ROOT / 'tools' / f'{tool}.py', *arguments)
+    return _ask(start_server(TOOLS, None), RUN_FILE, arguments, environments, cwd)
+
+
+def _ask(
+    server: Any, script: str, arguments: Sequence[object], environments: Sequence[Mapping[str, str]], cwd: Path
+) -> list[subprocess.CompletedProcess[str]]:
+    """How the script ends in each environment, in processes at the same time."""
     with TemporaryDirectory() as folder:
-        request = {
-            'script': script,
-            'arguments': [str(argument) for argument in arguments],
-            'environment': environment_of(folders, **variables),
-            'folder': folder,
-        }
-        server.stdin.write(json.dumps(request) + '\n')
+        outputs = [f'{folder}/{number}.' for number in range(len(environments))]
+        places = [{'environment': e, 'output': o, 'cwd': str(cwd)} for e, o in zip(environments, outputs, strict=True)]
+        script_of_all = {'script': script, 'arguments': [str(argument) for argument in arguments]}
+        server.stdin.write(json.dumps([{**script_of_all, **place} for place in places]) + '\n')
         server.stdin.flush()
-        code = int(server.stdout.readline())
-        out, err = (Path(folder, name).read_text() for name in ('out', 'err'))
-    return subprocess.CompletedProcess([script, *arguments], code, out, err)
+        return [
+            subprocess.CompletedProcess(script, code, *(Path(output + name).read_text() for name in ('out', 'err')))
+            for code, output in zip(json.loads(server.stdout.readline()), outputs, strict=True)
+        ]
 
 
 def environment_of(folders: Sequence[Path] = (), **variables: str) -> dict[str, str]:
@@ -69,21 +98,27 @@ def start_server(imported: str, found_by_torch: Path | None) -> Any:
 
 def serve() -> None:
     """Fork for each line of the standard input."""
+    answers = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)  # what is imported may write
     for name in sys.argv[1].split():
         import_module(name)
     gc.freeze()
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            become(**json.loads(line))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        sys.stdout.write(f'{code}\n')
-        sys.stdout.flush()
+        children = []
+        for place in json.loads(line):
+            child = os.fork()
+            if not child:
+                become(**place)
+            children.append(child)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        answers.write(f'{codes}\n')
+        answers.flush()
 
 
-def become(script: str, arguments: list[str], environment: dict[str, str], folder: str) -> None:
+def become(script: str, arguments: list[str], environment: dict[str, str], output: str, cwd: str) -> None:
     """Run the script as a program that was started with these, to its end."""
-    for number, path in enumerate((os.devnull, f'{folder}/out', f'{folder}/err')):
+    os.chdir(cwd)
+    for number, path in enumerate((os.devnull, f'{output}out', f'{output}err')):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
     os.environ.clear()
     os.environ.update(environment)

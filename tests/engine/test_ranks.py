@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
+from fresh_python import CONTEXT
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_rank
 from torch.nn.parallel import DistributedDataParallel
@@ -20,8 +20,6 @@ from torch.nn.parallel import DistributedDataParallel
 from mmhybrid.engine.cli import EXIT_CODE, ending_on_mistakes
 from mmhybrid.engine.ranks import UntrainedRunner, run, together
 
-CONTEXT = get_context('forkserver')
-CONTEXT.set_forkserver_preload(['mmhybrid.engine.cli', 'mmhybrid.engine.ranks'])
 NUM_RANKS = 3
 # Within which the others have to be gone, however busy the machine is; gloo waits for half an hour.
 SECONDS = 30

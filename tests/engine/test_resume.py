@@ -1,14 +1,12 @@
 import json
 import os
 import random
-import subprocess
-import sys
 from itertools import count, islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fresh_python import run_tool
 from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 
@@ -16,7 +14,6 @@ from mmhybrid.engine import cli
 from mmhybrid.engine.resume import STEP_SLOT, SeededBatchSampler, seed_generators
 from mmhybrid.models.checkpoints import load_local
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 22
 BATCH_SIZE = 4
 EPOCH = 6  # ceil(22 / 4) batches
@@ -314,16 +311,8 @@ def test_killed_run_continues_exactly(loop, kill_at, resumed_at, images, tmp_pat
     whole = read_losses(tmp_path / 'whole')
     assert list(whole) == list(range(1, 25))
 
-    paths = [str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])]
-    with open(tmp_path / 'output.txt', 'w') as output:  # a pipe would wait for the orphaned workers
-        killed = subprocess.run(
-            [sys.executable, ROOT / 'tools/train.py', 'killed.py', '--work-dir', 'killed', *SEED],
-            cwd=tmp_path,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'},
-            stdout=output,
-            stderr=output,
-        )
-    assert killed.returncode == -9, (tmp_path / 'output.txt').read_text()
+    (killed,) = run_tool('train', 'killed.py', '--work-dir', 'killed', *SEED, cwd=tmp_path, folders=[tmp_path])
+    assert killed.returncode == -9, killed.stderr
 
     # the config names no seed, and its own generators are wherever this process left them
     cfg = cli.load_config(str(tmp_path / 'whole.py'), work_dir=str(tmp_path / 'killed'))

@@ -6,12 +6,12 @@ import os
 import socket
 import sys
 from argparse import ArgumentParser
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fresh_python import CONTEXT
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
@@ -36,7 +36,6 @@ sys.path[:0] = [str(ROOT / 'tests/tools'), str(ROOT / 'tools')]
 from retraining_demo import invented, make_finished_search, read, unformatted  # noqa: E402
 
 ITERATIONS = 6  # of a network: 24 images in batches of 8, two epochs
-CONTEXT = get_context('forkserver')
 
 
 def retrain(arguments: list[str], out: Path, *more: str, **budget: Any) -> list[Retrained]:

@@ -1,18 +1,13 @@
 """MMEngine's FlexibleRunner trains with our loops, and goes on where it was killed, with every strategy of a CPU."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from fresh_python import run_tool
 
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.torch_api import TORCH
-
-ROOT = Path(__file__).resolve().parents[2]
 
 TOYS = """
 import torch
@@ -74,21 +69,10 @@ ITERS = ('InfiniteSampler', "type='mmhybrid.ResumableIterLoop', max_iters=6")
 
 
 def train(folder, processes, *arguments):
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ['-m', 'torch.distributed.run', '--rdzv-backend=c10d', '--rdzv-endpoint=localhost:0']
-        launch += [f'--nproc-per-node={processes}']
-        arguments = (*arguments, '--launcher', 'pytorch')
-    paths = [str(folder), *filter(None, [os.environ.get('PYTHONPATH')])]
-    done = subprocess.run(
-        [*launch, str(ROOT / 'tools/train.py'), 'config.py', *arguments],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launcher = ['--launcher', 'pytorch'] if processes > 1 else []
+    ends = run_tool('train', 'config.py', *arguments, *launcher, cwd=folder, folders=[folder], num_ranks=processes)
+    for done in ends:
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 def read_losses(folder):

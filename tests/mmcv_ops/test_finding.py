@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fresh_python import environment_of, run_python
+from fresh_python import RUN_FILE, environment_of, run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,16 +116,13 @@ def test_is_found_by_programs_that_do_not_import_mmhybrid(run_installed, bare_mm
     assert done.stdout.split() == [str(bare_mmcv / 'mmcv' / '_ext.py'), 'False'], done.stderr
 
 
-RUN_TOOL = 'import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
-
-
 @pytest.mark.dense
 @autoloads
 @pytest.mark.parametrize('package', ['mmdet', 'mmseg', 'mmpretrain'])
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_tools_of_the_hosts_start(run_installed, package, tool):
     path = Path(__import__(package).__file__).parent / '.mim' / 'tools' / tool
-    done = run_installed(RUN_TOOL, path, '--help')
+    done = run_installed(RUN_FILE, path, '--help')
     assert done.returncode == 0, done.stderr
     assert 'usage:' in done.stdout
 

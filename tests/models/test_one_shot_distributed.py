@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fresh_python import CONTEXT
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
@@ -57,7 +58,7 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_train_the_same_subnets(tmp_path: Path) -> None:
-    multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=NUM_RANKS)
+    multiprocessing.start_processes(run_rank, (str(tmp_path),), NUM_RANKS, start_method=CONTEXT.get_start_method())
     first, second = (torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in range(NUM_RANKS))
     assert first['archs'] == second['archs']
     assert len(set(first['archs'])) > 1

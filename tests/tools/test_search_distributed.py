@@ -9,17 +9,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_python import CONTEXT
 from search_demo import BUDGET, ROOT, make_search, stored_candidates
 
-# its processes start with everything imported, and without the threads of this one
-CONTEXT = get_context('forkserver')
-CONTEXT.set_forkserver_preload(['mmhybrid', 'mmpretrain.models', 'mmpretrain.datasets', 'mmhybrid.engine.search_loop'])
 PATIENCE = 120
 # Of a stored candidate: how long its evaluation took, and the checksum of all, that included.
 TIMED = ('seconds', 'checksum')

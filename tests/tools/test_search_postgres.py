@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_python import CONTEXT
 from postgres_server import PostgresServer
 from search_demo import ROOT, make_search
 
 from mmhybrid.search import Evolution, Objective, Searcher, SearchSettings, Stage, StudyStorage, read_study
 from mmhybrid.search.registered import settings_from_data
 from mmhybrid.space import Arch, Choice, SearchSpace
-
-# its processes start with everything imported, and without the threads of this one
-CONTEXT = get_context('forkserver')
-CONTEXT.set_forkserver_preload(['mmhybrid', 'mmpretrain.models', 'mmpretrain.datasets', 'mmhybrid.engine.search_loop'])
 
 
 @pytest.fixture

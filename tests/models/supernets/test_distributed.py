@@ -5,6 +5,7 @@ from pathlib import Path
 
 import supernet_cases as cases
 import torch
+from fresh_python import CONTEXT
 from torch import Tensor, distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
@@ -40,7 +41,7 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_train_like_one_process(tmp_path: Path) -> None:
-    multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=NUM_RANKS)
+    multiprocessing.start_processes(run_rank, (str(tmp_path),), NUM_RANKS, start_method=CONTEXT.get_start_method())
     first, second = (torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in range(NUM_RANKS))
     supernet = cases.randomise(cases.AUTOVIT.build(norm_eval=True))
     initial = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
