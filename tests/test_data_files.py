@@ -19,9 +19,6 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / 'search'))
-
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
 
 from mmhybrid.datasets import label_map_maker

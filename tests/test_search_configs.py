@@ -1,7 +1,6 @@
 """Every search config: what it says, whether it can be met, and that it runs."""
 
 import random
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from mmhybrid.search.registered import build_settings
 from mmhybrid.space import AutoViTSpace
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / 'tests/tools'))
 
 from search_demo import save_weights, stored_candidates  # noqa: E402
 

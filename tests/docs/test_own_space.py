@@ -2,10 +2,12 @@
 
 import json
 import random
-import sys
 from pathlib import Path
 
+import export_subnet
 import pytest
+import test as test_tool
+import tiny_convnet
 import torch
 from doc_blocks import ROOT
 from hypothesis import given, settings
@@ -18,13 +20,6 @@ from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
-
-sys.path.insert(0, str(ROOT / 'examples'))
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import export_subnet
-import test as test_tool
-import tiny_convnet
 
 BACKBONE = {'type': 'mmhybrid.TinyConvNet'}
 

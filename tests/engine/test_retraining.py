@@ -4,7 +4,6 @@ import inspect
 import json
 import os
 import socket
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from mmhybrid.models.checkpoints import load_local
 from mmhybrid.search import SearchError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / 'tests/tools'), str(ROOT / 'tools')]
 
 from retraining_demo import invented, make_finished_search, read, unformatted  # noqa: E402
 

@@ -1,7 +1,6 @@
 """The cases of other tests are run here on another device."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / folder) for folder in ('models/backbones', 'models/supernets', 'models', 'engine')]
 
 
 @pytest.fixture(scope='session')

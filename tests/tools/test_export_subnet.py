@@ -20,7 +20,6 @@ from mmhybrid.engine.export_metadata import own_shape
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'tools'))
 
 import export_subnet  # noqa: E402
 import test as test_tool  # noqa: E402

@@ -29,7 +29,6 @@ def search(arguments: list[str], environment: dict[str, str]) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
     torch.nn.parallel.DistributedDataParallel.__init__ = no_ddp
-    sys.path.insert(0, str(ROOT / 'tools'))
     import search as tool
 
     tool.main(arguments)

@@ -4,7 +4,6 @@ import logging
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from fresh_python import CONTEXT
 from postgres_server import PostgresServer
-from search_demo import ROOT, make_search
+from search_demo import make_search
 
 from mmhybrid.search import Evolution, Objective, Searcher, SearchSettings, Stage, StudyStorage, read_study
 from mmhybrid.search.registered import settings_from_data
@@ -172,7 +171,6 @@ def search_with_tool(arguments: list[str], hours: float) -> None:
 
     set_clock(hours)
     torch.set_num_threads(1)
-    sys.path.insert(0, str(ROOT / 'tools'))
     import search as tool
 
     tool.main(arguments)

@@ -3,14 +3,10 @@
 import json
 import runpy
 import sqlite3
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'search'))
-
 from search_toys import AUTOVIT, TOP1, Smooth, estimate, random_stage, search, settings
 
 from mmhybrid.search import Constraint, Objective, Searcher, StudyStorage

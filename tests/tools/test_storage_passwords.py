@@ -1,29 +1,29 @@
 """The password of a storage leaves the process to the database alone."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import search as search_tool
+import search_report
 from mmengine.config import Config
 from postgres_server import PostgresServer
-from search_demo import ROOT, make_search
+from search_demo import make_search
+from search_toys import AUTOVIT, Smooth, estimate, random_stage, settings
 
 from mmhybrid.engine import cli
-from mmhybrid.search import StorageError, StudyStorage, read_study, storage
+from mmhybrid.search import (
+    Searcher,
+    StorageError,
+    StudyStorage,
+    read_study,
+    storage,
+)
 from mmhybrid.search.registered import settings_from_data
 from mmhybrid.utils import addresses
 from mmhybrid.utils.addresses import VARIABLE, masked, revealed, without_passwords
-
-sys.path[:0] = [str(ROOT / 'tests/search'), str(ROOT / 'tools')]
-
-import search as search_tool  # noqa: E402
-import search_report  # noqa: E402
-from search_toys import AUTOVIT, Smooth, estimate, random_stage, settings  # noqa: E402
-
-from mmhybrid.search import Searcher  # noqa: E402
 
 SECRET, ESCAPED = 's3cr3t@pass', 's3cr3t%40pass'
 PLAN = settings(AUTOVIT, [random_stage(budget=2, population=2)])

@@ -1,13 +1,8 @@
 """How scores go along with genes."""
 
 import random
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'search'))
-
 from search_toys import AUTOVIT, TOP1, Toy
 
 from mmhybrid.search import Candidate, Objective

@@ -3,14 +3,9 @@
 import html
 import math
 import re
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'search'))
-
 from search_toys import AUTOVIT, TOP1, Smooth, Toy, in_memory, random_stage, settings
 
 from mmhybrid.search import Constraint, Evolution, Objective, RandomSampler, SearchError, SearchResult, Skeletons, Stage
