@@ -97,7 +97,7 @@ def test_metadata_name_no_host_but_in_extras(wheel: Path) -> None:
     for field in ('Summary', 'Author', 'License-File', 'Keywords', 'Project-URL', 'Classifier', 'Requires-Python'):
         assert metadata[field], field
     required = [Requirement(line) for line in metadata.get_all('Requires-Dist') or []]
-    hosts = set().union(*DISTRIBUTIONS.values()) | {'mmcv', 'torch', 'torchvision'}
+    hosts = set().union(*DISTRIBUTIONS.values()) | {'mmcv', 'torchvision'}
     assert not {line.name for line in required if line.marker is None} & hosts
     extras = {extra: requirements_of(required, extra) for extra in metadata.get_all('Provides-Extra') or []}
     assert {extra: extras[extra] for extra in DISTRIBUTIONS} == DISTRIBUTIONS

@@ -27,7 +27,7 @@ from mmhybrid.engine import cli
 from mmhybrid.search import Constraint, Objective, Stage
 
 # What is installed beside the project's own requirements.
-OPTIONAL = {'optuna-dashboard'}
+OPTIONAL = {'optuna-dashboard', 'wandb'}
 FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'mmhybrid', 'requirements', 'tests', 'tools')
 # In place of a program: one line of JSON with the arguments it was given.
 # Whose arguments settings without a type are, by the name they have in a config.

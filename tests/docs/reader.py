@@ -12,10 +12,11 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 import torch
-from doc_blocks import ROOT, VARIABLE, Command
+from doc_blocks import DOCUMENTS, ROOT, VARIABLE, Command, blocks_of
 from mmengine.registry import init_default_scope
 from stand_ins import small, write_stand_ins
 
+from mmhybrid.__main__ import COMMANDS
 from mmhybrid.engine import cli
 from mmhybrid.registry import MODELS
 
@@ -34,7 +35,9 @@ NOT_RUN = {
     r'python benchmarks/': 'measures for minutes',
     r'python tools/plot_curves\.py ': 'draws trainings that take days',
     r'python tools/train\.py configs/autovit/autovit_s_cifar10\.py ': "reads CIFAR's own files",
-    r'python tools/train\.py .* --amp\b': 'needs a GPU',
+    r'(python tools/train\.py|mmhybrid train) .* --amp\b': 'needs a GPU',
+    r'torchrun .* -m mmhybrid train my_photos': 'is the training above, on four GPUs',
+    r'mmhybrid plot-curves ': 'draws a training of many epochs',
     r'NNODES=2 ': 'needs two machines',
     r'GPUS=16 bash tools/slurm_train\.sh ': 'needs Slurm',
     r'python tools/search\.py .* --storage postgresql:': 'needs a server',
@@ -58,6 +61,7 @@ CLASSIFIER = 'configs/glnet/glnet_4g_in1k.py'
 # Weights that a reader has trained for days.
 TRAINED = re.compile(r'(load_from=)?(CHECKPOINT|FIRST\.pth|SECOND\.pth|EPOCH_\d+\.pth)')
 PAPERS = re.compile(r'configs/(glnet|glit|autovit)/\w')
+MINE = re.compile(r'my_\w+\.py')  # configs that stand in a document
 # Tools that read a data set, or write a config that does.
 READ_DATA = ('train.py', 'test.py', 'search.py', 'export_subnet.py', 'retrain_topk.py', 'dist_train.sh', 'dist_test.sh')
 # What a command is given beside its own arguments, so that it takes seconds.
@@ -99,12 +103,16 @@ class Workspace:
         for name in FOLDERS:
             (folder / name).symlink_to(ROOT / name)
         write_stand_ins(folder)
+        for block in (block for document in DOCUMENTS for block in blocks_of(document)):
+            if named := re.match(r'# (my_\w+\.py)\n', block.text):
+                (folder / named[1]).write_text(block.text)
         photograph = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
         cv2.imwrite(str(folder / 'PHOTO.jpg'), cv2.resize(photograph, (320, 240), interpolation=cv2.INTER_CUBIC))
         with np.load(ROOT / 'tests/data/reference/glnet_4g.npz') as data:
             shapes = json.loads(str(data['shapes']))
         torch.manual_seed(0)
-        torch.save({'model': {name: torch.rand(shape) for name, shape in shapes.items()}}, folder / RELEASED)
+        small_weights = {name: 0.05 * torch.rand(shape) for name, shape in shapes.items()}  # with finite outputs
+        torch.save({'model': small_weights}, folder / RELEASED)
         averaged = {'steps': torch.tensor(1), 'module.weight': torch.rand(1)}
         torch.save({'state_dict': {'weight': torch.rand(1)}, 'ema_state_dict': averaged}, folder / AVERAGED)
 
@@ -138,7 +146,8 @@ class Workspace:
     def _named(self, words: list[str]) -> list[str]:
         """With the reader's files, folders and numbers in the place of names that stand for them; two GPUs do."""
         if words[0] == 'mmhybrid':  # which only an installation has
-            words = ['python', '-m', *words]
+            is_command = words[1] in COMMANDS
+            words = ['python', *((f'tools/{COMMANDS[words[1]]}.py', *words[2:]) if is_command else ('-m', *words))]
         config = next((config for tool, config in CONFIGS.items() if uses(words, tool)), CLASSIFIER)
         words = [config if word == 'CONFIG' else STAND_FOR.get(word, word) for word in words]
         if '--work-dir' in words and 'DIR' in words:
@@ -170,7 +179,7 @@ class Workspace:
         """With a small copy of each of the papers' recipes, where the command needs its images."""
         if not uses(words, *READ_DATA):
             return words
-        return [self._small(word) if PAPERS.match(word) else word for word in words]
+        return [self._small(word) if PAPERS.match(word) or MINE.fullmatch(word) else word for word in words]
 
     def _small(self, config: str) -> str:
         path = f'small/{Path(config).name}'
@@ -215,4 +224,6 @@ def joined(words: list[str], arguments: list[str]) -> list[str]:
 
 def config_of(words: list[str]) -> str | None:
     """The first config that a command names."""
-    return next((word for word in words if re.match(r'(configs|small|work_dirs|examples)/.*\.py$', word)), None)
+    return next(
+        (word for word in words if re.match(r'(configs|small|work_dirs|examples)/.*\.py$|my_\w+\.py$', word)), None
+    )

@@ -1,6 +1,7 @@
 """Generated images in the layouts of ImageNet, COCO and ADE20K, and recipes on these that take seconds."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,9 +29,25 @@ def write_stand_ins(folder: Path) -> None:
     categories = [{'id': 1 + i, 'name': name} for i, name in enumerate(CocoDataset.METAINFO['classes'])]
     for path in (data / 'coco/annotations').glob('instances_*.json'):
         path.write_text(json.dumps({**json.loads(path.read_text()), 'categories': categories}))
+    _write_own(source, data)
     # where a reader of GLiT's or AutoViT's part has no reason to run it before a search
     split = [str(ROOT / 'tools/split_imagenet.py'), 'data/imagenet/train', 'data/imagenet/meta']
     subprocess.run([sys.executable, *split, '--num-held-out', '8'], cwd=folder, check=True, capture_output=True)
+
+
+def _write_own(source: Path, data: Path) -> None:
+    """``data/photos`` and ``data/my_coco``, a reader's own, of the same images."""
+    for split in ('train', 'val'):
+        images = sorted((data / 'coco' / f'{split}2017').glob('*.jpg'))
+        for name in ('cat', 'dog', 'horse'):
+            folder = data / 'photos' / split / name
+            folder.mkdir(parents=True)
+            shutil.copy(images[0], folder)
+        shutil.copytree(data / 'coco' / f'{split}2017', data / 'my_coco' / split)
+        content = json.loads((data / 'coco/annotations' / f'instances_{split}2017.json').read_text())
+        content['categories'] = [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}]
+        content['annotations'] = [thing for thing in content['annotations'] if thing['category_id'] < 3]
+        (data / f'my_coco/{split}.json').write_text(json.dumps(content))
 
 
 def small(cfg: Config) -> Config:

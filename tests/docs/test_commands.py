@@ -16,7 +16,7 @@ KINDS = [
 # Of configs that tools/export_subnet.py writes.
 OF_EXPORTED = {'model.backbone.init_cfg.checkpoint'}
 # Of programs that are not the project's.
-# of pip, torchrun, srun, and of the code that GLiT's authors released
+# of pip, torchrun, srun, TensorBoard, MMPretrain's tools, and of the code that GLiT's authors released
 OPTIONS_OF_OTHERS = {
     '--no-build-isolation',
     '--no-deps',
@@ -24,6 +24,8 @@ OPTIONS_OF_OTHERS = {
     '--nproc-per-node',
     '--kill-on-bad-exit',
     '--clip-grad',
+    '--dataset-size',
+    '--logdir',
 }
 
 

@@ -76,7 +76,12 @@ def test_code_that_needs_their_files_runs(workspace: Workspace, monkeypatch: pyt
     """What test_python_blocks.py leaves out, but for a search and a table of the whole of AutoViT-XXS."""
     monkeypatch.chdir(workspace.folder)
     monkeypatch.setattr(timing.Plan, '__init__', partialmethod(timing.Plan.__init__, repeats=2))
-    for document, beginning in (('docs/detector.md', 'from mmengine.config'), ('docs/latency.md', 'import torch')):
+    kinds = {
+        'docs/detector.md': 'from mmengine.config',
+        'docs/latency.md': 'import torch',
+        'docs/use_it.md': 'from pathlib',
+    }
+    for document, beginning in kinds.items():
         (block,) = [block for block in blocks_of(document) if block.text.startswith(beginning)]
         assert not run(block, {})
     assert (workspace.folder / 'channels_last.json').exists()
