@@ -74,7 +74,10 @@ def _config_path(of_others: Callable[[str, str], tuple[str, Any]], name: str, fi
     spec = find_spec('mmhybrid')
     assert spec is not None
     assert spec.origin is not None
-    path = Path(spec.origin).parent / '.mim/configs' / name.removeprefix(SCOPE)
+    below = Path(name.removeprefix(SCOPE))
+    path = Path(spec.origin).parent / '.mim/configs' / below
+    if below.is_absolute() or '..' in below.parts:
+        raise FileNotFoundError(f'{name}: no path below the configs of mmhybrid')
     if not path.is_file():
         raise FileNotFoundError(f'{name}: there is no {path}')
     return str(path), None

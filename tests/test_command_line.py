@@ -82,6 +82,13 @@ def test_configs_have_names_on_the_command_line_and_in_the_hub() -> None:
     assert get_config(f'mmhybrid::{demo}').to_dict() == Config.fromfile(ROOT / 'configs' / demo).to_dict()
 
 
+@pytest.mark.parametrize('path', ['../../setup.py', 'demo/../../setup.py', '{folder}/c.py'])
+def test_names_stay_below_the_configs(path: str, tmp_path: Path) -> None:
+    (tmp_path / 'c.py').write_text('a = 1')
+    with pytest.raises(ValueError, match='no path below the configs of mmhybrid'):
+        cli.load_config('mmhybrid::' + path.format(folder=tmp_path))
+
+
 def test_a_base_by_name_is_the_base_by_path(tmp_path: Path) -> None:
     """Above all without MMEngine's scopes: what our configs build is the host's."""
     for name in ('glnet/glnet_4g_in1k.py', 'glnet/upernet_glnet_4g_160k_ade20k.py', 'demo/autovit_search.py'):

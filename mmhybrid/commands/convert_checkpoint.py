@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.models.convert import convert_file
+from mmhybrid.utils.errors import sentence
 
 
 def parse_args(argv: Sequence[str] | None) -> tuple[ArgumentParser, Namespace]:
@@ -34,5 +35,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         meta = convert_file(args.src, args.dst, args.key, args.arch, args.num_slots, args.head_dim)
     except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+        parser.exit(2, f'{parser.prog}: {sentence(error)}\n')
     print(f'{args.dst}: {meta["backbone"]}')

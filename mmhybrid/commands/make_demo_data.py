@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.utils.errors import sentence
 
 
 def parse_args(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -30,5 +31,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         written = make_demo_data(args.out, args.num_train, args.num_val, args.size, args.seed)
     except (ValueError, OSError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+        parser.exit(2, f'{parser.prog}: {sentence(error)}\n')
     print(f'{args.out}: {"written" if written else "already complete"}')

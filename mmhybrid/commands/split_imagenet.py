@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.datasets.split import write_split
+from mmhybrid.utils.errors import sentence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,6 +24,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         counts = write_split(args.train, args.out, args.num_held_out, args.seed)
     except (ValueError, OSError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+        parser.exit(2, f'{parser.prog}: {sentence(error)}\n')
     for name, count in counts.items():
         print(f'{args.out / name}: {count} images')

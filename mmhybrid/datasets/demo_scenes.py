@@ -446,7 +446,8 @@ def _clear(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is not a folder')
     out.mkdir(parents=True, exist_ok=True)
-    unfinished = (out / UNFINISHED_FILE).is_file()
+    note = out / UNFINISHED_FILE
+    unfinished = note.is_file() and not note.is_symlink()  # a link would be written through, to wherever it leads
     if any(out.iterdir()) and not unfinished:
         raise ValueError(f'{out} holds other files; name a new or empty folder')
     for layout in ('imagenet', 'coco', 'ade'):

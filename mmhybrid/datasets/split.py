@@ -1,5 +1,6 @@
 """Hold part of a training set out, class by class."""
 
+import os
 import random
 from pathlib import Path
 
@@ -36,14 +37,12 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
         Images in each file.
 
     Raises:
-        ValueError: If there are no images, or ``num_held_out`` leaves none.
+        ValueError: If there are no images, ``num_held_out`` leaves none, or a name does not go into a line.
     """
     if not train.is_dir():
         raise bad_value('train', str(train), 'a folder of class folders')
     classes = sorted(path.name for path in train.iterdir() if path.is_dir())
-    images = [
-        sorted(p.name for p in (train / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for name in classes
-    ]
+    images = [_images(train / name) for name in classes]
     total = sum(map(len, images))
     if not total:
         raise bad_value('train', str(train), 'a folder of class folders with images')
@@ -61,3 +60,19 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
     for file, text in lines.items():
         write_whole(out / file, ''.join(text))
     return {file: len(text) for file, text in lines.items()}
+
+
+def _images(folder: Path) -> list[str]:
+    """The names of the images in a class folder, each of which is a file: a pipe would be waited for in training."""
+    with os.scandir(folder) as entries:  # which knows what is a file without asking for each
+        names = sorted(
+            entry.name
+            for entry in entries
+            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+            and (entry.is_file(follow_symlinks=False) or (entry.is_symlink() and Path(entry).is_file()))
+        )
+    for name in names:
+        line = f'{folder.name}/{name}'
+        if line.splitlines() != [line] or line != line.lstrip() or line != line.encode(errors='replace').decode():
+            raise bad_value('train', line, 'names in UTF-8 without line breaks, and without a space in front')
+    return names

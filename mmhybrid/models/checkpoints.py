@@ -22,7 +22,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmhybrid import compat
-from mmhybrid.models.released import MOST_SURPLUS, names_in
+from mmhybrid.models.released import MOST_ITEMS, MOST_SURPLUS, names_in
 from mmhybrid.models.restricted import read_restricted
 from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.errors import first_line, printable, shortened
@@ -31,8 +31,6 @@ from mmhybrid.utils.files import is_special, write_whole
 CHECKSUM = 'sha256'
 # Characters of what a partial fit is said to leave out: some hundred names.
 MOST_TOLD = 20_000
-# Values, lists and dicts of a file; in a few bytes a list may hold the same list twice, forty levels deep.
-MOST_ITEMS = 2**22
 _ZIP = b'PK\x03\x04'
 # How torch says which class or function a pickle names that weights have no use for.
 _NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')

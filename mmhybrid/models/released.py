@@ -13,9 +13,10 @@ import pickle
 import struct
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,12 @@ _ZIP_MAGIC = b'PK\x03\x04'
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Bytes that the tensors of a file may stand for beyond its size: several may be views of the same values.
 MOST_SURPLUS = 2**28
+# Values, lists and dicts of a file; in a few bytes a list may hold the same list twice, forty levels deep.
+MOST_ITEMS = 2**22
+# Keys and arguments in a file, counted in the same way.
+MOST_LOOKED_AT = 2**20
+# Of keys that are ints: larger ones may be chosen so that all have the same hash.
+_KEY_BITS = 60
 
 
 def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]:
@@ -52,11 +59,16 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
         except Exception as error:  # a damaged pickle may raise nearly anything
             raise ValueError(f'{path} is not a torch checkpoint: {error!r}') from error
         state = _select(content, key)
+
+        @cache
+        def storage(key: str) -> bytearray:  # once: a million tensors may be views of it
+            return bytearray(read_storage(key))
+
         try:
             needed = sum(math.prod(tensor.size) * tensor.storage.dtype.itemsize for tensor in state.values())
             if needed > os.fstat(file.fileno()).st_size + MOST_SURPLUS:
                 raise ValueError(f'its tensors repeat few values and stand for {needed:.3g} bytes')
-            return {name.removeprefix('module.'): tensor.load(read_storage) for name, tensor in state.items()}
+            return {name.removeprefix('module.'): tensor.load(storage) for name, tensor in state.items()}
         except Exception as error:  # and so may tensors that do not fit their storage
             raise ValueError(f'{path} holds a damaged tensor: {error!r}') from error
 
@@ -120,9 +132,9 @@ class StoredTensor(Inert):
     ) -> None:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
-    def load(self, read_storage: Callable[[str], bytes]) -> Tensor:
+    def load(self, read_storage: Callable[[str], bytearray]) -> Tensor:
         """The tensor; ``read_storage`` returns the bytes of a storage."""
-        data, dtype = bytearray(read_storage(self.storage.key)), self.storage.dtype
+        data, dtype = read_storage(self.storage.key), self.storage.dtype
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         if math.prod(self.size) > flat.numel():
             raise ValueError(f'a tensor of the shape {tuple(self.size)} from {flat.numel()} values')
@@ -186,13 +198,35 @@ class Reader(pickle._Unpickler):
     Of Python's two unpicklers it is the one in Python: that in C takes memory for as many objects as a file claims.
     """
 
-    # it takes memory before there is anything to put into it, and torch does not write it
-    dispatch = {code: read for code, read in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[arg-type]
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding='latin1')
         self.storages: dict[str, Storage] = {}
         self.names: set[str] = set()
+        self._left = MOST_LOOKED_AT
+
+    def _look_at(self, values: Iterable[object]) -> None:
+        """Raise UnpicklingError once keys and arguments so far are more than a file has.
+
+        Whatever hashes, converts or compares them would go through a tuple as often as it is there.
+        """
+        left = list(values)
+        while left:
+            item = left.pop()
+            self._left -= 1
+            if isinstance(item, Mapping):
+                left += item.values()
+            elif isinstance(item, list | tuple | set | frozenset):
+                left += item
+            if self._left < len(left):
+                raise pickle.UnpicklingError(f'more than {MOST_LOOKED_AT} keys and arguments, or one within itself')
+
+    def _look_at_keys(self, keys: Sequence[object]) -> None:
+        self._look_at(keys)
+        if any(isinstance(key, int) and key.bit_length() > _KEY_BITS for key in keys):
+            raise pickle.UnpicklingError('a key that is a number beyond all counts')
 
     def find_class(self, module: str, name: str) -> Any:
         """What the table holds under a name; :class:`Inert` if nothing."""
@@ -202,12 +236,37 @@ class Reader(pickle._Unpickler):
 
     def persistent_load(self, saved_id: Any) -> Any:
         """The storage that a tensor is a view of."""
+        self._look_at([saved_id])
         if not isinstance(saved_id, tuple) or saved_id[0] != 'storage':
             return Inert()
         dtype, key, location, _numel, *view = saved_id[1:]
         storage = Storage(dtype, key, view[0][1] if view and view[0] else 0, location)
         self.storages[key] = storage
         return storage
+
+
+def _watch(code: bytes, look: Callable[[Reader], None]) -> None:
+    """Have a reader look at what is on its stack before an operation of pickles takes it from there."""
+    operate = Reader.dispatch[code[0]]
+
+    def watched(reader: Reader) -> None:
+        look(reader)
+        operate(reader)
+
+    Reader.dispatch[code[0]] = watched
+
+
+# one takes memory before there is anything to put into it, and torch writes none of them
+for _code in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ):
+    del Reader.dispatch[_code[0]]
+for _code in (pickle.REDUCE, pickle.NEWOBJ, pickle.BUILD):
+    _watch(_code, lambda reader: reader._look_at(reader.stack[-1:]))
+_watch(pickle.NEWOBJ_EX, lambda reader: reader._look_at(reader.stack[-2:]))
+_watch(pickle.SETITEM, lambda reader: reader._look_at_keys(reader.stack[-2:-1]))
+for _code in (pickle.SETITEMS, pickle.DICT):  # what is behind the mark
+    _watch(_code, lambda reader: reader._look_at_keys(reader.stack[::2]))
+for _code in (pickle.ADDITEMS, pickle.FROZENSET):
+    _watch(_code, lambda reader: reader._look_at_keys(reader.stack))
 
 
 def open_stored(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
@@ -250,12 +309,20 @@ def names_in(path: str | Path) -> set[str]:
                 raise ValueError('no magic number of torch')
             reader, keys = Reader(file), Reader(file)
             reader.load()
-            missing = reader.storages.keys() - keys.load()
+            missing = reader.storages.keys() - _storage_keys(keys)
         except Exception as error:  # a damaged pickle may raise nearly anything
             raise pickle.UnpicklingError(str(error)) from error
     if missing:
         raise pickle.UnpicklingError(f'no values of {min(missing)}')
     return set().union(*(part.names for part in (*head, reader, keys)))
+
+
+def _storage_keys(reader: Reader) -> list[str]:
+    """The keys of the storages, which the older format lists."""
+    keys = reader.load()
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError('keys of storages that are none')
+    return keys
 
 
 def _open_legacy(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
@@ -266,7 +333,7 @@ def _open_legacy(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable
     main = reader(file)
     content = main.load()
     storages = {}
-    for key in reader(file).load():
+    for key in _storage_keys(reader(file)):
         (numel,) = struct.unpack('<q', file.read(8))
         storages[key] = file.read(numel * main.storages[key].dtype.itemsize)
     return content, storages.__getitem__

@@ -333,6 +333,8 @@ def _checked(location: str | Path) -> str:
     if not isinstance(location, str | Path):
         raise bad_value('storage', location, 'a path or an address')
     shown = masked(str(location))
+    if shown != str(location) and '://' not in shown:
+        raise bad_value('storage', shown, 'a path, or an address such as postgresql://user@host/database')
     if shown.startswith('sqlite') and '://' in shown:
         path, _, options = shown.partition('://')[2].partition('?')
         if path in ('', '/') or ':memory:' in path or 'mode=memory' in options:

@@ -3,7 +3,7 @@
 import os
 import re
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 # The password of an address that has a user and none.
 VARIABLE = 'MMHYBRID_STORAGE_PASSWORD'
@@ -12,8 +12,14 @@ MASK = '***'
 _BEHIND_USER = re.compile(r'(?<=://)([^/:@]*):([^@\s]*(?:@[^@/?\s]*)*)@')
 # The same of an address alone, where a space is part of the password.
 _IN_ADDRESS = re.compile(r'(?<=://)([^/:@]*):([^@]*(?:@[^@/?\s]*)*)@')
+# What is meant as an address and has another number of slashes, which SQLAlchemy takes for something else.
+_DATABASE = r'(?:postgres\w*|mysql|mariadb|mssql|oracle|cockroachdb|redshift|snowflake|mongodb|rediss?)(?:\+\w+)?'
+_SLIPPED_USER = rf'(?<![\w/.])({_DATABASE}(?::/?|:/{{3,}}|/{{2,}})[^/:@\s]*)'
+_SLIPPED = re.compile(rf'{_SLIPPED_USER}:([^@\s]*(?:@[^@/?\s]*)*)@', re.IGNORECASE)
+_SLIPPED_ADDRESS = re.compile(rf'{_SLIPPED_USER}:([^@]*(?:@[^@/?\s]*)*)@', re.IGNORECASE)
 _SECRET = r'\w*(?:pass(?:word|wd)?|pwd|secret|token)'
-_IN_QUERY = re.compile(rf'(?<=[?&])({_SECRET})(=)([^&\s]*)', re.IGNORECASE)
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+_IN_QUERY = re.compile(r'(?<=[?&])([^=?&\s]+)=([^&\s]*)')
 # In a driver's own string, in the query (``odbc_connect``) or instead of an address, escaped or not.
 _IN_STRING = re.compile(
     rf"(?:(?<=[;\s])|(?<=%3B)|(?<=%20)|(?<=odbc_connect=)|^)({_SECRET})(=|%3D)(\{{[^}}]*\}}|'[^']*'|%7B.*?%7D|.*?(?=[;&\s]|%3B|%20|$))",
@@ -27,12 +33,15 @@ _passwords: set[str] = set()
 
 def masked(address: str) -> str:
     """An address as it may be shown, its password as ``***`` (as SQLAlchemy does); :func:`revealed` undoes it."""
-    patterns = (_IN_ADDRESS, _IN_QUERY, _IN_STRING)
-    found = [match[match.re.groups] for pattern in patterns for match in pattern.finditer(address)]
-    shown = _without_secrets(_IN_ADDRESS.sub(rf'\1:{MASK}@', address))
+    passwords: list[str] = []
+    shown = address
+    for pattern in (_IN_ADDRESS, _SLIPPED_ADDRESS):
+        passwords += [match[2] for match in pattern.finditer(shown)]
+        shown = pattern.sub(rf'\1:{MASK}@', shown)
+    shown = _without_secrets(shown, passwords)
     if shown != address:
         _whole[shown] = address
-        _passwords.update({text for password in found for text in (password, unquote(password))} - {'', MASK})
+        _passwords.update({text for password in passwords for text in (password, unquote(password))} - {'', MASK})
     return shown
 
 
@@ -57,17 +66,35 @@ def revealed(address: str) -> str:
 
 def without_passwords(text: str) -> str:
     """A message, with all passwords that this process knows of masked."""
-    shown = _without_secrets(_BEHIND_USER.sub(rf'\1:{MASK}@', text))
+    shown = text
+    for pattern in (_BEHIND_USER, _SLIPPED):
+        shown = pattern.sub(rf'\1:{MASK}@', shown)
+    shown = _without_secrets(shown, [])
     for password in sorted(_passwords, key=len, reverse=True):
         if len(password) >= _SHORTEST:
             shown = shown.replace(password, MASK)
     return shown
 
 
-def _without_secrets(text: str) -> str:
-    for pattern in (_IN_QUERY, _IN_STRING):
-        text = pattern.sub(rf'\1\2{MASK}', text)
-    return text
+def _without_secrets(text: str, passwords: list[str]) -> str:
+    """The text with what follows a secret's name masked, the name escaped or not; adds to ``passwords``."""
+
+    def mask_setting(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if not _SECRET_NAME.fullmatch(unquote_plus(name)):
+            whole = mask_string(match[0])
+            # a driver's string, of which a name is escaped letter by letter
+            hides = any(found[3] != MASK for found in _IN_STRING.finditer(unquote_plus(whole.partition('=')[2])))
+            if not hides:
+                return whole
+        passwords.append(value)
+        return f'{name}={MASK}'
+
+    def mask_string(part: str) -> str:
+        passwords.extend(found[3] for found in _IN_STRING.finditer(part))
+        return _IN_STRING.sub(rf'\1\2{MASK}', part)
+
+    return mask_string(_IN_QUERY.sub(mask_setting, text))
 
 
 def mask_settings(settings: Any) -> None:

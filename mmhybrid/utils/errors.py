@@ -25,3 +25,8 @@ def shortened(text: str, longest: int = LONGEST_MESSAGE) -> str:
         return text
     end = longest // 4
     return f'{text[: longest - end]} ... ({len(text) - longest} characters) ... {text[-end:]}'
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, as a terminal may show it."""
+    return printable(shortened(str(error)))

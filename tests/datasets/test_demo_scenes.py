@@ -299,6 +299,15 @@ def test_folders_of_others_are_not_touched(tmp_path):
         make_demo_data(precious, 1, 1, 32, 0)
 
 
+def test_nothing_is_written_through_a_link_that_looks_like_an_unfinished_set(tmp_path):
+    (tmp_path / 'mine').write_text('keep')
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/settings.unfinished.json').symlink_to(tmp_path / 'mine')
+    with pytest.raises(ValueError, match='holds other files'):
+        make_demo_data(tmp_path / 'data', num_train=1, num_val=1, size=32)
+    assert (tmp_path / 'mine').read_text() == 'keep'
+
+
 def test_unreadable_settings_are_an_error(tmp_path):
     (tmp_path / 'settings.json').write_text('[1')
     with pytest.raises(ValueError, match='no settings of a demo data set'):
@@ -346,6 +355,15 @@ def test_tool_ends_with_one_sentence_on_a_wrong_value(tool, tmp_path, capsys, op
     assert named in message
     assert message.count('\n') == 1
     assert not (tmp_path / 'out').exists()
+
+
+def test_tool_shows_no_megabytes_and_no_control_characters(tool, tmp_path, capsys):
+    (tmp_path / 'settings.json').write_text(json.dumps({'size': '\x1b[2J' + 10**6 * 'x'}))
+    with pytest.raises(SystemExit):
+        tool(tmp_path)
+    told = capsys.readouterr().err
+    assert len(told) < 3000
+    assert told.removesuffix('\n').isprintable()
 
 
 def test_tool_refuses_words_for_numbers_and_files_for_folders(tool, tmp_path, capsys):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,24 @@ def test_refuses_a_folder_without_images(tmp_path: Path) -> None:
         write_split(tmp_path / 'missing', tmp_path, 1, seed=0)
     with pytest.raises(ValueError, match='class folders with images'):
         write_split(tmp_path, tmp_path, 1, seed=0)
+
+
+@pytest.mark.parametrize('name', ['a.jpg 2\nb.jpg', '\x85.jpg', '\r.jpg', '\udcff.jpg'])
+def test_a_name_that_breaks_a_line_is_refused(train: Path, tmp_path: Path, name: str) -> None:
+    """It would give an image another label."""
+    (train / 'ant' / name).touch()
+    with pytest.raises(ValueError, match=r"train: got 'ant/.*', allowed: names in UTF-8 without line breaks"):
+        write_split(train, tmp_path / 'meta', num_held_out=12, seed=0)
+    assert not (tmp_path / 'meta').exists()
+
+
+def test_what_is_no_file_is_no_image(train: Path, tmp_path: Path) -> None:
+    """Training would wait for a pipe without end."""
+    os.mkfifo(train / 'ant/pipe.jpg')
+    (train / 'ant/folder.jpg').mkdir()
+    (train / 'bee/loop.jpg').symlink_to('loop.jpg')
+    (train / 'bee/link.jpg').symlink_to('0.JPEG')
+    write_split(train, tmp_path / 'meta', num_held_out=60, seed=0)
+    text = ''.join(path.read_text() for path in (tmp_path / 'meta').iterdir())
+    assert len(text.splitlines()) == 61
+    assert 'bee/link.jpg 1' in text

@@ -443,6 +443,57 @@ def test_no_checkpoint_takes_memory_as_others_left_it_or_without_end(tmp_path: P
         read_checkpoint(str(path))
 
 
+def opcodes(path: Path, *codes: bytes) -> Path:
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('archive/data.pkl', b''.join((b'\x80\x02', *codes, b'.')))
+        archive.writestr('archive/version', '3')
+    return path
+
+
+# a pair of a pair of ..., forty deep: whoever hashes it goes through a million million numbers
+PAIRS = b'K\x01\x85' + 40 * b'2\x86'
+# sets have no hash of their own, frozen ones keep it, but whoever shows them goes through all
+FROZEN = b'K\x01\x85' + b''.join(b'q%c0(h%ch%c\x85\x91' % (i, i, i) for i in range(40))
+SAME_HASH = b''.join(b'\x8a\x0b' + (k * (2**61 - 1)).to_bytes(11, 'little') + b'K\x01' for k in range(1, 60_000))
+UNHASHED = {
+    'a key': (b'}', PAIRS, b'K\x01s'),
+    'several keys': (b'}(', PAIRS, b'K\x01u'),
+    'keys in another way': (b'(', PAIRS, b'K\x01d'),
+    'a set': (b'cbuiltins\nset\n](', PAIRS, b'e\x85R'),
+    'an ordered dict': (b'ccollections\nOrderedDict\n](](', PAIRS, b'K\x01ee\x85R'),
+    'the name of a storage': (b'}K\x01((X\x07\0\0\0storagectorch\nFloatStorage\n', PAIRS, b'X\x03\0\0\0cpuK\x01tQs'),
+    'a frozen set': (b'}', FROZEN, b'K\x01s'),
+    'numbers of one hash': (b'}(', SAME_HASH, b'u'),
+}
+
+
+@pytest.mark.parametrize('attack', UNHASHED)
+def test_no_checkpoint_is_hashed_without_end(tmp_path: Path, attack: str) -> None:
+    path = opcodes(tmp_path / 'a.pth', *UNHASHED[attack])
+    with pytest.raises(ValueError, match=r'is not read: it is damaged'):
+        read_checkpoint(str(path))
+    with pytest.raises(ValueError, match=r'is not a torch checkpoint: .*(keys and arguments|number beyond all counts)'):
+        read_released(path)
+
+
+def test_keys_of_storages_are_words(tmp_path: Path) -> None:
+    path = legacy_by_hand(tmp_path / 'a.pth', {'model': {}})
+    path.write_bytes(path.read_bytes().removesuffix(pickled([])) + b'\x80\x02](' + PAIRS + b'e.')
+    with pytest.raises(ValueError, match=r'is not read: it is damaged'):
+        read_checkpoint(str(path))
+    with pytest.raises(ValueError, match='keys of storages that are none'):
+        read_released(path)
+
+
+def test_a_storage_of_many_tensors_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty thousand weights of ten megabytes took minutes."""
+    path = zipped(tmp_path / 'a.pth', {'model': {f'w{i}': part for i, part in enumerate(torch.arange(100.0).split(1))}})
+    read, names = zipfile.ZipFile.read, []
+    monkeypatch.setattr(zipfile.ZipFile, 'read', lambda self, name: names.append(name) or read(self, name))
+    assert [weight.item() for weight in read_released(path).values()] == list(range(100))
+    assert len([name for name in names if '/data/' in name]) == 1
+
+
 def test_an_array_of_a_checkpoint_is_filled_by_its_values_alone(tmp_path: Path) -> None:
     """Whatever shape it is to be made in."""
     reconstruct = np.empty(0).__reduce__()[0]

@@ -53,7 +53,16 @@ PLAN = settings(AUTOVIT, [random_stage(budget=2, population=2)])
         ('postgresql://me@host/db', 'postgresql://me@host/db'),
         ('sqlite:////tmp/a:b@c.db', 'sqlite:////tmp/a:b@c.db'),
         ('work/a:b@c.journal', 'work/a:b@c.journal'),
-        (f'postgres//me:{SECRET}@host', f'postgres//me:{SECRET}@host'),  # no address, but a path
+        ('runs/mysql/a:b@c.journal', 'runs/mysql/a:b@c.journal'),
+        # no addresses for SQLAlchemy, but meant so
+        (f'postgres//me:{SECRET}@host', 'postgres//me:***@host'),
+        (f'postgresql:/me:{SECRET}@host', 'postgresql:/me:***@host'),
+        (f'PostgreSQL+psycopg:me:{SECRET}@host/db', 'PostgreSQL+psycopg:me:***@host/db'),
+        (f'mysql:///me:{SECRET}@host/db', 'mysql:///me:***@host/db'),
+        (f'postgresql://me@host/db?p%61ssword={ESCAPED}&a=b', 'postgresql://me@host/db?p%61ssword=***&a=b'),
+        (f'mssql://me@h/db?a=b&%50%57%44={ESCAPED}', 'mssql://me@h/db?a=b&%50%57%44=***'),
+        (f'mssql+pyodbc:///?odbc_connect=PW%44%3D{ESCAPED}', 'mssql+pyodbc:///?odbc_connect=***'),
+        (f'mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPW%44={ESCAPED}', 'mssql+pyodbc:///?odbc_connect=***'),
     ],
 )
 def test_addresses_are_masked(address: str, shown: str) -> None:
@@ -62,7 +71,16 @@ def test_addresses_are_masked(address: str, shown: str) -> None:
     assert revealed(shown) == address
     for word in (SECRET, ESCAPED):
         if shown != address and word in address:
+            assert word not in without_passwords(address)
             assert word not in without_passwords(f'no {word} in {address}')
+
+
+@pytest.mark.parametrize('location', [f'postgresql:/me:{ESCAPED}@h', f'host=h user=me password={ESCAPED}'])
+def test_what_is_meant_as_an_address_is_no_file(location: str) -> None:
+    for use in (lambda: StudyStorage(location, PLAN), lambda: read_study(location, settings_from_data)):
+        with pytest.raises(ValueError, match=r'storage: got .*\*\*\*.*, allowed: a path, or an address') as refused:
+            use()
+        assert 's3cr3t' not in str(refused.value)
 
 
 def test_a_variable_gives_the_password_of_an_address_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
