@@ -63,6 +63,11 @@ def unfused_attention() -> Iterator[None]:
         yield
 
 
+def autocasts_on_cpu() -> bool:
+    """Whether operations on a CPU choose their own precision here."""
+    return torch.is_autocast_enabled('cpu') if TORCH >= (2, 4) else torch.is_autocast_cpu_enabled()
+
+
 # not wrapped, since torch.compile knows these very functions
 is_compiling = getattr(torch.compiler, 'is_compiling', None) or torch._utils.is_compiling  # since torch 2.3
 is_exporting = getattr(torch.compiler, 'is_exporting', None) or is_compiling  # since torch 2.7

@@ -5,11 +5,13 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.models.backbones.glit import GLiT
 from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models.layers import packed
 from mmhybrid.models.layers.basic import LayerScale
 from mmhybrid.models.layers.folding import ResidualDepthwiseConv2d, fold_norm_before
 
@@ -118,3 +120,38 @@ def test_shared_weights_stay():
 def test_norm_in_front_of_a_padded_convolution_stays():
     norm, conv = nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, padding=1)
     assert fold_norm_before(norm, conv) is norm
+
+
+def test_products_run_on_onednn_only_where_it_runs_them(monkeypatch):
+    """In float32, without gradients; half types, float64, autocast and gradients take the plain layer."""
+    calls = []
+    monkeypatch.setattr(
+        packed, '_onednn', lambda *args: calls.append(1) or F.linear(args[0], linear.weight, linear.bias)
+    )
+    linear = nn.Linear(4, 3)
+    plain = copy.deepcopy(linear)
+    packed.pack(holder := nn.Sequential(linear))
+    x = torch.randn(2, 5, 4)
+    torch.testing.assert_close(holder(x), plain(x))
+    holder(x).sum().backward()
+    assert linear.weight.grad is not None
+    with torch.no_grad():
+        with torch.autocast('cpu', torch.bfloat16):
+            assert holder(x).dtype == torch.bfloat16
+        assert holder.double()(x.double()).dtype == torch.float64
+        assert not calls
+        holder.float()(x)
+    assert calls == [1] * packed.is_available()
+
+
+def test_weights_that_change_are_packed_anew():
+    network = nn.Sequential(nn.Linear(4, 3))
+    packed.pack(network)
+    other, x = nn.Sequential(nn.Linear(4, 3)), torch.randn(2, 4)
+    with torch.no_grad():
+        network(x)
+        network.load_state_dict(other.state_dict())
+        torch.testing.assert_close(network(x), other(x))
+        torch.testing.assert_close(copy.deepcopy(network)(x), other(x))
+        network.double().float()
+        torch.testing.assert_close(network(x), other(x))
