@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import mmhybrid
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import part_folder, read_json, remove_parts, write_whole
 
@@ -95,9 +96,12 @@ def test_a_link_in_the_place_of_the_part_file_is_not_followed(tmp_path):
     assert (tmp_path / 'page.html').read_bytes() == b'page'
 
 
+# beside an empty package, whose own modules would import torch
 WRITER = """
-import os, sys
+import os, sys, types
 from pathlib import Path
+package = sys.modules['mmhybrid'] = types.ModuleType('mmhybrid')
+package.__path__ = [sys.argv[3]]
 from mmhybrid.utils import files
 def wait(file):
     print('writing', flush=True)
@@ -119,7 +123,7 @@ def test_parts_of_killed_processes_are_removed_and_those_of_living_ones_stay(tmp
     other.touch()
 
     def start():
-        command = [sys.executable, '-c', WRITER, str(path), kind]
+        command = [sys.executable, '-c', WRITER, str(path), kind, str(Path(mmhybrid.__file__).parent)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == 'writing\n'
         return process
