@@ -4,10 +4,11 @@
         [--forms eager deployed compiled onnxruntime openvino] [--rounds 15] [--json FILE]
 
 Batch 1, one thread, float32; milliseconds of processor time, the median over the rounds, in each of which every network
-runs in every form. ``deployed`` is eager torch after ``switch_to_deploy``; ``compiled`` (torch.compile with frozen
-weights), ``onnxruntime`` and ``openvino`` run that form too. timm's networks have no such form and are taken as they
-are. ``--before`` names a folder with another checkout, whose eager form is measured in a process of its own, in turns
-with the rest.
+runs twice in every form, of which the second run counts. Freed memory stays in the process, as docs/latency.md tells.
+``deployed`` is eager torch after ``switch_to_deploy``; ``compiled`` (torch.compile with frozen weights),
+``onnxruntime`` and ``openvino`` run that form too. timm's networks have no such form and are taken as they are.
+``--before`` names a folder with another checkout, whose eager form is measured in a process of its own, in turns with
+the rest.
 """
 
 import gc
@@ -30,6 +31,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
+from mmhybrid.estimation.memory import kept_memory
 from mmhybrid.utils.files import write_json
 
 throughput = require('throughput')
@@ -52,14 +54,16 @@ import sys, time
 sys.path.insert(0, 'benchmarks')
 import torch
 import throughput
+from mmhybrid.estimation.memory import kept_memory
 torch.set_num_threads(1)
 networks = {}
-for line in sys.stdin:
-    name = line.strip()
-    if name not in networks:
-        networks[name] = throughput.build(name)
-    images = torch.randn(1, 3, *throughput.input_shape(name, None))
-    with torch.inference_mode():
+with kept_memory(), torch.inference_mode():
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in networks:
+            networks[name] = throughput.build(name)
+        images = torch.randn(1, 3, *throughput.input_shape(name, None))
+        networks[name](images)
         start = time.process_time()
         networks[name](images)
         print('ms', 1e3 * (time.process_time() - start), flush=True)
@@ -175,6 +179,7 @@ def timed(job: Job) -> Callable[[], float]:
     """Milliseconds of processor time of one run."""
 
     def run() -> float:
+        job()  # others ran since, and have the caches
         start = time.process_time()
         job()
         return 1e3 * (time.process_time() - start)
@@ -196,11 +201,12 @@ def measure(args: Namespace) -> Figures:
             clocks[name, BEFORE] = lambda name=name: earlier.milliseconds(name)  # type: ignore[misc]
     times: dict[tuple[str, str], list[float]] = {key: [] for key in clocks}
     gc.collect()
-    for turn in track(range(-2, args.rounds), description='timing', transient=True):
-        for key, clock in clocks.items():
-            found = clock()
-            if turn >= 0:
-                times[key].append(found)
+    with kept_memory():
+        for turn in track(range(-2, args.rounds), description='timing', transient=True):
+            for key, clock in clocks.items():
+                found = clock()
+                if turn >= 0:
+                    times[key].append(found)
     if earlier is not None:
         earlier.close()
     figures: Figures = {}
