@@ -11,8 +11,10 @@ from typing import Any
 
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
+from optuna.storages._rdb.models import BaseModel
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
+from sqlalchemy import URL, create_engine, text
 from sqlalchemy.engine import make_url
 
 from mmhybrid.search.candidate import Candidate, Key
@@ -34,6 +36,12 @@ SETTINGS = 'settings'
 ORIGIN = 'origin'
 # For a server that does not answer at the start; a wrong address is not tried for long.
 FIRST_SECONDS = 30.0
+# Tables of Optuna that are views or foreign, or that rules, policies or triggers belong to: each may never end.
+_PROGRAMS = text(
+    'select relname from pg_catalog.pg_class c where c.oid in '
+    "(select pg_catalog.to_regclass(name) from unnest(cast(:names as text[])) name) and (relkind <> 'r' or relhasrules "
+    'or relrowsecurity or exists (select from pg_catalog.pg_trigger where tgrelid = c.oid and not tgisinternal))'
+)
 # Processes that begin together in an empty database trip over each other's new tables; later they are there.
 TRIES = 4
 # A connection that the network has dropped without a word is noticed within a minute, by libpq.
@@ -310,6 +318,7 @@ def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creat
             engine['connect_args'] = {name: value for name, value in LIVELINESS.items() if name not in url.query}
         for left in reversed(range(tries)):
             try:
+                _check_tables(location, url, engine)
                 return RDBStorage(
                     url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
                 )
@@ -367,6 +376,22 @@ def _check_schema(url: str) -> None:
         ).fetchone()
         if computed is not None:
             raise StorageError(f'{url}: holds the computed column {computed!r}, which no search has made')
+
+
+def _check_tables(location: str, url: URL, options: Mapping[str, Any]) -> None:
+    """Raise StorageError for a table of PostgreSQL that is a program, as :func:`_check_schema` does for SQLite."""
+    if url.get_backend_name() != 'postgresql':
+        return
+    engine = create_engine(url, **options)
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(_PROGRAMS, {'names': list(BaseModel.metadata.tables)}).first()
+    finally:
+        engine.dispose()
+    if found is not None:
+        raise StorageError(
+            f'{location}: {found[0]!r} is a view, or has a rule, a policy or a trigger, which no search has made'
+        )
 
 
 def _studies(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:

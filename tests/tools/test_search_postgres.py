@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,8 +18,18 @@ from fresh_python import CONTEXT
 from postgres_server import PostgresServer
 from search_demo import make_search
 
-from mmhybrid.search import Evolution, Objective, Searcher, SearchSettings, Stage, StudyStorage, read_study
+from mmhybrid.search import (
+    Evolution,
+    Objective,
+    Searcher,
+    SearchSettings,
+    Stage,
+    StorageError,
+    StudyStorage,
+    read_study,
+)
 from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search.storage import list_studies
 from mmhybrid.space import Arch, Choice, SearchSpace
 
 
@@ -152,6 +163,34 @@ def test_a_small_search_survives(server: PostgresServer, tmp_path: Path) -> None
     Trouble(server, start, 2, ['kill', 'fast', 'drop', 'immediate'], 20, 200).run()
     assert tuple(read_study(server.url, lambda config: plan)[1]) == alone.history
     assert recorded_once(server)
+
+
+FOREVER = 'pg_sleep(1e9)'
+PROGRAMS = {
+    'a view': f'alter table trials rename to kept; create view trials as select kept.* from kept, {FOREVER}',
+    'a policy': 'alter table studies enable row level security; '
+    f'create policy p on studies using (({FOREVER}) is null); alter table studies force row level security',
+    'a trigger': 'create function f() returns trigger language plpgsql as '
+    f"'begin perform {FOREVER}; return new; end'; "
+    'create trigger t before insert on trials for each row execute function f()',
+}
+
+
+def test_tables_that_are_programs_are_refused(server: PostgresServer) -> None:
+    """A report waited for each of them without end, and so would a search."""
+    plan = small_plan()
+    Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
+    for made in PROGRAMS.values():
+        server.ask('create database other template postgres')
+        url = server.url.replace('/postgres', '/other')
+        server._run('psql', url, '-X', '-q', '-c', made)
+        for read in (partial(read_study, url, lambda config: plan), partial(list_studies, url)):
+            with pytest.raises(StorageError, match=r"'(trials|studies)' is a view, or has a rule, a policy"):
+                read()
+        with pytest.raises(StorageError, match=r'is a view, or has'):
+            StudyStorage(url, plan, shared=True).open()
+        server.ask('drop database other')
+    assert len(read_study(server.url, lambda config: plan)[1]) == 20
 
 
 # The tool
