@@ -68,6 +68,8 @@ class Cell:
         files: Names of files in requirements/.
         pins: Requirements that replace those of the same distribution in the files.
         without: Distributions of the files that are left out.
+        isolated: Distributions that are built where they cannot see torch: ``onedl-mmcv`` then leaves its operators
+            out, which do not compile with C++17 on torch 2.14.
         environment: Variables during the installation.
     """
 
@@ -77,6 +79,7 @@ class Cell:
     files: Sequence[str]
     pins: Sequence[str] = ()
     without: Sequence[str] = ()
+    isolated: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
     def requirements(self, root: Path = ROOT) -> list[str]:
@@ -179,16 +182,19 @@ def build(cell: Cell, folder: Path, commit: str) -> Result:
     stamp = folder / 'built'
     environment = {**os.environ, **cell.environment}
     environment.pop('PYTHONPATH', None)
-    pip = [python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-build-isolation']
+    isolated = [python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check']
+    pip = [*isolated, '--no-build-isolation']
     if not stamp.exists() or stamp.read_text() != digest:
         if wanted.exists() and wanted.read_text() != text:
             shutil.rmtree(venv, ignore_errors=True)
         if not python.exists():
             run([find_python(cell.python), '-m', 'venv', venv])
         write_whole(wanted, text)
-        first = [line for line in cell.requirements() if distribution(line) in FIRST]
+        lines = {distribution(line): line for line in cell.requirements()}
         run([*pip, '-r', ROOT / 'requirements/build.txt'], env=environment)
-        run([*pip, *first], env=environment)
+        run([*pip, *(lines[name] for name in FIRST if name in lines)], env=environment)
+        if cell.isolated:
+            run([*isolated, *(lines[name] for name in cell.isolated)], env=environment)
         run([*pip, '-r', wanted], env=environment)
         write_whole(stamp, digest)
     if not code.exists():

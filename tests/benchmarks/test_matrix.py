@@ -5,9 +5,11 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import numpy
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,7 @@ def test_an_interpreter_that_is_not_there_is_one_sentence(matrix, tmp_path, monk
 
 
 TESTS = """
+import numpy
 import pytest
 @pytest.mark.parametrize('i', range(3))
 def test_passes(i): pass
@@ -215,3 +218,37 @@ def test_make_hands_cells_and_folder_on():
     command = ['make', '-n', 'matrix', 'CELLS=people living', 'MATRIX=/elsewhere']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert shlex.split(done.stdout)[1:] == ['benchmarks/matrix.py', 'people', 'living', '--dir', '/elsewhere']
+
+
+def test_environment_is_built_once_and_the_code_each_time(matrix, monkeypatch, tmp_path):
+    """Torch first, then what must not see it, then the rest; other versions make it anew."""
+    ran = []
+
+    def run(command, **_):
+        ran.append(' '.join(map(str, command)).replace(str(tmp_path), 'CELL'))
+        if ran[-1].endswith('-m venv CELL/venv'):
+            python = tmp_path / 'venv/bin/python'
+            python.parent.mkdir(parents=True)
+            python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+            python.chmod(0o755)
+
+    monkeypatch.setattr(matrix, 'run', run)
+    (cell,) = matrix.read_cells(['living'])
+    here = '.'.join(map(str, sys.version_info[:2]))
+    cell = replace(cell, python=here)
+    result = matrix.build(cell, tmp_path, 'abc')
+    assert result.versions['python'].startswith(here)
+    assert result.versions['numpy'] == numpy.__version__
+    installs = [line.partition(' install ')[2] for line in ran if ' install ' in line]
+    _, torch, isolated, rest, code = installs
+    assert re.search(r'--no-build-isolation torch==\S+ torchvision==\S+ numpy==\S+$', torch)
+    assert re.fullmatch(r'-q --disable-pip-version-check onedl-mmcv==\S+', isolated)
+    assert rest.endswith('--no-build-isolation -r CELL/requirements.txt')
+    assert code.endswith('--no-build-isolation --no-deps -e CELL/code')
+    assert 'git -C CELL/code checkout -q --force --detach abc' in ran
+    ran.clear()
+    assert matrix.build(cell, tmp_path, 'abc') == result
+    assert [line for line in ran if '-r CELL' in line or 'venv CELL' in line] == []
+    other = replace(cell, pins=['numpy==1'])
+    assert matrix.build(other, tmp_path, 'abc').digest != result.digest
+    assert any(line.endswith('-m venv CELL/venv') for line in ran)
