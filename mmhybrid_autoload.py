@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -53,7 +54,8 @@ def name_configs(module: ModuleType) -> None:
     """Let ``_base_`` and ``mmengine.hub.get_config`` take ``mmhybrid::<path below configs>``; again is harmless.
 
     Cause: MMEngine knows the names of OpenMMLab's own packages alone, and builds whatever comes from ``xxx::`` in the
-    scope ``xxx``; ours are configs of a host, as their ``default_scope`` says.
+    scope ``xxx``; ours are configs of a host, as their ``default_scope`` says. And it looks for ``mmseg::`` in a
+    distribution mmsegmentation, where onedl-mmsegmentation may have the module.
 
     Args:
         module: ``mmengine.config.config``.
@@ -64,7 +66,17 @@ def name_configs(module: ModuleType) -> None:
     # What MMEngine looks up as a distribution, then as a module whose folder is the package's. Of an editable
     # installation, the distribution mmhybrid has another folder.
     known['mmhybrid'] = 'mmhybrid.version'
+    # where there is no distribution of the name, MMEngine asks for the module
+    known.update({name: name for name, package in known.items() if find_spec(name) and not _is_installed(package)})
     module.Config._get_cfg_path = staticmethod(partial(_config_path, module.Config._get_cfg_path))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _config_path(of_others: Callable[[str, str], tuple[str, Any]], name: str, filename: str) -> tuple[str, Any]:

@@ -22,7 +22,7 @@ from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
 
 from mmhybrid import mmcv_ops
-from mmhybrid.torch_api import TORCH
+from mmhybrid.torch_api import TORCH, require_torch
 from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
@@ -30,6 +30,7 @@ MULTIMODAL = 'mmpretrain.models.multimodal'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _TORCHVISION_OPS = ('nms', 'qnms')
+_STORES = (r'pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://')  # which MMEngine reads with torch's default
 _declared: list[torch.library.Library] = []
 
 
@@ -151,7 +152,7 @@ def read_checkpoints_safely(load_local: Callable[[str, Any], Any]) -> None:
     Cause: what MMEngine 0.10 downloads is read with ``torch.hub.load_state_dict_from_url``, whose default is
     ``weights_only=False`` to this day: an address in ``load_from``, in an ``init_cfg`` or on the command line runs the
     code of the file. Local files are read with torch's default, the same before 2.6, and without checksums and
-    safetensors. Downloaded files are kept where torch keeps them.
+    safetensors. onedl-mmengine turns to ``weights_only=False`` where a file is refused.
     Runs when :mod:`mmhybrid.models.checkpoints` is imported; again is harmless.
     Can go when MMEngine reads both with ``weights_only=True``.
 
@@ -165,6 +166,24 @@ def read_checkpoints_safely(load_local: Callable[[str, Any], Any]) -> None:
 
     checkpoint.CheckpointLoader.register_scheme('', loader=load_from_local, force=True)
     checkpoint.load_url = partial(_load_from_url, load_local)
+    if hasattr(checkpoint, '_safe_torch_load'):
+        checkpoint._safe_torch_load = partial(_load_from_anywhere, load_local)
+    if TORCH < (2, 6):
+        checkpoint.CheckpointLoader.register_scheme(_STORES, loader=_refuse_store, force=True)
+
+
+def _load_from_anywhere(
+    load_local: Callable[[str, Any], Any], file: Any, map_location: Any = None, weights_only: bool | None = None
+) -> Any:
+    """In the place of onedl-mmengine's reader, which turns to ``weights_only=False`` where a file is refused."""
+    if isinstance(file, str | Path):
+        return load_local(str(file), map_location)
+    return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _refuse_store(filename: str, map_location: Any = None) -> NoReturn:
+    require_torch((2, 6), f'reading {filename} without running what it holds')
+    raise AssertionError
 
 
 def _load_from_url(

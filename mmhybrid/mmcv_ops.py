@@ -25,13 +25,17 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.optional import is_of_onedl
 
 EXTENSION = 'mmcv._ext'
 SWITCH = 'MMHYBRID_MMCV_OPS'
-COMPILED = (
-    'Install MMCV with its compiled operators, beside torch 2.13 or older: '
-    '`MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0`, or `make ops` in a clone of mmhybrid'
+# of the same line of distributions as this MMCV, since both have the module
+COMPILED = 'Install MMCV with its compiled operators, beside torch 2.13 or older: ' + (
+    '`pip install --no-build-isolation onedl-mmcv`'
+    if is_of_onedl('mmcv')
+    else '`MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0`, or `make ops` in a clone of mmhybrid'
 )
 _TINY = torch.finfo(torch.float32).tiny  # FLT_MIN of the compiled kernels
 _NAIVE, _LINEAR, _GAUSSIAN = range(3)  # how soft-NMS lowers scores
@@ -581,8 +585,12 @@ def _float32(value: float) -> float:
 
 
 def _computable(value: Tensor) -> Tensor:
-    """The tensor in float32 if torchvision's operators do not take its dtype."""
-    return value.float() if value.dtype == torch.bfloat16 else value
+    """The tensor, contiguous, in float32 if torchvision's operators do not take its dtype.
+
+    Those on CPUs multiply no float16 with an older torch, and make gradients in the layout of what they are given.
+    """
+    refused = value.dtype == torch.bfloat16 or (value.dtype == torch.float16 and not value.is_cuda and TORCH < (2, 6))
+    return (value.float() if refused else value).contiguous()
 
 
 def _single(value: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(config_utils, 'load', cache(config_utils.load))
     patch.setattr(config_files, 'is_installed', cache(config_files.is_installed))
-    patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True))
+    patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True), raising=False)  # onedl has none
     patch.setattr(runner, 'collect_env', cache(runner.collect_env))
     patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: 0))
     with suppress(ImportError, AttributeError):  # the exporter of some versions of torch

@@ -11,10 +11,14 @@ import torch
 from fresh_python import run_python
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
 
 from mmhybrid import compat
 from mmhybrid.models.checkpoints import load_local
+from mmhybrid.torch_api import TORCH
+from mmhybrid.utils.optional import is_of_onedl
 
+IS_ONEDL = is_of_onedl('mmengine')
 TRAIN = """
 import sys, torch
 sys.modules['torchvision'] = None  # the runner imports it to report its version, and that is the other fix
@@ -67,10 +71,11 @@ import mmhybrid
 print(*{name.partition('.')[0] for name in {*sys.modules} - before} - sys.stdlib_module_names)
 """)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ['mmhybrid']
+    assert {*done.stdout.split()} == {'mmhybrid', 'mmhybrid_autoload'}
 
 
 @pytest.mark.torch_since(2, 6)
+@pytest.mark.skipif(IS_ONEDL, reason='onedl-mmengine turns to weights_only=False')
 def test_resume_fails_without_the_fix(tmp_path):
     done = run_python(TRAIN, tmp_path, 'without')
     assert done.returncode != 0
@@ -297,6 +302,8 @@ import sys
 from types import ModuleType
 from mmhybrid import compat
 from mmhybrid.models.checkpoints import load_local
+from mmhybrid.torch_api import TORCH
+from mmhybrid.utils.optional import is_of_onedl
 from mmpretrain.registry import MODELS
 from mmpretrain.utils import dependency
 dependency.WITH_MULTIMODAL = sys.argv[1] == 'wanted'
@@ -316,3 +323,46 @@ def test_multimodal_models_are_left_alone_where_they_work_or_fail_for_another_re
     done = run_python(MULTIMODAL, transformers, outcome)
     assert (done.returncode != 0) == bool(error), done.stderr
     assert error in done.stderr
+
+
+READ_THROUGH_THE_HOST = """
+import io, sys, torch
+import mmhybrid.models.checkpoints
+from mmengine.runner import checkpoint
+
+class Attack:
+    def __reduce__(self):
+        return open, (sys.argv[1], 'w')
+
+torch.save({'state_dict': Attack()}, sys.argv[2])
+readers = [lambda: checkpoint.CheckpointLoader.load_checkpoint(sys.argv[2])]
+if hasattr(checkpoint, '_safe_torch_load'):
+    readers += [lambda: checkpoint._safe_torch_load(sys.argv[2])]
+    readers += [lambda: checkpoint._safe_torch_load(io.BytesIO(open(sys.argv[2], 'rb').read()))]
+for read in readers:
+    try:
+        read()
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+def test_no_reader_of_mmengine_runs_what_a_file_holds(tmp_path):
+    """That of onedl-mmengine does where torch refuses."""
+    trace = tmp_path / 'trace'
+    done = run_python(READ_THROUGH_THE_HOST, trace, tmp_path / 'a.pth')
+    assert done.returncode == 0, done.stderr
+    assert not trace.exists()
+    refused = [
+        line for line in done.stdout.splitlines() if ' - mmengine - ' not in line and 'oads checkpoint' not in line
+    ]
+    assert refused == ['UnpicklingError'] * (3 if IS_ONEDL else 1), done.stdout
+
+
+@pytest.mark.skipif(TORCH >= (2, 6), reason='torch reads with weights_only=True')
+def test_stores_that_an_old_torch_would_unpickle_are_refused():
+    for address in ('s3://bucket/a.pth', 'cluster:petrel://bucket/a.pth', 'pavi://a.pth'):
+        with pytest.raises(
+            ValueError, match=r'reading \S+a\.pth without running what it holds needs torch 2\.6 or newer'
+        ):
+            CheckpointLoader.load_checkpoint(address)

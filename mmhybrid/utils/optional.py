@@ -1,7 +1,7 @@
 """Packages that only some of mmhybrid needs, and the extra of its installation that brings each."""
 
 import re
-from importlib import import_module
+from importlib import import_module, metadata
 from types import ModuleType
 
 # By the name that is imported; requirements/extras holds what each extra installs.
@@ -47,6 +47,15 @@ def how_to_install(module: str) -> str:
     if module in HOSTS:
         return INSTALL_HOSTS
     return f"pip install 'mmhybrid[{EXTRAS[module]}]'" if module in EXTRAS else f'pip install {module}'
+
+
+def is_of_onedl(module: str) -> bool:
+    """Whether a host's module is of the maintained continuation, whose distributions have other names."""
+    try:
+        metadata.version(f'onedl-{module}')
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def told(error: ImportError) -> str:

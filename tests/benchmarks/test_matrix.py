@@ -205,13 +205,17 @@ def test_the_page_is_what_the_results_say(matrix):
 
 
 def test_what_is_declared_is_what_the_matrix_has(matrix):
-    """The oldest interpreter and torch are those of a cell."""
+    """The oldest interpreter, torch and Optuna are those of a cell."""
     cells = matrix.read_cells()
     (python,) = re.findall(r"python_requires='>=(\S+)'", (ROOT / 'setup.py').read_text())
     assert python == min((cell.python for cell in cells), key=lambda text: [*map(int, text.split('.'))])
-    (declared,) = re.findall(r'^torch>=(\S+)', (ROOT / 'requirements/runtime.txt').read_text(), re.MULTILINE)
-    pins = [line.partition('==')[2] for cell in cells for line in cell.requirements() if line.startswith('torch==')]
-    assert declared == min(pins, key=lambda text: [*map(int, text.split('.'))])
+    for name, file in (('torch', 'runtime'), ('optuna', 'extras/search')):
+        (declared,) = re.findall(rf'^{name}>=([\d.]+)', (ROOT / f'requirements/{file}.txt').read_text(), re.MULTILINE)
+        pins = [
+            line.partition('==')[2] for cell in cells for line in cell.requirements() if line.startswith(f'{name}==')
+        ]
+        oldest = min(pins, key=lambda text: [*map(int, text.split('.'))])
+        assert oldest.removesuffix('.0') == declared.removesuffix('.0')
 
 
 def test_make_hands_cells_and_folder_on():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmhybrid.models.necks import SimpleFeaturePyramid
 from mmhybrid.registry import MODELS
+from mmhybrid.torch_api import TORCH
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FAMILIES = ('glnet', 'glit', 'autovit')
@@ -345,4 +346,6 @@ def test_layers_of_mmdet(name: str, layer: str) -> None:
 @each_backbone
 @layers(MMSEG)
 def test_layers_of_mmseg(name: str, layer: str) -> None:
+    if layer == 'DNLHead' and TORCH < (2, 6):
+        pytest.skip('its gradients need torch 2.6, whatever the backbone')
     compare(backbone(name), MMSEG[layer])

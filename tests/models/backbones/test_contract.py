@@ -99,6 +99,8 @@ AUTOVIT_5 = {
     'mlp_ratios': [2, 1.5, 2, 1.5, 2],
 }
 AUTOVIT_TRANSFORMER = {k: v for k, v in AUTOVIT_3.items() if k != 'conv_depths'} | {'transformer_only': True}
+# an old torch computes bfloat16 alone on CPUs
+HALF = pytest.param(torch.float16, marks=pytest.mark.torch_since(2, 6), id='torch.float16')
 
 
 @dataclass(frozen=True)
@@ -459,6 +461,7 @@ def test_torch_export_and_onnx(case: Case, size: tuple[int, int], tmp_path) -> N
         np.testing.assert_allclose(output, reference.numpy(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.torch_since(2, 6)
 @pytest.mark.parametrize(
     ('case', 'with_cp'),
     [*((case, False) for case in CASES), (CASES[3], True)],
@@ -531,7 +534,7 @@ def test_gradients_are_contiguous(case: Case, with_cp: bool, dtype: torch.dtype)
     """Those of the weights, and the one that a layer in front of the backbone is handed."""
     model = case.build(with_cp=with_cp).train()
     handed: list[Tensor] = []
-    with torch.autocast('cpu', dtype, enabled=dtype is not torch.float32):
+    with torch.autocast('cpu', torch.bfloat16, enabled=dtype is torch.bfloat16):
         outputs = model(GradientProbe.apply(image().requires_grad_(), handed))
     assert_contiguous(outputs)
     backward(outputs)
@@ -541,6 +544,7 @@ def test_gradients_are_contiguous(case: Case, with_cp: bool, dtype: torch.dtype)
 
 
 @one_of_each
+@pytest.mark.torch_since(2, 6)
 def test_gradients_of_images_by_function_transforms_and_compiled_code(case: Case) -> None:
     torch._dynamo.reset()
     model, x = case.build().eval().double(), image().double()
@@ -601,13 +605,13 @@ def test_glit_out_types_are_contiguous(arch: dict[str, Any]) -> None:
             assert_contiguous(model(image(2, 64, 96)))
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', [HALF, torch.bfloat16], ids=str)
 @each_case
 def test_autocast_stays_close_to_float32(case: Case, dtype: torch.dtype) -> None:
     assert_autocast_close(case.build().eval(), dtype, case.bfloat16_error if dtype is torch.bfloat16 else 0.02)
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', [HALF, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('preset', ['stl', '4g'])
 def test_autocast_of_glnet_presets(preset: str, dtype: torch.dtype) -> None:
     model = GLNet(preset, out_indices=range(4))
@@ -626,7 +630,7 @@ def assert_autocast_close(model: nn.Module, dtype: torch.dtype, tolerance: float
     assert max(relative_error(*pair) for pair in zip(outputs, expected, strict=True)) < tolerance
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', [HALF, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('magnitude', [1e-3, 1.0, 1e3])
 def test_cosine_clustering_does_not_depend_on_the_magnitude(magnitude: float, dtype: torch.dtype) -> None:
     module = SlotAttention(64, 16)

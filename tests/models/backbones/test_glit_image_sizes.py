@@ -29,6 +29,7 @@ def image(batch: int, height: int, width: int) -> Tensor:
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height * width))
 
 
+@pytest.mark.torch_since(2, 6)
 @EACH_LOCALITY
 @torch.no_grad()
 def test_a_compiled_network_takes_other_sizes(locality: str) -> None:
@@ -40,6 +41,7 @@ def test_a_compiled_network_takes_other_sizes(locality: str) -> None:
         torch.testing.assert_close(compiled(image(*size)), model(image(*size)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.torch_since(2, 6)
 @torch.no_grad()
 def test_compiled_windows_take_other_sizes() -> None:
     torch._dynamo.reset()
