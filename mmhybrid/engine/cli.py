@@ -109,12 +109,14 @@ def add_imports(parser: ArgumentParser) -> None:
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import what the command line names; ValueError if there is no such module."""
+    """Import what the command line names; ValueError if there is no such module, or it fails."""
     for name in names:
         try:
             import_module(name)
         except ModuleNotFoundError as error:
             raise ValueError(f'--import {name}: {error}') from error
+        except Exception as error:  # a module is a program of the user's: it may raise anything
+            raise ValueError(f'--import {name!r}: {type(error).__name__}: {first_line(error)}') from error
 
 
 def load_config(

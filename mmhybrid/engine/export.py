@@ -16,6 +16,7 @@ from mmhybrid.torch_api import require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import check_target, is_special, part_folder
+from mmhybrid.utils.images import MOST_PIXELS
 from mmhybrid.utils.optional import require
 
 # Ending of the folders that Core ML reads.
@@ -79,6 +80,8 @@ def export_model(
     if file_format != 'torchscript':
         require_torch(EXPORTING, f'format {file_format}')
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 4)]
+    if shape[0] * shape[2] * shape[3] > MOST_PIXELS:
+        raise bad_value('input_shape', shape, f'at most {MOST_PIXELS} pixels in all images')
     if dynamic is not None:
         check_choice('dynamic', dynamic, tuple(DYNAMIC))
         if file_format not in DYNAMIC_FORMATS:

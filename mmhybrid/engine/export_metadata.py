@@ -16,6 +16,8 @@ from mmhybrid.version import __version__
 
 # Transforms that leave images of one size, by the argument that says it.
 SIZED = {'CenterCrop': 'crop_size', 'Resize': 'scale', 'ResizeEdge': None}
+# Of the images that a checkpoint asks for; attention takes the fourth power of it in memory.
+LARGEST_SIDE = 1024
 
 
 def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple[int, int] | None:
@@ -24,12 +26,13 @@ def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple
     It is what the data preprocessor resizes images to (a network that a search found at a resolution of its own), or
     else what its weights say (those that ``tools/export_subnet.py`` wrote), or what the test pipeline leaves.
     """
-    shape = ((checkpoint or {}).get('meta') or {}).get('image_shape')
+    shape = _meta(checkpoint).get('image_shape')
     preprocessor = _preprocessor(cfg)
     if str(preprocessor.get('type')).endswith('ResizedInputs'):
         return int(preprocessor['size']), int(preprocessor['size'])
     if shape is not None:
-        height, width = (check_int('checkpoint: image_shape', side, 1) for side in check_list('image_shape', shape, 2))
+        sides = check_list('checkpoint: image_shape', shape, 2)
+        height, width = (check_int('checkpoint: image_shape', side, 1, LARGEST_SIDE) for side in sides)
         return height, width
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     for transform in reversed(dataset.get('pipeline') or ()):
@@ -100,8 +103,11 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] 
     """Names of the classes, of the data that a checkpoint was trained on or else of the config's; None if unknown."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     kind = DATASETS.get(str(dataset.get('type')))
+    trained_on = _meta(checkpoint).get('dataset_meta') or {}
+    if not isinstance(trained_on, Mapping) or not isinstance(trained_on.get('classes') or [], list | tuple):
+        raise bad_value('checkpoint: dataset_meta', type(trained_on).__name__, 'a dict with a list of classes')
     places = (
-        ((checkpoint or {}).get('meta') or {}).get('dataset_meta'),
+        trained_on,
         dataset.get('metainfo'),
         getattr(kind, 'METAINFO', None),
     )
@@ -134,6 +140,14 @@ def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, st
             package.save(str(draft))
             os.replace(path, folder / 'before')  # a folder does not replace another that has something in it
             os.replace(draft, path)
+
+
+def _meta(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What a checkpoint says of itself; ValueError if that is no dict."""
+    meta = (checkpoint or {}).get('meta') or {}
+    if not isinstance(meta, Mapping):
+        raise bad_value('checkpoint: meta', type(meta).__name__, 'a dict')
+    return meta
 
 
 def _preprocessor(cfg: Config) -> Mapping[str, Any]:

@@ -64,6 +64,33 @@ def test_classes_of_the_data() -> None:
     assert class_names(recipe, None) is None  # those of the recipe's data are not the ten
 
 
+def metadata_of_checkpoint(checkpoint: dict[str, object]) -> tuple[object, object]:
+    return own_shape(Config({}), checkpoint), class_names(Config({}), checkpoint)
+
+
+@pytest.mark.parametrize(
+    ('meta', 'message'),
+    [
+        ([1], r"checkpoint: meta: got 'list'"),
+        ('words', r"checkpoint: meta: got 'str'"),
+        ({'image_shape': [10**9, 10**9]}, r'checkpoint: image_shape: got 1000000000, allowed: an int from 1 to 1024'),
+        ({'image_shape': '12'}, r"checkpoint: image_shape: got '12'"),
+        ({'dataset_meta': [1]}, r"checkpoint: dataset_meta: got 'list'"),
+        ({'dataset_meta': 'words'}, r"checkpoint: dataset_meta: got 'str'"),
+        ({'dataset_meta': {'classes': 5}}, r'checkpoint: dataset_meta: .* a dict with a list of classes'),
+        ({'dataset_meta': {'classes': 'words'}}, r'checkpoint: dataset_meta: .* a dict with a list of classes'),
+    ],
+)
+def test_what_a_checkpoint_says_is_checked(meta: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metadata_of_checkpoint({'meta': meta})
+
+
+def test_images_beyond_memory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'input_shape: got .*, allowed: at most \d+ pixels'):
+        export_model(torch.nn.Identity(), (1, 3, 10**9, 10**9), tmp_path / 'a.pt', 'torchscript')
+
+
 def test_another_shape_takes_a_flag() -> None:
     cfg = Config({'data_preprocessor': {'type': 'mmhybrid.ResizedInputs', 'size': 192, 'preprocessor': {}}})
     assert shape_for(cfg, None, None, False) == shape_for(cfg, None, [192, 192], False) == (192, 192)

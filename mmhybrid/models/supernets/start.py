@@ -63,7 +63,11 @@ def starting_network(
     if any(name.startswith(PREFIX) for name in weights):
         weights = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
     check_fit(network, weights, init_cfg['checkpoint'])
-    missing = network.load_state_dict(weights, strict=False).missing_keys
+    try:
+        missing = network.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'init_cfg.checkpoint: {init_cfg["checkpoint"]} does not fit the network: {reason}') from error
     if missing:
         raise ValueError(f'init_cfg.checkpoint: {init_cfg["checkpoint"]} lacks {", ".join(missing[:3])} of the network')
     if sort:

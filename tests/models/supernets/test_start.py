@@ -202,6 +202,17 @@ def test_weights_of_another_network_are_refused(tmp_path):
         started(GLNET, tmp_path, part)
 
 
+@pytest.mark.parametrize('value', [3, torch.zeros(3)])
+def test_one_weight_that_does_not_fit_is_named(value, tmp_path):
+    weights = trained(GLNET).state_dict()
+    name = next(iter(weights))
+    file = str(tmp_path / 'network.pth')
+    save_checkpoint({'state_dict': {**weights, name: value}}, file)
+    start = {'type': 'mmhybrid.FromNetwork', 'arch': GLNET['arch'], 'checkpoint': file}
+    with pytest.raises(ValueError, match=rf'init_cfg\.checkpoint: .* does not fit the network: .*{name}'):
+        Supernet(GLNET['space'], GLNET['backbone'], init_cfg=start).init_weights()
+
+
 def test_the_whole_model_begins_so(tmp_path):
     """Through the wrapper that trains it, which gives all of its layers their initial values; the head has its own."""
     network = trained(AUTOVIT)
