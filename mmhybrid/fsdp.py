@@ -3,6 +3,7 @@
 Apart, since torch takes seconds to import what this names.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.remote_device import _remote_device
 
 from mmhybrid import compat
+from mmhybrid.torch_api import TORCH, require_torch
 
 _SHARDS: list[Any] = [
     metadata.ShardMetadata,
@@ -54,5 +56,18 @@ def mend(strategy: Any) -> None:
         strategy: The module ``mmengine._strategy.fsdp``.
     """
     compat.allow_globals(_SHARDS)
+    if TORCH < (2, 6):
+        strategy.FSDPStrategy.load_checkpoint = _refusing_shards(strategy.FSDPStrategy.load_checkpoint)
     if strategy.FSDP is FullyShardedDataParallel:
         strategy.FSDP = _OldArgumentOrder
+
+
+def _refusing_shards(load: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """``FSDPStrategy.load_checkpoint``, but of shards, which only a torch that can be told of their classes reads."""
+
+    def load_checkpoint(self: Any, filename: str, **options: Any) -> dict[str, Any]:
+        if not self._is_full_state_dict():
+            require_torch((2, 6), f"reading {filename} with FSDPStrategy's state_dict_cfg 'local', but not 'full',")
+        return load(self, filename, **options)
+
+    return load_checkpoint

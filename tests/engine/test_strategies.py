@@ -81,13 +81,25 @@ def read_losses(folder):
     return {record['step']: record['loss'] for record in records}
 
 
+FSDP = pytest.mark.torch_since(2, 6)  # before, it needs a GPU
+
+
+@pytest.mark.skipif(TORCH >= (2, 6), reason='an older torch cannot be told of the classes of shards')
+def test_resuming_from_shards_says_which_torch_it_needs(monkeypatch):
+    from mmengine._strategy.fsdp import FSDPStrategy
+
+    monkeypatch.setattr(FSDPStrategy, '_is_full_state_dict', lambda self: False)
+    with pytest.raises(ValueError, match=r"state_dict_cfg 'local', but not 'full', needs torch 2\.6 or newer"):
+        object.__new__(FSDPStrategy).load_checkpoint('iter_2.pth')
+
+
 @pytest.mark.parametrize(
     ('strategy', 'loop'),
     [
         ('single', EPOCHS),
-        ('fsdp-full', EPOCHS),
+        pytest.param('fsdp-full', EPOCHS, marks=FSDP),
         *(
-            pytest.param(strategy, loop, marks=pytest.mark.slow)
+            pytest.param(strategy, loop, marks=[pytest.mark.slow, *([FSDP] if 'fsdp' in strategy else [])])
             for strategy, loop in [
                 ('single', ITERS),
                 ('ddp', EPOCHS),
