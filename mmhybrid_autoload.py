@@ -63,11 +63,11 @@ def name_configs(module: ModuleType) -> None:
     known = sys.modules['mmengine.config.utils'].MODULE2PACKAGE
     if 'mmhybrid' in known:
         return
+    # where there is no distribution of the name, MMEngine asks for the module
+    known.update({name: name for name, package in known.items() if find_spec(name) and not _is_installed(package)})
     # What MMEngine looks up as a distribution, then as a module whose folder is the package's. Of an editable
     # installation, the distribution mmhybrid has another folder.
     known['mmhybrid'] = 'mmhybrid.version'
-    # where there is no distribution of the name, MMEngine asks for the module
-    known.update({name: name for name, package in known.items() if find_spec(name) and not _is_installed(package)})
     module.Config._get_cfg_path = staticmethod(partial(_config_path, module.Config._get_cfg_path))
 
 
