@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     with suppress(ImportError, AttributeError):  # the exporter of some versions of torch
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-        patch.setattr(ONNXRegistry, 'from_torchlib', cache(ONNXRegistry.from_torchlib), raising=False)
+        patch.setattr(ONNXRegistry, 'from_torchlib', staticmethod(cache(ONNXRegistry.from_torchlib)), raising=False)
     config.add_cleanup(patch.undo)
 
 
