@@ -56,6 +56,7 @@ def test_a_tool_is_the_command_of_its_name() -> None:
         ([], 2, 'COMMAND'),
         (['trian'], 2, "invalid choice: 'trian'"),
         (['train'], 2, 'mmhybrid train: error: the following arguments are required: config'),
+        (['demo', '--epochs', '1'], 2, '--epochs: got 1, allowed: an integer of at least 2'),
         (['train', 'mmhybrid::glnet/none.py'], 2, 'config mmhybrid::glnet/none.py cannot be found'),
         (['train', 'mmnone::glnet/none.py'], 2, 'does not support to load mmnone'),
         (['train', 'mmhybrid::none.py'], 2, 'config mmhybrid::none.py cannot be found'),

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything but the images goes')
     parser.add_argument('--epochs', type=int, default=16, metavar='N', help='of the supernet; default: 16')
     args = parser.parse_args(argv)
+    if args.epochs < 2:
+        parser.error(f'--epochs: got {args.epochs}, allowed: an integer of at least 2, the first of which warms up')
     to, epochs = args.work_dir, args.epochs
 
     began = time.monotonic()

@@ -30,7 +30,6 @@ NOT_RUN = {
     r'make ops$': 'compiles for ten minutes',
     r'make matrix\b': 'runs for hours',
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',
-    r'(initdb|pg_ctl|echo .* >> .*pg_hba\.conf)\b': 'starts a server',
     r'optuna-dashboard ': 'serves until it is stopped',
     r'python benchmarks/': 'measures for minutes',
     r'python tools/plot_curves\.py ': 'draws trainings that take days',
