@@ -1,7 +1,7 @@
 """What torch names differently, or lacks, in some of the releases that mmhybrid runs on."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -66,6 +66,15 @@ def unfused_attention() -> Iterator[None]:
 def autocasts_on_cpu() -> bool:
     """Whether operations on a CPU choose their own precision here."""
     return torch.is_autocast_enabled('cpu') if TORCH >= (2, 4) else torch.is_autocast_cpu_enabled()
+
+
+def without_data(device: torch.device) -> AbstractContextManager[Any]:
+    """Tensors without values for a network on ``device``; those of the meta device torch 2.1 cannot take as such."""
+    if device.type == 'meta' and TORCH < (2, 6):
+        return nullcontext()
+    from torch._subclasses.fake_tensor import FakeTensorMode  # seconds of imports
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 # not wrapped, since torch.compile knows these very functions

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmhybrid.torch_api import unfused_attention
+from mmhybrid.torch_api import unfused_attention, without_data
 from mmhybrid.utils.checks import bad_value, check_int, check_list
 
 NUM_PROPOSALS = 1000
@@ -121,7 +120,7 @@ def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Com
         counter.follow(model),
         torch.no_grad(),
         unfused_attention(),
-        FakeTensorMode(allow_non_fake_inputs=True),
+        without_data(like.device),
     ):
         images = torch.empty(1, *shape, dtype=like.dtype, device=like.device)
         try:

@@ -5,11 +5,11 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS
+from mmhybrid.torch_api import without_data
 
 NUM_CLASSES = 1000
 
@@ -107,5 +107,6 @@ def _count(preset: Preset) -> Complexity:
 
 
 def _out_channels(backbone: nn.Module, image_size: int) -> int:
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        return int(backbone(torch.empty(1, 3, image_size, image_size))[-1].shape[1])
+    device = next(backbone.parameters()).device
+    with torch.no_grad(), without_data(device):
+        return int(backbone(torch.empty(1, 3, image_size, image_size, device=device))[-1].shape[1])
