@@ -587,10 +587,12 @@ def _float32(value: float) -> float:
 def _computable(value: Tensor) -> Tensor:
     """The tensor, contiguous, in float32 if torchvision's operators do not take its dtype.
 
-    Those on CPUs multiply no float16 with an older torch, and make gradients in the layout of what they are given.
+    Those on CPUs multiply no float16 with an older torch, and make gradients with the strides of what they are given,
+    which may overlap along axes of one.
     """
     refused = value.dtype == torch.bfloat16 or (value.dtype == torch.float16 and not value.is_cuda and TORCH < (2, 6))
-    return (value.float() if refused else value).contiguous()
+    value = value.float() if refused else value
+    return value.clone(memory_format=torch.contiguous_format) if TORCH < (2, 6) else value
 
 
 def _single(value: Tensor) -> Tensor:

@@ -24,10 +24,14 @@ IS_COMPILED = _ext.__spec__.origin != mmcv_ops.__name__
 HAS_TORCHVISION = hasattr(torch.ops.torchvision, 'roi_align')
 RELATIVE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 4e-3}
 SINGLE_ANYWAY = ('focal_loss',)  # the compiled kernel takes exponentials in single precision
+
+
 # an old torch, and its torchvision, compute float16 otherwise on CPUs
-EACH_CASE = pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=pytest.mark.torch_since(2, 6) if 'float16' in name else ()) for name in CASES]
-)
+def each(names):
+    half = pytest.mark.torch_since(2, 6)
+    return pytest.mark.parametrize(
+        'name', [pytest.param(name, marks=half if 'float16' in name else ()) for name in names]
+    )
 
 
 @cache
@@ -65,7 +69,7 @@ def test_there_is_a_record_of_every_case():
     assert json.loads(str(recorded()['origin']))['mmcv'] == '2.1.0'
 
 
-@EACH_CASE
+@each(CASES)
 def test_installed_operators_return_what_was_recorded(name):
     if IS_COMPILED and name.startswith(('roi_pool', 'focal_loss')):
         pytest.skip('MMCV compiles it for CUDA only')
@@ -91,14 +95,14 @@ def channels_last(value: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('lay_out', [spread, channels_last])
-@pytest.mark.parametrize('name', CALLS)
+@each(CALLS)
 def test_stand_in_takes_any_layout(stand_in, name, lay_out):
     inputs = {key: lay_out(value) for key, value in of(CASES[name], 'in').items()}
     check(CASES[name], CASES[name].run(**inputs))
 
 
 @pytest.mark.gpu
-@EACH_CASE
+@each(CASES)
 def test_stand_in_runs_on_a_gpu(stand_in, name):
     if not torch.cuda.is_available():
         pytest.skip('needs a GPU')
