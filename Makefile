@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 OPS := .venv-ops
-CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mmhybrid needs python >= 3.10")'
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "this environment needs python >= 3.11; mmhybrid itself runs on 3.10, see docs/support.md")'
 MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
