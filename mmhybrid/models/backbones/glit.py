@@ -149,7 +149,9 @@ class ConvHeads(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., C) -> (B, ..., C)."""
         rows = x.unsqueeze(1) if x.dim() == 3 else x
-        out = F.glu(self.expand(rows.permute(0, 3, 1, 2)), dim=1)
+        out = self.expand(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        # along the last axis: what torch makes of its gradient lies otherwise than torch.compile is told
+        out = F.glu(out, dim=-1).permute(0, 3, 1, 2)
         out = self.reduce(F.silu(self.norm(self.dwconv(out))))
         return out.permute(0, 2, 3, 1).reshape(x.shape)
 
