@@ -235,7 +235,7 @@ def test_a_tag_of_timm_says_how_images_are_normalised(tag: str, mean: tuple[floa
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [
-        (b'', 'is not a checkpoint that can be read: '),
+        (b'', 'is not read: it is damaged, or a pickle of something else'),
         (b'This is a text, not a checkpoint.', 'is not read: it is damaged, or a pickle of something else'),
         (torch.zeros(2), 'is not a checkpoint: it holds a Tensor'),
         ({'state_dict': [1, 2]}, 'is not a checkpoint: its state_dict is a list'),
