@@ -123,7 +123,7 @@ class RowConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, 1, L) -> (B, C, 1, L)."""
-        if self.kernel_size == (1,):  # the same as a linear layer, which is a little faster
+        if self.kernel_size == (1,) and self.groups == 1:  # the same as a linear layer, which is a little faster
             return F.linear(x.permute(0, 2, 3, 1), self.weight.squeeze(-1), self.bias).permute(0, 3, 1, 2)
         padding = (0, *map(int, self.padding))
         return F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=padding, groups=self.groups)
