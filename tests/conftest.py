@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, settings
 from mmengine.config import config as config_files
 from mmengine.config import utils as config_utils
 from mmengine.dataset import base_dataset
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import runner
+from mmengine.visualization import Visualizer
 
 from mmhybrid.torch_api import TORCH
 
@@ -49,9 +51,16 @@ def no_module_is_searched_for_garbage_twice() -> None:
 
 @pytest.fixture(autouse=True)
 def no_scope_is_left():
-    """A runner sets MMEngine's default scope for its whole process, in which the next test builds by plain names."""
+    """A runner sets MMEngine's default scope for its whole process, in which the next test builds by plain names.
+
+    It also names its visualizer and its messages by the second: the next runner in the same second would take them, and
+    write into the folder of another test.
+    """
     yield
-    DefaultScope._instance_dict.clear()
+    named = [DefaultScope, MessageHub, Visualizer]
+    for kind in named:
+        kind._instance_dict.clear()
+        named += kind.__subclasses__()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

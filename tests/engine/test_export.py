@@ -79,7 +79,7 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(optional, 'import_module', missing)
-    with pytest.raises(ValueError, match='format coreml needs the package coremltools: pip install coremltools'):
+    with pytest.raises(ValueError, match=r'format coreml needs the package coremltools: pip install .mmhybrid.export'):
         export_model(network, SHAPE, tmp_path / 'network.mlpackage', 'coreml')
     assert list(tmp_path.iterdir()) == []
 

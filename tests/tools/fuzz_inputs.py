@@ -153,7 +153,7 @@ class Place:
 
     def inputs(self, count: int) -> Iterator[tuple[str, list[str]]]:
         """Tools, each with a wrong command line; the same for the same count."""
-        rng = random.Random(14)
+        rng = random.Random(15)
         kinds = (self._wrong_argument, self._wrong_config, self._wrong_config, self._wrong_checkpoint, self._wrong_arch)
         for number in range(count):
             name = sorted(self.commands)[number % len(self.commands)]
