@@ -1,6 +1,7 @@
 """Configs as text."""
 
 import ast
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from mmhybrid.engine.config_text import WIDTH, Expression, checked, config_text,
 from mmhybrid.engine.subnet_export import write_network
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-names = st.text(st.sampled_from('abcdefgh_'), min_size=1, max_size=12).filter(lambda name: not name.startswith('__'))
+names = st.text(st.sampled_from('abcdefgh_'), min_size=1, max_size=12).filter(
+    lambda name: not name.startswith('__') and not iskeyword(name)  # 'def'
+)
 values = st.recursive(
     plain,
     lambda inner: (

@@ -62,7 +62,6 @@ def test_scores_stay(tmp_path, monkeypatch):
     main(['config.py', 'weights.pth', '--deploy', '--out', 'deployed.pkl'])
     found, expected = ([item['pred_score'] for item in load(f'{name}.pkl')] for name in ('deployed', 'plain'))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    assert not torch.equal(found[0], expected[0])  # another order of the same sums
     assert [len([m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]) for model in deployed] == [1]
 
 
