@@ -211,7 +211,8 @@ def test(result: Result, folder: Path) -> None:
     """Run the quick tests, and take their numbers."""
     report = folder / 'tests.xml'
     report.unlink(missing_ok=True)
-    command = [folder / 'venv/bin/python', '-m', 'pytest', '-n', '2', '--dist', 'loadfile', '-m', 'not slow']
+    workers = ['-n', '2', '--dist', 'loadfile', '--max-worker-restart', '0']  # pytest-xdist would wait for a lost one
+    command = [folder / 'venv/bin/python', '-m', 'pytest', *workers, '-m', 'not slow']
     command += ['--show-capture=no', f'--junit-xml={report}']
     print('$', *command, flush=True)
     subprocess.run(list(map(str, command)), cwd=folder / 'code', env=test_environment(folder), check=False)

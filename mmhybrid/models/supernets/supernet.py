@@ -109,18 +109,12 @@ class Supernet(BaseModule):
 
     def _take(self, network: HybridBackbone) -> None:
         """Write the tensors of a network into the parts that the active one looks at."""
-        tensors = network.state_dict(keep_vars=True)
-        looking = self._build_on_meta(self.arch)
-        names = {id(layer._parameters): path for path, layer in looking.named_modules()}
-        names |= {id(layer._buffers): path for path, layer in looking.named_modules()}
         with torch.no_grad():
-            for binding in self._bind(looking, self.arch):
-                path = names[id(binding.layer)]
-                shared = binding.shared[binding.name]
+            for binding in self._bind(network, self.arch):
+                shared, own = binding.shared[binding.name], binding.layer[binding.name]
                 assert shared is not None
-                name = f'{path}.{binding.name}' if path else binding.name
-                if name in tensors:  # what is no state is the same everywhere
-                    binding.part.put(shared, tensors[name])
+                assert own is not None
+                binding.part.put(shared, own)
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
         """Make the network of ``arch`` the active one.
