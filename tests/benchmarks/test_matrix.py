@@ -219,7 +219,7 @@ def test_what_is_declared_is_what_the_matrix_has(matrix):
 
 
 def test_make_hands_cells_and_folder_on():
-    command = ['make', '-n', 'matrix', 'CELLS=people living', 'MATRIX=/elsewhere']
+    command = ['make', '-n', '--no-print-directory', 'matrix', 'CELLS=people living', 'MATRIX=/elsewhere']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert shlex.split(done.stdout)[1:] == ['benchmarks/matrix.py', 'people', 'living', '--dir', '/elsewhere']
 
