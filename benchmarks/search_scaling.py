@@ -33,7 +33,7 @@ from mmengine.dist import barrier, get_rank  # noqa: E402
 
 from mmhybrid.datasets.demo_scenes import make_demo_data  # noqa: E402
 from mmhybrid.engine.cli import load_config  # noqa: E402
-from mmhybrid.registry import MODELS  # noqa: E402
+from mmhybrid.models.build import build_model  # noqa: E402
 from mmhybrid.search.searcher import Evaluate  # noqa: E402
 from mmhybrid.space import Arch  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
@@ -63,8 +63,7 @@ def prepare(folder: Path) -> None:
     """Images and weights for all runs."""
     make_demo_data(folder / 'data', num_train=720, num_val=20, size=128, seed=0)
     torch.manual_seed(0)
-    cfg = load_config(str(CONFIG))
-    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
+    model = build_model(load_config(str(CONFIG)))
     torch.save({'state_dict': model.state_dict()}, folder / WEIGHTS)
 
 

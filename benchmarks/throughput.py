@@ -26,12 +26,12 @@ from _common import (
     time_interleaved,
 )
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from mmhybrid.engine import cli
+from mmhybrid.models.build import build_model
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.files import write_json
 
@@ -142,9 +142,7 @@ def build(name: str, size: int | None = None) -> nn.Module:
         is_other = size not in (None, TIMM_SIZES[name]) and name.startswith(('swin', 'deit', 'maxvit'))
         model = require('timm').create_model(name, **({'img_size': size} if is_other else {}))
     else:
-        cfg = read_config(name)
-        init_default_scope(cfg.get('default_scope', 'mmengine'))
-        model = MODELS.build(cfg.model)
+        model = build_model(read_config(name))
     return model.eval()
 
 

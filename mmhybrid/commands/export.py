@@ -14,12 +14,11 @@ ONNX and Core ML files say what they take: resolution, normalisation, class name
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmengine.registry import MODELS, init_default_scope
-
 from mmhybrid.engine import cli
 from mmhybrid.engine.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.engine.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import build_model
 from mmhybrid.models.deployed import switch_to_deploy
 from mmhybrid.models.input_channels import input_channels
 
@@ -51,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options)
-        init_default_scope(cfg.get('default_scope', 'mmengine'))
-        if 'model' not in cfg:
-            raise ValueError(f'config {args.config} has no model')
-        model = MODELS.build(cfg.model)
+        model = build_model(cfg)
         checkpoint = None if args.checkpoint is None else cli.read_checkpoint(args.checkpoint)
         shape = shape_for(cfg, checkpoint, args.shape, args.other_shape)
         if checkpoint is not None:

@@ -16,7 +16,6 @@ trained (docs/spaces.md), a minute too.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmengine.registry import MODELS, init_default_scope
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +25,7 @@ from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
 from mmhybrid.model_index import MIM
+from mmhybrid.models.build import build_model
 from mmhybrid.models.input_channels import input_channels
 
 TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
@@ -77,9 +77,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     with cli.ending_on_mistakes():
         cfg = cli.load_config(args.config, args.cfg_options)
-        init_default_scope(cfg.get('default_scope', 'mmengine'))
-        if 'model' not in cfg:
-            raise ValueError(f'config {args.config} has no model')
-        model = MODELS.build(cfg.model)
+        model = build_model(cfg)
         total = count_complexity(model, (input_channels(model), *args.shape))
     Console(width=TABLE_WIDTH).print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))

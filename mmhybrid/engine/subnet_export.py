@@ -21,7 +21,7 @@ from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.config_text import Expression, checked, config_text, docstring, literal
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
-from mmhybrid.models.build import on_meta
+from mmhybrid.models.build import build_model, build_on_meta, on_meta
 from mmhybrid.models.checkpoints import write_safetensors
 from mmhybrid.models.fitting import fitted
 from mmhybrid.models.one_shot import OneShot
@@ -102,11 +102,8 @@ def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:
         ValueError: If it is another model, or the checkpoint does not fit.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model_cfg = dict(cfg.model)
-    if cfg.get('data_preprocessor') is not None:
-        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     with on_meta() if checkpoint is None else nullcontext():
-        model = MODELS.build(model_cfg)
+        model = build_model(cfg)
     if not isinstance(model, OneShot):
         raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, the config of a supernet')
     if checkpoint is None:
@@ -216,8 +213,7 @@ def _preprocessor_config(model: OneShot, cfg: Config, arch: Arch, image: Sequenc
 
 def widths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """Channels of the outputs of the backbone that a config describes."""
-    with on_meta():
-        return output_widths(MODELS.build(deepcopy(dict(backbone))), backbone.get('in_channels', 3))
+    return output_widths(build_on_meta(backbone), backbone.get('in_channels', 3))
 
 
 def narrowed(name: str, tensor: Tensor, shape: torch.Size, wide: Sequence[int], narrow: Sequence[int]) -> Tensor:

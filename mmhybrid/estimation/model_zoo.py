@@ -8,20 +8,19 @@ these.
 import ast
 import re
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.presets import PRESETS
 from mmhybrid.models.backbones.glit import ConvHeads
-from mmhybrid.models.build import on_meta
-from mmhybrid.registry import MODELS
+from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.utils.checks import bad_value
 
 FAMILIES = {'glnet': 'GLNet', 'glit': 'GLiT', 'autovit': 'AutoViT'}  # by folder
@@ -172,7 +171,7 @@ def count_rows(root: Path, statements: Iterable[Statement]) -> list[Row]:
         group = 'Ablations' if isinstance(backbone.arch, dict) else 'Classification'
         group = 'Dense prediction' if scope in DENSE_SHAPES else group
         if str(cfg.model) not in counted:
-            model = _build(cfg.model, scope)
+            model = _build(cfg)
             cost = count_complexity(model, (3, *shape))
             counted[str(cfg.model)] = cost, _compared_macs(model, backbone.arch, scope, statement.family, cost)
         rows.append(Row(statement, group, shape, *counted[str(cfg.model)]))
@@ -209,11 +208,13 @@ def row_markdown(row: Row) -> str:
     return _line(cells)
 
 
-def _build(model: Config, scope: str) -> nn.Module:
+def _build(cfg: Config) -> nn.Module:
     """Without values; what is only for training is left out."""
-    settings = {name: None if name == 'train_cfg' else value for name, value in model.items()}
-    with DefaultScope.overwrite_default_scope(scope), on_meta():
-        network: nn.Module = MODELS.build(settings)
+    cfg = deepcopy(cfg)
+    if 'train_cfg' in cfg.model:
+        cfg.model.train_cfg = None
+    with on_meta():
+        network: nn.Module = build_model(cfg)
     return network
 
 

@@ -13,9 +13,9 @@ from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhybrid.models.build import build_model
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.models.resized_inputs import resized
-from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys
 
 KINDS = ('soft', 'hard')
@@ -170,10 +170,10 @@ def build_teacher(cfg: Mapping[str, Any]) -> Teacher:
 
 def _mmpretrain_model(config: Config) -> nn.Module:
     cfg = copy.deepcopy(config)
-    if 'data_preprocessor' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    cfg.default_scope = 'mmpretrain'
     cfg.model.pop('train_cfg', None)
-    return MODELS.build({**cfg.model, '_scope_': 'mmpretrain'})
+    model: nn.Module = build_model(cfg)
+    return model
 
 
 def _cropped_size(config: Config) -> int | None:

@@ -10,9 +10,10 @@ import cv2
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmhybrid.models.build import build_model
 from mmhybrid.models.resized_inputs import ResizedInputs, resized
 from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.images import check_image
@@ -60,13 +61,7 @@ def build_host(cfg: Config) -> Any:
     Raises:
         ValueError: If the config has no model, or the model no backbone.
     """
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    if 'model' not in cfg:
-        raise ValueError(f'config {cfg.filename} has no model')
-    model_cfg = dict(cfg.model)
-    if cfg.get('data_preprocessor') is not None:
-        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(model_cfg)
+    model = build_model(cfg)
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         raise ValueError(f'config {cfg.filename}: its model ({type(model).__name__}) has no backbone')
     model.eval()

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.build import on_meta
+from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
 from mmhybrid.models.layers.order import sort_channels
 from mmhybrid.registry import MODELS
@@ -77,6 +77,4 @@ def starting_network(
 
 def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:
     """The arch of a backbone with all its fields."""
-    with on_meta():
-        arch: Any = MODELS.build(dict(backbone)).arch
-    return asdict(arch)
+    return asdict(build_on_meta(backbone).arch)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
-from mmhybrid.models.build import on_meta
+from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
 from mmhybrid.models.supernets.start import FROM_NETWORK, starting_network
 from mmhybrid.registry import MODELS, SCOPE, SEARCH_SPACES
@@ -189,8 +189,7 @@ class Supernet(BaseModule):
         return MODELS.build({**self.backbone_cfg, **self.space.decode(arch)})
 
     def _build_on_meta(self, arch: Arch) -> HybridBackbone:
-        with on_meta():
-            return self._build(arch)
+        return build_on_meta({**self.backbone_cfg, **self.space.decode(arch)})
 
     def _bind(self, network: HybridBackbone, arch: Arch) -> list[Binding]:
         bindings = []
