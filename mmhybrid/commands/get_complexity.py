@@ -7,14 +7,15 @@
 
 A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
 are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
-attention" also the projections in the layers that have them. ``--presets`` prints the table of all presets as Markdown,
-the published figures beside the counted ones; ``--model-zoo`` the same for all rows of the papers' tables (with mmdet
-and mmseg installed, a minute). ``--spaces`` prints how large the networks are on which the shipped supernets are
-trained (docs/spaces.md), a minute too.
+attention" also the projections in the layers that have them. Of a supernet the space is printed too: its networks, what
+the smallest and the largest backbone cost, and the values of the genes. ``--presets`` prints the table of all presets
+as Markdown, the published figures beside the counted ones; ``--model-zoo`` the same for all rows of the papers' tables
+(with mmdet and mmseg installed, a minute). ``--spaces`` prints how large the networks are on which the shipped
+supernets are trained (docs/spaces.md), a minute too.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -25,8 +26,9 @@ from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
 from mmhybrid.model_index import MIM
-from mmhybrid.models.build import build_model
+from mmhybrid.models.build import build_model, build_on_meta
 from mmhybrid.models.input_channels import input_channels
+from mmhybrid.models.supernets import Supernet
 
 TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
 
@@ -61,6 +63,30 @@ def make_table(title: str, total: Complexity) -> Table:
     return table
 
 
+def space_tables(supernet: Supernet, shape: Sequence[int]) -> Iterator[Table]:
+    """The smallest and the largest network of a supernet, and what its genes may be.
+
+    Args:
+        supernet: The backbone.
+        shape: Height and width of an image, where the genes do not say them.
+    """
+    space = supernet.space
+    for name, arch in (('smallest', space.smallest()), ('largest', space.largest())):
+        side = space.resolution(arch)
+        height, width = shape if side is None else (side, side)
+        network = build_on_meta({**supernet.backbone_cfg, **space.decode(arch)})
+        total = count_complexity(network, (input_channels(network), height, width))
+        yield make_table(f'the {name} backbone of {space.size():,} at {height} x {width}', total)
+    table = Table(title='what its genes may be', box=SIMPLE)
+    for name in ('gene', 'values', 'genes'):
+        table.add_column(name, justify='right' if name == 'genes' else 'left')
+    for (pattern, values), count in space.ranges().items():
+        table.add_row(
+            pattern, ', '.join(f'{value:g}' if isinstance(value, float) else str(value) for value in values), str(count)
+        )
+    yield table
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print."""
     args = parse_args(argv)
@@ -79,4 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = cli.load_config(args.config, args.cfg_options)
         model = build_model(cfg)
         total = count_complexity(model, (input_channels(model), *args.shape))
-    Console(width=TABLE_WIDTH).print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))
+    console = Console(width=TABLE_WIDTH)
+    console.print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))
+    for supernet in (part for part in model.modules() if isinstance(part, Supernet)):
+        for table in space_tables(supernet, args.shape):
+            console.print(table)

@@ -1,14 +1,16 @@
 """The spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
+from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
+BACKBONE = 'mmhybrid.AutoViT'
 NUM_CONV_STAGES = 3
 MOST_TABLES = 20  # of a union; each has a diagram of its own
 # Fields with values of their own for each stage, and how many stages.
@@ -58,18 +60,28 @@ class AutoViTTable:
         required = [field.name for field in fields(cls) if field.default is MISSING]
         optional = [field.name for field in fields(cls) if field.default is not MISSING]
         check_keys('table', table, required, optional)
-
-        def read(name: str) -> Any:
-            check = CHECKS.get(name, whole)
-            if name not in PER_STAGE:
-                return ascending(f'table.{name}', table[name], check)
-            stages = check_list(f'table.{name}', table[name], PER_STAGE[name])
-            return tuple(ascending(f'table.{name}', values, check) for values in stages)
-
-        parsed = cls(**{name: read(name) for name in table})
+        parsed = cls(**{name: read_values(name, table[name]) for name in table})
         for count in parsed.num_stages:
             check_int('table.num_stages', count, 3, min(len(parsed.widths), 5))
         return parsed
+
+
+def read_values(name: str, values: object, num_stages: int | None = None) -> Any:
+    """The checked values of a field of :class:`AutoViTTable`, ascending.
+
+    Args:
+        name: Of the field.
+        values: A list, or one for each stage.
+        num_stages: Transformer stages, where they are known.
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+    check = CHECKS.get(name, whole)
+    if name not in PER_STAGE:
+        return ascending(f'table.{name}', values, check)
+    stages = check_list(f'table.{name}', values, PER_STAGE[name] or num_stages)
+    return tuple(ascending(f'table.{name}', stage, check) for stage in stages)
 
 
 _XXS = AutoViTTable(
@@ -91,19 +103,15 @@ _S = replace(_XS, widths=((64, 96), (96, 128), (128, 160), (160, 192)), num_head
 
 def _mixed(*tables: AutoViTTable) -> AutoViTTable:
     """Every transformer stage may take every width, every MBConv stage those of its place."""
-    num_stages = _merged(*(table.num_stages for table in tables))
-    widths = _merged(*(widths for table in tables for widths in table.widths))
+    num_stages = less.merged(table.num_stages for table in tables)
+    widths = less.merged(widths for table in tables for widths in table.widths)
     return replace(
         tables[0],
-        conv_widths=tuple(_merged(*stage) for stage in zip(*(table.conv_widths for table in tables), strict=True)),
+        conv_widths=tuple(less.merged(stage) for stage in zip(*(table.conv_widths for table in tables), strict=True)),
         widths=(widths,) * max(num_stages),
         num_stages=num_stages,
-        num_heads=_merged(*(table.num_heads for table in tables)),
+        num_heads=less.merged(table.num_heads for table in tables),
     )
-
-
-def _merged(*many: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(sorted({value for values in many for value in values}))
 
 
 # Table 5's networks have widths, and XXS a fifth stage, that table 1 lacks; they are added to the first three.
@@ -140,9 +148,16 @@ class AutoViTSpace(SearchSpace):
             tables, and a random one is drawn from one of them, each equally likely. In the free unions of
             :data:`TABLES` a transformer stage takes any width of any table instead; of their draws hardly any is as
             small as the XXS.
-        monotone: The inductive bias: the widths of the transformer stages never decrease.
-        transformer_only: The ablation of table 7: MBConv stages of one convolution, without depth and kernel.
+            With ``around``, a dict with some of the fields, see there.
+        monotone: The inductive bias: the widths of the transformer stages never decrease, unless those of the network
+            do that the space is around.
+        transformer_only: The ablation of table 7: MBConv stages of one convolution, without depth and kernel; that of
+            the network, with ``around``.
         restrict: See :meth:`SearchSpace.restrict`.
+        around: A network, see :func:`read_network`: of each gene the space has its value and less, so that it is the
+            largest member. ``table`` names smaller values in the place of those that follow from it: without them
+            fewer layers and heads, narrower MLPs, smaller kernels. The largest of ``resolutions`` (256, unless listed)
+            is the network's.
 
     Raises:
         ValueError: Naming the argument, the value and what is allowed.
@@ -150,19 +165,29 @@ class AutoViTSpace(SearchSpace):
 
     def __init__(
         self,
-        table: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = 'xxs',
+        table: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
         monotone: bool = True,
         transformer_only: bool = False,
         restrict: Restriction | None = None,
+        around: str | Mapping[str, Any] | None = None,
     ) -> None:
+        self.transformer_only = check_bool('transformer_only', transformer_only)
+        check_bool('monotone', monotone)
+        network = None if around is None else less.read_network(AutoViTSpace, BACKBONE, around)
+        own: dict[str, tuple[Any, ...]] = {}
+        if network is not None:
+            if transformer_only and not network['transformer_only']:
+                raise bad_value('transformer_only', True, 'False, as in the network that the space is around')
+            self.transformer_only = transformer_only = network['transformer_only']
+            monotone = monotone and sorted(network['embed_dims']) == list(network['embed_dims'])
+            own, table = _around(network, table)
+        table = 'xxs' if table is None else table
         listed: Sequence[object] = UNIONS.get(table, [table]) if isinstance(table, str) else [table]
         if isinstance(table, list | tuple):
             listed = check_list('table', table)
             if not 0 < len(listed) <= MOST_TABLES:
                 raise bad_value('table', f'{len(listed)} tables', f'from 1 to {MOST_TABLES}')
         tables = [AutoViTTable.parse(one) for one in listed]
-        self.transformer_only = check_bool('transformer_only', transformer_only)
-        check_bool('monotone', monotone)
         everywhere = range(len(tables))
         super().__init__(
             _choices(tables, everywhere, monotone, transformer_only),
@@ -173,7 +198,10 @@ class AutoViTSpace(SearchSpace):
             },
             restrict,
             [_choices(tables, [place], monotone, transformer_only) for place in everywhere],
+            own,
         )
+        if network is not None:
+            less.check_largest(self, BACKBONE, network)
 
     def _decode(self, arch: Arch) -> dict[str, Any]:
         def stages(name: str, count: int = NUM_CONV_STAGES) -> list[Value]:
@@ -209,6 +237,45 @@ class AutoViTSpace(SearchSpace):
         return genes
 
 
+def _around(network: Mapping[str, Any], table: object) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
+    """The values of each gene of a space around a network, and the table of the smallest space that has them."""
+    num_stages = len(network['embed_dims'])
+    names = [field.name for field in fields(AutoViTTable)]
+    check_keys('table', {} if table is None else table, (), names)
+    assert table is None or isinstance(table, Mapping)
+    listed = {name: read_values(name, values, num_stages) for name, values in (table or {}).items()}
+    genes: dict[str, tuple[Any, ...]] = {}
+
+    def add(field: str, gene: str, own: Sequence[Any], smaller: Callable[..., Iterable[Any]]) -> tuple[Any, ...]:
+        """A gene for each stage, or one of the whole network, and their values."""
+        stages = listed.get(field)
+        for i, value in enumerate(own):
+            values = stages[i] if stages is not None and field in PER_STAGE else stages
+            less.check_at_most(f'table.{field}', values, [value] if field in PER_STAGE else own)
+            genes[gene.format(i)] = less.own_and_less(value, values, smaller)
+        return tuple(genes[gene.format(i)] for i in range(len(own)))
+
+    def narrower(ratio: float) -> list[float]:
+        return less.narrower(ratio, min(network['embed_dims']))
+
+    lists = {
+        'stem_widths': add('stem_widths', 'stem.width', [network['stem_width']], less.nothing_less),
+        'conv_widths': add('conv_widths', 'conv.{}.width', network['conv_widths'], less.nothing_less),
+        'conv_depths': add('conv_depths', 'conv.{}.depth', network['conv_depths'], less.fewer),
+        'conv_kernels': add('conv_kernels', 'conv.{}.kernel', network['conv_kernels'], less.smaller_kernels),
+        'num_stages': add('num_stages', 'num_stages', [num_stages], less.nothing_less),
+        'widths': add('widths', 'stages.{}.width', network['embed_dims'], less.nothing_less),
+        'depths': add('depths', 'stages.{}.depth', network['depths'], less.fewer),
+        'num_heads': add('num_heads', 'stages.{}.num_heads', network['num_heads'], less.fewer),
+        'mlp_ratios': add('mlp_ratios', 'stages.{}.mlp_ratio', network['mlp_ratios'], narrower),
+    }
+    for i in range(NUM_CONV_STAGES) if network['transformer_only'] else ():
+        del genes[f'conv.{i}.depth'], genes[f'conv.{i}.kernel']
+    whole_table = {name: values if name in PER_STAGE else less.merged(values) for name, values in lists.items()}
+    resolutions = listed.get('resolutions', AutoViTTable.resolutions)
+    return genes, {**whole_table, 'resolutions': resolutions}
+
+
 def _plain(table: object) -> Any:
     """A table as it was named, or with all of its fields."""
     return table if isinstance(table, str) else asdict(AutoViTTable.parse(table))
@@ -236,7 +303,7 @@ def _choices(
             return places if value is None else tuple(k for k in places if value in values_of[k])
 
         is_depth = name.rpartition('.')[2] in ('depth', 'num_stages')
-        steps.append(Choice(name, _merged(*values_of), when, Rule(given, admits), is_depth))
+        steps.append(Choice(name, less.merged(values_of), when, Rule(given, admits), is_depth))
         steps.append(Fact(f'tables after {name}', (left, name), remaining))
 
     add('resolution', [table.resolutions for table in tables])

@@ -32,6 +32,7 @@ class SearchSpace:
         restrict: As :meth:`restrict` takes it; None for nothing.
         parts: For a space that is the union of others, the steps of each, with the same choices and other facts; what
             is drawn at random is drawn from one of them. They may overlap.
+        own: Values by gene that the family's arguments leave of those of the choices; ``restrict`` leaves out more.
 
     Attributes:
         choices: By gene name, in order, with the values that ``restrict`` leaves.
@@ -49,12 +50,16 @@ class SearchSpace:
         settings: Mapping[str, Any],
         restrict: Restriction | None,
         parts: Sequence[Sequence[Choice | Fact]] = (),
+        own: Restriction | None = None,
     ) -> None:
         choices = {step.name: step for step in steps if isinstance(step, Choice)}
         self._settings = dict(settings)
-        self._narrowed = _narrow(choices, {} if restrict is None else restrict)
-        for name, values in self._narrowed.items():
-            choices[name] = replace(choices[name], values=values)
+        self._narrowed: dict[str, tuple[Value, ...]] = {}
+        for genes in (own, restrict):
+            narrowed = _narrow(choices, {} if genes is None else genes)
+            self._narrowed |= narrowed
+            for name, values in narrowed.items():
+                choices[name] = replace(choices[name], values=values)
         self.choices = choices
         self._root = build_diagram([choices.get(step.name, step) for step in steps])
         if self.size() == 0:
@@ -281,6 +286,20 @@ class SearchSpace:
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], 'SearchSpace'], tuple[dict[str, Any]]]:
         return type(self).from_config, (self.to_config(),)
 
+    def ranges(self) -> dict[tuple[str, tuple[Value, ...]], int]:
+        """The values that genes may take, as lines to print.
+
+        Returns:
+            The number of genes by their pattern, with ``*`` for the numbers in the name, and values.
+        """
+        patterns = [_pattern(name) for name in self.choices]
+        lines: dict[tuple[str, tuple[Value, ...]], int] = {}
+        for pattern, choice in sorted(
+            zip(patterns, self.choices.values(), strict=True), key=lambda one: patterns.index(one[0])
+        ):
+            lines[pattern, choice.values] = lines.get((pattern, choice.values), 0) + 1
+        return lines
+
     def __repr__(self) -> str:
         return f'<{self.to_config()}, {self.size():.3g} networks>'
 
@@ -318,4 +337,8 @@ def _has(values: Sequence[object], value: object) -> bool:
 
 
 def _patterns(choices: Mapping[str, Choice]) -> list[str]:
-    return list(dict.fromkeys(re.sub(r'\b\d+\b', '*', name) for name in choices))
+    return list(dict.fromkeys(map(_pattern, choices)))
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r'\b\d+\b', '*', name)

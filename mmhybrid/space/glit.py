@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Rule, ascending, depth, positive, whole
 from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
+BACKBONE = 'mmhybrid.GLiT'
+TINY: dict[str, Any] = {'embed_dims': 192, 'num_heads': 3, 'num_blocks': 12, 'locality': 'conv1d'}
 LOW_LEVEL = ('mlp_ratio', 'qkv_ratio', 'conv_ratio', 'kernel_size')
 # Table 2, and for the other two localities table 6; all else "is kept fixed" there. A window's ratio is that of its
 # queries and keys, so its candidates are those of the attention heads.
@@ -46,7 +49,7 @@ class GLiTSpace(SearchSpace):
     ``.qkv_ratio``, with local heads ``.conv_ratio`` and ``.kernel_size``.
 
     Args:
-        embed_dims: Width, a multiple of ``num_heads``.
+        embed_dims: Width, a multiple of ``num_heads``; None, here and in the following, for that of :data:`TINY`.
         num_heads: Heads N of a block.
         num_blocks: Blocks.
         level: ``flat`` opens all of table 2. ``distribution``, the first stage of the hierarchical search, opens
@@ -58,11 +61,15 @@ class GLiTSpace(SearchSpace):
             stage, the ``best_retrained.json`` of its retraining, or ``topk.csv:RANK``; short for restricting each
             ``num_attn_heads`` to one value.
         restrict: See :meth:`SearchSpace.restrict`.
-        locality: What the local heads are, as of the backbone: ``conv1d``, or table 6's ``conv2d`` and ``window``.
+        locality: What the local heads are, as of the backbone: ``conv1d`` (None), or table 6's ``conv2d`` and
+            ``window``.
         candidates: Values by gene (``num_attn_heads``, ``mlp_ratio``, ``qkv_ratio``, ``conv_ratio``,
             ``kernel_size``) in the place of the paper's, which are all N + 1 splits (section 3.2) and those of table 2
             (table 6 for the other localities).
         fixed: Low-level values by gene in the place of :data:`FIXED`, for the levels ``distribution`` and ``detail``.
+        around: A network, see :func:`read_network`, for the level ``flat``: of each gene the space has its value and
+            less, so that it is the largest member. It says the width, the heads and their split, the blocks and the
+            locality; ``candidates`` name smaller values in the place of those that follow from it.
 
     Raises:
         ValueError: Naming the argument, the value and what is allowed.
@@ -70,23 +77,39 @@ class GLiTSpace(SearchSpace):
 
     def __init__(
         self,
-        embed_dims: int = 192,
-        num_heads: int = 3,
-        num_blocks: int = 12,
+        embed_dims: int | None = None,
+        num_heads: int | None = None,
+        num_blocks: int | None = None,
         level: str = 'flat',
         distribution: Sequence[int] | str | None = None,
         restrict: Restriction | None = None,
-        locality: str = 'conv1d',
+        locality: str | None = None,
         candidates: Mapping[str, Sequence[Value]] | None = None,
         fixed: Mapping[str, Value] | None = None,
+        around: str | Mapping[str, Any] | None = None,
     ) -> None:
+        sizes = {'embed_dims': embed_dims, 'num_heads': num_heads, 'num_blocks': num_blocks, 'locality': locality}
+        given = {name: value for name, value in sizes.items() if value is not None}
+        network = None if around is None else less.read_network(GLiTSpace, BACKBONE, around)
+        if network is not None:
+            if surplus := sorted(given) + ['distribution'] * (distribution is not None):
+                raise ValueError(f'{surplus[0]}: surplus, since the network says it that the space is around')
+            check_choice('level', level, ('flat',))
+            given = {name: network[name] for name in ('embed_dims', 'num_heads', 'locality')}
+            given['num_blocks'] = len(network['blocks'])
+        embed_dims, num_heads, num_blocks, locality = {**TINY, **given}.values()
         depth('num_heads', num_heads)
         if whole('embed_dims', embed_dims) % num_heads:
             raise bad_value('embed_dims', embed_dims, f'a multiple of num_heads = {num_heads}')
         depth('num_blocks', num_blocks)
         check_choice('level', level, LEVELS)
         check_choice('locality', locality, tuple(CANDIDATES))
-        values = _candidates(locality, candidates, num_heads, embed_dims // num_heads)
+        own: dict[str, tuple[Value, ...]] = {}
+        if network is None:
+            values = _candidates(locality, candidates, num_heads, embed_dims // num_heads)
+        else:
+            own = _around(network, candidates)
+            values = _candidates(locality, _lists(own), num_heads, embed_dims // num_heads)
         kept = _fixed(locality, fixed, values, level)
         if distribution is not None:
             heads = _heads(distribution, num_blocks)
@@ -98,7 +121,10 @@ class GLiTSpace(SearchSpace):
             [choice for block in blocks for choice in _block(block, num_heads, level, locality, values, kept)],
             {**settings, 'locality': locality, 'candidates': values, 'fixed': kept or None},
             restrict,
+            own=own,
         )
+        if network is not None:
+            less.check_largest(self, BACKBONE, network)
 
     def _decode(self, arch: Arch) -> dict[str, Any]:
         blocks: list[dict[str, Value]] = [{} for _ in range(self.num_blocks)]
@@ -112,6 +138,38 @@ class GLiTSpace(SearchSpace):
         blocks = enumerate(backbone['blocks'])
         fields = ((i, name, value) for i, block in blocks for name, value in block.items())
         return {f'blocks.{i}.{name}': value for i, name, value in fields if value is not None}
+
+
+def _around(network: Mapping[str, Any], candidates: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
+    """The values of each gene of a space around a network."""
+    check_keys('candidates', {} if candidates is None else candidates, (), LOW_LEVEL)
+    head_dim, locality = network['embed_dims'] // network['num_heads'], network['locality']
+    checked = _candidates(locality, candidates, network['num_heads'], head_dim)
+    listed = {field: checked[field] for field in candidates or ()}
+    for field, values in listed.items():
+        own = [block[field] for block in network['blocks'] if block[field] is not None]
+        less.check_at_most(f'candidates.{field}', values, own or [0])
+
+    def narrower(ratio: float) -> list[float]:
+        return less.narrower(ratio, head_dim)
+
+    sizes = less.smaller_windows if locality == 'window' else less.smaller_kernels
+    genes: dict[str, tuple[Any, ...]] = {}
+    for i, block in enumerate(network['blocks']):
+        genes[f'blocks.{i}.num_attn_heads'] = (block['num_attn_heads'],)
+        for field in LOW_LEVEL:
+            if block[field] is not None:
+                smaller = sizes if field == 'kernel_size' else narrower
+                genes[f'blocks.{i}.{field}'] = less.own_and_less(block[field], listed.get(field), smaller)
+    return genes
+
+
+def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """The candidates of the smallest space that has all values of ``genes``."""
+    fields = dict.fromkeys(name.rpartition('.')[2] for name in genes)
+    return {
+        field: less.merged(values for name, values in genes.items() if name.endswith(f'.{field}')) for field in fields
+    }
 
 
 def _candidates(

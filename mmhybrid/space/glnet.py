@@ -4,17 +4,30 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
-from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_list
+from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_keys, check_list
 
+BACKBONE = 'mmhybrid.GLNet'
 NUM_STAGES = 4
 FLAGS = ('overlapped_patches', 'pos_encoding', 'conv_ffn')
 # From the fewest weights to the most.
 MIXERS = ('local', 'mhsa', 'glmix')
+PARTS = {'glmix': ('local',)}  # of a mixer, what is one by itself
 DEFAULT_KERNEL = 5
 DEFAULT_SLOTS = 64
+FIXED: dict[str, Any] = {'head_dim': 32, 'learned_slots': False, 'fixed_scale': False, 'layer_scale': None}
+VALUES: dict[str, tuple[Any, ...]] = {
+    'widths': ((64, 96), (128, 160, 192), (256, 320, 384), (512, 640, 768)),
+    'depths': ((2, 3, 4), (2, 3, 4), (6, 9, 12, 15, 18), (2, 3, 4)),
+    'ffn_ratios': (2, 3, 4),
+    'local_kernels': (3, 5, 7),
+    'num_slots': (9, 25, 36, 49, 64, 81),
+    'mixers': MIXERS,
+    **dict.fromkeys(FLAGS, (False, True)),
+}
 
 
 class GLNetSpace(SearchSpace):
@@ -25,7 +38,8 @@ class GLNetSpace(SearchSpace):
     block ``.num_slots``.
 
     Args:
-        widths: Channels of each of the four stages, multiples of 32.
+        widths: Channels of each of the four stages, multiples of ``head_dim``; None, here and in the following, for
+            those of :data:`VALUES`, which are around STL, 4G and 9G.
         depths: Blocks of each stage.
         ffn_ratios: Of any stage, as the following: hidden width of the FFN over the stage's.
         local_kernels: Odd size of the depth-wise convolution.
@@ -33,6 +47,12 @@ class GLNetSpace(SearchSpace):
         mixers: Of any block: ``local``, ``mhsa``, ``glmix``.
         overlapped_patches: Values of the flag, as for the following two; see :class:`GLNetArch`.
         restrict: See :meth:`SearchSpace.restrict`.
+        around: A network, see :func:`read_network`: of each gene the space has its value and less, so that it is the
+            largest member. Lists name smaller values in the place of those that follow from it: without them fewer
+            blocks and slots, narrower FFNs, smaller kernels. A block keeps its mixer, or with ``mixers`` the listed
+            parts of it (``local`` of ``glmix``).
+        fixed: What all networks have that no gene says, in the place of :data:`FIXED`: ``head_dim``,
+            ``learned_slots``, ``fixed_scale``, ``layer_scale``.
 
     Raises:
         ValueError: Naming the argument, the value and what is allowed.
@@ -40,33 +60,49 @@ class GLNetSpace(SearchSpace):
 
     def __init__(
         self,
-        widths: Sequence[Sequence[int]] = ((64, 96), (128, 160, 192), (256, 320, 384), (512, 640, 768)),
-        depths: Sequence[Sequence[int]] = ((2, 3, 4), (2, 3, 4), (6, 9, 12, 15, 18), (2, 3, 4)),
-        ffn_ratios: Sequence[float] = (2, 3, 4),
-        local_kernels: Sequence[int] = (3, 5, 7),
-        num_slots: Sequence[int] = (9, 25, 36, 49, 64, 81),
-        mixers: Sequence[str] = MIXERS,
-        overlapped_patches: Sequence[bool] = (False, True),
-        pos_encoding: Sequence[bool] = (False, True),
-        conv_ffn: Sequence[bool] = (False, True),
+        widths: Sequence[Sequence[int]] | None = None,
+        depths: Sequence[Sequence[int]] | None = None,
+        ffn_ratios: Sequence[float] | None = None,
+        local_kernels: Sequence[int] | None = None,
+        num_slots: Sequence[int] | None = None,
+        mixers: Sequence[str] | None = None,
+        overlapped_patches: Sequence[bool] | None = None,
+        pos_encoding: Sequence[bool] | None = None,
+        conv_ffn: Sequence[bool] | None = None,
         restrict: Restriction | None = None,
+        around: str | Mapping[str, Any] | None = None,
+        fixed: Mapping[str, Any] | None = None,
     ) -> None:
-        flags = dict(zip(FLAGS, (overlapped_patches, pos_encoding, conv_ffn), strict=True))
-        settings: dict[str, Any] = {
-            'widths': [ascending('widths', stage, _width) for stage in check_list('widths', widths, NUM_STAGES)],
-            'depths': [ascending('depths', stage, depth) for stage in check_list('depths', depths, NUM_STAGES)],
-            'ffn_ratios': ascending('ffn_ratios', ffn_ratios, positive),
-            'local_kernels': ascending('local_kernels', local_kernels, _odd),
-            'num_slots': ascending('num_slots', num_slots, _square),
-            'mixers': tuple(
-                sorted((check_choice('mixers', m, MIXERS) for m in check_list('mixers', mixers)), key=MIXERS.index)
-            ),
-            **{flag: ascending(flag, values, check_bool) for flag, values in flags.items()},
+        lists = (
+            widths,
+            depths,
+            ffn_ratios,
+            local_kernels,
+            num_slots,
+            mixers,
+            overlapped_patches,
+            pos_encoding,
+            conv_ffn,
+        )
+        given = {field: values for field, values in zip(VALUES, lists, strict=True) if values is not None}
+        network = None if around is None else less.read_network(GLNetSpace, BACKBONE, around)
+        if network is not None and fixed is not None:
+            raise bad_value('fixed', fixed, 'None, for a space around a network, which says it')
+        self.fixed = _fixed(fixed if network is None else {name: network[name] for name in FIXED})
+        head_dim = {**FIXED, **self.fixed}['head_dim']
+        checked = {field: _checked(field, values, head_dim) for field, values in given.items()}
+        own = {} if network is None else _around(network, checked)
+        settings = {
+            **{field: _checked(field, values, head_dim) for field, values in VALUES.items() if network is None},
+            **(checked if network is None else _lists(own)),
+            **({'fixed': self.fixed} if self.fixed else {}),
         }
         steps: list[Choice | Fact] = [Choice(flag, settings[flag]) for flag in FLAGS]
         for stage in range(NUM_STAGES):
             steps += _stage(stage, settings)
-        super().__init__(steps, settings, restrict)
+        super().__init__(steps, settings, restrict, own=own)
+        if network is not None:
+            less.check_largest(self, BACKBONE, network)
 
     def _decode(self, arch: Arch) -> dict[str, Any]:
         def stages(field: str, default: Value = 0) -> list[Value]:
@@ -85,6 +121,7 @@ class GLNetSpace(SearchSpace):
                 'local_kernels': stages('local_kernel', DEFAULT_KERNEL),
                 'num_slots': stages('num_slots', DEFAULT_SLOTS),
                 **{flag: arch[flag] for flag in FLAGS},
+                **self.fixed,
             }
         }
 
@@ -126,10 +163,87 @@ def _stage(index: int, settings: dict[str, Any]) -> list[Choice | Fact]:
     return steps
 
 
-def _width(field: str, value: object) -> int:
-    if whole(field, value) % 32:
-        raise bad_value(field, value, 'a multiple of 32')
-    return whole(field, value)
+def _around(network: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The values of each gene of a space around a network; ``listed`` ones stand for those that follow from it."""
+    whole_network = ('ffn_ratios', 'local_kernels', 'num_slots')
+    for field in (*whole_network, *FLAGS):
+        less.check_at_most(field, listed.get(field), network[field] if field in whole_network else [network[field]])
+    known = {mixer for mixers in network['mixers'] for own in mixers for mixer in (own, *PARTS.get(own, ()))}
+    for mixer in listed.get('mixers', ()):
+        check_choice('mixers', mixer, sorted(known))
+    genes = {flag: less.own_and_less(network[flag], listed.get(flag), less.nothing_less) for flag in FLAGS}
+    for stage in range(NUM_STAGES):
+        own = {field: values[stage] for field, values in network.items() if isinstance(values, tuple)}
+        lists = {**listed, **{field: listed[field][stage] for field in ('widths', 'depths') if field in listed}}
+        less.check_at_most(f'widths[{stage}]', lists.get('widths'), [own['embed_dims']])
+        less.check_at_most(f'depths[{stage}]', lists.get('depths'), [own['depths']])
+        width = own['embed_dims']
+
+        def narrower(ratio: float, width: int = width) -> list[float]:
+            return less.narrower(ratio, width)
+
+        name = f'stages.{stage}'
+        genes[f'{name}.width'] = less.own_and_less(width, lists.get('widths'), less.nothing_less)
+        genes[f'{name}.ffn_ratio'] = less.own_and_less(own['ffn_ratios'], lists.get('ffn_ratios'), narrower)
+        genes[f'{name}.depth'] = less.own_and_less(own['depths'], lists.get('depths'), less.fewer)
+        genes |= {f'{name}.blocks.{j}.mixer': _mixers(mixer, listed) for j, mixer in enumerate(own['mixers'])}
+        genes[f'{name}.local_kernel'] = less.own_and_less(
+            own['local_kernels'], lists.get('local_kernels'), less.smaller_kernels
+        )
+        genes[f'{name}.num_slots'] = less.own_and_less(own['num_slots'], lists.get('num_slots'), less.fewer_slots)
+    return genes
+
+
+def _mixers(own: str, listed: Mapping[str, Any]) -> tuple[str, ...]:
+    """A block's own mixer, behind those of its parts that are listed."""
+    return (*(mixer for mixer in PARTS.get(own, ()) if mixer in listed.get('mixers', ())), own)
+
+
+def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """The arguments of the smallest space that has all values of ``genes``."""
+
+    def stages(field: str) -> tuple[tuple[Any, ...], ...]:
+        return tuple(genes[f'stages.{stage}.{field}'] for stage in range(NUM_STAGES))
+
+    mixers = less.merged(values for name, values in genes.items() if name.endswith('.mixer'))
+    return {
+        'widths': stages('width'),
+        'depths': stages('depth'),
+        'ffn_ratios': less.merged(stages('ffn_ratio')),
+        'local_kernels': less.merged(stages('local_kernel')),
+        'num_slots': less.merged(stages('num_slots')),
+        'mixers': _checked('mixers', mixers, 0),
+        **{flag: genes[flag] for flag in FLAGS},
+    }
+
+
+def _fixed(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What of :data:`FIXED` is otherwise."""
+    check_keys('fixed', {} if given is None else given, (), tuple(FIXED))
+    fixed = {**FIXED, **(given or {})}
+    whole('fixed.head_dim', fixed['head_dim'])
+    check_bool('fixed.learned_slots', fixed['learned_slots'])
+    check_bool('fixed.fixed_scale', fixed['fixed_scale'])
+    if fixed['layer_scale'] is not None:
+        positive('fixed.layer_scale', fixed['layer_scale'])
+    return {name: value for name, value in fixed.items() if value != FIXED[name]}
+
+
+def _checked(field: str, values: object, head_dim: int) -> Any:
+    """The values of an argument, ascending."""
+
+    def width(field: str, value: object) -> int:
+        if whole(field, value) % head_dim:
+            raise bad_value(field, value, f'a multiple of {head_dim}')
+        return whole(field, value)
+
+    checks = {'widths': width, 'depths': depth, 'ffn_ratios': positive, 'local_kernels': _odd, 'num_slots': _square}
+    if field in ('widths', 'depths'):
+        return tuple(ascending(field, stage, checks[field]) for stage in check_list(field, values, NUM_STAGES))
+    if field == 'mixers':
+        mixers = (check_choice(field, mixer, MIXERS) for mixer in check_list(field, values))
+        return tuple(sorted(mixers, key=MIXERS.index))
+    return ascending(field, values, checks.get(field, check_bool))
 
 
 def _odd(field: str, value: object) -> int:

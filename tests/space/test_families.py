@@ -472,7 +472,7 @@ def test_documented_sizes_are_the_computed_ones():
     """Each row of the table in docs/spaces.md: how to build the space, networks, combinations of values."""
     families = {family.__name__: family for family in (GLiTSpace, AutoViTSpace, GLNetSpace)}
     rows = re.findall(r'^\| `(\w+)\((.*?)\)` \| ([\d,]+) \| ([\d.e+]+) \| ([\d.e+]+) \|', DOCS.read_text('utf-8'), re.M)
-    assert len(rows) == 20
+    assert len(rows) == 23
     for name, arguments, networks, rounded, combinations in rows:
         pairs = [argument.split('=') for argument in arguments.split(', ') if argument]
         space = families[name](**{key: ast.literal_eval(value) for key, value in pairs})
@@ -483,7 +483,7 @@ def test_documented_sizes_are_the_computed_ones():
 
 def test_documented_code_runs():
     blocks = re.findall(r'```python\n(.*?)```', DOCS.read_text('utf-8'), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = dict(vars(mmhybrid.space))
     for block in blocks:
         exec(block, names)

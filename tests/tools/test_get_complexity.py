@@ -42,6 +42,23 @@ def test_counts_a_config(main, config, capsys):
     assert 'backbone.stages.3' in out
 
 
+def test_tells_the_space_of_a_supernet(main, tmp_path, capsys):
+    """STL's published size without its classifier is that of the largest network; table 1's depths are halved."""
+    space = "dict(type='mmhybrid.GLNetSpace', around='stl')"
+    supernet = f"dict(type='mmhybrid.Supernet', space={space}, backbone=dict(type='mmhybrid.GLNet'))"
+    (tmp_path / 'supernet.py').write_text(CONFIG.replace("dict(type='mmhybrid.GLNet', arch='stl')", supernet))
+    main([str(tmp_path / 'supernet.py')])
+    tables = capsys.readouterr().out.split('the smallest backbone of 2,592,000 at 224 x 224')[1]
+    smallest, largest = tables.split('the largest backbone of 2,592,000 at 224 x 224')
+    assert int(smallest.split('total')[1].split()[0].replace(',', '')) < 12e6
+    assert f'{30_296_786 - 769_000:,}' in largest.split('total')[1]
+    genes = [line.split('  ') for line in largest.splitlines()]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in genes]
+    assert ['stages.*.depth', '3, 4, 5, 6', '1'] in rows
+    assert ['stages.*.ffn_ratio', '2, 3, 4', '4'] in rows
+    assert ['stages.*.blocks.*.mixer', 'mhsa', '2'] in rows
+
+
 def test_options_replace_the_settings(main, config, capsys):
     main([config, '--shape', '64', '64', '--cfg-options', 'model.backbone.arch=stl-paramslot'])
     assert '30,481,106' in capsys.readouterr().out

@@ -268,6 +268,8 @@ class AutoViT(HybridBackbone):
         frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
     """
 
+    arch_class = AutoViTArch
+
     output_layers = (*HybridBackbone.output_layers, 'mbpool')
 
     def __init__(

@@ -297,6 +297,8 @@ class GLiT(HybridBackbone):
             and position embedding.
     """
 
+    arch_class = GLiTArch
+
     def __init__(
         self,
         arch: str | Mapping[str, Any] = 'tiny',

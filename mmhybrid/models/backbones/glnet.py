@@ -29,6 +29,8 @@ from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_flo
 
 HEAD_DIM = 32
 NUM_STAGES = 4
+DEFAULT_KERNEL = 5
+DEFAULT_SLOTS = 64
 MIXERS = ('glmix', 'mhsa', 'local', 'global', 'global-local', 'local-global', 'window-global')
 
 
@@ -74,7 +76,8 @@ class GLNetArch:
         """Validate a preset's name or a dict; see :data:`PRESETS` for the keys.
 
         ``mixers`` may name one mixer a stage for all its blocks; ``local_kernels`` (5), ``num_slots`` (64),
-        ``head_dim`` (32) and the flags (off) are optional.
+        ``head_dim`` (32) and the flags (off) are optional. Of stages none of whose blocks reads them, kernels and slots
+        are the default ones, so that equal networks have equal archs.
 
         Raises:
             ValueError: Naming the field, the value and what is allowed.
@@ -96,11 +99,13 @@ class GLNetArch:
         for width in embed_dims:
             if width % head_dim:
                 raise bad_value('arch.embed_dims', width, f'a multiple of {head_dim}')
-        slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots', 64))
+        kernels = tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels', DEFAULT_KERNEL))
+        slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots', DEFAULT_SLOTS))
         for count in slots:
             if round(count**0.5) ** 2 != count:
                 raise bad_value('arch.num_slots', count, 'a square number')
         depths = tuple(check_int('arch.depths', value, 1) for value in stages('depths'))
+        mixers = tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True))
         scale = raw.get('layer_scale')
         return cls(
             embed_dims=embed_dims,
@@ -109,9 +114,9 @@ class GLNetArch:
                 check_ratio('arch.ffn_ratios', ratio, width)
                 for ratio, width in zip(stages('ffn_ratios'), embed_dims, strict=True)
             ),
-            mixers=tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True)),
-            local_kernels=tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels', 5)),
-            num_slots=slots,
+            mixers=mixers,
+            local_kernels=_where_read(kernels, mixers, {'mhsa', 'global', 'window-global'}, DEFAULT_KERNEL),
+            num_slots=_where_read(slots, mixers, {'mhsa', 'local'}, DEFAULT_SLOTS),
             head_dim=head_dim,
             layer_scale=None if scale is None else check_float('arch.layer_scale', scale, 0, above=True),
             **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in flags},
@@ -129,6 +134,13 @@ def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
     if isinstance(mixers, str):
         mixers = [mixers] * depth
     return tuple(check_choice('arch.mixers', mixer, MIXERS) for mixer in check_list('arch.mixers', mixers, depth))
+
+
+def _where_read(
+    sizes: tuple[int, ...], mixers: tuple[tuple[str, ...], ...], without: set[str], default: int
+) -> tuple[int, ...]:
+    """Sizes of stages with another mixer than those ``without`` such a size."""
+    return tuple(size if set(used) - without else default for size, used in zip(sizes, mixers, strict=True))
 
 
 class GLMix(nn.Module):
@@ -274,6 +286,8 @@ class GLNet(HybridBackbone):
         out_norm_cfg: A norm for each output, for dense prediction; None for the classifier's single one.
         frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
     """
+
+    arch_class = GLNetArch
 
     def __init__(
         self,

@@ -107,6 +107,39 @@ def test_computes_what_the_network_computed(family, prefix, tmp_path):
             assert torch.equal(out, expected)
 
 
+AROUND = [
+    GLNET,
+    {**GLNET, 'arch': {**GLNET['arch'], 'learned_slots': True, 'layer_scale': 1e-4, 'head_dim': 16}},
+    GLIT,
+    {
+        **GLIT,
+        'arch': {
+            **GLIT['arch'],
+            'locality': 'window',
+            'blocks': [{**GLIT['arch']['blocks'][0], 'kernel_size': 12}, GLIT['arch']['blocks'][1]],
+        },
+    },
+    AUTOVIT,
+]
+
+
+@pytest.mark.parametrize('family', AROUND, ids=['glnet', 'glnet-fixed', 'glit', 'glit-window', 'autovit'])
+@pytest.mark.parametrize('sort', [False, True])
+def test_begins_as_the_network_that_its_space_is_around(family, sort, tmp_path):
+    """It is the largest subnet, so the sandwich rule trains it in each step, and the shared tensors are its own."""
+    network = trained(family)
+    space = {'type': family['space']['type'], 'around': family['arch']}
+    supernet = started({**family, 'space': space}, tmp_path, network, sort=sort)
+    assert supernet.arch == supernet.space.largest()
+    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in supernet.weights.state_dict().items()} == own
+    with torch.no_grad():
+        for out, expected in zip(supernet(images()), network(images()), strict=True):
+            assert torch.equal(out, expected) or (sort and (out - expected).norm() < 1e-5 * expected.norm())
+        supernet.set_arch(supernet.space.smallest())
+        assert all(out.isfinite().all() for out in supernet(images()))
+
+
 def test_candidates_with_weights_of_their_own_begin_as_the_network(tmp_path):
     network = trained(GLIT)
     supernet = started(GLIT, tmp_path, network, separate=['blocks'], sort=False)
