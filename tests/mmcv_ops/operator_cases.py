@@ -303,6 +303,8 @@ def deform_conv_cases() -> Iterator[Case]:
 
 # of MMDetection: a transformer with masks and RoIAlign, and a ResNet with deformable convolutions
 DETECTORS = {
+    'retinanet': 'retinanet/retinanet_r18_fpn_1x_coco.py',
+    'convnext': 'convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
     'swin': 'swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
     'dcn': 'dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
     'dcnv2': 'dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
@@ -314,7 +316,7 @@ def build_detector(name: str) -> torch.nn.Module:
     register_all_modules(init_default_scope=False)
     config = Config.fromfile(Path(mmdet.__file__).parent / '.mim/configs' / DETECTORS[name]).model
     config.backbone.init_cfg = None
-    config.test_cfg.rcnn.update(score_thr=0.0, max_per_img=20)
+    config.test_cfg.get('rcnn', config.test_cfg).update(score_thr=0.0, max_per_img=20)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(config)
     for key, value in model.named_parameters():
