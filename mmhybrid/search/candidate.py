@@ -7,7 +7,7 @@ from numbers import Real
 
 from typing_extensions import Self
 
-from mmhybrid.search.pareto import Objective, ranking
+from mmhybrid.search.pareto import GrowingRanking, Objective, ranking
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value
 
@@ -96,5 +96,39 @@ def ranked(
     """From best to worst, without those that failed; ``tie_breaks`` decide among equals, which else stay in order."""
     rows = [(candidate, candidate.losses(objectives)) for candidate in candidates if not candidate.failure]
     sound = [(candidate, losses) for candidate, losses in rows if all(map(math.isfinite, losses))]
-    sound.sort(key=lambda row: row[0].losses(tie_breaks))
+    sound.sort(key=lambda row: _decisive(row[0], tie_breaks))
     return [sound[i][0] for i in ranking([losses for _, losses in sound])]
+
+
+class Leaders:
+    """The best of candidates that become more, as :func:`ranked` has them, at a cost that does not grow with them.
+
+    Args:
+        objectives: What they are ranked by.
+        tie_breaks: What decides among equals.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], tie_breaks: Sequence[Objective] = ()) -> None:
+        self._objectives = objectives
+        self._tie_breaks = tie_breaks
+        self._ranking: GrowingRanking[Candidate] = GrowingRanking()
+
+    def add(self, candidate: Candidate, place: object) -> None:
+        """Rank a candidate too, unless it failed.
+
+        Args:
+            candidate: The candidate.
+            place: What sorts it among all others, which decides last.
+        """
+        if not candidate.has_failed(self._objectives):
+            decisive = (_decisive(candidate, self._tie_breaks), place)
+            self._ranking.add(candidate.losses(self._objectives), decisive, candidate)
+
+    def first(self, count: int) -> list[Candidate]:
+        """The best, from best to worst."""
+        return self._ranking.first(count)
+
+
+def _decisive(candidate: Candidate, tie_breaks: Sequence[Objective]) -> tuple[float, ...]:
+    """The losses that decide among equals; what is not a number, which nothing sorts, is worst."""
+    return tuple(math.inf if math.isnan(loss) else loss for loss in candidate.losses(tie_breaks))

@@ -3,16 +3,18 @@
 All functions take losses: less is better in every column.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
 from mmhybrid.utils.checks import bad_value, check_choice
 
+T = TypeVar('T')
 Losses = Sequence[Sequence[float]]
+CHUNK = 64  # rows that are compared with all of a layer at a time
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Objective:
 
 def front(losses: Losses) -> list[int]:
     """The rows that no other row dominates, in order; equal rows do not dominate each other."""
-    return [int(i) for i in np.flatnonzero(layers(losses) == 0)]
+    rows = _table(losses)
+    is_first = layers(losses) == 0 if rows.shape[1] <= 2 else _undominated(rows)
+    return [int(i) for i in np.flatnonzero(is_first)]
 
 
 def ranking(losses: Losses) -> list[int]:
@@ -100,6 +104,119 @@ def _places_by_all_rows(rows: np.ndarray) -> Callable[[int], int]:
         return layer
 
     return place
+
+
+@dataclass(order=True)
+class _Ranked(Generic[T]):
+    """Sorts by its losses, then by what decides among equals."""
+
+    losses: tuple[float, ...]
+    decisive: Any
+    item: T = field(compare=False)
+
+
+@dataclass
+class _Layer(Generic[T]):
+    """Rows that are in no earlier layer.
+
+    Args:
+        settled: None of which dominates another, sorted.
+        others: Of which nothing is known yet.
+    """
+
+    settled: list[_Ranked[T]] = field(default_factory=list)
+    others: list[_Ranked[T]] = field(default_factory=list)
+
+
+class GrowingRanking(Generic[T]):
+    """The best of items that become more, as :func:`ranking` has them.
+
+    A new row leaves each other in its layer or moves it to a later one, never to an earlier one. So rows stay where
+    they were found to be, new ones start in the first layer, and what is dominated there goes to the next. Only as many
+    layers are settled as it takes: the cost does not depend on the number of rows, but on that of the first layers.
+    """
+
+    def __init__(self) -> None:
+        self._layers: list[_Layer[T]] = []
+
+    def add(self, losses: Sequence[float], decisive: Any, item: T) -> None:
+        """Add an item.
+
+        Args:
+            losses: As many as of every other.
+            decisive: What decides among rows of equal losses, less is better; no two may be equal.
+            item: What :meth:`first` returns.
+        """
+        self._layer(0).others.append(_Ranked(tuple(losses), decisive, item))
+
+    def first(self, count: int) -> list[T]:
+        """The best of all, from best to worst."""
+        found: list[_Ranked[T]] = []
+        number = 0
+        while len(found) < count and number < len(self._layers):
+            self._settle(number)
+            found += self._layers[number].settled[: count - len(found)]
+            number += 1
+        return [row.item for row in found]
+
+    def _layer(self, number: int) -> _Layer[T]:
+        if number == len(self._layers):
+            self._layers.append(_Layer())
+        return self._layers[number]
+
+    def _settle(self, number: int) -> None:
+        """Move to the next layer what is dominated in this one."""
+        layer = self._layers[number]
+        new, layer.others = layer.others, []
+        if not new:
+            return
+        if len(new[0].losses) > 1:  # one loss alone sorts
+            new, worse = _split(new, ~_undominated(_rows(new)))
+            if layer.settled:
+                new, more = _split(new, _dominated(_rows(new), _rows(layer.settled)))
+                worse += more
+            if layer.settled and new:
+                layer.settled, more = _split(layer.settled, _dominated(_rows(layer.settled), _rows(new)))
+                worse += more
+            if worse:
+                self._layer(number + 1).others.extend(worse)
+        for row in new:
+            insort(layer.settled, row)
+
+
+def _rows(ranked: Sequence[_Ranked[T]]) -> np.ndarray:
+    return np.array([row.losses for row in ranked])
+
+
+def _split(ranked: Sequence[_Ranked[T]], is_worse: np.ndarray) -> tuple[list[_Ranked[T]], list[_Ranked[T]]]:
+    """Those that stay, and those that do not."""
+    kept: list[_Ranked[T]] = []
+    moved: list[_Ranked[T]] = []
+    for row, goes in zip(ranked, is_worse.tolist(), strict=True):
+        (moved if goes else kept).append(row)
+    return kept, moved
+
+
+def _undominated(rows: np.ndarray) -> np.ndarray:
+    """Which rows no other dominates: the least row of those left is one, and takes those away that it dominates."""
+    found = np.zeros(len(rows), bool)
+    left = np.lexsort(rows.T[::-1])
+    while len(left):
+        is_reached = np.all(rows[left] >= rows[left[0]], axis=1)
+        reached = left[is_reached]
+        found[reached[np.all(rows[reached] == rows[left[0]], axis=1)]] = True
+        left = left[~is_reached]
+    return found
+
+
+def _dominated(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which rows some of the others dominates."""
+    found = np.zeros(len(rows), bool)
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK, None]
+        is_dominated = np.all(others <= part, axis=2) & np.any(others < part, axis=2)
+        found[start : start + CHUNK] = is_dominated.any(axis=1)
+    return found
 
 
 def _table(losses: Losses) -> np.ndarray:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmhybrid.search.candidate import Candidate, ranked
+from mmhybrid.search.candidate import Candidate, Leaders, ranked
 from mmhybrid.search.errors import SearchError
-from mmhybrid.search.pareto import front, hypervolume
+from mmhybrid.search.pareto import Objective, front, hypervolume
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.space.found import BEST_FILE
 from mmhybrid.utils.checks import bad_value, check_int
@@ -31,12 +31,14 @@ class SearchResult:
         history: All candidates in the order of the search, those of stages that evaluate nothing too.
         proposal_seconds: How long this process took to propose them; None where that is not known.
         shortages: Why stages ended before their budgets.
+        leaders: The best of all that :func:`is_ranked`, where they are kept; None to rank the history.
     """
 
     settings: SearchSettings
     history: tuple[Candidate, ...]
     proposal_seconds: float | None = field(default=None, compare=False)
     shortages: tuple[str, ...] = ()
+    leaders: Leaders | None = field(default=None, compare=False, repr=False)
 
     @property
     def evaluated(self) -> list[Candidate]:
@@ -62,10 +64,10 @@ class SearchResult:
         With several objectives the front comes first, ordered by the first objective. Of a search that evaluates
         nothing it is the best of the last stage.
         """
-        settings = self.settings
-        if settings.budget:
-            return ranked(self.evaluated, settings.objectives, settings.tie_breaks)[:count]
-        return settings.results(self.history)[settings.stages[-1].name][:count]
+        if self.leaders is not None and count is not None:
+            return self.leaders.first(count)
+        counting = [candidate for candidate in self.history if is_ranked(candidate, self.settings)]
+        return ranked(counting, *ranking_of(self.settings))[:count]
 
     @property
     def best(self) -> Candidate:
@@ -147,6 +149,18 @@ class SearchResult:
             stage, *place = candidate.key
             table.writerow([rank, *numbers, _cell(stage), *place, candidate.arch.to_json()])
         return text.getvalue()
+
+
+def is_ranked(candidate: Candidate, settings: SearchSettings) -> bool:
+    """Whether a candidate is one of those that a search is for."""
+    return candidate.metrics is not None if settings.budget else candidate.stage == settings.stages[-1].name
+
+
+def ranking_of(settings: SearchSettings) -> tuple[Sequence[Objective], Sequence[Objective]]:
+    """What those are ranked by, and what decides among equals."""
+    if settings.budget:
+        return settings.objectives, settings.tie_breaks
+    return settings.objectives_of(settings.stages[-1]), settings.tie_breaks_of(settings.stages[-1])
 
 
 def _cell(text: str) -> str:

@@ -10,7 +10,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from mmhybrid.search.candidate import Candidate, ranked
+from mmhybrid.search.candidate import Candidate, Leaders, ranked
 from mmhybrid.search.optuna_tools import distributions, quiet
 from mmhybrid.search.pareto import Objective
 from mmhybrid.space import Arch, SearchSpace, Value
@@ -32,6 +32,7 @@ class Situation:
         generation: The one to propose.
         size: How many it wants.
         tie_breaks: What decides among equals.
+        leaders: The best of the history, where they are kept; None to rank it.
     """
 
     stage: str
@@ -42,11 +43,14 @@ class Situation:
     generation: int
     size: int
     tie_breaks: Sequence[Objective] = ()
+    leaders: Leaders | None = None
 
     def best(self, count: int) -> list[Arch]:
         """The archs to go on from: before anything is known, the start."""
         if self.generation == 0:
             return list(self.start)
+        if self.leaders is not None:
+            return [candidate.arch for candidate in self.leaders.first(count)]
         return [candidate.arch for candidate in ranked(self.history, self.objectives, self.tie_breaks)[:count]]
 
 

@@ -11,10 +11,10 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from mmhybrid.search.candidate import Candidate, Key
+from mmhybrid.search.candidate import Candidate, Key, Leaders
 from mmhybrid.search.errors import SearchError, StorageError
-from mmhybrid.search.proposals import Estimate, propose
-from mmhybrid.search.report import SearchResult
+from mmhybrid.search.proposals import Estimate, Proposer
+from mmhybrid.search.report import SearchResult, is_ranked, ranking_of
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.search.storage import StudyStorage
 from mmhybrid.search.team import Team
@@ -139,9 +139,14 @@ class Searcher:
         self._max_failed = check_float('max_failed', max_failed, 0, 1)
         self._save = save
         self._finished: dict[Key, Candidate] = {}
+        # finished, of generations that are not complete
+        self._ahead: dict[Key, Candidate] = {}
+        self._leaders = Leaders(*ranking_of(settings))
+        self._failures: Counter[str] = Counter()
         self._best: Candidate | None = None
         self._measured: set[str] = set()
         self._num_recalled = 0
+        self._places = {stage.name: place for place, stage in enumerate(settings.stages)}
         if storage.shared and self._team.world_size > 1:
             raise bad_value('shared', True, 'False with several ranks')
 
@@ -159,12 +164,12 @@ class Searcher:
             self._storage.tell = self._say
             self._recall(self._team.lead(self._open))
             for stage in self.settings.stages:
+                proposer = Proposer(self.settings, stage, self._estimate)
                 for generation, size in stage.generations():
-                    ask = partial(propose, self.settings, stage, generation, size, history, self._estimate)
                     began = time.monotonic()
-                    proposals, shortage = self._team.lead(ask)
+                    proposals, shortage = self._team.lead(partial(proposer.propose, generation, size, history))
                     seconds += time.monotonic() - began
-                    history += proposals if stage.rank_by else self._scored(proposals)
+                    history += self._ranked_only(proposals) if stage.rank_by else self._scored(proposals)
                     self._save_found(history)
                     if shortage:
                         self._say(f'{shortage}; the stage ends')
@@ -181,9 +186,8 @@ class Searcher:
         """Save what was found so far, what is finished of a generation that has not ended too."""
         if self._save is None or self._team.rank:
             return
-        known = {candidate.key for candidate in history}
-        latest = sorted((c for c in self._finished.values() if c.key not in known), key=lambda c: c.key)
-        result = SearchResult(self.settings, (*history, *latest))
+        latest = sorted(self._ahead.values(), key=lambda candidate: candidate.key)
+        result = SearchResult(self.settings, (*history, *latest), leaders=self._leaders)
         if result.top(1):
             self._save(result)
 
@@ -204,7 +208,19 @@ class Searcher:
             self._evaluate_with_others(proposals)
         else:
             self._evaluate_missing(proposals)
+        for proposal in proposals:
+            self._ahead.pop(proposal.key, None)
         return [self._finished[proposal.key] for proposal in proposals]
+
+    def _ranked_only(self, proposals: Sequence[Candidate]) -> Sequence[Candidate]:
+        """The proposals of a stage that evaluates nothing."""
+        for proposal in proposals:
+            self._rank(proposal)
+        return proposals
+
+    def _rank(self, candidate: Candidate) -> None:
+        if is_ranked(candidate, self.settings):
+            self._leaders.add(candidate, (self._places[candidate.stage], candidate.generation, candidate.index))
 
     def _evaluate_missing(self, proposals: Sequence[Candidate]) -> None:
         """Turn after turn, each rank one candidate; rank 0 stores them in order."""
@@ -287,7 +303,7 @@ class Searcher:
         """Raise SearchError if one of the latest evaluations is one failure too many."""
         if not any(candidate.failure for candidate in latest):
             return
-        reasons = Counter(candidate.failure for candidate in self._finished.values() if candidate.failure)
+        reasons = self._failures
         if reasons.total() > self._max_failed * max(len(self._finished), FEW):
             text = '; '.join(f'{count} x {reason}' for reason, count in reasons.most_common())
             raise SearchError(
@@ -315,15 +331,20 @@ class Searcher:
             completed.append(candidate)
         return completed
 
-    def _recall(self, stored: Mapping[Key, Candidate]) -> None:
-        for candidate in islice(stored.values(), self._num_recalled, None):
+    def _recall(self, stored: dict[Key, Candidate]) -> None:
+        # from the end: what comes before may be much, and is known
+        latest = list(islice(reversed(stored), len(stored) - self._num_recalled))
+        for candidate in map(stored.__getitem__, reversed(latest)):
             if candidate.key not in self._finished:
                 self._remember(candidate)
         self._num_recalled = len(stored)
 
     def _remember(self, candidate: Candidate) -> None:
-        self._finished[candidate.key] = candidate
-        if not candidate.failure:
+        self._finished[candidate.key] = self._ahead[candidate.key] = candidate
+        self._rank(candidate)
+        if candidate.failure:
+            self._failures[candidate.failure] += 1
+        else:
             self._measured.update(candidate.numbers)
         objectives = self.settings.objectives
         decisive = (*objectives, *self.settings.tie_breaks)

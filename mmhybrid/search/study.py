@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mmhybrid.search.candidate import Candidate, Key
@@ -56,7 +57,9 @@ class Study:
         self._patience = patience
         self._distributions = distributions(settings.space)
         self._read: set[int] = set()
+        # the number of the first trial that had not ended, and the id of the last one that had
         self._num_ended = 0
+        self._last_ended = -1
 
     def call(self, action: Callable[..., T], *args: Any, seconds: float | None = None) -> T:
         """A call of the storage, again while its server does not answer; raises as :class:`Reconnecting` does."""
@@ -75,14 +78,29 @@ class Study:
                 self._read.add(trial.number)
                 self.finished.setdefault(candidate.key, candidate)
         self.unfinished = [trial for trial in trials if not trial.state.is_finished()]
-        ended = self.unfinished[0].number - trials[0].number if self.unfinished else len(trials)
-        self._num_ended += ended
+        ended = [trial._trial_id for trial in trials if trial.state.is_finished()]
+        self._last_ended = max(ended, default=self._last_ended)
+        if trials:
+            self._num_ended = self.unfinished[0].number if self.unfinished else trials[-1].number + 1
 
     def _latest(self) -> list[FrozenTrial]:
-        """The trials from the first that had not ended at the last look."""
-        if not self._num_ended or not isinstance(self.storage, JournalStorage):
-            return self.storage.get_all_trials(self._study_id, deepcopy=False)[self._num_ended :]
-        # all trials of a journal are many, and a list of them is made anew at each call
+        """The trials that had not ended at the last look, and those that came since; some that had ended may be there.
+
+        A list of all of them, which may be many, is made once.
+        """
+        if self._last_ended < 0:
+            return self.storage.get_all_trials(self._study_id, deepcopy=False)
+        if isinstance(self.storage, JournalStorage):
+            return self._latest_of_journal()
+        assert isinstance(self.storage, _CachedStorage)
+        return self.storage._backend._get_trials(
+            self._study_id,
+            states=None,
+            included_trial_ids={trial._trial_id for trial in self.unfinished},
+            trial_id_greater_than=self._last_ended,
+        )
+
+    def _latest_of_journal(self) -> list[FrozenTrial]:
         found: list[FrozenTrial] = []
         number = self._num_ended
         while True:

@@ -170,3 +170,16 @@ def test_deployed_forms_of_a_checkout_that_is_none(benchmark, tmp_path, capsys):
     with pytest.raises(SystemExit):
         benchmark('deployed').main(['--before', str(tmp_path)])
     assert 'allowed: a checkout of mmhybrid' in capsys.readouterr().err
+
+
+def test_search_cost(benchmark, tmp_path, capsys):
+    search_cost = benchmark('search_cost')
+    arguments = ['--candidates', '60', '--json', str(tmp_path / 'cost.json')]
+    search_cost.main([*arguments, '--storages', 'journal', 'shared'])
+    figures = json.loads((tmp_path / 'cost.json').read_text())
+    assert figures['ms.journal.60'] > 0
+    assert figures['ms.shared.60'] > 0
+    assert figures['setting.objectives'] == 2
+    with pytest.raises(SystemExit):
+        search_cost.main([*arguments, '--storages', 'postgresql'])
+    assert 'allowed: journal, shared, sqlite' in capsys.readouterr().err

@@ -165,12 +165,13 @@ class Away:
 
 @pytest.mark.parametrize('after', [False, True])
 @pytest.mark.parametrize(
-    'name', ['create_new_trial', 'set_trial_user_attr', 'set_trial_state_values', 'get_all_trials']
+    'name', ['create_new_trial', 'set_trial_user_attr', 'set_trial_state_values', 'get_all_trials', '_get_trials']
 )
 def test_a_lost_connection_loses_nothing_and_writes_nothing_twice(tmp_path, opened, monkeypatch, name, after):
     url = f'sqlite:///{tmp_path}/search.db'
     storage = opened(url, seconds=600)  # without a beat that would take a failure
-    away = Away(monkeypatch, storage._storage, name, 3, after)
+    place = storage._database if name == '_get_trials' else storage._storage
+    away = Away(monkeypatch, place, name, 3, after)
     ticket, proposal = storage.claim(PROPOSALS[:1])
     assert storage.finish(ticket, scored(proposal))
     storage.release(storage.claim(PROPOSALS)[0])

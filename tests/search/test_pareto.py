@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmhybrid.search import Objective, front, hypervolume, ranking
+from mmhybrid.search.pareto import GrowingRanking
 
 
 def tables(columns, high=6, max_size=12):
@@ -32,15 +33,58 @@ def test_ranking_keeps_every_row_and_puts_no_dominated_row_before_its_better(row
         assert not dominates(rows[later], rows[earlier])
 
 
-@given(st.integers(1, 4).flatmap(lambda columns: tables(columns, 4, 40)))
-def test_ranking_is_front_after_front_each_sorted(rows):
-    """As one peels it by hand, from the definition alone."""
+def peeled(rows):
+    """The order of rows as one finds it by hand: front after front, each sorted."""
     left, order = sorted(range(len(rows)), key=lambda i: rows[i]), []
     while left:
         best = [i for i in left if not any(dominates(rows[j], rows[i]) for j in left)]
         order += best
         left = [i for i in left if i not in best]
-    assert ranking(rows) == order
+    return order
+
+
+@given(st.integers(1, 4).flatmap(lambda columns: tables(columns, 4, 40)))
+def test_ranking_is_front_after_front_each_sorted(rows):
+    assert ranking(rows) == peeled(rows)
+
+
+@st.composite
+def growths(draw):
+    """Batches of rows and how many are asked for after each, with few values, so that many are equal."""
+    rows = draw(st.integers(1, 4).flatmap(lambda columns: tables(columns, draw(st.integers(1, 9)), 60)))
+    ends = sorted(draw(st.sets(st.integers(0, len(rows)), max_size=6)) | {len(rows)})
+    return rows, [(end, draw(st.integers(0, 25))) for end in ends]
+
+
+@given(growths())
+def test_a_growing_ranking_is_the_ranking_of_what_there_is(growth):
+    rows, questions = growth
+    growing, number = GrowingRanking(), 0
+    for end, count in questions:
+        for i in range(number, end):
+            growing.add(rows[i], i, i)
+        number = end
+        assert growing.first(count) == peeled(rows[:end])[:count]
+    assert growing.first(len(rows)) == peeled(rows)
+
+
+@given(tables(2, 3), st.randoms(use_true_random=False))
+def test_equal_rows_of_a_growing_ranking_are_in_the_order_that_is_said(rows, rng):
+    order = rng.sample(range(len(rows)), len(rows))
+    growing = GrowingRanking()
+    for i in order:
+        growing.add(rows[i], i, i)
+        growing.first(2)
+    assert growing.first(len(rows)) == peeled(rows)
+
+
+def test_ten_thousand_rows_of_three_columns_have_a_front_soon():
+    rng = random.Random(0)
+    rows = [[rng.random() for _ in range(3)] for _ in range(10_000)]
+    start = time.process_time()
+    found = front(rows)
+    assert time.process_time() - start < 2
+    assert found == [i for i in found if not any(dominates(rows[j], rows[i]) for j in found)]
 
 
 @pytest.mark.parametrize('columns', [2, 3])
