@@ -1,11 +1,13 @@
 """What all tests share: Hypothesis judges the code, not how busy the machine is; no test sees another's scope."""
 
 import gc
+import os
 from contextlib import suppress
 from functools import cache
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from mmengine.config import config as config_files
 from mmengine.config import utils as config_utils
@@ -39,6 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         patch.setattr(ONNXRegistry, 'from_torchlib', staticmethod(cache(ONNXRegistry.from_torchlib)), raising=False)
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        # beside other workers a second thread waits for a core, and the first one spins until it has come
+        patch.setenv('OMP_NUM_THREADS', '1')
+        torch.set_num_threads(1)
     config.add_cleanup(patch.undo)
 
 
