@@ -1,12 +1,14 @@
 """Write the network of a config in a format that other programs run.
 
     mmhybrid export CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
-        [--shape H W] [--dynamic batch|size|both] [--as-trained]
+        [--shape H W] [--dynamic batch|size|both] [--end-to-end] [--as-trained]
 
 The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
 the model's heads give (logits of a classifier).
 Norms and what else can be are folded into the layers beside them, but with ``--as-trained``; the outputs are the same.
 Images have the size that the network was made for, which a searched network keeps; another takes ``--other-shape``.
+With ``--end-to-end``, the ONNX file of a one-stage detector or of a segmentor takes photographs and gives boxes, or a
+class for each pixel (docs/deployment.md).
 ONNX and Core ML files say what they take: resolution, normalisation, class names, origin.
 ``coreml`` writes a ``.mlpackage`` (a folder) where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
 """
@@ -15,6 +17,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.end_to_end import Preprocessing, export_end_to_end
 from mmhybrid.engine.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.engine.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.models.backbones.base import HybridBackbone
@@ -41,8 +44,16 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--as-trained', action='store_true', help='fold nothing: every layer of the model is in the file'
     )
+    parser.add_argument(
+        '--end-to-end',
+        action='store_true',
+        help='from photographs to boxes or a segmentation (onnx); --shape is what they are made to fit on',
+    )
     cli.add_cfg_options(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.end_to_end and (args.format != 'onnx' or args.batch != 1 or args.dynamic not in (None, 'size')):
+        parser.error('--end-to-end: allowed with --format onnx, --batch 1 and --dynamic size')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,12 +63,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = cli.load_config(args.config, args.cfg_options)
         model = build_model(cfg)
         checkpoint = None if args.checkpoint is None else cli.read_checkpoint(args.checkpoint)
-        shape = shape_for(cfg, checkpoint, args.shape, args.other_shape)
         if checkpoint is not None:
             cli.load_weights(model, checkpoint, args.checkpoint)
         if not args.as_trained and any(isinstance(module, HybridBackbone) for module in model.modules()):
             switch_to_deploy(model)
-        export_model(model, (args.batch, input_channels(model), *shape), args.out, args.format, args.dynamic)
-        facts = metadata_of(cfg, shape, args.config, args.checkpoint, class_names(cfg, checkpoint))
+        names = class_names(cfg, checkpoint)
+        if args.end_to_end:
+            preprocessing = Preprocessing.of_config(cfg, args.shape, args.dynamic is not None)
+            export_end_to_end(model.eval(), preprocessing, args.out)
+            around = preprocessing.told()
+        else:
+            shape = shape_for(cfg, checkpoint, args.shape, args.other_shape)
+            export_model(model, (args.batch, input_channels(model), *shape), args.out, args.format, args.dynamic)
+            around = {'resolution': f'{shape[0]} x {shape[1]}'}
+        facts = metadata_of(cfg, around['resolution'], args.config, args.checkpoint, names) | around
         write_metadata(args.out, args.format, facts)
-    print(f'{args.out}: {args.format}, images of {shape[0]} x {shape[1]}')
+    print(f'{args.out}: {args.format}, images of {facts["resolution"]}')

@@ -1,6 +1,10 @@
-"""Evaluate a checkpoint, which has to fit the config's model exactly.
+"""Evaluate a checkpoint, which has to fit the config's model exactly, or an exported file.
 
-mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--deploy] [--out PREDICTIONS.pkl]
+    mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--deploy] [--out PREDICTIONS.pkl]
+    mmhybrid test CONFIG FILE --runtime onnxruntime|openvino [--split val] [--out PREDICTIONS.pkl]
+
+With ``--runtime``, the exported file computes and the config's data and metrics judge; what the file says of its
+classes and images has to fit the config.
 """
 
 import os
@@ -9,13 +13,15 @@ from collections.abc import Sequence
 
 from mmhybrid.engine import cli
 from mmhybrid.engine.ranks import together
+from mmhybrid.engine.runtimes import RUNTIMES, open_network
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Evaluate a checkpoint.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file; with --runtime an exported one')
+    parser.add_argument('--runtime', choices=tuple(RUNTIMES), help='what runs an exported file')
     parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
     parser.add_argument('--split', choices=('test', 'val'), default='test', help='on which images; default: test')
     parser.add_argument(
@@ -28,6 +34,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
+    if args.runtime is not None and (args.tta or args.deploy):
+        parser.error('--runtime: an exported file is scored as it is, without --tta and --deploy')
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out: got {args.out}, allowed: a file ending in .pkl or .pickle')
     return args
@@ -39,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with cli.ending_on_mistakes() as phase:
         cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        cfg.load_from = args.checkpoint
+        network = None if args.runtime is None else open_network(args.checkpoint, args.runtime)
+        cfg.load_from = args.checkpoint if network is None else None
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if args.tta:
@@ -47,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.deploy:
             cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), {'type': 'mmhybrid.DeployHook'}]
         with together(cfg):
-            cli.evaluate(cfg, args.out, phase)
+            cli.evaluate(cfg, args.out, phase, network)

@@ -26,7 +26,9 @@ from mmhybrid.engine.checkpoint import ResumeCheck
 from mmhybrid.engine.config_checks import check_config
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, UntrainedRunner, join_ranks
+from mmhybrid.engine.runtimes import ExportedNetwork
 from mmhybrid.engine.same_images import train_on_same_images
+from mmhybrid.engine.scoring import check_fits, put_into
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
 from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
@@ -306,26 +308,37 @@ def _check_strategy(cfg: Config) -> None:
         raise bad_value('strategy.type', strategy, allowed)
 
 
-def evaluate(cfg: Config, out: str | None = None, phase: Phase | None = None) -> None:
-    """Evaluate ``cfg.load_from``, which has to fit the model exactly.
+def evaluate(
+    cfg: Config, out: str | None = None, phase: Phase | None = None, network: ExportedNetwork | None = None
+) -> dict[str, float]:
+    """Evaluate ``cfg.load_from``, which has to fit the model exactly, or an exported file.
 
     Args:
         cfg: Of an evaluation.
         out: A .pkl file for the predictions.
         phase: Gets to know when everything is built; for the tools.
+        network: What is evaluated in the place of a checkpoint.
+
+    Returns:
+        The metrics.
 
     Raises:
-        ValueError: If the config or the checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
+        ValueError: If the config, the checkpoint or the file is wrong; what MMEngine and the hosts find raises as it
+            does there.
     """
     join_ranks(cfg)
     cfg.resume = False  # a config that resumes its training is judged here all the same
     runner = UntrainedRunner.from_cfg(cfg)
-    load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
+    if network is None:
+        load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)
+    else:
+        check_fits(network, cfg)
+        put_into(runner.model, network)
     if out is not None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     runner.register_hook(EvaluatedImages())
     runner.register_hook(phase or Phase())
-    runner.test()
+    return dict(runner.test())
 
 
 def latest_checkpoint(work_dir: str) -> str | None:

@@ -88,11 +88,9 @@ def export_model(
             raise bad_value(
                 'dynamic', dynamic, f'nothing for the format {file_format}; {" and ".join(DYNAMIC_FORMATS)} take it'
             )
-    if hasattr(model, 'roi_head'):
-        raise ValueError(
-            f'{type(model).__name__} is a two-stage detector: its second stage runs on boxes that the first one '
-            'chooses, which is no function from images to tensors; MMDeploy exports it'
-        )
+        if 2 in DYNAMIC[dynamic]:
+            _check_pooling(model)
+    check_one_stage(model)
     path = Path(path)
     if not path.is_dir():
         check_target(path)
@@ -112,6 +110,25 @@ def export_model(
         if path.is_dir():
             os.replace(place, Path(folder, 'before'))  # a folder does not replace another that has something in it
         os.replace(draft, place)
+
+
+def check_one_stage(model: nn.Module) -> None:
+    """Raise ValueError for a two-stage detector, of which there is no file."""
+    if hasattr(model, 'roi_head'):
+        raise ValueError(
+            f'{type(model).__name__} is a two-stage detector: its second stage runs on boxes that the first one '
+            'chooses, which is no function from images to tensors; MMDeploy exports it'
+        )
+
+
+def _check_pooling(model: nn.Module) -> None:
+    """Raise ValueError for a layer that would keep the regions of the size that it is exported at."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1)):
+            raise ValueError(
+                f'dynamic: {name} averages over {module.output_size} regions, of which files know one size; leave '
+                'open the batch alone, or nothing'
+            )
 
 
 def _write(network: nn.Module, images: Tensor, path: Path, file_format: str, dynamic: str | None) -> None:

@@ -27,7 +27,7 @@ def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple
     else what its weights say (those that ``tools/export_subnet.py`` wrote), or what the test pipeline leaves.
     """
     shape = _meta(checkpoint).get('image_shape')
-    preprocessor = _preprocessor(cfg)
+    preprocessor = preprocessor_of(cfg)
     if str(preprocessor.get('type')).endswith('ResizedInputs'):
         return int(preprocessor['size']), int(preprocessor['size'])
     if shape is not None:
@@ -72,22 +72,22 @@ def shape_for(
 
 
 def metadata_of(
-    cfg: Config, shape: Sequence[int], config: str, checkpoint: str | None, classes: Sequence[str] | None
+    cfg: Config, resolution: str, config: str, checkpoint: str | None, classes: Sequence[str] | None
 ) -> dict[str, str]:
     """What to write into a file, by name, as ONNX and Core ML take it: text.
 
     Args:
         cfg: Of the network.
-        shape: Height and width of the images.
+        resolution: Height and width of the images, in words.
         config: Path of the config; its name is told.
         checkpoint: Path of the weights; None for weights at random.
         classes: Their names, in the order of the outputs; None if unknown.
     """
-    preprocessor = _preprocessor(cfg)
+    preprocessor = preprocessor_of(cfg)
     preprocessor = preprocessor.get('preprocessor') or preprocessor  # what ResizedInputs wraps
     is_rgb = any(preprocessor.get(name) for name in ('to_rgb', 'bgr_to_rgb'))
     facts = {
-        'resolution': f'{shape[0]} x {shape[1]}',
+        'resolution': resolution,
         'mean': json.dumps(_numbers(preprocessor.get('mean', [0.0]))),
         'std': json.dumps(_numbers(preprocessor.get('std', [1.0]))),
         'channel_order': 'RGB' if is_rgb else 'BGR',
@@ -109,11 +109,14 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] 
     places = (
         trained_on,
         dataset.get('metainfo'),
+        {'classes': dataset.get('classes')} if isinstance(dataset.get('classes'), list | tuple) else None,
         getattr(kind, 'METAINFO', None),
     )
     found = next((place['classes'] for place in places if place and place.get('classes')), None)
-    num_classes = ((cfg.get('model') or {}).get('head') or {}).get('num_classes')
-    if found is None or num_classes not in (None, len(found)):  # a recipe with a head for other classes
+    model = cfg.get('model') or {}
+    heads = (model.get(name) for name in ('head', 'bbox_head', 'decode_head'))
+    counts = [head['num_classes'] for head in heads if isinstance(head, Mapping) and 'num_classes' in head]
+    if found is None or any(count != len(found) for count in counts):  # a recipe with a head for other classes
         return None
     return [str(name) for name in found]
 
@@ -150,7 +153,8 @@ def _meta(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return meta
 
 
-def _preprocessor(cfg: Config) -> Mapping[str, Any]:
+def preprocessor_of(cfg: Config) -> Mapping[str, Any]:
+    """The data preprocessor's config; empty without one."""
     return (cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {}
 
 

@@ -106,14 +106,14 @@ def test_facts_of_a_config(tmp_path: Path) -> None:
     path = tmp_path / 'best.py'
     path.write_text(RESIZED.format(base=str(ROOT / 'configs/demo/glnet_cls.py'), size=64))
     classes = class_names(Config({}), {'meta': {'dataset_meta': {'classes': ('a', 'b')}}})
-    found = metadata_of(load_config(str(path)), (64, 64), str(path), 'work/best.pth', classes)
+    found = metadata_of(load_config(str(path)), '64 x 64', str(path), 'work/best.pth', classes)
     assert found['resolution'] == '64 x 64'
     assert json.loads(found['mean']) == [1, 2, 3]
     assert json.loads(found['std']) == [4, 5, 6]
     assert found['channel_order'] == 'RGB'
     assert (found['config'], found['checkpoint']) == ('best.py', 'best.pth')
     assert json.loads(found['classes']) == ['a', 'b']
-    assert 'classes' not in metadata_of(load_config(str(path)), (64, 64), str(path), None, class_names(Config({}), {}))
+    assert 'classes' not in metadata_of(load_config(str(path)), '64 x 64', str(path), None, class_names(Config({}), {}))
 
 
 @pytest.mark.torch_since(2, 6)

@@ -1,0 +1,87 @@
+"""Show what an end-to-end ONNX file finds in a photograph.
+
+    mmhybrid run-onnx FILE.onnx PHOTO --out PICTURE [--score 0.3]
+
+FILE.onnx is from ``mmhybrid export --end-to-end``. This file alone, copied to a device, does the same with ``python
+run_onnx.py``: it needs NumPy, Pillow and onnxruntime, and nothing of mmhybrid or torch.
+"""
+
+import colorsys
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='Show what an end-to-end ONNX file finds in a photograph.')
+    parser.add_argument('file', help='written by mmhybrid export --end-to-end')
+    parser.add_argument('photo')
+    parser.add_argument('--out', required=True, metavar='PICTURE', help='a .png or .jpg file')
+    parser.add_argument('--score', type=float, default=0.3, help='of the least certain box that is shown; default: 0.3')
+    parser.add_argument('--threads', type=int, default=0, help='of the CPU; default: all')
+    return parser.parse_args(argv)
+
+
+def find(file: str, image: np.ndarray, threads: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What a file gives, by name, for an image (H, W, 3) uint8, RGB; and the names of the classes, if it has them."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
+    if [given.name for given in session.get_inputs()] != ['image']:
+        raise ValueError(f'{file} takes no photograph: write it with mmhybrid export --end-to-end')
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(names, {'image': image}), strict=True))
+    return found, json.loads(session.get_modelmeta().custom_metadata_map.get('classes', '[]'))
+
+
+def colour(label: int) -> tuple[int, ...]:
+    """One for each class, far from those of its neighbours."""
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.75, 0.95))
+
+
+def drawn(image: np.ndarray, found: Mapping[str, Any], classes: Sequence[str], score: float) -> Image.Image:
+    """The photograph with boxes, or with the colour of each pixel's class over it; what is found is printed."""
+    names = dict(enumerate(classes))
+    if 'segmentation' in found:
+        labels, counts = np.unique(found['segmentation'], return_counts=True)
+        palette = np.array([colour(label) for label in range(256)], np.uint8)
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
+            print(f'{names.get(label, label)}: {count / found["segmentation"].size:.1%}')
+        return Image.blend(Image.fromarray(image), Image.fromarray(palette[found['segmentation']]), 0.5)
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    width = max(1, min(picture.size) // 200)
+    for box, value, label in zip(found['boxes'].tolist(), found['scores'], found['labels'].tolist(), strict=True):
+        if value >= score:
+            text = f'{names.get(label, label)} {value:.2f}'
+            print(text, *(f'{side:.1f}' for side in box))
+            pen.rectangle(box, outline=colour(label), width=width)
+            pen.text((box[0] + width, box[1] + width), text, fill=colour(label))
+    return picture
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the photograph, run the file, draw."""
+    args = parse_args(argv)
+    try:
+        with Image.open(args.photo) as photo:
+            image = np.asarray(ImageOps.exif_transpose(photo).convert('RGB'))
+        found, classes = find(args.file, image, args.threads)
+        drawn(image, found, classes, args.score).save(args.out)
+    except (OSError, ValueError, ImportError) as error:
+        raise SystemExit(f'run-onnx: {error}') from error
+    except Exception as error:
+        if not type(error).__module__.startswith('onnxruntime'):
+            raise
+        raise SystemExit(f'run-onnx: {args.file}: {error}') from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,136 @@
+"""Exported files as the networks that they are, run by what runs them on a device."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmhybrid.utils.checks import bad_value, check_choice
+from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.optional import require
+
+Size = int | None  # of an axis; None if the file leaves it open
+
+
+class ExportedNetwork(ABC):
+    """A file that takes one array and gives arrays.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        endings: Of the names of files that the runtime reads.
+        metadata: What the file says of itself, see :func:`mmhybrid.engine.export_metadata.metadata_of`.
+        input_name: Of the array that it takes.
+        input_shape: Its sizes.
+
+    Raises:
+        ValueError: If there is no such file, the runtime cannot read it, or it takes more than one array.
+    """
+
+    endings: tuple[str, ...]
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ValueError(f'{path} is not a file')
+        if self.path.suffix not in self.endings:
+            raise bad_value('file', str(path), f'a name ending in {" or ".join(self.endings)}')
+        try:
+            inputs = self.open()
+        except Exception as error:  # each runtime has errors of its own
+            raise ValueError(f'{path} cannot be read: {first_line(error)}') from error
+        if len(inputs) != 1:
+            raise ValueError(f'{path} takes {", ".join(inputs)}, a network of mmhybrid takes images alone')
+        ((self.input_name, self.input_shape),) = inputs.items()
+        self.metadata = self.read_metadata()
+
+    @abstractmethod
+    def open(self) -> dict[str, list[Size]]:
+        """Read the file; the sizes of what it takes, by name."""
+
+    def read_metadata(self) -> dict[str, str]:
+        """What the file says of itself."""
+        return _metadata_of_onnx(self.path)
+
+    @abstractmethod
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """What the network gives, by name, in its order."""
+
+    @property
+    def is_end_to_end(self) -> bool:
+        """Whether it takes photographs."""
+        return self.input_name == 'image'
+
+
+class OnnxRuntimeNetwork(ExportedNetwork):
+    """An ONNX file on ONNX Runtime."""
+
+    endings = ('.onnx',)
+
+    def open(self) -> dict[str, list[Size]]:
+        """See :class:`ExportedNetwork`."""
+        runtime = require('onnxruntime', 'the runtime onnxruntime')
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = runtime.InferenceSession(str(self.path), options, providers=['CPUExecutionProvider'])
+        self.outputs = [output.name for output in self.session.get_outputs()]
+        return {
+            given.name: [size if isinstance(size, int) else None for size in given.shape]
+            for given in self.session.get_inputs()
+        }
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See :class:`ExportedNetwork`."""
+        return dict(zip(self.outputs, self.session.run(self.outputs, {self.input_name: images}), strict=True))
+
+
+class OpenVinoNetwork(ExportedNetwork):
+    """An ONNX file, or OpenVINO's own (``.xml`` with a ``.bin`` beside it), on OpenVINO in float32."""
+
+    endings = ('.onnx', '.xml')
+
+    def open(self) -> dict[str, list[Size]]:
+        """See :class:`ExportedNetwork`."""
+        core = require('openvino', 'the runtime openvino').Core()
+        self.model = core.read_model(str(self.path))
+        self.compiled = core.compile_model(self.model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+        return {
+            given.any_name: [size.get_length() if size.is_static else None for size in given.partial_shape]
+            for given in self.model.inputs
+        }
+
+    def read_metadata(self) -> dict[str, str]:
+        """See :class:`ExportedNetwork`."""
+        if self.path.suffix == '.onnx':
+            return _metadata_of_onnx(self.path)
+        if not self.model.has_rt_info(['mmhybrid']):
+            return {}
+        return {name: value.astype(str) for name, value in self.model.get_rt_info(['mmhybrid']).value.items()}
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See :class:`ExportedNetwork`."""
+        found = self.compiled({0: images})
+        return {f'{place}' if not port.names else port.any_name: found[port].copy() for place, port in enumerate(found)}
+
+
+RUNTIMES: dict[str, type[ExportedNetwork]] = {'onnxruntime': OnnxRuntimeNetwork, 'openvino': OpenVinoNetwork}
+
+
+def open_network(path: str | Path, runtime: str) -> ExportedNetwork:
+    """Read an exported file.
+
+    Args:
+        path: The file.
+        runtime: One of :data:`RUNTIMES`.
+
+    Raises:
+        ValueError: If the runtime is unknown or cannot read the file.
+    """
+    return RUNTIMES[check_choice('runtime', runtime, tuple(RUNTIMES))](path)
+
+
+def _metadata_of_onnx(path: Path) -> dict[str, str]:
+    onnx: Any = require('onnx', 'metadata of onnx')
+    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}

@@ -1,0 +1,112 @@
+"""Exported files scored as checkpoints are: on a config's data, by its metrics, in the place of the network alone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor
+
+from mmhybrid.engine.end_to_end import Preprocessing
+from mmhybrid.engine.export_metadata import class_names, metadata_of, own_shape
+from mmhybrid.engine.runtimes import ExportedNetwork
+from mmhybrid.utils.checks import bad_value, check_list
+
+HEADS = ('head', 'bbox_head', 'decode_head')  # of classifiers, detectors and segmentors
+SAME = ('mean', 'std', 'channel_order')
+
+
+def check_fits(network: ExportedNetwork, cfg: Config) -> None:
+    """Raise ValueError unless a file is of such a network as ``cfg`` describes, by what it says of itself.
+
+    Compared are the classes and what happens to images before the network; of a file for one size, that size too.
+    """
+    told, path = network.metadata, network.path
+    if 'origin' not in told:
+        raise ValueError(f'{path} does not say which images it takes; score a file that mmhybrid export wrote')
+    ours = class_names(cfg, None)
+    if ours is not None and 'classes' in told:
+        theirs = check_list(f'{path}: classes', json.loads(told['classes']))
+        if theirs != ours:
+            counts = f'the file has {len(theirs)}, {_few(theirs)}, the config {len(ours)}, {_few(ours)}'
+            raise ValueError(f'{path}: classes: {counts}')
+    if network.is_end_to_end:
+        canvas = json.loads(told.get('canvas', 'null'))
+        expected = Preprocessing.of_config(cfg, canvas, canvas is None).told()
+        compared: Sequence[str] = tuple(expected)
+    else:
+        size = own_shape(cfg)
+        expected = metadata_of(cfg, '' if size is None else f'{size[0]} x {size[1]}', '', None, None)
+        is_known = size is not None and None not in network.input_shape[2:]
+        compared = (*SAME, 'resolution') if is_known else SAME
+    for name in compared:
+        if told.get(name) != expected[name]:
+            raise ValueError(f'{path}: {name}: the file has {told.get(name)}, the config {expected[name]}')
+
+
+def put_into(model: Any, network: ExportedNetwork) -> None:
+    """Let a file compute what a model's layers compute; its pre- and postprocessing stay, but with an end-to-end file.
+
+    Args:
+        model: A classifier, detector or segmentor, whose weights then do not matter.
+        network: What takes the place of its layers.
+    """
+    if network.is_end_to_end:
+        model.__dict__['test_step'] = lambda data: [_found(network, sample) for sample in data['data_samples']]
+        return
+    head = next(getattr(model, name) for name in HEADS if hasattr(model, name))
+    is_detector = hasattr(model, 'bbox_head')
+
+    def extract_feat(images: Tensor, **_options: object) -> list[Tensor]:
+        return _run_batch(network, images)
+
+    def forward(outputs: list[Tensor]) -> Any:
+        if not is_detector:
+            return outputs[0]
+        half = len(outputs) // 2  # maps of scores, then of boxes
+        return outputs[:half], outputs[half:]
+
+    model.__dict__['extract_feat'], head.__dict__['forward'] = extract_feat, forward
+
+
+def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
+    """What a file gives for (B, C, H, W), as many at once as it takes."""
+    shape = network.input_shape
+    for size, allowed in zip(images.shape[1:], shape[1:], strict=True):
+        if allowed not in (None, size):
+            sizes = ' x '.join(map(str, images.shape[2:]))
+            allowed_sizes = f'{shape[2]} x {shape[3]}, for which the file was made'
+            raise bad_value(f'{network.path}: an image of the data', sizes, allowed_sizes)
+    batch = shape[0] or len(images)
+    given, parts = images.cpu().numpy(), []
+    for start in range(0, len(given), batch):
+        part = given[start : start + batch]
+        missing = [part[-1:]] * (batch - len(part))  # of a last, smaller batch
+        found = network.run(np.concatenate([part, *missing]))
+        parts.append([torch.from_numpy(array[: len(part)]) for array in found.values()])
+    return [torch.cat(arrays).to(images.device) for arrays in zip(*parts, strict=True)]
+
+
+def _found(network: ExportedNetwork, sample: Any) -> Any:
+    """A data sample with what an end-to-end file finds in its photograph."""
+    path = sample.metainfo.get('img_path') or ''
+    image = cv2.imread(str(path)) if Path(path).is_file() else None
+    if image is None:
+        raise bad_value('img_path of the data', path, 'a photograph that OpenCV reads, which the file takes whole')
+    found = network.run(np.ascontiguousarray(image[..., ::-1]))
+    tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+    if 'segmentation' in tensors:
+        sample.pred_sem_seg = PixelData(data=tensors['segmentation'][None].long())
+    else:
+        boxes, scores, labels = (tensors[name] for name in ('boxes', 'scores', 'labels'))
+        sample.pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
+    return sample
+
+
+def _few(names: Sequence[Any]) -> str:
+    return f'{", ".join(map(str, names[:3]))}{", ..." if len(names) > 3 else ""}'
