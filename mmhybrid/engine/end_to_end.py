@@ -237,9 +237,11 @@ class _Nodes:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def __call__(self, kind: str, *inputs: str | np.ndarray | None, name: str = '', **attributes: Any) -> str:
+    def __call__(
+        self, kind: str, *inputs: str | np.ndarray | np.generic | None, name: str = '', **attributes: Any
+    ) -> str:
         """Enter a node, whose inputs are names, constants, or None where one is left out."""
-        names = [self._constant(given) if isinstance(given, np.ndarray | np.generic) else given or '' for given in inputs]
+        names = [given or '' if given is None or isinstance(given, str) else self._constant(given) for given in inputs]
         name = name or f'{self.prefix}{kind.lower()}_{len(self.nodes)}'
         self.nodes.append(self.onnx.helper.make_node(kind, names, [name], **attributes))
         return name

@@ -91,7 +91,7 @@ def found_in(space: SearchSpace, path: str | Path) -> Found:
     found = read_found(path)
     reason = space.why_not(found.arch)
     if reason is not None:
-        raise ValueError(f'{path}: arch is not in the space of the supernet: {reason}')
+        raise ValueError(f'{path}: arch is not in the space: {reason}')
     return replace(found, arch=space.canonical(found.arch))
 
 

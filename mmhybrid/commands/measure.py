@@ -1,0 +1,106 @@
+"""How long one network takes on this device, and what a latency table predicts.
+
+    mmhybrid measure CONFIG [--shape H W] [--backend onnxruntime] [--device cpu] [--threads 1] ...
+    mmhybrid measure ARCH.json --table table.json
+    mmhybrid measure CONFIG --table table.json --arch ARCH.json
+
+CONFIG is of any model with a backbone, an exported one for example; it is measured in its deployed form, weights at
+random. ARCH.json is what a search left (``best_arch.json``, ``topk.csv:RANK``): its network is built and measured as
+those of the table were, and predicted with the interval in which nine of ten measurements are. Beside a table, the
+backend and all else are the table's.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmhybrid.engine import cli
+from mmhybrid.engine.export import TensorModel
+from mmhybrid.engine.export_metadata import shape_for
+from mmhybrid.engine.subnet_export import found_in
+from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
+from mmhybrid.estimation.devices import Device
+from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.estimation.single import predict_arch, time_arch, time_network
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.deployed import switch_to_deploy
+from mmhybrid.utils.files import write_json
+
+SETTINGS = ('device', 'backend', 'dtype', 'batch', 'threads', 'clock')  # which a table says
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = ArgumentParser(description='How long one network takes on this device, and what a latency table predicts.')
+    parser.add_argument('network', help='a config, or the genes of a network: best_arch.json, topk.csv:RANK')
+    parser.add_argument('--table', metavar='FILE', help='latency table; the network is measured as its own were')
+    parser.add_argument('--arch', metavar='FILE', help='genes of the network of a config, for the prediction')
+    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help="of images; default: the config's")
+    parser.add_argument('--device', help='cpu, cuda, or what the backend calls its own; default: cpu')
+    parser.add_argument('--backend', help=f'{", ".join(BACKENDS)}, or one that --import enters; default: eager')
+    parser.add_argument('--dtype', choices=tuple(DTYPES), help='default: float32')
+    parser.add_argument('--batch', type=int, metavar='N', help='images at once; default: 1')
+    parser.add_argument('--threads', type=int, metavar='N', help="default: torch's")
+    parser.add_argument('--clock', choices=tuple(CLOCKS), help='thread: for one thread of a busy CPU; default: wall')
+    parser.add_argument('--repeats', type=int, default=20, metavar='N', help='timed rounds; default: 20')
+    parser.add_argument('--json', metavar='FILE', help='where to write the figures')
+    cli.add_imports(parser)
+    cli.add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    given = [name for name in SETTINGS if vars(args)[name] is not None]
+    if args.table is not None and given:
+        parser.error(f'--{given[0]}: without --table, which says it')
+    if args.table is None and (is_arch(args.network) or args.arch is not None):
+        parser.error('genes say nothing without the --table of their space')
+    return args
+
+
+def is_arch(network: str) -> bool:
+    """Whether a network is given by its genes."""
+    return network.endswith(('.json', '.csv')) or '.csv:' in network
+
+
+def build(args: Namespace) -> tuple[nn.Module, tuple[int, int]]:
+    """The network of a config in its deployed form, and the height and width of its images."""
+    cfg = cli.load_config(args.network, args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    if 'model' not in cfg:
+        raise ValueError(f'config {args.network} has no model')
+    model = MODELS.build(cfg.model).eval()
+    if any(isinstance(module, HybridBackbone) for module in model.modules()):
+        switch_to_deploy(model)
+    network = TensorModel(model) if isinstance(model, BaseModel) else model
+    return network, shape_for(cfg, None, args.shape, is_other_allowed=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, predict, print."""
+    args = parse_args(argv)
+    with cli.ending_on_mistakes():
+        cli.import_modules(args.imports)
+        if args.table is None:
+            threads = torch.get_num_threads() if args.threads is None else args.threads
+            how = (args.device or 'cpu', args.backend or 'eager', args.dtype or 'float32', args.batch or 1, threads)
+            device, table = Device.here(*how, args.clock or 'wall'), None
+        else:
+            table = LatencyTable.load(args.table)
+            table.warn_if_elsewhere()
+            device = table.device
+        genes = args.network if is_arch(args.network) else args.arch
+        arch = None if table is None or genes is None else found_in(table.part_counter().space, genes).arch
+        predicted = None if table is None or arch is None else predict_arch(arch, table)
+        if table is not None and arch is not None and is_arch(args.network):
+            measured = time_arch(arch, table, args.repeats)
+        else:
+            measured = time_network(*build(args), device, args.repeats)
+        print(f'{device.backend} on {device.name}, {device.dtype}, batch {device.batch}, threads {device.threads}')
+        print(f'measured: {measured}')
+        if predicted is not None:
+            print(f'predicted: {predicted}')
+        if args.json is not None:
+            figures = {'measured': vars(measured), 'predicted': None if predicted is None else vars(predicted)}
+            write_json(args.json, {**figures, 'device': vars(device)})
