@@ -1,7 +1,7 @@
-"""What a student classifier learns from a teacher (AutoViT section 5.1; DeiT)."""
+"""What a student learns from a teacher: logits (AutoViT section 5.1; DeiT), and the maps that a head reads."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,47 +15,153 @@ from torch.nn import functional as F
 
 from mmhybrid.models.build import build_model
 from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.models.layers.basic import at_least_float32
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys
 
 KINDS = ('soft', 'hard')
-
-
-@dataclass(frozen=True)
-class Logits:
-    """The logits that a head has computed, oldest first."""
-
-    of_forwards: list[Tensor] = field(default_factory=list)
+FEATURES = ('backbone', 'neck')
+SMALLEST_SQUARES = 1e-12  # of a teacher's map, so that one of zeros divides nothing by 0
 
 
 @contextmanager
-def captured_logits(head: nn.Module) -> Iterator[Logits]:
-    """Keep the logits that a classification head computes on the way to its loss."""
-    logits = Logits()
-    handle = head.register_forward_hook(lambda module, args, output: logits.of_forwards.append(output))
+def captured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """Keep what modules compute last, by the names given to them.
+
+    Their ``forward`` is another one meanwhile: MMSegmentation's heads call it past all hooks.
+    """
+    outputs: dict[str, Any] = {}
+
+    def keeping(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            outputs[name] = forward(*args, **kwargs)
+            return outputs[name]
+
+        return kept
+
+    for name, module in modules.items():
+        module.forward = keeping(name, module.forward)
     try:
-        yield logits
+        yield outputs
     finally:
-        handle.remove()
+        for module in modules.values():
+            del module.forward
+
+
+@dataclass(frozen=True)
+class LogitsHead:
+    """The head of a model that computes logits of classes, for images or for places in maps.
+
+    Args:
+        head: The head.
+        losses: How the names of the losses begin that labels give for the same logits.
+        of_boxes: Its logits are the first of what it returns, a map for each level.
+        sigmoid: Each logit is a probability of its own.
+    """
+
+    head: nn.Module
+    losses: str
+    of_boxes: bool = False
+    sigmoid: bool = False
+
+    @classmethod
+    def of(cls, model: nn.Module) -> 'LogitsHead | None':
+        """That of a classifier, a segmentor or a detector of one stage; None for other models."""
+        parts: dict[str, Any] = {name: getattr(model, name, None) for name in ('head', 'decode_head', 'bbox_head')}
+        if hasattr(parts['head'], 'num_classes'):
+            return cls(parts['head'], '')
+        if hasattr(parts['decode_head'], 'conv_seg'):  # a list of heads has none
+            return cls(parts['decode_head'], 'decode.', sigmoid=parts['decode_head'].out_channels == 1)
+        if getattr(parts['bbox_head'], 'use_sigmoid_cls', False):
+            return cls(parts['bbox_head'], 'loss_cls', of_boxes=True, sigmoid=True)
+        return None
+
+    def shares(self, loss: str) -> bool:
+        """Whether a loss, by its name, is that of the labels for the same logits."""
+        return loss.startswith(self.losses) and 'loss' in loss
+
+    def read(self, output: Any) -> list[Tensor]:
+        """The logits (B, classes, ...) in what a forward of the head has returned."""
+        return maps_of(output[0] if self.of_boxes else output)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model has computed on the way to its losses.
+
+    Args:
+        logits: Of its head, see :class:`LogitsHead`; empty for none.
+        features: The maps of its modules, by their names.
+    """
+
+    logits: list[Tensor]
+    features: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def detach(self) -> 'Outputs':
+        """The same without gradients."""
+        features = {name: [one.detach() for one in maps] for name, maps in self.features.items()}
+        return Outputs([one.detach() for one in self.logits], features)
 
 
 class Distillation:
-    """How logits are compared.
+    """How a student is compared with its teacher.
 
     Args:
         kind: ``soft``, t^2 KL(teacher / t || student / t) as in DeiT, or ``hard``, the cross-entropy with the teacher's
-            choice.
-        alpha: Weight of it; the loss of the labels has 1 - alpha.
+            choice. In maps it is the mean over their places. For heads of sigmoids it is the sum over all logits,
+            divided by the sum of the teacher's probabilities, as their loss of the labels is by the sum of its targets.
+        alpha: Weight of it; the loss of the labels for the same logits has 1 - alpha.
         temperature: t, for ``soft``.
+        features: Weights by module, ``neck`` or ``backbone``, of the squared distance of its maps from the teacher's,
+            divided by the squares of the teacher's; the mean over the maps. They come on top of all other losses.
     """
 
-    def __init__(self, kind: str = 'soft', alpha: float = 0.5, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        kind: str = 'soft',
+        alpha: float = 0.5,
+        temperature: float = 1.0,
+        features: Mapping[str, float] | None = None,
+    ) -> None:
         self.kind = check_choice('distillation.kind', kind, KINDS)
         self.alpha = check_float('distillation.alpha', alpha, 0, 1)
         self.temperature = check_float('distillation.temperature', temperature, 0, above=True)
+        check_keys('distillation.features', {} if features is None else features, (), FEATURES)
+        self.features = {
+            name: check_float(f'distillation.features.{name}', weight, 0) for name, weight in (features or {}).items()
+        }
+
+    def check_model(self, model: nn.Module) -> None:
+        """Raise ValueError if a model has no module of ``features``, or no logits that could be compared."""
+        name = type(model).__name__
+        for module in self.features:
+            if getattr(model, module, None) is None:
+                raise bad_value('distillation.features', module, f'a module that the {name} has')
+        head = LogitsHead.of(model)
+        if self.alpha and head is None:
+            raise bad_value(
+                'distillation.alpha', self.alpha, f'0 for a {name}, which has no head of logits, and features'
+            )
+        if self.alpha and self.kind == 'hard' and head is not None and head.sigmoid:
+            raise bad_value('distillation.kind', self.kind, f"'soft' for the sigmoids of a {type(head.head).__name__}")
+        if not self.alpha and not any(self.features.values()):
+            raise bad_value('distillation.alpha', self.alpha, 'a number above 0, or features')
+
+    def losses(self, student: Outputs, teacher: Outputs, sigmoid: bool) -> dict[str, Tensor]:
+        """What is added to the losses of the labels."""
+        losses: dict[str, Tensor] = {}
+        if student.logits and sigmoid:
+            losses['loss_distillation'] = self.sigmoid_loss(student.logits, teacher.logits)
+        elif student.logits:
+            losses['loss_distillation'] = self.loss(student.logits[0], teacher.logits[0])
+        for name, maps in student.features.items():
+            distances = [_relative_distance(*pair) for pair in zip(maps, teacher.features[name], strict=True)]
+            losses[f'loss_{name}_features'] = self.features[name] * torch.stack(distances).mean()
+        return losses
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Logits (B, classes) of both -> alpha times the mean over the batch."""
+        """Logits (B, classes, ...) of both -> alpha times the mean over the batch and the places."""
+        student, teacher = (logits.movedim(1, -1).flatten(0, -2) for logits in (student, teacher))
         if self.kind == 'hard':
             return self.alpha * F.cross_entropy(student, teacher.argmax(-1))
         t = self.temperature
@@ -63,6 +169,28 @@ class Distillation:
             F.log_softmax(student / t, -1), F.log_softmax(teacher / t, -1), reduction='batchmean', log_target=True
         )
         return self.alpha * t**2 * divergence
+
+    def sigmoid_loss(self, students: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
+        """Logits of both, of any shapes -> alpha times the sum of all divergences over that of the probabilities."""
+        t = self.temperature
+        student, teacher = (
+            torch.cat([at_least_float32(one).flatten() for one in logits]) / t for logits in (students, teachers)
+        )
+        probs = teacher.sigmoid()
+        cross_entropy, entropy = (
+            F.binary_cross_entropy_with_logits(one, probs, reduction='sum') for one in (student, teacher)
+        )
+        return self.alpha * t**2 * (cross_entropy - entropy) / probs.sum()
+
+
+def _relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    return (student - teacher).square().sum() / teacher.square().sum().clamp(min=SMALLEST_SQUARES)
+
+
+def maps_of(output: Any) -> list[Tensor]:
+    """The tensors that a module has returned, one or a sequence."""
+    return [output] if isinstance(output, Tensor) else list(output)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mmhybrid.models.distillation import Distillation, Normalisation, build_teacher, captured_logits
+from mmhybrid.models.distillation import (
+    Distillation,
+    LogitsHead,
+    Normalisation,
+    Outputs,
+    build_teacher,
+    captured,
+    maps_of,
+)
 from mmhybrid.models.fitting import check_widths
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
@@ -18,6 +26,7 @@ from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value
 
 Losses = dict[str, Tensor]
+HEAD = 'head of logits'
 
 
 @MODELS.register_module()
@@ -30,15 +39,15 @@ class OneShot(BaseModel):
         architecture: Config of any mmpretrain, mmdet or mmseg model whose backbone is a :class:`Supernet`.
         mutator: Config of what picks the architectures of a step.
         distillation: With a ``teacher``, or with a mutator of several architectures (the first of them teaches the
-            others in place): arguments of :class:`Distillation`. Classifiers only.
-        teacher: Arguments of :class:`Teacher`.
+            others in place): arguments of :class:`Distillation`.
+        teacher: Arguments of :class:`Teacher`, for a classifier; it teaches its logits alone.
         data_preprocessor: Of the wrapped model, where the host's config has it on the top level.
         init_cfg: As in MMEngine.
 
     Raises:
         ValueError: If the backbone is no supernet, a neck or head reads other channels than the widest subnet has,
-            teacher and student disagree on the classes, nothing teaches, or a teacher cannot get its pixels back from
-            the inputs.
+            teacher and student disagree on the classes, nothing teaches, the model has nothing of what is to be
+            compared, or a teacher cannot get its pixels back from the inputs.
     """
 
     def __init__(
@@ -69,10 +78,16 @@ class OneShot(BaseModel):
 
     def _check(self) -> None:
         resolution = self.space.choices.get('resolution')
-        if not self.is_classifier and resolution is not None and len(resolution.values) > 1:
+        several_sizes = resolution is not None and len(resolution.values) > 1
+        if not self.is_classifier and resolution is not None and several_sizes:
             raise bad_value('space.resolution', resolution.values, 'one value, for this model')
-        if not self.is_classifier and self.distillation is not None:
-            raise bad_value('distillation', type(self.architecture).__name__, 'None, or a classifier')
+        if self.distillation is not None:
+            self.distillation.check_model(self.architecture)
+            if self.distillation.features and (self._teacher or several_sizes):
+                allowed = 'None, with a teacher of another family, or images of several resolutions'
+                raise bad_value('distillation.features', self.distillation.features, allowed)
+        if self._teacher and not self.is_classifier:
+            raise bad_value('teacher', type(self.architecture).__name__, 'None, or a classifier')
         if self._teacher and self.distillation is None:
             raise bad_value('distillation', None, "a dict, such as dict(kind='hard', alpha=0.5), with a teacher")
         if self.distillation is not None and not self._teacher and len(self.mutator.archs(self.space, 0)) < 2:
@@ -106,13 +121,14 @@ class OneShot(BaseModel):
     def _loss(self, inputs: Tensor, data_samples: Any) -> Losses:
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         archs = self.mutator.archs(self.space, iteration)
-        teacher_logits = self._teacher_logits(inputs)
+        logits = self._teacher_logits(inputs)
+        teacher = None if logits is None else Outputs([logits])
         total: Losses = {}
         for arch in archs:
             self.set_arch(arch)
-            losses, logits = self._subnet_loss(inputs, data_samples, teacher_logits)
-            if teacher_logits is None and logits is not None:
-                teacher_logits = logits.detach()
+            losses, outputs = self._subnet_loss(inputs, data_samples, teacher)
+            if teacher is None and outputs is not None:
+                teacher = outputs.detach()
             for name, loss in losses.items():
                 # as MMEngine adds a list up; what a detector returns may differ in shape between subnets
                 parts = loss if isinstance(loss, list) else [loss]
@@ -120,21 +136,24 @@ class OneShot(BaseModel):
         return total
 
     def _subnet_loss(
-        self, inputs: Tensor, data_samples: Any, teacher_logits: Tensor | None
-    ) -> tuple[Losses, Tensor | None]:
-        """The losses of the active subnet, and the logits of a classifier."""
+        self, inputs: Tensor, data_samples: Any, teacher: Outputs | None
+    ) -> tuple[dict[str, Any], Outputs | None]:
+        """The losses of the active subnet, and what others may learn of it."""
         images = self._resized(inputs)
-        if not self.is_classifier or self.distillation is None:
+        if self.distillation is None:
             return self.architecture(images, data_samples, mode='loss'), None
-        with captured_logits(self.architecture.head) as captured:
+        head = LogitsHead.of(self.architecture) if self.distillation.alpha else None
+        watched = {name: getattr(self.architecture, name) for name in self.distillation.features}
+        with captured({**watched, **({} if head is None else {HEAD: head.head})}) as found:
             losses = self.architecture(images, data_samples, mode='loss')
-        logits = captured.of_forwards[-1]
-        if teacher_logits is not None:
-            losses = {
-                name: loss * (1 - self.distillation.alpha) if 'loss' in name else loss for name, loss in losses.items()
-            }
-            losses['loss_distillation'] = self.distillation.loss(logits, teacher_logits)
-        return losses, logits
+        logits = [] if head is None else head.read(found[HEAD])
+        outputs = Outputs(logits, {name: maps_of(found[name]) for name in watched})
+        if teacher is None:
+            return losses, outputs
+        if head is not None:
+            share = 1 - self.distillation.alpha
+            losses = {name: _scaled(loss, share) if head.shares(name) else loss for name, loss in losses.items()}
+        return {**losses, **self.distillation.losses(outputs, teacher, head is not None and head.sigmoid)}, outputs
 
     def _teacher_logits(self, inputs: Tensor) -> Tensor | None:
         if not self._teacher:
@@ -146,3 +165,7 @@ class OneShot(BaseModel):
         if not self.resizes:
             return images
         return resized(images, int(self.supernet.arch['resolution']))
+
+
+def _scaled(loss: Any, factor: float) -> Any:
+    return [part * factor for part in loss] if isinstance(loss, list) else loss * factor
