@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from torch import nn
+
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
@@ -38,14 +40,19 @@ def network_arch(arch: str | Mapping[str, Any], space: SearchSpace, backbone: Ma
 
 def starting_network(
     init_cfg: Mapping[str, Any], space: SearchSpace, backbone: Mapping[str, Any]
-) -> tuple[HybridBackbone, Arch]:
-    """The network that an ``init_cfg`` of type ``mmhybrid.FromNetwork`` describes, with its weights, and its genes.
+) -> tuple[HybridBackbone, Arch, list[str]]:
+    """The network that an ``init_cfg`` of type ``mmhybrid.FromNetwork`` describes, with its weights.
 
     Args:
         init_cfg: ``arch``, as :func:`network_arch` takes it; ``checkpoint``, a file with the weights of the backbone,
-            or of a model with one; ``sort``, whether the most important channels come first, which is the default.
+            or of a model with one, a classifier's for a detector too; ``sort``, whether the most important channels
+            come first, which is the default.
         space: Of the supernet.
         backbone: Config of the family's backbone, as the supernet has it.
+
+    Returns:
+        The network, its genes, and the layers behind its outputs of which the file has nothing: the norms of a
+        classifier are not those of a detector.
 
     Raises:
         ValueError: If a field is missing or wrong, the network is not in the space, or nothing of the file fits it.
@@ -68,11 +75,16 @@ def starting_network(
     except RuntimeError as error:
         reason = ' '.join(str(error).split())
         raise ValueError(f'init_cfg.checkpoint: {init_cfg["checkpoint"]} does not fit the network: {reason}') from error
-    if missing:
-        raise ValueError(f'init_cfg.checkpoint: {init_cfg["checkpoint"]} lacks {", ".join(missing[:3])} of the network')
+    new = [
+        layer
+        for layer in network.output_layers
+        if isinstance(getattr(network, layer, None), nn.Module) and not any(w.startswith(f'{layer}.') for w in weights)
+    ]
+    if lacking := [name for name in missing if name.split('.')[0] not in new]:
+        raise ValueError(f'init_cfg.checkpoint: {init_cfg["checkpoint"]} lacks {", ".join(lacking[:3])} of the network')
     if sort:
         sort_channels(network)
-    return network, arch
+    return network, arch, new
 
 
 def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,11 +100,13 @@ class Supernet(BaseModule):
         if not isinstance(start, Mapping) or str(start.get('type')).removeprefix(SCOPE) != FROM_NETWORK:
             super().init_weights()
             return
-        network, arch = starting_network(start, self.space, self.backbone_cfg)
+        network, arch, new = starting_network(start, self.space, self.backbone_cfg)
         self.init_cfg = None
         super().init_weights()
         self.init_cfg = start
         self.set_arch(arch)
+        for layer in new:
+            network.get_submodule(layer).load_state_dict(self.subnet.get_submodule(layer).state_dict())
         self._take(network)
 
     def _take(self, network: HybridBackbone) -> None:

@@ -107,6 +107,36 @@ def test_computes_what_the_network_computed(family, prefix, tmp_path):
             assert torch.equal(out, expected)
 
 
+@pytest.mark.parametrize(
+    ('family', 'dense'),
+    [
+        (GLNET, {'out_indices': (1, 3), 'out_norm_cfg': {'type': 'BN'}}),
+        (GLIT, {'out_type': 'featmap', 'out_norm_cfg': {'type': 'LN2d'}}),
+        (AUTOVIT, {'out_indices': (1, 2, 3), 'mbpool': False, 'out_norm_cfg': {'type': 'BN'}}),
+    ],
+    ids=['glnet', 'glit', 'autovit'],
+)
+def test_a_detector_begins_as_a_classifier(family, dense, tmp_path):
+    """All but the norms behind the outputs, which a classifier does not have; those begin as in any network."""
+    network = trained(family)
+    supernet = started({**family, 'backbone': {**family['backbone'], **dense}}, tmp_path, network, sort=False)
+    weights = supernet.subnet.state_dict()
+    shared = network.state_dict().keys() & weights.keys()
+    assert all(torch.equal(weights[name], network.state_dict()[name]) for name in shared)
+    assert {name.split('.')[0] for name in network.state_dict().keys() - shared} <= {'norm', 'mbpool'}
+    new = [name for name in weights if name not in shared]
+    assert {name.split('.')[0] for name in new} == {'out_norms'}
+    assert all((weights[name] == 1).all() for name in new if name.endswith('weight'))
+
+
+def test_a_classifier_begins_as_a_detector(tmp_path):
+    """MBPool, which a detector has none of, keeps the initial values that training would give it."""
+    dense = {**AUTOVIT, 'backbone': {**AUTOVIT['backbone'], 'mbpool': False}}
+    supernet = started(AUTOVIT, tmp_path, trained(dense), sort=False)
+    weight = supernet.subnet.mbpool[0].weight
+    assert float(weight.std()) == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.1)  # Kaiming, fan_in
+
+
 AROUND = [
     GLNET,
     {**GLNET, 'arch': {**GLNET['arch'], 'learned_slots': True, 'layer_scale': 1e-4, 'head_dim': 16}},
