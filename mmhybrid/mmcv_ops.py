@@ -588,11 +588,11 @@ def _computable(value: Tensor) -> Tensor:
     """The tensor, contiguous, in float32 if torchvision's operators do not take its dtype.
 
     Those on CPUs multiply no float16 with an older torch, and make gradients with the strides of what they are given,
-    which may overlap along axes of one.
+    which may overlap along axes of one; those of torchvision 0.28 (torch 2.13) were seen not to.
     """
     refused = value.dtype == torch.bfloat16 or (value.dtype == torch.float16 and not value.is_cuda and TORCH < (2, 6))
     value = value.float() if refused else value
-    return value.clone(memory_format=torch.contiguous_format) if TORCH < (2, 6) else value
+    return value.clone(memory_format=torch.contiguous_format) if TORCH < (2, 13) else value
 
 
 def _single(value: Tensor) -> Tensor:

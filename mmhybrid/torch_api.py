@@ -81,5 +81,15 @@ def without_data(device: torch.device) -> AbstractContextManager[Any]:
 is_compiling = getattr(torch.compiler, 'is_compiling', None) or torch._utils.is_compiling  # since torch 2.3
 is_exporting = getattr(torch.compiler, 'is_exporting', None) or is_compiling  # since torch 2.7
 
-# what processes raise that do not find each other
-NETWORK_ERROR: type[RuntimeError] = getattr(torch.distributed, 'DistNetworkError', RuntimeError)  # since torch 2.2
+
+def is_network_error(error: RuntimeError) -> bool:
+    """Whether processes did not find each other; a port in use is a plain RuntimeError of some releases."""
+    known = getattr(torch.distributed, 'DistNetworkError', RuntimeError)  # since torch 2.2
+    return isinstance(error, known) or 'server socket' in str(error)
+
+
+def is_device_error(error: Exception) -> bool:
+    """Whether a device failed, and can do nothing more for this process."""
+    if hasattr(torch, 'AcceleratorError'):
+        return isinstance(error, torch.AcceleratorError)
+    return isinstance(error, RuntimeError) and 'CUDA error' in str(error)

@@ -15,7 +15,7 @@ from mmengine.runner import CheckpointLoader
 
 from mmhybrid import compat
 from mmhybrid.models.checkpoints import load_local
-from mmhybrid.torch_api import TORCH
+from mmhybrid.torch_api import TORCH, is_device_error
 from mmhybrid.utils.optional import is_of_onedl
 
 IS_ONEDL = is_of_onedl('mmengine')
@@ -366,3 +366,10 @@ def test_stores_that_an_old_torch_would_unpickle_are_refused():
             ValueError, match=r'reading \S+a\.pth without running what it holds needs torch 2\.6 or newer'
         ):
             CheckpointLoader.load_checkpoint(address)
+
+
+def test_a_lost_device_is_told_from_other_errors():
+    lost = getattr(torch, 'AcceleratorError', RuntimeError)('CUDA error: an illegal memory access was encountered')
+    assert is_device_error(lost)
+    assert not is_device_error(RuntimeError('The size of tensor a must match the size of tensor b'))
+    assert not is_device_error(ValueError('CUDA error'))

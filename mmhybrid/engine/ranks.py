@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmhybrid.engine.lifeline import Lifeline, Loss
-from mmhybrid.torch_api import NETWORK_ERROR
+from mmhybrid.torch_api import is_network_error
 from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
@@ -60,7 +60,9 @@ def join_ranks(cfg: Config) -> None:
                 )  # else gloo's threads may outlive the interpreter
             else:
                 init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
-        except NETWORK_ERROR as error:
+        except RuntimeError as error:
+            if not is_network_error(error):
+                raise
             raise ValueError(f'--launcher {launcher}: the ranks do not find each other: {first_line(error)}') from error
     if on_cpu:
         wrapper = {

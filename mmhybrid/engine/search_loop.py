@@ -32,6 +32,7 @@ from mmhybrid.search import LogWatcher, Searcher, SearchError, SearchResult, Stu
 from mmhybrid.search.registered import build_settings
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.space import Arch
+from mmhybrid.torch_api import is_device_error
 from mmhybrid.utils.checks import bad_value, check_keys
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.signals import exit_on_sigterm
@@ -80,12 +81,12 @@ class SubnetEvaluator:
         """
         try:
             return self._score(arch)
-        except torch.AcceleratorError as error:
-            raise SearchError(
-                f'the device failed ({first_line(error)}), and can do nothing more for this process: start again with '
-                '--resume'
-            ) from error
         except Exception as error:
+            if is_device_error(error):
+                raise SearchError(
+                    f'the device failed ({first_line(error)}), and can do nothing more for this process: start again '
+                    'with --resume'
+                ) from error
             raise RuntimeError(f'the evaluation of {arch.to_json()} failed: {error}') from error
 
     @torch.no_grad()

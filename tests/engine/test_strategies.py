@@ -113,9 +113,9 @@ def test_resuming_from_shards_says_which_torch_it_needs(monkeypatch):
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_resumed_training_gives_the_same_losses(strategy, loop, tmp_path):
-    if strategy == 'fsdp-full' and TORCH == (2, 13):
+    if strategy == 'fsdp-full' and TORCH in ((2, 6), (2, 13)):
         pytest.skip(
-            "torch 2.13's FSDP reads a full state dict out of memory that it freed, on a CPU, in torch alone too"
+            "this torch's FSDP reads a full state dict out of memory that it freed, on a CPU, in torch alone too"
         )
     (tmp_path / 'strategy_toys.py').write_text(TOYS)
     sampler, train_cfg = loop
