@@ -22,6 +22,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
+from mmhybrid.engine.annotation_files import TEST, TRAINING, check_annotation_files
 from mmhybrid.engine.checkpoint import ResumeCheck
 from mmhybrid.engine.config_checks import check_config
 from mmhybrid.engine.evaluated_images import EvaluatedImages
@@ -274,6 +275,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     """
     _check_strategy(cfg)
     join_ranks(cfg)
+    check_annotation_files(cfg, TRAINING)
     hooks = {'finite_loss': {'type': 'mmhybrid.FiniteLossHook'}, **(cfg.get('default_hooks') or {})}
     if hooks['finite_loss'] is None:  # MMEngine takes None for hooks of its own alone
         del hooks['finite_loss']
@@ -327,6 +329,7 @@ def evaluate(
             does there.
     """
     join_ranks(cfg)
+    check_annotation_files(cfg, TEST)
     cfg.resume = False  # a config that resumes its training is judged here all the same
     runner = UntrainedRunner.from_cfg(cfg)
     if network is None:

@@ -19,6 +19,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, Dataset
 
 from mmhybrid.engine import cli
+from mmhybrid.engine.annotation_files import SEARCH, check_annotation_files
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks
@@ -295,6 +296,7 @@ def build_search(cfg: Config, checkpoint: str) -> Runner:
     cfg.val_cfg = cfg.search_cfg
     cfg.load_from, cfg.resume = None, False  # what the supernet's training began with would replace ``checkpoint``
     join_ranks(cfg)
+    check_annotation_files(cfg, SEARCH)
     runner = UntrainedRunner.from_cfg(cfg)
     cli.load_weights(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
     return runner

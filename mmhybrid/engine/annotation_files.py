@@ -1,0 +1,66 @@
+"""The annotation files that a config names, looked at before anything is built that reads them."""
+
+import os.path
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, METRICS, Registry
+
+from mmhybrid.datasets.coco_annotations import check_annotations
+
+TRAINING = ('train_dataloader', 'val_dataloader', 'val_evaluator')
+TEST = ('test_dataloader', 'test_evaluator')
+SEARCH = ('val_dataloader', 'val_evaluator', 'test_dataloader', 'search_cfg')
+# Those that read COCO's format, and those made from them that read another: of panoptic segmentation, and LVIS's.
+READERS = {'CocoDataset', 'CocoMetric'}
+OTHERS = {'CocoPanopticDataset', 'LVISV05Dataset', 'LVISMetric'}
+
+
+def check_annotation_files(cfg: Config, sections: tuple[str, ...]) -> None:
+    """Raise ValueError for a file in COCO's format that MMDetection would read and that does not fit together.
+
+    MMDetection hands what such a file says to pycocotools, which it may crash. Files that are not there, or not on this
+    machine, are left to those who read them.
+
+    Args:
+        cfg: A config.
+        sections: The parts of it that are going to be built.
+    """
+    needed: dict[str, set[str]] = {}
+    for name in sections:
+        for component in _components(cfg.get(name)):
+            if isinstance(file := component.get('ann_file'), str) and file:
+                is_metric = name.endswith('_evaluator')
+                if not _reads_coco(METRICS if is_metric else DATASETS, component['type'], cfg.get('default_scope')):
+                    continue
+                path = os.path.join(component.get('data_root') or '', file)
+                keys = needed.setdefault(os.path.realpath(path), set())
+                if is_metric:
+                    keys.add('iscrowd')
+                    if 'segm' in component.get('metric', 'bbox'):
+                        keys.add('segmentation')
+    for path, keys in needed.items():
+        if Path(path).exists():
+            check_annotations(path, keys)
+
+
+def _components(content: Any) -> Iterator[Mapping[str, Any]]:
+    """All dicts with a type, at any depth: data sets stand within wrappers of them."""
+    if isinstance(content, Mapping):
+        if 'type' in content:
+            yield content
+        content = list(content.values())
+    if isinstance(content, list | tuple):
+        for item in content:
+            yield from _components(item)
+
+
+def _reads_coco(registry: Registry, kind: Any, scope: str | None) -> bool:
+    """Whether a component is a class of MMDetection's, or one made from it, that reads COCO's format."""
+    if isinstance(kind, str):
+        with registry.switch_scope_and_registry(scope) as found:
+            kind = found.get(kind)
+    names = {base.__name__ for base in getattr(kind, '__mro__', ())}
+    return bool(names & READERS) and not names & OTHERS
