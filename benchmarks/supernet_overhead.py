@@ -28,15 +28,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 require('mmcv')
+from mmhybrid.models.families import FAMILIES  # noqa: E402
 from mmhybrid.models.supernets import Supernet  # noqa: E402
 from mmhybrid.registry import MODELS  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 
-FAMILIES = {
-    'autovit': ({'type': 'mmhybrid.AutoViTSpace', 'table': 'xs'}, {'type': 'mmhybrid.AutoViT'}),
-    'glit': ({'type': 'mmhybrid.GLiTSpace'}, {'type': 'mmhybrid.GLiT'}),
-    'glnet': ({'type': 'mmhybrid.GLNetSpace'}, {'type': 'mmhybrid.GLNet'}),
-}
+NAMES = {name.lower(): name for name in FAMILIES}
 KINDS = ('forward', 'train', 'fresh')
 
 
@@ -49,7 +46,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
     parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--archs', type=positive, default=5, metavar='N', help='subnets of each family; default: 5')
-    parser.add_argument('--families', nargs='+', choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument('--families', nargs='+', choices=NAMES, default=list(NAMES))
     add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
@@ -92,7 +89,7 @@ def make_fresh_step(supernet: Supernet, step: Callable[[], object], device: str)
 def measure_family(args: Namespace, family: str) -> dict[str, float]:
     """The ratios of a family, by kind."""
     torch.manual_seed(0)
-    supernet = Supernet(*FAMILIES[family])
+    supernet = Supernet(FAMILIES[NAMES[family]].space, {'type': f'mmhybrid.{NAMES[family]}'})
     supernet.to(args.device)
     images = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
     rng, synchronize = random.Random(0), synchronizer(args.device)

@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from mmhybrid.estimation.parts import FAMILIES, FamilyParts, Part
-from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup
+from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output
 from mmhybrid.models.layers.basic import depthwise_conv2d
+from mmhybrid.models.parts import Part, sides
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 from mmhybrid.space import Choice, Rule, SearchSpace
 
@@ -50,15 +50,29 @@ class TinyConvNet(HybridBackbone):
         names = [(i, f'stages.{i}.{j}') for i, stage in enumerate(self.stages) for j in range(len(stage))]
         return [LayerGroup(0 if name == 'stages.0.0' else i + 1, (name,)) for i, name in names]
 
+    def outputs(self, arch):
+        """Those of the stages."""
+        return [Output(width, 2 ** (i + 1)) for i, width in enumerate(arch['embed_dims'])]
+
+    def parts(self, arch, input_shape):
+        """The network as a sum of parts; a part's kind and sizes say all that its cost depends on."""
+        width, *size = input_shape
+        for i, (out, kernels) in enumerate(zip(arch['embed_dims'], arch['kernel_sizes'], strict=True)):
+            yield Part('down', {'in': width, 'out': out, **sides(*size)}, 1, ((f'stages.{i}.0', (width, *size)),))
+            width, size = out, [(side + 1) // 2 for side in size]
+            for kernel in sorted(set(kernels)):
+                piece = (f'stages.{i}.{1 + kernels.index(kernel)}', (width, *size))
+                sizes = {'width': width, 'kernel': kernel, **sides(*size)}
+                yield Part('block', sizes, kernels.count(kernel), (piece,))
+        yield Part('norm', {'width': width, **sides(*size)}, 1, (('norm', (width, *size)), ('out_norms',)))
+
     def compute_outputs(self, x):
         """Images (B, 3, H, W) -> maps of the stages in ``out_indices``."""
-        outs = []
         for i, stage in enumerate(self.stages):
             for layer in stage:
                 x = self.run_block(layer, x)
             if i in self.out_indices:
-                outs.append(self.output_norm(i, x))
-        return outs
+                yield self.output_norm(i, x)
 
 
 @SEARCH_SPACES.register_module()
@@ -79,19 +93,4 @@ class TinyConvNetSpace(SearchSpace):
         widths = {name: value for name, value in arch.items() if name.endswith('.width')}
         blocks = [name.removesuffix('width') + 'blocks.' for name in widths]
         kernel_sizes = [[value for name, value in arch.items() if name.startswith(stage)] for stage in blocks]
-        return {'arch': {'embed_dims': list(widths.values()), 'kernel_sizes': kernel_sizes}}
-
-
-def parts(backbone, arch, side):
-    """The network as a sum of parts; a key says all that the cost of its part depends on."""
-    width = 3
-    for i, (out, kernels) in enumerate(zip(arch['embed_dims'], arch['kernel_sizes'], strict=True)):
-        yield Part(f'down in={width} out={out} side={side}', 1, ((f'stages.{i}.0', (width, side, side)),))
-        width, side = out, (side + 1) // 2
-        for kernel in sorted(set(kernels)):
-            piece = (f'stages.{i}.{1 + kernels.index(kernel)}', (width, side, side))
-            yield Part(f'block width={width} kernel={kernel} side={side}', kernels.count(kernel), (piece,))
-    yield Part(f'norm width={width} side={side}', 1, (('norm', (width, side, side)), ('out_norms',)))
-
-
-FAMILIES['TinyConvNet'] = FamilyParts(parts, out_width=lambda backbone, arch: arch['embed_dims'][-1])
+        return {'embed_dims': list(widths.values()), 'kernel_sizes': kernel_sizes}

@@ -5,7 +5,6 @@ classifiers, so that checkpoints and safetensors of these, converted ones too, a
 """
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,24 +13,21 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 
+from mmhybrid.archs import GLiTArch
 from mmhybrid.estimation.presets import PRESETS
-from mmhybrid.models import AutoViT, GLiT, GLNet
-from mmhybrid.models.backbones.autovit import POOL_RATIO, channels_of
 from mmhybrid.models.backbones.base import HybridBackbone, normalise_out_indices
+from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.families import FAMILIES
 from mmhybrid.utils.checks import check_choice, check_float, check_int
 
 POOLS = ('avg', '')
-FAMILIES = MappingProxyType({'GLNet': GLNet, 'GLiT': GLiT, 'AutoViT': AutoViT})
-# The first convolution and the classifier, by the names of MMPretrain's classifiers.
-FIRST_CONV = {'GLNet': 'downsamplers.0.0', 'GLiT': 'patch_embed', 'AutoViT': 'stem.0'}
-CLASSIFIER = {'GLNet': 'head.fc', 'GLiT': 'head.layers.head', 'AutoViT': 'head.fc'}
 
 
 class TimmClassifier(nn.Module):
     """A backbone and a linear layer behind its last output, with the methods that timm expects.
 
     Args:
-        family: One of :data:`FAMILIES`.
+        family: Name of one of :data:`FAMILIES`.
         arch: A preset, or a dict, of the family.
         img_size: Side of the images; GLiT's position embedding is made for it.
         num_classes: 0 for no classifier.
@@ -60,34 +56,21 @@ class TimmClassifier(nn.Module):
             options |= {'img_size': img_size, 'out_type': 'raw'}
         elif family == 'AutoViT':
             options |= {'mbpool': not for_features}
-        num_stages = 4 if family != 'GLiT' else len(GLiT(arch).blocks)
-        self.backbone: HybridBackbone = FAMILIES[family](arch, out_indices=range(num_stages), **options)
+        num_stages = 4 if family != 'GLiT' else len(GLiTArch.parse(arch).blocks)
+        self.backbone: HybridBackbone = FAMILIES[family].backbone(arch, out_indices=range(num_stages), **options)
         self.backbone.init_weights()
         self.family = family
         self.feature_info: list[dict[str, Any]] = [
             {'num_chs': width, 'reduction': stride, 'module': f'backbone.{stage}'}
-            for stage, (width, stride) in enumerate(self._outputs())
+            for stage, (width, stride) in enumerate(self.backbone.outputs(self.backbone.arch))
         ]
         self.num_features = self.head_hidden_size = self.feature_info[-1]['num_chs']
         self.drop_rate = check_float('drop_rate', drop_rate, 0, 1)
         self.reset_classifier(num_classes, global_pool)
 
-    def _outputs(self) -> list[tuple[int, int]]:
-        """Channels and stride of each output."""
-        backbone: Any = self.backbone
-        arch = backbone.arch
-        if self.family == 'GLiT':
-            return [(arch.embed_dims, backbone.patch_size)] * backbone.num_stages
-        if self.family == 'GLNet':
-            widths = list(arch.embed_dims)
-        else:
-            widths = [arch.conv_widths[1], *map(channels_of, [*arch.embed_dims[:2], arch.embed_dims[-1]])]
-            widths[-1] *= POOL_RATIO if backbone.mbpool is not None else 1
-        return list(zip(widths, (4, 8, 16, 32), strict=True))
-
     def get_classifier(self) -> nn.Module:
         """The linear layer."""
-        return self.head.get_submodule(CLASSIFIER[self.family].removeprefix('head.'))
+        return self.head.get_submodule(FAMILIES[self.family].classifier.removeprefix('head.'))
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a new classifier, of ``num_classes`` or none, into its place."""
@@ -99,7 +82,7 @@ class TimmClassifier(nn.Module):
             layer = nn.Linear(self.num_features, num_classes)
             trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        for name in reversed(CLASSIFIER[self.family].split('.')[1:]):
+        for name in reversed(FAMILIES[self.family].classifier.split('.')[1:]):
             layer = nn.ModuleDict({name: layer})
         self.head = layer
 
@@ -186,8 +169,8 @@ class TimmClassifier(nn.Module):
 
 def _default_cfg(family: str, arch: str, side: int) -> dict[str, Any]:
     stride = 16 if family == 'GLiT' else 32
-    is_patch = (family, arch) in (('GLNet', 'stl'), ('GLNet', 'stl-paramslot'))
-    first_conv = 'downsamplers.0.patch' if is_patch else FIRST_CONV[family]
+    network = build_on_meta({'type': f'mmhybrid.{family}', 'arch': arch})
+    first_conv = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
     return {
         'url': '',  # no weights are published: docs/use_it.md
         'num_classes': 1000,
@@ -199,7 +182,7 @@ def _default_cfg(family: str, arch: str, side: int) -> dict[str, Any]:
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
         'first_conv': f'backbone.{first_conv}',
-        'classifier': CLASSIFIER[family],
+        'classifier': FAMILIES[family].classifier,
         'license': 'apache-2.0',
     }
 

@@ -14,7 +14,6 @@ from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
-from mmhybrid.models.backbones.autovit import PRESETS
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective, SearchSettings
 from mmhybrid.search.proposals import propose
@@ -57,21 +56,9 @@ def phone(size: str) -> AnalyticLatency:
     """A device on which the paper's network of this size is as fast as the paper says."""
     space = AutoViTSpace(size)
     estimator = Estimator(space, {'type': 'mmhybrid.AutoViT'}, None, 1000, AnalyticLatency(NOMINAL))
-    latency = estimator(space.canonical(genes_of(size))).latency_ms
+    latency = estimator(space.encode(size)).latency_ms
     assert latency is not None
     return AnalyticLatency(NOMINAL.slowed(BUDGETS[size][2] / latency))
-
-
-def genes_of(name: str) -> dict[str, float]:
-    """Table 5's network as an arch."""
-    preset = PRESETS[name]
-    stages = range(len(preset['embed_dims']))
-    genes = {'resolution': 256, 'stem.width': preset['stem_width'], 'num_stages': len(stages)}
-    for i in range(3):
-        genes |= {f'conv.{i}.width': preset['conv_widths'][i], f'conv.{i}.depth': preset['conv_depths'][i]}
-        genes[f'conv.{i}.kernel'] = 3
-    fields = {'width': 'embed_dims', 'depth': 'depths', 'num_heads': 'num_heads', 'mlp_ratio': 'mlp_ratios'}
-    return genes | {f'stages.{i}.{gene}': preset[field][i] for i in stages for gene, field in fields.items()}
 
 
 def test_quick_ones_exist() -> None:

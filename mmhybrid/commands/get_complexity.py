@@ -74,7 +74,7 @@ def space_tables(supernet: Supernet, shape: Sequence[int]) -> Iterator[Table]:
     for name, arch in (('smallest', space.smallest()), ('largest', space.largest())):
         side = space.resolution(arch)
         height, width = shape if side is None else (side, side)
-        network = build_on_meta({**supernet.backbone_cfg, **space.decode(arch)})
+        network = build_on_meta({**supernet.backbone_cfg, 'arch': space.decode(arch)})
         total = count_complexity(network, (input_channels(network), height, width))
         yield make_table(f'the {name} backbone of {space.size():,} at {height} x {width}', total)
     table = Table(title='what its genes may be', box=SIMPLE)

@@ -9,45 +9,25 @@ A file is the ``best_arch.json`` of a search, a row of the ``topk.csv`` beside i
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from mmhybrid.archs.base import Diagram
 from mmhybrid.engine import cli
-from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
-from mmhybrid.models.backbones.autovit import AutoViTArch
-from mmhybrid.models.backbones.glit import PRESETS as GLIT
-from mmhybrid.models.backbones.glit import GLiTArch
-from mmhybrid.models.backbones.glnet import PRESETS as GLNET
-from mmhybrid.models.backbones.glnet import GLNetArch
+from mmhybrid.models.families import preset_arch
 from mmhybrid.registry import SEARCH_SPACES, build_from_data
 from mmhybrid.space.found import read_found
-from mmhybrid.utils.checks import bad_value, check_choice
+from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_whole
-from mmhybrid.visualization.arch_drawing import (
-    Diagram,
-    arch_diagram,
-    autovit_diagram,
-    draw,
-    glit_diagram,
-    glnet_diagram,
-)
+from mmhybrid.visualization.arch_drawing import arch_diagram, draw
 
-FAMILIES: dict[str, tuple[Any, Mapping[str, object], Callable[..., Diagram]]] = {
-    'autovit': (AutoViTArch, AUTOVIT, autovit_diagram),
-    'glit': (GLiTArch, GLIT, glit_diagram),
-    'glnet': (GLNetArch, GLNET, glnet_diagram),
-}
-NAMES = [f'{family}-{name}' for family, (_, presets, _) in FAMILIES.items() for name in presets]
 SUFFIXES = ('.svg', '.png')
 
 
 def preset_diagram(name: str) -> Diagram:
     """Of a published network."""
-    family, _, preset = check_choice('--preset', name, NAMES).partition('-')
-    parser, _, diagram = FAMILIES[family]
-    drawn = diagram(asdict(parser.parse(preset)))
+    drawn = preset_arch(name, '--preset').diagram()
     return replace(drawn, title=f'{name}: {drawn.title}')
 
 
@@ -64,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument('arch', nargs='?', help='file with an architecture')
-    network.add_argument('--preset', metavar='NAME', help=f'a published network: {", ".join(NAMES)}')
+    network.add_argument('--preset', metavar='NAME', help='a published network, such as glnet-4g')
     parser.add_argument('--out', required=True, metavar='FILE', help='what to write, .svg or .png')
     cli.add_imports(parser)
     args = parser.parse_args(argv)

@@ -1,16 +1,14 @@
 """Networks that a search may start from, by the names and files that a config gives."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from mmhybrid.models.supernets.start import network_arch
 from mmhybrid.space import SearchSpace, Value
 from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_list
 
 
 def known_networks(
-    field: str, networks: Sequence[str | Mapping[str, Value]], space: SearchSpace, backbone: Mapping[str, Any]
+    field: str, networks: Sequence[str | Mapping[str, Value]], space: SearchSpace
 ) -> list[dict[str, Value]]:
     """The genes of networks.
 
@@ -18,7 +16,6 @@ def known_networks(
         field: What to call them in an error.
         networks: Genes, files that a search or a retraining wrote (see :func:`read_found`), or names of presets.
         space: Where they are.
-        backbone: Config of the family's backbone, for the presets.
 
     Raises:
         ValueError: If a file cannot be read, or a network is not in the space.
@@ -26,17 +23,17 @@ def known_networks(
     genes = []
     for place, network in enumerate(check_list(field, networks)):
         try:
-            genes.append(dict(space.canonical(_genes(network, space, backbone))))
+            genes.append(dict(space.canonical(_genes(network, space))))
         except ValueError as error:
             raise ValueError(f'{field}[{place}]: {error}') from error
     return genes
 
 
-def _genes(network: object, space: SearchSpace, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
+def _genes(network: object, space: SearchSpace) -> Mapping[str, Value]:
     if isinstance(network, Mapping):
         return network
     if not isinstance(network, str):
         raise bad_value('network', network, 'genes, a file, or the name of a preset')
     if '.json' in network or '.csv' in network:
         return read_found(network).arch
-    return network_arch(network, space, backbone)
+    return space.encode(network)

@@ -25,7 +25,7 @@ from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_origin import check_disjoint, origin_of
-from mmhybrid.estimation.estimator import Estimator, num_classes_of
+from mmhybrid.estimation.estimator import Estimator, InputSize, num_classes_of
 from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
@@ -127,7 +127,7 @@ class SearchLoop(BaseLoop):
         latency_table: Path of a table or of an analytic model, for the estimates ``latency_ms`` and
             ``latency_upper_ms``.
         analytic: Path of an analytic model that answers for the parts which the table lacks.
-        input_size: Side of the images where the archs do not say it, for the estimates.
+        input_size: Side of the images, or height and width, where the archs do not say it, for the estimates.
         storage: A file or an SQLAlchemy URL; by default a file in the work directory.
         resume: Go on with the search that the storage holds.
         shared: Whether other processes search in the same storage at the same time.
@@ -162,7 +162,7 @@ class SearchLoop(BaseLoop):
         max_tries: int = 1000,
         latency_table: str | None = None,
         analytic: str | None = None,
-        input_size: int | None = None,
+        input_size: InputSize | None = None,
         storage: str | None = None,
         resume: bool = False,
         shared: bool = False,
@@ -234,7 +234,7 @@ class SearchLoop(BaseLoop):
         return result.write(self.runner.work_dir)
 
     def _build_estimate(
-        self, model: OneShot, latency_table: str | None, analytic: str | None, input_size: int | None
+        self, model: OneShot, latency_table: str | None, analytic: str | None, input_size: InputSize | None
     ) -> Callable[[Arch], dict[str, float]]:
         """Arch -> estimates by name."""
         side = None if 'resolution' in model.space.choices else input_size
@@ -259,7 +259,7 @@ def _with_start(stage: Mapping[str, Any], model: OneShot) -> Mapping[str, Any]:
     if not isinstance(stage, Mapping) or not stage.get('start'):
         return stage
     field = f'stage {stage.get("name")}.start'
-    return {**stage, 'start': known_networks(field, stage['start'], model.space, model.supernet.backbone_cfg)}
+    return {**stage, 'start': known_networks(field, stage['start'], model.space)}
 
 
 def _build_scorer(

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmhybrid.archs.base import plain_arch
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.config_text import Expression, checked, config_text, docstring, literal
@@ -178,7 +179,7 @@ def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, f
         ValueError: If ``arch`` is not in the space.
     """
     model.set_arch(arch)
-    backbone = {**model.supernet.backbone_cfg, **model.space.decode(arch)}
+    backbone = {**model.supernet.backbone_cfg, 'arch': plain_arch(model.space.decode(arch))}
     channels = widths_of(backbone)
     config, preprocessor = _model_config(cfg, channels), _preprocessor_config(model, cfg, arch, ())
     given = {} if preprocessor is None else {'data_preprocessor': preprocessor}

@@ -8,7 +8,7 @@ from typing import Any
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import UPPER_STDS, PartLatency
 from mmhybrid.estimation.operations import Operation, PartCost
-from mmhybrid.estimation.parts import Part
+from mmhybrid.models.parts import Part
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys
 from mmhybrid.utils.files import read_json, write_json
 

@@ -1,6 +1,6 @@
 """What an architecture costs, from its genes: nothing is trained, run or copied."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -8,15 +8,19 @@ from typing import Any, NamedTuple, Protocol
 from torch import nn
 
 from mmhybrid.estimation.operations import PartCost, count_part
-from mmhybrid.estimation.parts import Part, family_of, head_part
-from mmhybrid.models.build import on_meta
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.input_channels import input_channels
+from mmhybrid.models.parts import Part, head_part, sides
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.space.arch import Value
 from mmhybrid.space.base import Restriction
-from mmhybrid.utils.checks import bad_value, check_int, check_keys
+from mmhybrid.utils.checks import bad_value, check_int, check_keys, check_list
 
 REMEMBERED_ARCHS = 100_000
+SMALLEST_SIDE = 32
+InputSize = int | Sequence[int]
 # one-sided 95 % of a normal distribution
 UPPER_STDS = 1.645
 
@@ -84,32 +88,41 @@ class PartCounter:
     Args:
         space: The search space.
         backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
-        input_size: Side of the image in pixels; None where the archs of the space say it.
+        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it.
         num_classes: Classes of a linear classifier behind the backbone, None for none.
+
+    Attributes:
+        known: The parts that were counted, by their keys.
 
     Raises:
         ValueError: If an argument is wrong, or the input size is missing or one too many.
     """
 
     def __init__(
-        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
     ) -> None:
         self.space = space
         self.backbone = dict(backbone)
         self.num_classes = None if num_classes is None else check_int('num_classes', num_classes, 1)
-        self._family = family_of(backbone)
-        largest = space.largest()
-        decided = set(space.decode(largest))
-        check_keys('backbone', self.backbone, ('type',), set(self.backbone) - decided)
-        if 'resolution' in largest and input_size is not None:
-            raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
-        if 'resolution' not in largest:
-            check_int('input_size', input_size, 32)
+        check_keys('backbone', self.backbone, ('type',), set(self.backbone) - {'arch'})
+        if not issubclass(MODELS.get(str(backbone['type'])) or object, HybridBackbone):
+            raise bad_value('backbone.type', backbone['type'], 'a backbone that states its parts, a HybridBackbone')
+        if 'resolution' in space.choices:
+            if input_size is not None:
+                raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
+        elif isinstance(input_size, int) or input_size is None:
+            check_int('input_size', input_size, SMALLEST_SIDE)
+        else:
+            input_size = [check_int('input_size', s, SMALLEST_SIDE) for s in check_list('input_size', input_size, 2)]
         self.input_size = input_size
+        # tells the parts of all archs
+        self._network: HybridBackbone = build_on_meta({**self.backbone, 'arch': space.decode(space.smallest())})
+        self._channels = input_channels(self._network)
+        self.known: dict[str, Part] = {}
         self._counted: dict[str, PartCost] = {}
 
     @classmethod
-    def of_model(cls, model: Mapping[str, Any], input_size: int | None) -> 'PartCounter':
+    def of_model(cls, model: Mapping[str, Any], input_size: InputSize | None) -> 'PartCounter':
         """The counter for a model's config with a supernet somewhere in it.
 
         Args:
@@ -148,30 +161,45 @@ class PartCounter:
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
-        decoded = self.space.decode(arch)['arch']
-        side = self.side(arch)
-        parts = [Part(f'network side={side}', 1, ()), *self._family.list_parts(self.backbone, decoded, side)]
+        decoded, shape = self.space.decode(arch), self.input_shape(arch)
+        parts = [Part('network', sides(*shape[1:])), *self._network.parts(decoded, shape)]
         if self.num_classes is not None:
-            parts.append(head_part(self._family.out_width(self.backbone, decoded), self.num_classes))
+            parts.append(head_part(self._out_width(decoded), self.num_classes))
         return parts
 
     def out_width(self, arch: Mapping[str, Value]) -> int:
         """Channels of the last output, which the classifier takes."""
-        return self._family.out_width(self.backbone, self.space.decode(arch)['arch'])
+        return self._out_width(self.space.decode(arch))
+
+    def _out_width(self, arch: Any) -> int:
+        return self._network.outputs(arch)[self._network.out_indices[-1]].width
+
+    def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:
+        """Channels, rows and columns of the image."""
+        size: Any = arch.get('resolution', self.input_size)
+        height, width = (size, size) if isinstance(size, int) else size
+        return self._channels, height, width
 
     def side(self, arch: Mapping[str, Value]) -> int:
-        """Pixels a side of the image."""
-        return int(arch.get('resolution', self.input_size))  # type: ignore[arg-type]
+        """Pixels a side of the image.
+
+        Raises:
+            ValueError: If it is not square, as those are that latencies are measured for.
+        """
+        _, height, width = self.input_shape(arch)
+        if height != width:
+            raise bad_value('input_size', self.input_size, 'one side, of square images')
+        return height
 
     def build(self, arch: Mapping[str, Value]) -> nn.Module:
         """The standalone backbone in eval mode, weights at random."""
-        network: nn.Module = MODELS.build({**self.backbone, **self.space.decode(arch)})
+        network: nn.Module = MODELS.build({**self.backbone, 'arch': self.space.decode(arch)})
         return network.eval()
 
     def _count(self, parts: list[Part], arch: Mapping[str, Value]) -> None:
-        with on_meta():
-            network = self.build(arch)
+        network = build_on_meta({**self.backbone, 'arch': self.space.decode(arch)}).eval()
         for part in parts:
+            self.known[part.key] = part
             if part.kind == 'head':
                 assert self.num_classes is not None
                 weights = self.out_width(arch) * self.num_classes
@@ -186,7 +214,8 @@ class Estimator:
     Args:
         space: The search space.
         backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
-        input_size: Side of the image in pixels; None where the archs of the space say it (``resolution``).
+        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it
+            (``resolution``).
         num_classes: Classes of a linear classifier behind the backbone, None for none.
         latency: A latency table or an analytic model; None for no latency.
 
@@ -198,7 +227,7 @@ class Estimator:
         self,
         space: SearchSpace,
         backbone: Mapping[str, Any],
-        input_size: int | None = None,
+        input_size: InputSize | None = None,
         num_classes: int | None = None,
         latency: LatencyModel | None = None,
     ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmhybrid.estimation.analytic import NOMINAL, NOMINAL_START_MS, AnalyticLatency
 from mmhybrid.estimation.estimator import PartCounter
-from mmhybrid.estimation.parts import Part
+from mmhybrid.models.parts import Part
 
 # Standard deviations of the prior, around the analytic model's latencies and relative to them: a factor that the parts
 # of a kind have in common, one that parts of near sizes share (sizes are near when they differ by a factor up to e) and
@@ -51,15 +51,16 @@ class Prior:
 
     @classmethod
     def of_parts(cls, costs: PartCounter, keys: Sequence[str], batch: int) -> 'Prior':
-        """The prior of parts by their keys, for ``batch`` images at once."""
+        """The prior of counted parts by their keys, for ``batch`` images at once."""
         model = AnalyticLatency(NOMINAL, batch)
         means, starts = np.zeros(len(keys)), np.zeros(len(keys))
-        for i, part in enumerate(Part(key, 1, ()) for key in keys):
+        parts = [costs.known[key] for key in keys]
+        for i, part in enumerate(parts):
             cost = costs.cost_of(part)
             operations = BASE_OPERATIONS if part.kind == 'network' else max(len(cost.operations), 1)
             starts[i] = operations * NOMINAL_START_MS
             means[i] = starts[i] if part.kind == 'network' else model.part_latency(part, cost).ms
-        return cls(means, starts, *_likeness([Part(key, 1, ()) for key in keys]))
+        return cls(means, starts, *_likeness(parts))
 
     def scaled(self, factor: float) -> 'Prior':
         """The prior for a device that takes ``factor`` times as long."""
@@ -78,7 +79,7 @@ class Prior:
 def _likeness(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray]:
     """Whether each two parts are of a kind, and how near their sizes are."""
     kinds = np.array([part.kind for part in parts])
-    sizes = [part.sizes for part in parts]
+    sizes = [{name: float(size) for name, size in part.sizes.items()} for part in parts]
     names = sorted({name for size in sizes for name in size})
     logs = np.log([[max(size.get(name, 1.0), SMALLEST_SIZE) for name in names] for size in sizes]).reshape(
         len(parts), -1

@@ -18,8 +18,8 @@ from mmhybrid.estimation.backends import Backend, Job, backend_class
 from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency_table import LatencyTable, Measurement
 from mmhybrid.estimation.operations import find
-from mmhybrid.estimation.parts import Part
 from mmhybrid.estimation.timing import Plan, measure, own_generator, robust_median, time_round
+from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
@@ -143,7 +143,7 @@ def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> 
         if shapes and isinstance(piece, nn.Module):
             yield partial(piece, *(torch.rand(batch, *shape, **place) for shape in shapes))
     if part.kind == 'head':
-        head = nn.Linear(int(part.sizes['in']), int(part.sizes['classes'])).to(**place)
+        head = nn.Linear(int(float(part.sizes['in'])), int(float(part.sizes['classes']))).to(**place)
         yield partial(head, torch.rand(batch, head.in_features, **place))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mmhybrid.estimation.analytic import MODEL_STD, AnalyticLatency
-from mmhybrid.estimation.estimator import PartCounter, PartLatency
+from mmhybrid.estimation.estimator import InputSize, PartCounter, PartLatency
 from mmhybrid.estimation.latency_table import LatencyTable, parts_of_space
 from mmhybrid.estimation.operations import PartCost
-from mmhybrid.estimation.parts import Part
+from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_json
@@ -90,7 +90,7 @@ def build_latency(
     analytic: str | Path | None,
     space: SearchSpace,
     backbone: Mapping[str, Any],
-    input_size: int | None,
+    input_size: InputSize | None,
     num_classes: int | None,
 ) -> LatencyTable | FilledTable | AnalyticLatency:
     """What :class:`Estimator` takes as ``latency``; warns if it was measured on another machine, or has gaps filled.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import UPPER_STDS, PartCounter, PartLatency
+from mmhybrid.estimation.estimator import UPPER_STDS, InputSize, PartCounter, PartLatency
 from mmhybrid.estimation.operations import PartCost
-from mmhybrid.estimation.parts import Part
+from mmhybrid.models.parts import Part
 from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data, registered_class
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
@@ -111,7 +111,7 @@ class LatencyTable:
         return milliseconds + UPPER_STDS * math.sqrt(own + shared_std**2)
 
     def check_fits(
-        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
     ) -> None:
         """Raise ValueError unless the table is one of this space, backbone, input size and number of classes.
 
@@ -125,7 +125,7 @@ class LatencyTable:
                 )
 
     def check_setting(
-        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: int | None, num_classes: int | None
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
     ) -> None:
         """Raise ValueError unless space, backbone, input size and classes are the table's; parts are not looked for."""
         wanted = {'backbone': dict(backbone), 'input_size': input_size, 'num_classes': num_classes}

@@ -23,7 +23,7 @@ from mmhybrid.models.backbones.glit import ConvHeads
 from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.utils.checks import bad_value
 
-FAMILIES = {'glnet': 'GLNet', 'glit': 'GLiT', 'autovit': 'AutoViT'}  # by folder
+FAMILIES = tuple(dict.fromkeys(preset.family for preset in PRESETS))  # in the page's order
 IMAGE_SIZES = {preset.family: preset.image_size for preset in PRESETS}
 DENSE_SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}  # GLNet, tables 4 and 5
 GROUPS = ('Classification', 'Ablations', 'Dense prediction', 'Supernets and searches')
@@ -95,7 +95,7 @@ class Statement:
     @property
     def family(self) -> str:
         """``GLNet``, ``GLiT`` or ``AutoViT``."""
-        return FAMILIES[self.path.parent.name]
+        return next(name for name in FAMILIES if name.lower() == self.path.parent.name)
 
     @property
     def figures(self) -> dict[str, Decimal]:
@@ -150,7 +150,7 @@ def read_statement(root: Path, path: Path) -> Statement:
 
 def read_statements(root: Path) -> list[Statement]:
     """The statements of all configs of the three families, by path."""
-    paths = sorted(path for family in FAMILIES for path in (root / 'configs' / family).glob('*.py'))
+    paths = sorted(path for name in FAMILIES for path in (root / 'configs' / name.lower()).glob('*.py'))
     return [read_statement(root, path.relative_to(root)) for path in paths]
 
 
@@ -184,7 +184,7 @@ def model_zoo_markdown(root: Path) -> str:
     rows = count_rows(root, [statement for statement in statements if statement.is_trained_alone])
     rows.sort(key=lambda row: (row.statement.tables[:1], row.cost.params, row.statement.path))
     text = _INTRODUCTION
-    for family in FAMILIES.values():
+    for family in FAMILIES:
         text += f'\n## {family}\n'
         for group in GROUPS[:-1]:
             text += _networks_markdown(group, [r for r in rows if (r.statement.family, r.group) == (family, group)])

@@ -67,9 +67,9 @@ def count_part(network: nn.Module, pieces: Sequence[tuple[Any, ...]]) -> PartCos
 
 
 def find(network: nn.Module, path: str) -> Any:
-    """The module or parameter of a name, None if there is none."""
+    """The module or parameter of a name, the network itself for '', None if there is none."""
     found: Any = network
-    for name in path.split('.'):
+    for name in path.split('.') if path else ():
         found = getattr(found, name, None)
     return found
 

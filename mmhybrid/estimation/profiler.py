@@ -69,7 +69,7 @@ def build_table(
     return LatencyTable(
         costs.space.to_config(),
         costs.backbone,
-        costs.input_size,
+        None if 'resolution' in costs.space.choices else resolutions[0],
         costs.num_classes,
         resolutions,
         device,

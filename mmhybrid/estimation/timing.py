@@ -237,6 +237,5 @@ def split_groups(costs: PartCounter, archs: Sequence[Arch]) -> list[list[Arch]]:
 
 
 def _job(costs: PartCounter, arch: Arch, backend: Backend, batch: int, generator: torch.Generator) -> Job:
-    side, channels = costs.side(arch), costs.backbone.get('in_channels', 3)
-    images = torch.rand(batch, channels, side, side, generator=generator)
+    images = torch.rand(batch, *costs.input_shape(arch), generator=generator)
     return backend.build(build_network(costs, arch), images)

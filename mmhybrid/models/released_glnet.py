@@ -1,4 +1,4 @@
-"""The architecture of a released GLNet, read from the names and shapes of its tensors.
+"""A released GLNet: its architecture, read from the names and shapes of its tensors, and how it names them.
 
 Options of the released class that our backbone lacks are refused by the names they have there. Two leave no trace in
 the tensors and have to be said: how many slots are pooled, and how wide a head is.
@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmhybrid.models.backbones.glnet import NUM_STAGES, PRESETS, GLNetArch
+from mmhybrid.archs.glnet import DEFAULT_KERNEL, DEFAULT_SLOTS, NUM_STAGES, PRESETS, GLNetArch
+from mmhybrid.models.layouts import Layout, renaming
 from mmhybrid.utils.checks import bad_value
 
 Block = dict[str, Tensor]
 BLOCK = re.compile(r'stages\.(\d+)\.blocks\.(\d+)\.(.+)')
 INITIAL_LAYER_SCALE = 1e-4  # the weights replace it
-ANY_KERNEL, ANY_SLOTS = 5, 64  # of stages that have none
 
 
 def read_arch(released: Mapping[str, Tensor], num_slots: int | None, head_dim: int | None) -> str | dict[str, Any]:
@@ -43,8 +43,8 @@ def read_arch(released: Mapping[str, Tensor], num_slots: int | None, head_dim: i
         'depths': [len(stage) for stage in stages],
         'ffn_ratios': [size / width for size, width in zip(hidden, widths, strict=True)],
         'mixers': [[_read_mixer(block) for block in stage] for stage in stages],
-        'local_kernels': [_first(stage, 'feature_conv.1.weight', -1, ANY_KERNEL) for stage in stages],
-        'num_slots': [_first(stage, 'init_slots', 1, num_slots or ANY_SLOTS) for stage in stages],
+        'local_kernels': [_first(stage, 'feature_conv.1.weight', -1, DEFAULT_KERNEL) for stage in stages],
+        'num_slots': [_first(stage, 'init_slots', 1, num_slots or DEFAULT_SLOTS) for stage in stages],
         'head_dim': head_dim,
         'learned_slots': any('init_slots' in block for stage in stages for block in stage),
         'fixed_scale': _has_fixed_scale(stages),
@@ -129,3 +129,51 @@ def _need(block: Block, name: str) -> Tensor:
     if name not in block:
         raise ValueError(f'GLNet checkpoint: a block has no {name}; it has {sorted(block)}')
     return block[name]
+
+
+_GLNET_RULES = (
+    *renaming(
+        {
+            'downsample_layers.': 'backbone.downsamplers.',
+            'norm.': 'backbone.norm.',
+            'head.': 'head.fc.',
+            'tklb_aux_head.': 'head.aux_fc.',
+        }
+    ),
+    *renaming(
+        {
+            'pos_conv.': 'pos_conv.',
+            'norm1.': 'norm1.',
+            'norm2.': 'norm2.',
+            'slot_scale': 'mixer.slots.scale',
+            'init_slots': 'mixer.slots.init_slots',
+            'relation_mha.in_proj_': 'mixer.slots.attention.qkv.',
+            'relation_mha.out_proj.': 'mixer.slots.attention.proj.',
+            'feature_conv.0.': 'mixer.local.conv1.',
+            'feature_conv.1.': 'mixer.local.dwconv.',
+            'feature_conv.2.': 'mixer.local.conv2.',
+            'mha_op.in_proj_': 'mixer.qkv.',
+            'mha_op.out_proj.': 'mixer.proj.',
+            'mlp.0.': 'ffn.conv1.',
+            'mlp.1.': 'ffn.dwconv.',
+            'mlp.2.': 'ffn.conv2.',
+            'mlp.3.': 'ffn.conv2.',
+            'ls1.': 'scale1.',
+            'ls2.': 'scale2.',
+        },
+        r'stages\.(\d+)\.blocks\.(\d+)\.',
+        r'backbone.stages.\1.\2.',
+    ),
+)
+_PATCH_RULES = (
+    *renaming({'0.0.': '0.patch.', '0.1.': '0.patch_norm.'}, r'downsample_layers\.', 'backbone.downsamplers.'),
+    *renaming({'0.': 'patch_norm.', '1.': 'patch.'}, r'downsample_layers\.([1-3])\.', r'backbone.downsamplers.\1.'),
+)
+_OVERLAPPED_STEM_RULES = renaming(  # the released one begins with an identity
+    {'1.': '0.', '2.': '1.', '4.': '3.', '5.': '4.'}, r'downsample_layers\.0\.', 'backbone.downsamplers.0.'
+)
+
+LAYOUTS = (
+    Layout('downsample_layers.0.4.weight', _OVERLAPPED_STEM_RULES + _GLNET_RULES, read_arch),
+    Layout('downsample_layers.0.0.weight', _PATCH_RULES + _GLNET_RULES, read_arch),
+)

@@ -7,9 +7,9 @@ names smaller ones.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
+from mmhybrid.archs.base import NetworkArch
 from mmhybrid.space.arch import Value
 from mmhybrid.space.base import SearchSpace
 from mmhybrid.space.found import Found, read_found
@@ -20,39 +20,31 @@ SHARES = (0.5, 0.75)
 SMALLEST_KERNEL = 3
 
 
-def read_network(space: type[SearchSpace], backbone: str, around: object) -> dict[str, Any]:
-    """The arch of a network with all its fields, defaults too.
+def read_network(space: type[SearchSpace], around: object) -> Any:
+    """The architecture of a network.
 
     Args:
         space: The class of its family's spaces.
-        backbone: The registered name of the family's backbone.
         around: A name of the family's presets, what the backbone takes as ``arch``, a JSON file with that, or a file
             that a search or a retraining wrote (see :func:`read_found`).
 
     Raises:
         ValueError: If it is none of these, or a network of another family.
     """
-    # the parsers of archs are the backbones', which need torch
-    from mmhybrid.registry import MODELS
-
-    network: Any = MODELS.get(backbone)
+    assert space.arch_class is not None
     try:
         is_file = isinstance(around, str) and ('.json' in around or '.csv' in around)
-        return asdict(network.arch_class.parse(_from_file(space, str(around)) if is_file else around))
+        return space.arch_class.parse(_from_file(space, str(around)) if is_file else around)
     except ValueError as error:
         raise ValueError(f'around: {error}') from error
 
 
-def check_largest(space: SearchSpace, backbone: str, network: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a network, all fields of its arch, is in a space; it is the largest there."""
+def check_largest(space: SearchSpace, network: NetworkArch) -> None:
+    """Raise ValueError unless a network is in a space; it is the largest there."""
     try:
         genes = space.encode(network)
     except ValueError as error:
         raise ValueError(f'around: {error}') from error
-    found = read_network(type(space), backbone, space.decode(genes)['arch'])
-    if different := [name for name in network if found[name] != network[name]]:
-        allowed = f'{found[different[0]]}, as the space has it'
-        raise bad_value(f'around: {different[0]}', network[different[0]], allowed)
     assert genes == space.largest(), f'{genes} is not the largest'
 
 
@@ -105,7 +97,7 @@ def merged(lists: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(sorted({value for values in lists for value in values}))
 
 
-def _from_file(space: type[SearchSpace], path: str) -> Mapping[str, Any]:
+def _from_file(space: type[SearchSpace], path: str) -> Any:
     if '.csv' not in path:
         content = read_json(path)
         if 'arch' not in content:
@@ -117,7 +109,6 @@ def _from_file(space: type[SearchSpace], path: str) -> Mapping[str, Any]:
         raise ValueError(f'{path}: space: surplus around; a space in a file lists its values')
     genes: Mapping[str, Value] = found.arch
     try:
-        arch: Mapping[str, Any] = space.from_config(found.space).decode(genes)['arch']
+        return space.from_config(found.space).decode(genes)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
-    return arch

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
+from mmhybrid.archs.autovit import DEFAULT_DEPTH, DEFAULT_KERNEL, NUM_CONV_STAGES, AutoViTArch
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
-BACKBONE = 'mmhybrid.AutoViT'
-NUM_CONV_STAGES = 3
 MOST_TABLES = 20  # of a union; each has a diagram of its own
 # Fields with values of their own for each stage, and how many stages.
 CHECKS = {'mlp_ratios': positive, 'conv_depths': depth, 'depths': depth, 'num_heads': depth}
@@ -163,6 +162,8 @@ class AutoViTSpace(SearchSpace):
         ValueError: Naming the argument, the value and what is allowed.
     """
 
+    arch_class = AutoViTArch
+
     def __init__(
         self,
         table: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
@@ -173,13 +174,13 @@ class AutoViTSpace(SearchSpace):
     ) -> None:
         self.transformer_only = check_bool('transformer_only', transformer_only)
         check_bool('monotone', monotone)
-        network = None if around is None else less.read_network(AutoViTSpace, BACKBONE, around)
+        network = None if around is None else less.read_network(AutoViTSpace, around)
         own: dict[str, tuple[Any, ...]] = {}
         if network is not None:
-            if transformer_only and not network['transformer_only']:
+            if transformer_only and not network.transformer_only:
                 raise bad_value('transformer_only', True, 'False, as in the network that the space is around')
-            self.transformer_only = transformer_only = network['transformer_only']
-            monotone = monotone and sorted(network['embed_dims']) == list(network['embed_dims'])
+            self.transformer_only = transformer_only = network.transformer_only
+            monotone = monotone and sorted(network.embed_dims) == list(network.embed_dims)
             own, table = _around(network, table)
         table = 'xxs' if table is None else table
         listed: Sequence[object] = UNIONS.get(table, [table]) if isinstance(table, str) else [table]
@@ -201,28 +202,29 @@ class AutoViTSpace(SearchSpace):
             own,
         )
         if network is not None:
-            less.check_largest(self, BACKBONE, network)
+            less.check_largest(self, network)
 
-    def _decode(self, arch: Arch) -> dict[str, Any]:
-        def stages(name: str, count: int = NUM_CONV_STAGES) -> list[Value]:
-            return [arch[name.format(i)] for i in range(count)]
+    def _decode(self, genes: Arch) -> AutoViTArch:
+        values: Mapping[str, Any] = genes
 
-        num_stages = arch['num_stages']
-        assert isinstance(num_stages, int)
-        backbone: dict[str, Any] = {'stem_width': arch['stem.width'], 'conv_widths': stages('conv.{}.width')}
-        if self.transformer_only:
-            backbone['transformer_only'] = True
-        else:
-            backbone['conv_depths'] = stages('conv.{}.depth')
-            backbone['conv_kernels'] = stages('conv.{}.kernel')
-        backbone['embed_dims'] = stages('stages.{}.width', num_stages)
-        backbone['depths'] = stages('stages.{}.depth', num_stages)
-        backbone['num_heads'] = stages('stages.{}.num_heads', num_stages)
-        backbone['mlp_ratios'] = stages('stages.{}.mlp_ratio', num_stages)
-        return {'arch': backbone}
+        def stages(name: str, count: int = NUM_CONV_STAGES, default: int | None = None) -> tuple[Any, ...]:
+            return tuple(values.get(name.format(i), default) for i in range(count))
 
-    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
-        genes: dict[str, Value] = {'stem.width': backbone['stem_width'], 'num_stages': len(backbone['embed_dims'])}
+        num_stages = values['num_stages']
+        return AutoViTArch(
+            stem_width=values['stem.width'],
+            conv_widths=stages('conv.{}.width'),
+            conv_depths=stages('conv.{}.depth', default=DEFAULT_DEPTH),
+            conv_kernels=stages('conv.{}.kernel', default=DEFAULT_KERNEL),
+            embed_dims=stages('stages.{}.width', num_stages),
+            depths=stages('stages.{}.depth', num_stages),
+            num_heads=stages('stages.{}.num_heads', num_stages),
+            mlp_ratios=stages('stages.{}.mlp_ratio', num_stages),
+            transformer_only=self.transformer_only,
+        )
+
+    def _encode(self, arch: AutoViTArch) -> Mapping[str, Value]:
+        genes: dict[str, Value] = {'stem.width': arch.stem_width, 'num_stages': len(arch.embed_dims)}
         fields = {
             'conv.{}.width': 'conv_widths',
             'conv.{}.depth': 'conv_depths',
@@ -233,13 +235,13 @@ class AutoViTSpace(SearchSpace):
             'stages.{}.mlp_ratio': 'mlp_ratios',
         }
         for gene, field in fields.items():
-            genes |= {gene.format(i): value for i, value in enumerate(backbone[field])}
+            genes |= {gene.format(i): value for i, value in enumerate(getattr(arch, field))}
         return genes
 
 
-def _around(network: Mapping[str, Any], table: object) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
+def _around(network: AutoViTArch, table: object) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
     """The values of each gene of a space around a network, and the table of the smallest space that has them."""
-    num_stages = len(network['embed_dims'])
+    num_stages = len(network.embed_dims)
     names = [field.name for field in fields(AutoViTTable)]
     check_keys('table', {} if table is None else table, (), names)
     assert table is None or isinstance(table, Mapping)
@@ -256,20 +258,20 @@ def _around(network: Mapping[str, Any], table: object) -> tuple[dict[str, tuple[
         return tuple(genes[gene.format(i)] for i in range(len(own)))
 
     def narrower(ratio: float) -> list[float]:
-        return less.narrower(ratio, min(network['embed_dims']))
+        return less.narrower(ratio, min(network.embed_dims))
 
     lists = {
-        'stem_widths': add('stem_widths', 'stem.width', [network['stem_width']], less.nothing_less),
-        'conv_widths': add('conv_widths', 'conv.{}.width', network['conv_widths'], less.nothing_less),
-        'conv_depths': add('conv_depths', 'conv.{}.depth', network['conv_depths'], less.fewer),
-        'conv_kernels': add('conv_kernels', 'conv.{}.kernel', network['conv_kernels'], less.smaller_kernels),
+        'stem_widths': add('stem_widths', 'stem.width', [network.stem_width], less.nothing_less),
+        'conv_widths': add('conv_widths', 'conv.{}.width', network.conv_widths, less.nothing_less),
+        'conv_depths': add('conv_depths', 'conv.{}.depth', network.conv_depths, less.fewer),
+        'conv_kernels': add('conv_kernels', 'conv.{}.kernel', network.conv_kernels, less.smaller_kernels),
         'num_stages': add('num_stages', 'num_stages', [num_stages], less.nothing_less),
-        'widths': add('widths', 'stages.{}.width', network['embed_dims'], less.nothing_less),
-        'depths': add('depths', 'stages.{}.depth', network['depths'], less.fewer),
-        'num_heads': add('num_heads', 'stages.{}.num_heads', network['num_heads'], less.fewer),
-        'mlp_ratios': add('mlp_ratios', 'stages.{}.mlp_ratio', network['mlp_ratios'], narrower),
+        'widths': add('widths', 'stages.{}.width', network.embed_dims, less.nothing_less),
+        'depths': add('depths', 'stages.{}.depth', network.depths, less.fewer),
+        'num_heads': add('num_heads', 'stages.{}.num_heads', network.num_heads, less.fewer),
+        'mlp_ratios': add('mlp_ratios', 'stages.{}.mlp_ratio', network.mlp_ratios, narrower),
     }
-    for i in range(NUM_CONV_STAGES) if network['transformer_only'] else ():
+    for i in range(NUM_CONV_STAGES) if network.transformer_only else ():
         del genes[f'conv.{i}.depth'], genes[f'conv.{i}.kernel']
     whole_table = {name: values if name in PER_STAGE else less.merged(values) for name, values in lists.items()}
     resolutions = listed.get('resolutions', AutoViTTable.resolutions)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import Self
 
+from mmhybrid.archs.base import NetworkArch
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.choice import Choice, Fact
 from mmhybrid.space.diagram import Node, build_diagram
@@ -22,9 +23,9 @@ Restriction = Mapping[str, Value | Sequence[Value]]
 class SearchSpace:
     """All networks that a list of choices describes.
 
-    A family passes its choices and implements :meth:`_decode`. Every operation walks the choices in order, skips
-    those without effect, and offers only values from which the rest can be completed: whatever it is asked, it ends
-    after one pass with a valid arch in canonical form.
+    A family passes its choices and implements :meth:`_decode`, and :meth:`_encode` for the way back. Every operation
+    walks the choices in order, skips those without effect, and offers only values from which the rest can be completed:
+    whatever it is asked, it ends after one pass with a valid arch in canonical form.
 
     Args:
         steps: Choices, and facts for their rules; each reads only earlier ones.
@@ -35,6 +36,7 @@ class SearchSpace:
         own: Values by gene that the family's arguments leave of those of the choices; ``restrict`` leaves out more.
 
     Attributes:
+        arch_class: What :meth:`decode` returns; None for plain JSON.
         choices: By gene name, in order, with the values that ``restrict`` leaves.
         num_parts: How many of the parts have a network that ``restrict`` leaves; 1 for a space without parts.
 
@@ -42,6 +44,7 @@ class SearchSpace:
         ValueError: If ``restrict`` names an unknown gene or value, or leaves no network.
     """
 
+    arch_class: ClassVar[type[NetworkArch] | None] = None
     choices: Mapping[str, Choice]
 
     def __init__(
@@ -68,12 +71,12 @@ class SearchSpace:
         self._parts = [root for root in roots if root is None or root.size] or [self._root]
         self.num_parts = len(self._parts)
 
-    def _decode(self, arch: Arch) -> dict[str, Any]:
-        """Backbone arguments of a canonical arch."""
-        raise NotImplementedError(f'{type(self).__name__} must decode its archs')
+    def _decode(self, genes: Arch) -> Any:
+        """What canonical genes stand for: the ``arch`` of the family's backbone."""
+        raise NotImplementedError(f'{type(self).__name__} must decode its genes')
 
-    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
-        """All genes that follow from a network's arch, those without effect too."""
+    def _encode(self, arch: Any) -> Mapping[str, Value]:
+        """All genes that follow from the ``arch`` of a backbone, those without effect too."""
         raise NotImplementedError(f'{type(self).__name__} does not encode archs')
 
     # What is in the space
@@ -230,28 +233,35 @@ class SearchSpace:
         narrowed = {**self._narrowed, **_narrow(self.choices, genes)}
         return self.from_config({**self.to_config(), 'restrict': narrowed})
 
-    def decode(self, arch: Mapping[str, Value]) -> dict[str, Any]:
-        """Arguments of the backbone that ``arch`` stands for; different archs differ in them or in the resolution.
+    def decode(self, genes: Mapping[str, Value]) -> Any:
+        """The network that genes stand for, as the family's backbone takes it (``arch``).
+
+        Different genes differ in it or in the resolution.
 
         Raises:
-            ValueError: If ``arch`` is not in the space.
+            ValueError: If the genes are not in the space.
         """
-        return self._decode(self.canonical(arch))
+        return self._decode(self.canonical(genes))
 
-    def encode(self, backbone: Mapping[str, Any], resolution: int | None = None) -> Arch:
-        """The arch whose genes say what ``backbone`` says: the way back from :meth:`decode`.
+    def encode(self, arch: Any, resolution: int | None = None) -> Arch:
+        """The genes that stand for a network: the way back from :meth:`decode`.
 
         Args:
-            backbone: A network's arch with all its fields, as the family's parser leaves it.
+            arch: What the family's backbone takes as ``arch``: a preset's name, a mapping, or an architecture.
             resolution: Pixels a side of the input, where the space has a gene for them; None for the largest.
 
         Raises:
-            ValueError: Naming the gene whose value the space does not have.
+            ValueError: If there is no such network, or it is not in the space, naming the gene or field and its value.
         """
-        genes = dict(self._encode(backbone))
+        wanted = arch if self.arch_class is None else self.arch_class.parse(arch)
+        genes = dict(self._encode(wanted))
         if 'resolution' in self.choices:
             genes['resolution'] = self.choices['resolution'].values[-1] if resolution is None else resolution
-        return self.canonical({name: value for name, value in genes.items() if name in self.choices})
+        encoded = self.canonical({name: value for name, value in genes.items() if name in self.choices})
+        found = self._decode(encoded)
+        if found != wanted:
+            raise _not_there(wanted, found)
+        return encoded
 
     def resolution(self, arch: Mapping[str, Value]) -> int | None:
         """Pixels a side of the input that ``arch`` asks for, None where the space leaves that open.
@@ -308,6 +318,14 @@ class SearchSpace:
         context = {name: genes[name] for name in (limit.given if limit else ()) if name in genes}
         behind = f' after {", ".join(f"{name} = {other!r}" for name, other in context.items())}' if context else ''
         return bad_value(node.name, value, f'one of {list(node.options)}{behind}')
+
+
+def _not_there(wanted: Any, found: Any) -> ValueError:
+    """What to say of an architecture in whose place the space has another one."""
+    if isinstance(wanted, NetworkArch):
+        name, value = next((name, value) for name, value in vars(wanted).items() if value != getattr(found, name))
+        return bad_value(name, value, f'{getattr(found, name)}, as the space has it')
+    return bad_value('arch', wanted, f'{found}, as the space has it')
 
 
 def _narrow(choices: Mapping[str, Choice], restrict: Restriction) -> dict[str, tuple[Value, ...]]:

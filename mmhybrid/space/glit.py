@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmhybrid.archs.glit import GLiTArch, GLiTBlockArch
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.base import Restriction, SearchSpace
@@ -10,7 +11,6 @@ from mmhybrid.space.choice import Choice, Rule, ascending, depth, positive, whol
 from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
-BACKBONE = 'mmhybrid.GLiT'
 TINY: dict[str, Any] = {'embed_dims': 192, 'num_heads': 3, 'num_blocks': 12, 'locality': 'conv1d'}
 LOW_LEVEL = ('mlp_ratio', 'qkv_ratio', 'conv_ratio', 'kernel_size')
 # Table 2, and for the other two localities table 6; all else "is kept fixed" there. A window's ratio is that of its
@@ -75,6 +75,8 @@ class GLiTSpace(SearchSpace):
         ValueError: Naming the argument, the value and what is allowed.
     """
 
+    arch_class = GLiTArch
+
     def __init__(
         self,
         embed_dims: int | None = None,
@@ -90,13 +92,13 @@ class GLiTSpace(SearchSpace):
     ) -> None:
         sizes = {'embed_dims': embed_dims, 'num_heads': num_heads, 'num_blocks': num_blocks, 'locality': locality}
         given = {name: value for name, value in sizes.items() if value is not None}
-        network = None if around is None else less.read_network(GLiTSpace, BACKBONE, around)
+        network = None if around is None else less.read_network(GLiTSpace, around)
         if network is not None:
             if surplus := sorted(given) + ['distribution'] * (distribution is not None):
                 raise ValueError(f'{surplus[0]}: surplus, since the network says it that the space is around')
             check_choice('level', level, ('flat',))
-            given = {name: network[name] for name in ('embed_dims', 'num_heads', 'locality')}
-            given['num_blocks'] = len(network['blocks'])
+            given = {name: getattr(network, name) for name in ('embed_dims', 'num_heads', 'locality')}
+            given['num_blocks'] = len(network.blocks)
         embed_dims, num_heads, num_blocks, locality = {**TINY, **given}.values()
         depth('num_heads', num_heads)
         if whole('embed_dims', embed_dims) % num_heads:
@@ -124,30 +126,30 @@ class GLiTSpace(SearchSpace):
             own=own,
         )
         if network is not None:
-            less.check_largest(self, BACKBONE, network)
+            less.check_largest(self, network)
 
-    def _decode(self, arch: Arch) -> dict[str, Any]:
-        blocks: list[dict[str, Value]] = [{} for _ in range(self.num_blocks)]
-        for name, value in arch.items():
+    def _decode(self, genes: Arch) -> GLiTArch:
+        blocks: list[dict[str, Any]] = [{} for _ in range(self.num_blocks)]
+        for name, value in genes.items():
             _, index, field = name.split('.')
             blocks[int(index)][field] = value
-        described = {'embed_dims': self.embed_dims, 'num_heads': self.num_heads, 'blocks': blocks}
-        return {'arch': {**described, **({} if self.locality == 'conv1d' else {'locality': self.locality})}}
+        decoded = tuple(GLiTBlockArch(**block) for block in blocks)
+        return GLiTArch(self.embed_dims, self.num_heads, decoded, self.locality)
 
-    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
-        blocks = enumerate(backbone['blocks'])
-        fields = ((i, name, value) for i, block in blocks for name, value in block.items())
+    def _encode(self, arch: GLiTArch) -> Mapping[str, Value]:
+        blocks = enumerate(arch.blocks)
+        fields = ((i, name, value) for i, block in blocks for name, value in vars(block).items())
         return {f'blocks.{i}.{name}': value for i, name, value in fields if value is not None}
 
 
-def _around(network: Mapping[str, Any], candidates: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
+def _around(network: GLiTArch, candidates: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
     """The values of each gene of a space around a network."""
     check_keys('candidates', {} if candidates is None else candidates, (), LOW_LEVEL)
-    head_dim, locality = network['embed_dims'] // network['num_heads'], network['locality']
-    checked = _candidates(locality, candidates, network['num_heads'], head_dim)
+    head_dim, locality = network.embed_dims // network.num_heads, network.locality
+    checked = _candidates(locality, candidates, network.num_heads, head_dim)
     listed = {field: checked[field] for field in candidates or ()}
     for field, values in listed.items():
-        own = [block[field] for block in network['blocks'] if block[field] is not None]
+        own = [getattr(block, field) for block in network.blocks if getattr(block, field) is not None]
         less.check_at_most(f'candidates.{field}', values, own or [0])
 
     def narrower(ratio: float) -> list[float]:
@@ -155,12 +157,13 @@ def _around(network: Mapping[str, Any], candidates: Mapping[str, Any] | None) ->
 
     sizes = less.smaller_windows if locality == 'window' else less.smaller_kernels
     genes: dict[str, tuple[Any, ...]] = {}
-    for i, block in enumerate(network['blocks']):
-        genes[f'blocks.{i}.num_attn_heads'] = (block['num_attn_heads'],)
+    for i, block in enumerate(network.blocks):
+        genes[f'blocks.{i}.num_attn_heads'] = (block.num_attn_heads,)
         for field in LOW_LEVEL:
-            if block[field] is not None:
+            own_value = getattr(block, field)
+            if own_value is not None:
                 smaller = sizes if field == 'kernel_size' else narrower
-                genes[f'blocks.{i}.{field}'] = less.own_and_less(block[field], listed.get(field), smaller)
+                genes[f'blocks.{i}.{field}'] = less.own_and_less(own_value, listed.get(field), smaller)
     return genes
 
 

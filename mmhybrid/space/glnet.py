@@ -4,21 +4,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmhybrid.archs.glnet import DEFAULT_KERNEL, DEFAULT_SLOTS, NUM_STAGES, GLNetArch
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_keys, check_list
 
-BACKBONE = 'mmhybrid.GLNet'
-NUM_STAGES = 4
 FLAGS = ('overlapped_patches', 'pos_encoding', 'conv_ffn')
 # From the fewest weights to the most.
 MIXERS = ('local', 'mhsa', 'glmix')
 PARTS = {'glmix': ('local',)}  # of a mixer, what is one by itself
-DEFAULT_KERNEL = 5
-DEFAULT_SLOTS = 64
-FIXED: dict[str, Any] = {'head_dim': 32, 'learned_slots': False, 'fixed_scale': False, 'layer_scale': None}
+# What no gene says, as it is unless a space says otherwise.
+FIXED: dict[str, Any] = {
+    name: getattr(GLNetArch, name) for name in ('head_dim', 'learned_slots', 'fixed_scale', 'layer_scale')
+}
 VALUES: dict[str, tuple[Any, ...]] = {
     'widths': ((64, 96), (128, 160, 192), (256, 320, 384), (512, 640, 768)),
     'depths': ((2, 3, 4), (2, 3, 4), (6, 9, 12, 15, 18), (2, 3, 4)),
@@ -58,6 +58,8 @@ class GLNetSpace(SearchSpace):
         ValueError: Naming the argument, the value and what is allowed.
     """
 
+    arch_class = GLNetArch
+
     def __init__(
         self,
         widths: Sequence[Sequence[int]] | None = None,
@@ -85,10 +87,10 @@ class GLNetSpace(SearchSpace):
             conv_ffn,
         )
         given = {field: values for field, values in zip(VALUES, lists, strict=True) if values is not None}
-        network = None if around is None else less.read_network(GLNetSpace, BACKBONE, around)
+        network = None if around is None else less.read_network(GLNetSpace, around)
         if network is not None and fixed is not None:
             raise bad_value('fixed', fixed, 'None, for a space around a network, which says it')
-        self.fixed = _fixed(fixed if network is None else {name: network[name] for name in FIXED})
+        self.fixed = _fixed(fixed if network is None else {name: getattr(network, name) for name in FIXED})
         head_dim = {**FIXED, **self.fixed}['head_dim']
         checked = {field: _checked(field, values, head_dim) for field, values in given.items()}
         own = {} if network is None else _around(network, checked)
@@ -102,31 +104,30 @@ class GLNetSpace(SearchSpace):
             steps += _stage(stage, settings)
         super().__init__(steps, settings, restrict, own=own)
         if network is not None:
-            less.check_largest(self, BACKBONE, network)
+            less.check_largest(self, network)
 
-    def _decode(self, arch: Arch) -> dict[str, Any]:
-        def stages(field: str, default: Value = 0) -> list[Value]:
-            return [arch.get(f'stages.{stage}.{field}', default) for stage in range(NUM_STAGES)]
+    def _decode(self, genes: Arch) -> GLNetArch:
+        def stages(field: str, default: Value = 0) -> tuple[Any, ...]:
+            return tuple(genes.get(f'stages.{stage}.{field}', default) for stage in range(NUM_STAGES))
 
-        mixers: list[list[Value]] = [[] for _ in range(NUM_STAGES)]
-        for name, value in arch.items():
+        mixers: list[list[Any]] = [[] for _ in range(NUM_STAGES)]
+        for name, value in genes.items():
             if name.endswith('.mixer'):
                 mixers[int(name.split('.')[1])].append(value)
-        return {
-            'arch': {
-                'embed_dims': stages('width'),
-                'depths': stages('depth'),
-                'ffn_ratios': stages('ffn_ratio'),
-                'mixers': mixers,
-                'local_kernels': stages('local_kernel', DEFAULT_KERNEL),
-                'num_slots': stages('num_slots', DEFAULT_SLOTS),
-                **{flag: arch[flag] for flag in FLAGS},
-                **self.fixed,
-            }
-        }
+        flags: dict[str, Any] = {flag: genes[flag] for flag in FLAGS}
+        return GLNetArch(
+            embed_dims=stages('width'),
+            depths=stages('depth'),
+            ffn_ratios=stages('ffn_ratio'),
+            mixers=tuple(map(tuple, mixers)),
+            local_kernels=stages('local_kernel', DEFAULT_KERNEL),
+            num_slots=stages('num_slots', DEFAULT_SLOTS),
+            **flags,
+            **self.fixed,
+        )
 
-    def _encode(self, backbone: Mapping[str, Any]) -> Mapping[str, Value]:
-        genes: dict[str, Value] = {flag: backbone[flag] for flag in FLAGS}
+    def _encode(self, arch: GLNetArch) -> Mapping[str, Value]:
+        genes: dict[str, Value] = {flag: getattr(arch, flag) for flag in FLAGS}
         fields = {
             'width': 'embed_dims',
             'ffn_ratio': 'ffn_ratios',
@@ -135,8 +136,8 @@ class GLNetSpace(SearchSpace):
             'num_slots': 'num_slots',
         }
         for gene, field in fields.items():
-            genes |= {f'stages.{stage}.{gene}': value for stage, value in enumerate(backbone[field])}
-        for stage, mixers in enumerate(backbone['mixers']):
+            genes |= {f'stages.{stage}.{gene}': value for stage, value in enumerate(getattr(arch, field))}
+        for stage, mixers in enumerate(arch.mixers):
             genes |= {f'stages.{stage}.blocks.{j}.mixer': mixer for j, mixer in enumerate(mixers)}
         return genes
 
@@ -163,17 +164,18 @@ def _stage(index: int, settings: dict[str, Any]) -> list[Choice | Fact]:
     return steps
 
 
-def _around(network: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+def _around(network: GLNetArch, listed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """The values of each gene of a space around a network; ``listed`` ones stand for those that follow from it."""
     whole_network = ('ffn_ratios', 'local_kernels', 'num_slots')
     for field in (*whole_network, *FLAGS):
-        less.check_at_most(field, listed.get(field), network[field] if field in whole_network else [network[field]])
-    known = {mixer for mixers in network['mixers'] for own in mixers for mixer in (own, *PARTS.get(own, ()))}
+        own_value = getattr(network, field)
+        less.check_at_most(field, listed.get(field), own_value if field in whole_network else [own_value])
+    known = {mixer for mixers in network.mixers for own in mixers for mixer in (own, *PARTS.get(own, ()))}
     for mixer in listed.get('mixers', ()):
         check_choice('mixers', mixer, sorted(known))
-    genes = {flag: less.own_and_less(network[flag], listed.get(flag), less.nothing_less) for flag in FLAGS}
+    genes = {flag: less.own_and_less(getattr(network, flag), listed.get(flag), less.nothing_less) for flag in FLAGS}
     for stage in range(NUM_STAGES):
-        own = {field: values[stage] for field, values in network.items() if isinstance(values, tuple)}
+        own = {field: values[stage] for field, values in vars(network).items() if isinstance(values, tuple)}
         lists = {**listed, **{field: listed[field][stage] for field in ('widths', 'depths') if field in listed}}
         less.check_at_most(f'widths[{stage}]', lists.get('widths'), [own['embed_dims']])
         less.check_at_most(f'depths[{stage}]', lists.get('depths'), [own['depths']])

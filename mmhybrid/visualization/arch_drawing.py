@@ -4,23 +4,16 @@ A bar is as high as its block is wide. Its orange part is the share of its mixin
 part the share that is global (attention).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
-from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace, SearchSpace, Value
+from mmhybrid.archs.base import Diagram, NetworkArch, Stage
+from mmhybrid.space import SearchSpace, Value
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.visualization.picture import CHAR_WIDTH, INK, MUTED, Line, Picture, Rect, Shape, Text, Titled
 
 LOCAL = '#e58a3c'
 GLOBAL = '#3d5fa8'
-# Of GLNet's mixers; those with two parts count as half and half.
-LOCAL_SHARE = {
-    'local': 1.0,
-    **dict.fromkeys(('glmix', 'global-local', 'local-global', 'window-global'), 0.5),
-    'mhsa': 0.0,
-    'global': 0.0,
-}
 
 FONT_SIZE = 12
 ROW = 19
@@ -32,141 +25,16 @@ ABSENT = '-'
 BOLD = 1.1  # length of bold text over that of plain text
 
 
-@dataclass(frozen=True)
-class Block:
-    """One bar.
-
-    Args:
-        title: What it is, for the mouse over it.
-        width: Channels.
-        local: Share of its mixing that is local, from 0 to 1.
-    """
-
-    title: str
-    width: int
-    local: float
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Blocks that share their sizes.
-
-    Args:
-        name: Head of its column.
-        blocks: In order.
-        sizes: What is written below, row name to text.
-    """
-
-    name: str
-    blocks: tuple[Block, ...]
-    sizes: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Diagram:
-    """All that is drawn of a network.
-
-    Args:
-        title: The family, and what holds for the whole network.
-        unit: What a column is, ``stage`` or ``block``.
-        stages: In order.
-    """
-
-    title: str
-    unit: str
-    stages: tuple[Stage, ...]
-
-    @property
-    def blocks(self) -> list[Block]:
-        """The blocks of all stages."""
-        return [block for stage in self.stages for block in stage.blocks]
-
-
-def autovit_diagram(arch: Mapping[str, Any]) -> Diagram:
-    """A column for the stem and each stage, a bar for each MBConv and each transformer layer.
-
-    The convolutions within transformer stages have no choices and are not drawn.
-    """
-    stem = arch['stem_width']
-    widths = arch['conv_widths']
-    depths = arch.get('conv_depths', [1] * len(widths))
-    kernels = arch.get('conv_kernels', [3] * len(widths))
-    layer = 'convolution' if arch.get('transformer_only') else 'MBConv'
-    stages = [Stage('stem', (Block(f'stem: convolution, {stem} channels', stem, 1),), {'width': f'{stem}'})]
-    for i, (width, depth, kernel) in enumerate(zip(widths, depths, kernels, strict=True), start=1):
-        block = Block(f'convolution stage {i}: {layer}, kernel {kernel}, {width} channels', width, 1)
-        sizes = {'width': f'{width}', 'layers': f'{depth}', 'kernel': f'{kernel}'}
-        stages.append(Stage(f'conv {i}', (block,) * depth, sizes))
-    fields = ('embed_dims', 'depths', 'num_heads', 'mlp_ratios')
-    for i, (width, depth, heads, ratio) in enumerate(zip(*(arch[name] for name in fields), strict=True), start=1):
-        title = f'transformer stage {i}: attention of {heads} heads, MLP ratio {ratio:g}, {width} channels'
-        sizes = {'width': f'{width}', 'layers': f'{depth}', 'heads': f'{heads}', 'MLP ratio': f'{ratio:g}'}
-        stages.append(Stage(f'transformer {i}', (Block(title, width, 0),) * depth, sizes))
-    return Diagram('AutoViT', 'stage', tuple(stages))
-
-
-def glit_diagram(arch: Mapping[str, Any]) -> Diagram:
-    """A column and a bar for each block; heads that attend within windows are local ones, as convolutions are."""
-    width, heads = arch['embed_dims'], arch['num_heads']
-    windows = arch.get('locality') == 'window'
-    local, size = ('window', 'window') if windows else ('conv', 'kernel')
-    stages = []
-    for i, block in enumerate(arch['blocks'], start=1):
-        attention = block['num_attn_heads']
-        conv = heads - attention
-        sizes = {'attention heads': f'{attention}', f'{local} heads': f'{conv}', 'MLP ratio': f'{block["mlp_ratio"]:g}'}
-        if attention:
-            sizes['qkv ratio'] = f'{block["qkv_ratio"]:g}'
-        if conv:
-            sizes |= {f'{local} ratio': f'{block["conv_ratio"]:g}', size: f'{block["kernel_size"]}'}
-        title = f'block {i}: {", ".join(f"{name} {text}" for name, text in sizes.items())}'
-        stages.append(Stage(f'{i}', (Block(title, width, conv / heads),), sizes))
-    return Diagram(f'GLiT, {width} channels', 'block', tuple(stages))
-
-
-def glnet_diagram(arch: Mapping[str, Any]) -> Diagram:
-    """A column for each stage, a bar for each block."""
-    stages = []
-    for i, mixers in enumerate(arch['mixers']):
-        width, kernel, slots = arch['embed_dims'][i], arch['local_kernels'][i], arch['num_slots'][i]
-        sizes = {'width': f'{width}', 'blocks': f'{len(mixers)}', 'FFN ratio': f'{arch["ffn_ratios"][i]:g}'}
-        if {'glmix', 'local'}.intersection(mixers):
-            sizes['kernel'] = f'{kernel}'
-        if {'glmix', 'global'}.intersection(mixers):
-            sizes['slots'] = f'{slots}'
-        blocks = (
-            Block(f'stage {i + 1}, block {j}: {mixer}, {width} channels', width, LOCAL_SHARE[mixer])
-            for j, mixer in enumerate(mixers, start=1)
-        )
-        stages.append(Stage(f'{i + 1}', tuple(blocks), sizes))
-    flags = {
-        'overlapped_patches': 'overlapped patches',
-        'pos_encoding': 'position encoding',
-        'conv_ffn': 'convolution in the FFN',
-        'learned_slots': 'learned slots',
-    }
-    title = ', '.join(['GLNet', *(text for flag, text in flags.items() if arch.get(flag))])
-    return Diagram(title, 'stage', tuple(stages))
-
-
-# From the ``arch`` argument of a space's backbone to its diagram; a family of your own is drawn once it is added here.
-FAMILIES: dict[type[SearchSpace], Callable[[Mapping[str, Any]], Diagram]] = {
-    AutoViTSpace: autovit_diagram,
-    GLiTSpace: glit_diagram,
-    GLNetSpace: glnet_diagram,
-}
-
-
 def arch_diagram(space: SearchSpace, arch: Mapping[str, Value]) -> Diagram:
     """What to draw of an arch.
 
     Raises:
-        ValueError: If ``arch`` is not in the space, or the space's family is not one of :data:`FAMILIES`.
+        ValueError: If ``arch`` is not in the space, or its family has no diagrams.
     """
-    family = next((FAMILIES[base] for base in type(space).__mro__ if base in FAMILIES), None)
-    if family is None:
-        raise bad_value('space', type(space).__name__, f'one of {[known.__name__ for known in FAMILIES]}, to be drawn')
-    diagram = family(space.decode(arch)['arch'])
+    network = space.decode(arch)
+    if not isinstance(network, NetworkArch):
+        raise bad_value('space', type(space).__name__, 'one whose networks have a diagram (NetworkArch.diagram)')
+    diagram = network.diagram()
     side = space.resolution(arch)
     return diagram if side is None else replace(diagram, title=f'{diagram.title}, images of {side} pixels a side')
 

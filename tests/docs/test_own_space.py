@@ -34,7 +34,7 @@ def test_takes_fewer_than_a_hundred_lines() -> None:
 def test_costs_are_those_of_the_network(seed: int) -> None:
     space = SEARCH_SPACES.build({'type': 'mmhybrid.TinyConvNetSpace'})
     arch = space.sample(random.Random(seed))
-    counted = count_complexity(MODELS.build({**BACKBONE, **space.decode(arch)}), (3, 64, 64))
+    counted = count_complexity(MODELS.build({**BACKBONE, 'arch': space.decode(arch)}), (3, 64, 64))
     cost = Estimator(space, BACKBONE, input_size=64)(arch)
     assert (cost.params_m, cost.macs_m) == (counted.params / 1e6, counted.macs / 1e6)
 

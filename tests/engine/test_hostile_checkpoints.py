@@ -127,7 +127,7 @@ def teacher(path: Path) -> None:
 
 def supernet(path: Path) -> None:
     space = AutoViTSpace(table='xxs')
-    arch = space.decode(space.largest())['arch']
+    arch = space.decode(space.largest())
     start = {'type': 'mmhybrid.FromNetwork', 'arch': arch, 'checkpoint': str(path)}
     starting_network(start, space, {'type': 'mmhybrid.AutoViT'})
 

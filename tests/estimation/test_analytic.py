@@ -11,7 +11,7 @@ from mmhybrid.estimation.analytic import MODEL_STD, NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.estimation.operations import Operation, count_part
-from mmhybrid.estimation.parts import Part
+from mmhybrid.models.parts import Part
 from mmhybrid.space import GLiTSpace
 
 RATES = replace(
@@ -55,7 +55,7 @@ def test_network_is_the_sum_of_its_parts():
     space, model = GLiTSpace(embed_dims=24, num_blocks=2, level='attention'), AnalyticLatency(RATES)
     backbone = {'type': 'mmhybrid.GLiT', 'img_size': 32}
     costs = [Estimator(space, backbone, 32, classes, model)(space.largest()) for classes in (None, 10)]
-    head = model.part_latency(Part('head', 1, ()), count_part(nn.Linear(1, 1), ())).ms
+    head = model.part_latency(Part('head', {}), count_part(nn.Linear(1, 1), ())).ms
     assert costs[1].latency_ms - costs[0].latency_ms == pytest.approx(head - 0.5 + 0.5 + 250 / 10)
     assert costs[0].latency_upper_ms == pytest.approx(costs[0].latency_ms * (1 + 1.645 * MODEL_STD))
 

@@ -58,7 +58,7 @@ def check(space, family, backbone, input_size, num_archs):
     estimator, rng = Estimator(space, backbone, input_size), random.Random(0)
     for arch in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(num_archs - 2))]:
         with on_meta():
-            network = MODELS.build({**backbone, **space.decode(arch)})
+            network = MODELS.build({**backbone, 'arch': space.decode(arch)})
         side = arch.get('resolution', input_size)
         counted = count_complexity(network, (backbone.get('in_channels', 3), side, side))
         assert estimator(arch) == Cost(counted.params / 1e6, counted.macs / 1e6), arch

@@ -15,7 +15,6 @@ from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.fit import Prior, most_likely
 from mmhybrid.estimation.latency_table import Measurement
-from mmhybrid.estimation.parts import Part
 from mmhybrid.estimation.profiler import build_table
 from mmhybrid.estimation.timing import Plan
 from mmhybrid.space import AutoViTSpace
@@ -60,7 +59,7 @@ def own_factor(key):
 def launch_bound(costs, keys):
     """What a device takes on which the number of operations decides."""
     model = AnalyticLatency(LAUNCH_BOUND)
-    parts = [Part(key, 1, ()) for key in keys]
+    parts = [costs.known[key] for key in keys]
     return np.array([0.2 if p.kind == 'network' else model.part_latency(p, costs.cost_of(p)).ms for p in parts])
 
 

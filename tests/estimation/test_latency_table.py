@@ -15,7 +15,7 @@ from mmhybrid.estimation.estimator import Estimator, PartCounter
 from mmhybrid.estimation.latency import FilledTable
 from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
 from mmhybrid.estimation.operations import PartCost
-from mmhybrid.estimation.parts import Part
+from mmhybrid.models.parts import Part
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
 BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 64}
@@ -72,7 +72,7 @@ def test_fallback_fills_at_the_scale_of_the_table(costs, table):
 def test_fallback_of_another_resolution(costs, table):
     """What a network takes outside its parts is that of the resolutions which the table has; the model says nothing."""
     filled = FilledTable(table, AnalyticLatency(NOMINAL), costs)
-    new = Part('network side=96', 1, ())
+    new = Part('network', {'side': 96})
     assert filled.part_latency(new, PartCost(0, 0)) == (2.0, 0.0, MODEL_STD * 2.0)
 
 

@@ -5,22 +5,18 @@ import csv
 import json
 import math
 import random
-from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch
 from mmhybrid.estimation.complexity import count_complexity
-from mmhybrid.models.backbones.autovit import PRESETS as AUTOVIT
-from mmhybrid.models.backbones.autovit import AutoViT
-from mmhybrid.models.backbones.glit import PRESETS as GLIT
-from mmhybrid.models.backbones.glit import GLiT
-from mmhybrid.models.backbones.glnet import PRESETS as GLNET
-from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models import AutoViT, GLiT, GLNet
 from mmhybrid.models.build import on_meta
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
+AUTOVIT, GLIT, GLNET = AutoViTArch.presets, GLiTArch.presets, GLNetArch.presets
 FAMILIES = {GLNetSpace: (GLNet, GLNET), GLiTSpace: (GLiT, GLIT), AutoViTSpace: (AutoViT, AUTOVIT)}
 ALL = [(family, name) for family, (_, presets) in FAMILIES.items() for name in presets]
 # What table 6's localities, and any network of these spaces, may be.
@@ -34,10 +30,6 @@ SPACES = [
     AutoViTSpace('xs', transformer_only=True, restrict={'num_stages': 3}),
 ]
 MIXERS = ('local', 'mhsa', 'glmix')
-
-
-def fields_of(family, arch):
-    return asdict(FAMILIES[family][0].arch_class.parse(arch))
 
 
 def cost(family, arch, side):
@@ -55,14 +47,14 @@ def is_no_more(one, other):
 def test_a_preset_is_the_largest_member(family, name):
     space = family(around=name)
     largest = space.largest()
-    assert space.encode(fields_of(family, name)) == largest
-    assert fields_of(family, space.decode(largest)['arch']) == fields_of(family, name)
+    assert space.encode(name) == largest
+    assert space.decode(largest) == family.arch_class.parse(name)
 
 
 def drawn(space, seed):
     """A network of a space, the space around it, and members of that."""
     rng, family = random.Random(seed), type(space)
-    network = space.decode(space.sample(rng))['arch']
+    network = space.decode(space.sample(rng))
     around = family(around=network)
     smaller = around.sample(rng)
     others = around.smallest(), around.mutate(smaller, rng, 0.5), around.crossover(smaller, around.largest(), rng)
@@ -74,7 +66,7 @@ def drawn(space, seed):
 def test_no_gene_is_more_than_the_networks(space, seed):
     network, around, members = drawn(space, seed)
     largest = around.largest()
-    assert fields_of(type(space), around.decode(largest)['arch']) == fields_of(type(space), network)
+    assert around.decode(largest) == network
     for arch in members:
         assert set(arch) <= set(largest)
         assert all(is_no_more(value, largest[name]) for name, value in arch.items())
@@ -84,7 +76,7 @@ def check_costs(space, seed):
     network, around, members = drawn(space, seed)
     most = cost(type(space), network, 64)
     for arch in members[:2]:
-        params, macs = cost(type(space), around.decode(arch)['arch'], 64)
+        params, macs = cost(type(space), around.decode(arch), 64)
         assert params <= most[0]
         assert macs <= most[1]
 
@@ -105,7 +97,7 @@ def test_no_member_of_many_costs_more(space, seed):
 @settings(max_examples=30)
 def test_the_lists_are_plain(space, seed):
     """What describes such a space names no network, and builds the same space again."""
-    around = type(space)(around=space.decode(space.sample(random.Random(seed)))['arch'])
+    around = type(space)(around=space.decode(space.sample(random.Random(seed))))
     config = json.loads(json.dumps(around.to_config()))
     assert 'around' not in config
     for again in (type(space).from_config(config), copy.copy(around)):
@@ -179,7 +171,7 @@ def test_a_file_names_the_network(tmp_path):
     found.write_text(json.dumps({'space': search.to_config(), 'arch': dict(arch)}))
     with open(tmp_path / 'topk.csv', 'w', newline='') as file:
         csv.writer(file).writerows([['rank', 'arch'], [1, arch.to_json()]])
-    expected = GLNetSpace(around=search.decode(arch)['arch'])
+    expected = GLNetSpace(around=search.decode(arch))
     assert GLNetSpace(around=str(found)).to_config() == expected.to_config()
     assert GLNetSpace(around=str(tmp_path / 'topk.csv:1')).to_config() == expected.to_config()
 

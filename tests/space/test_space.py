@@ -45,7 +45,7 @@ class Toy(SearchSpace):
         super().__init__(steps, {'max_width': max_width}, restrict)
 
     def _decode(self, arch):
-        return {'genes': dict(arch)}
+        return dict(arch)
 
 
 class Independent(SearchSpace):
@@ -62,7 +62,7 @@ class Independent(SearchSpace):
         super().__init__(steps, {}, restrict)
 
     def _decode(self, arch):
-        return {'genes': dict(arch)}
+        return dict(arch)
 
 
 SPACES = {

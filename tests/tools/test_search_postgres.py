@@ -117,8 +117,8 @@ class Small(SearchSpace):
     def __init__(self) -> None:
         super().__init__([Choice(f'genes.{i}', tuple(range(4))) for i in range(5)], {}, None)
 
-    def _decode(self, arch: Arch) -> dict[str, Any]:
-        return dict(arch)
+    def _decode(self, genes: Arch) -> dict[str, Any]:
+        return dict(genes)
 
 
 def small_plan() -> SearchSettings:

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmhybrid.archs import GLiTArch
 from mmhybrid.space import AutoViTSpace, Choice, GLiTSpace, GLNetSpace, SearchSpace
 from mmhybrid.visualization.arch_drawing import (
     GLOBAL,
     LOCAL,
     arch_diagram,
-    autovit_diagram,
     draw,
-    glit_diagram,
     thumbnail,
 )
 
@@ -104,11 +103,12 @@ def test_columns_do_not_overlap():
 def test_windows_are_called_windows():
     block = {'num_attn_heads': 1, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 14, 'mlp_ratio': 2}
     arch = {'embed_dims': 96, 'num_heads': 3, 'blocks': [block]}
-    (stage,) = glit_diagram({**arch, 'locality': 'window'}).stages
+    (stage,) = GLiTArch.parse({**arch, 'locality': 'window'}).diagram().stages
     assert (stage.sizes['window heads'], stage.sizes['window']) == ('2', '14')
     assert not [name for name in stage.sizes if 'conv' in name or 'kernel' in name]
-    (stage,) = glit_diagram({**arch, 'locality': 'conv2d'}).stages
-    assert (stage.sizes['conv heads'], stage.sizes['kernel']) == ('2', '14')
+    block['kernel_size'] = 7
+    (stage,) = GLiTArch.parse({**arch, 'locality': 'conv2d'}).diagram().stages
+    assert (stage.sizes['conv heads'], stage.sizes['kernel']) == ('2', '7')
 
 
 def test_different_networks_look_different():
@@ -126,10 +126,13 @@ def test_a_space_of_a_known_family_is_drawn_and_another_refused():
         def __init__(self):
             super().__init__([Choice('a', (1, 2))], {}, None)
 
+        def _decode(self, genes):
+            return {'width': genes['a']}
+
     own = Own('xxs')
     assert arch_diagram(own, own.largest()) == arch_diagram(AutoViTSpace('xxs'), own.largest())
-    assert arch_diagram(own, own.largest()).stages == autovit_diagram(own.decode(own.largest())['arch']).stages
-    with pytest.raises(ValueError, match=r"'Other'.*AutoViTSpace"):
+    assert arch_diagram(own, own.largest()).stages == own.decode(own.largest()).diagram().stages
+    with pytest.raises(ValueError, match=r"'Other'.*NetworkArch.diagram"):
         arch_diagram(Other(), {'a': 1})
     with pytest.raises(ValueError, match='missing'):
         arch_diagram(own, {})

@@ -8,7 +8,7 @@ stem - MBConv-1 - MBConv-2 - MBConv-3 - Transformer-1 to -3, -4 or -5 (each behi
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,95 +18,23 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
-from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
+from mmhybrid.archs.autovit import AutoViTArch, channels_of
+from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
+from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, layer_config
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
+from mmhybrid.models.parts import Part, Piece, sides
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int, check_keys, check_list
+from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int
 
 HEAD_DIM = 16
-NUM_CONV_STAGES = 3
+# Of what leads into each stage: pixels of the map before for one behind it.
+STEM_STRIDE = 2
+CONV_STRIDES = (1, 2, 2)
 TRANSFORMER_STRIDES = (1, 2, 2, 1, 1)
 POOL_RATIO = 6
-
-
-def channels_of(embed_dims: int) -> int:
-    """Channels outside a block of hidden width ``embed_dims``: the multiple of 16 nearest to d / sqrt(2)."""
-    return max(16 * round(embed_dims / math.sqrt(2) / 16), 16)
-
-
-@dataclass(frozen=True)
-class AutoViTArch:
-    """An AutoViT, stage by stage.
-
-    Args:
-        stem_width: Channels of the stem.
-        conv_widths: Channels of the three MBConv stages.
-        conv_depths: Layers of each.
-        conv_kernels: Odd depth-wise kernel of each.
-        embed_dims: Hidden width d of each of the 3 to 5 transformer stages.
-        depths: Transformer layers of each.
-        num_heads: Heads of each, 16 channels wide whatever d.
-        mlp_ratios: Hidden width of the MLP over d.
-        transformer_only: The ablation of table 7: one strided convolution in place of each MBConv stage, point-wise
-            convolutions in place of the blocks' 3x3 ones.
-    """
-
-    stem_width: int
-    conv_widths: tuple[int, ...]
-    conv_depths: tuple[int, ...]
-    conv_kernels: tuple[int, ...]
-    embed_dims: tuple[int, ...]
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
-    mlp_ratios: tuple[float, ...]
-    transformer_only: bool
-
-    @classmethod
-    def parse(cls, arch: str | Mapping[str, Any]) -> 'AutoViTArch':
-        """Validate a preset's name or a dict; see :data:`PRESETS` for the keys.
-
-        ``conv_kernels`` (3) and ``transformer_only`` (False) are optional. With ``transformer_only`` there is nothing
-        for ``conv_depths`` and ``conv_kernels`` to say.
-
-        Raises:
-            ValueError: Naming the field, the value and what is allowed.
-        """
-        raw = resolve_arch('AutoViT', arch, PRESETS)
-        transformer_only = check_bool('arch.transformer_only', raw.get('transformer_only', False))
-        required = ('stem_width', 'conv_widths', 'embed_dims', 'depths', 'num_heads', 'mlp_ratios')
-        if transformer_only:
-            check_keys('AutoViT arch', raw, required, ('transformer_only',))
-            raw = {**raw, 'conv_depths': [1] * NUM_CONV_STAGES}
-        else:
-            check_keys('AutoViT arch', raw, (*required, 'conv_depths'), ('conv_kernels', 'transformer_only'))
-        num_stages = len(check_list('arch.embed_dims', raw['embed_dims']))
-        if not 3 <= num_stages <= len(TRANSFORMER_STRIDES):
-            raise bad_value('arch.embed_dims', raw['embed_dims'], '3, 4 or 5 transformer stages')
-
-        def ints(field: str, length: int, low: int = 1) -> tuple[int, ...]:
-            return tuple(check_int(f'arch.{field}', v, low) for v in check_list(f'arch.{field}', raw[field], length))
-
-        raw = {'conv_kernels': [3] * NUM_CONV_STAGES, **raw}
-        kernels = check_list('arch.conv_kernels', raw['conv_kernels'], NUM_CONV_STAGES)
-        embed_dims = ints('embed_dims', num_stages)
-        ratios = check_list('arch.mlp_ratios', raw['mlp_ratios'], num_stages)
-        return cls(
-            stem_width=check_int('arch.stem_width', raw['stem_width'], 1),
-            conv_widths=ints('conv_widths', NUM_CONV_STAGES),
-            conv_depths=ints('conv_depths', NUM_CONV_STAGES),
-            conv_kernels=tuple(check_odd('arch.conv_kernels', kernel) for kernel in kernels),
-            embed_dims=embed_dims,
-            depths=ints('depths', num_stages),
-            num_heads=ints('num_heads', num_stages),
-            mlp_ratios=tuple(
-                check_ratio('arch.mlp_ratios', ratio, width) for ratio, width in zip(ratios, embed_dims, strict=True)
-            ),
-            transformer_only=transformer_only,
-        )
 
 
 @dataclass(frozen=True)
@@ -257,7 +185,7 @@ class AutoViT(HybridBackbone):
     stage is what leads from one output to the next.
 
     Args:
-        arch: A name of :data:`PRESETS`, or a dict as :meth:`AutoViTArch.parse` takes it.
+        arch: A preset's name, or what else :meth:`AutoViTArch.parse` takes.
         in_channels: Channels of the input.
         out_indices: Outputs to return, from 0 to 3.
         mbpool: Expand the last output sixfold as the classifier takes it (MBPool); dense prediction wants False.
@@ -268,13 +196,11 @@ class AutoViT(HybridBackbone):
         frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
     """
 
-    arch_class = AutoViTArch
-
     output_layers = (*HybridBackbone.output_layers, 'mbpool')
 
     def __init__(
         self,
-        arch: str | Mapping[str, Any] = 's',
+        arch: str | Mapping[str, Any] | AutoViTArch = 's',
         in_channels: int = 3,
         out_indices: Sequence[int] = (3,),
         mbpool: bool = True,
@@ -291,7 +217,7 @@ class AutoViT(HybridBackbone):
         self.arch = parsed = AutoViTArch.parse(arch)
         layers = LayerConfig(layer_config('norm_cfg', norm_cfg, 'BN'), layer_config('act_cfg', act_cfg, 'SiLU'))
         in_channels = check_int('in_channels', in_channels, 1)
-        self.stem = layers.conv(in_channels, parsed.stem_width, 3, stride=2)
+        self.stem = layers.conv(in_channels, parsed.stem_width, 3, STEM_STRIDE)
 
         self.conv_stages = nn.ModuleList()
         width = parsed.stem_width
@@ -309,8 +235,7 @@ class AutoViT(HybridBackbone):
         with_pool = check_bool('mbpool', mbpool) and 3 in self.out_indices
         self.mbpool = layers.conv(width, POOL_RATIO * width, 1) if with_pool else None
         if out_norm_cfg is not None:
-            widths = [parsed.conv_widths[1], *(channels_of(d) for d in parsed.embed_dims[:2])]
-            self.build_output_norms(out_norm_cfg, {}, [*widths, POOL_RATIO * width if with_pool else width])
+            self.build_output_norms(out_norm_cfg, {}, [output.width for output in self.outputs(parsed)])
         self.finish()
 
     def init_weights(self) -> None:
@@ -339,6 +264,57 @@ class AutoViT(HybridBackbone):
             groups.append(LayerGroup(4, ('mbpool',)))
         return groups
 
+    def outputs(self, arch: AutoViTArch) -> tuple[Output, ...]:
+        """MBConv-2, Transformer-1, Transformer-2 and the last transformer stage, which MBPool widens."""
+        dims = (*arch.embed_dims[:2], arch.embed_dims[-1])
+        widths = [arch.conv_widths[1], *(channels_of(width) for width in dims)]
+        if self.mbpool is not None:
+            widths[-1] *= POOL_RATIO
+        return tuple(Output(*output) for output in zip(widths, (4, 8, 16, 32), strict=True))
+
+    def parts(self, arch: AutoViTArch, input_shape: Sequence[int]) -> Iterator[Part]:
+        """Stem, inverted residuals, and of each transformer stage its convolutions, attentions and MLPs.
+
+        Arguments are those of :meth:`HybridBackbone.parts`.
+        """
+        plain = 'plain' if arch.transformer_only else ''
+        width, size = arch.stem_width, _strided(input_shape[1:], STEM_STRIDE)
+        yield Part('stem', {'width': width, **sides(*input_shape[1:])}, 1, (('stem', tuple(input_shape)),))
+        for i, out in enumerate(arch.conv_widths):
+            path, kernel = f'conv_stages.{i}', arch.conv_kernels[i]
+            sizes = {'in': width, 'out': out, 'kernel': kernel, **sides(*size)}
+            pieces: tuple[Piece, ...] = ((f'{path}.0', (width, *size)),)
+            if i == 1:
+                pieces += (('out_norms.0',),)
+            yield Part(f'conv{i}', sizes, 1, pieces, plain)
+            width, size = out, _strided(size, CONV_STRIDES[i])
+            if arch.conv_depths[i] > 1:
+                sizes = {'in': width, 'out': out, 'kernel': kernel, **sides(*size)}
+                yield Part('conv', sizes, arch.conv_depths[i] - 1, ((f'{path}.1', (width, *size)),))
+        for i, hidden in enumerate(arch.embed_dims):
+            path, out = f'transformer_stages.{i}', channels_of(hidden)
+            before, size = (width, *size), _strided(size, TRANSFORMER_STRIDES[i])
+            after = (out, *size)
+            tokens = (4, math.prod((side + 1) // 2 for side in size), hidden)
+            pieces = (
+                (f'{path}.down', before),
+                (f'{path}.local', after),
+                (f'{path}.proj_in', after),
+                (f'{path}.norm', tokens),
+                (f'{path}.proj_out', (hidden, *size)),
+                (f'{path}.fuse', (2 * out, *size)),
+            )
+            if i < 2:
+                pieces += ((f'out_norms.{i + 1}',),)
+            yield Part(f'stage{i}', {'in': width, 'd': hidden, **sides(*size)}, 1, pieces, plain)
+            layer, depth = f'{path}.layers.0', arch.depths[i]
+            pieces = ((f'{layer}.norm1', tokens), (f'{layer}.attention', tokens))
+            yield Part('attention', {'d': hidden, 'heads': arch.num_heads[i], **sides(*size)}, depth, pieces)
+            pieces = ((f'{layer}.norm2', tokens), (f'{layer}.mlp', tokens))
+            yield Part('mlp', {'d': hidden, 'ratio': float(arch.mlp_ratios[i]), **sides(*size)}, depth, pieces)
+            width = out
+        yield Part('pool', {'in': width, **sides(*size)}, 1, (('mbpool', (width, *size)), ('out_norms.3',)))
+
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W), H and W >= 32 -> maps of the outputs in ``out_indices``."""
         x = self.stem(x)
@@ -356,8 +332,13 @@ class AutoViT(HybridBackbone):
         return [self.output_norm(index, outputs[index]) for index in self.out_indices]
 
 
+def _strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
+    """Rows and columns behind a convolution with same padding."""
+    return tuple(-(-side // stride) for side in size)
+
+
 def _conv_stage(arch: AutoViTArch, stage: int, in_width: int, layers: LayerConfig) -> nn.ModuleList:
-    width, stride = arch.conv_widths[stage], 1 if stage == 0 else 2
+    width, stride = arch.conv_widths[stage], CONV_STRIDES[stage]
     if arch.transformer_only:
         return nn.ModuleList([layers.conv(in_width, width, 3, stride)])
     kernel_size = arch.conv_kernels[stage]
@@ -375,32 +356,4 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode='fan_in')
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    'xxs': {
-        'stem_width': 24,
-        'conv_widths': [24, 32, 48],
-        'conv_depths': [1, 2, 2],
-        'embed_dims': [48, 64, 80, 96, 112],
-        'depths': [3, 3, 3, 3, 3],
-        'num_heads': [3, 3, 3, 4, 2],
-        'mlp_ratios': [2, 1.5, 2, 2, 2],
-    },
-    'xs': {
-        'stem_width': 24,
-        'conv_widths': [32, 48, 64],
-        'conv_depths': [1, 2, 2],
-        'embed_dims': [96, 120, 144, 168],
-        'depths': [2, 2, 2, 2],
-        'num_heads': [4, 6, 4, 4],
-        'mlp_ratios': [1.5, 2, 2, 2],
-    },
-    's': {
-        'stem_width': 24,
-        'conv_widths': [32, 48, 64],
-        'conv_depths': [1, 2, 2],
-        'embed_dims': [128, 176, 224, 272],
-        'depths': [2, 2, 2, 2],
-        'num_heads': [9, 8, 8, 9],
-        'mlp_ratios': [1.5, 2, 2, 1.5],
-    },
-}
+register_family(Family(AutoViT, AutoViTArch, {'type': 'AutoViTSpace', 'table': 'xs'}))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import MMLogger
@@ -17,6 +17,7 @@ from mmhybrid.models.checkpoints import check_pretrained
 from mmhybrid.models.layers.basic import build_norm, with_contiguous_grad
 from mmhybrid.models.layers.folding import fold
 from mmhybrid.models.layers.packed import pack
+from mmhybrid.models.parts import Part, sides
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 
 
@@ -33,11 +34,23 @@ class LayerGroup:
     names: tuple[str, ...]
 
 
+class Output(NamedTuple):
+    """An output of a backbone.
+
+    Args:
+        width: Its channels.
+        stride: Pixels of the image for one of the map.
+    """
+
+    width: int
+    stride: int
+
+
 class HybridBackbone(BaseModule):
     """Base of the backbones.
 
-    A subclass builds its layers, names its output channels and then calls :meth:`finish`. It implements
-    :meth:`compute_outputs` and :meth:`layer_groups`.
+    A subclass builds its layers, keeps its architecture as ``arch`` and then calls :meth:`finish`. It implements
+    :meth:`compute_outputs` and :meth:`layer_groups`, and for costs :meth:`outputs` and :meth:`parts`.
 
     Args:
         num_stages: How many outputs there are to choose from (GLiT: blocks).
@@ -125,6 +138,26 @@ class HybridBackbone(BaseModule):
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then each block in order; what is named by none counts as output."""
         raise NotImplementedError(f'{type(self).__name__} must name its layers')
+
+    def outputs(self, arch: Any) -> tuple[Output, ...]:
+        """All outputs that there are to choose from, of a network of this family.
+
+        Args:
+            arch: Its architecture; all else is as in this network.
+        """
+        raise NotImplementedError(f'{type(self).__name__} must name its outputs')
+
+    def parts(self, arch: Any, input_shape: Sequence[int]) -> Iterable[Part]:
+        """What the cost of a network of this family is the sum of: the whole network, unless a family tells more.
+
+        Args:
+            arch: Its architecture; all else is as in this network.
+            input_shape: (C, H, W) of the image.
+
+        Returns:
+            The parts, whose pieces are found in a network that is built with ``arch``.
+        """
+        yield Part('whole', sides(*input_shape[1:]), 1, (('', tuple(input_shape)),), f'{arch}')
 
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         """``block(x)``, recomputed in the backward pass with ``with_cp``."""

@@ -5,13 +5,12 @@ released code the FFN's activation is GELU (the paper says Swish), and in a mixe
 attention heads, the last ones to the convolution heads, with no projection across the two.
 
 A block computes ``x += mixer(norm(x))``, ``x += ffn(norm(x))`` on the class token followed by the patches. What the
-ablation of table 6 puts in place of the convolution over the sequence is in :data:`LOCALITIES`.
+ablation of table 6 puts in place of the convolution over the sequence is in :data:`LOCAL_HEADS`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -21,98 +20,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid import torch_api
-from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
-from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
+from mmhybrid.archs.glit import GLiTArch, GLiTBlockArch
+from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
+from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
+from mmhybrid.models.parts import Part, Piece, Share, Size, sides
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys, check_list
+from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_list
 
 MAP_OUT_TYPES = ('raw', 'featmap', 'avg_featmap')
 OUT_TYPES = ('cls_token', *MAP_OUT_TYPES)
-
-
-@dataclass(frozen=True)
-class GLiTBlockArch:
-    """One block: how its heads are split, and the sizes of what they are split into.
-
-    Args:
-        num_attn_heads: Attention heads G; the other heads are convolutional.
-        mlp_ratio: Hidden width of the FFN over the embedding width (d_z).
-        qkv_ratio: Width of queries, keys and values over the attention's channels (d_k); None without attention.
-        conv_ratio: Expansion E of the convolution heads; None without them.
-        kernel_size: Kernel K of their depth-wise convolution; None without them.
-    """
-
-    num_attn_heads: int
-    mlp_ratio: float
-    qkv_ratio: float | None
-    conv_ratio: float | None
-    kernel_size: int | None
-
-
-@dataclass(frozen=True)
-class GLiTArch:
-    """A GLiT.
-
-    Args:
-        embed_dims: Width.
-        num_heads: Heads of each block.
-        blocks: The blocks.
-        locality: What stands for the convolution heads, a name of :data:`LOCALITIES`.
-    """
-
-    embed_dims: int
-    num_heads: int
-    blocks: tuple[GLiTBlockArch, ...]
-    locality: str = 'conv1d'
-
-    @classmethod
-    def parse(cls, arch: str | Mapping[str, Any]) -> 'GLiTArch':
-        """Validate a preset's name or a dict with ``embed_dims``, ``num_heads`` and ``blocks``.
-
-        ``locality`` (``conv1d``) is optional. A block is a dict with ``num_attn_heads`` and ``mlp_ratio``, with
-        ``qkv_ratio`` if it has attention heads and with ``conv_ratio`` and ``kernel_size`` if it has convolution heads.
-
-        Raises:
-            ValueError: Naming the field, the value and what is allowed.
-        """
-        raw = resolve_arch('GLiT', arch, PRESETS)
-        check_keys('GLiT arch', raw, ('embed_dims', 'num_heads', 'blocks'), ('locality',))
-        locality = check_choice('arch.locality', raw.get('locality', 'conv1d'), tuple(LOCALITIES))
-        num_heads = check_int('arch.num_heads', raw['num_heads'], 1)
-        embed_dims = check_int('arch.embed_dims', raw['embed_dims'], 1)
-        if embed_dims % num_heads:
-            raise bad_value('arch.embed_dims', embed_dims, f'a multiple of num_heads = {num_heads}')
-        blocks = check_list('arch.blocks', raw['blocks'])
-        if not blocks:
-            raise bad_value('arch.blocks', blocks, 'at least one block')
-        head_dim = embed_dims // num_heads
-        parsed = tuple(
-            _parse_block(f'arch.blocks[{i}]', block, num_heads, head_dim, LOCALITIES[locality])
-            for i, block in enumerate(blocks)
-        )
-        return cls(embed_dims, num_heads, parsed, locality)
-
-
-def _parse_block(field: str, raw: object, num_heads: int, head_dim: int, locality: 'Locality') -> GLiTBlockArch:
-    attention, convolution = ('qkv_ratio',), ('conv_ratio', 'kernel_size')
-    check_keys(field, raw, ('num_attn_heads', 'mlp_ratio'), attention + convolution)
-    assert isinstance(raw, Mapping)
-    num_attn_heads = check_int(f'{field}.num_attn_heads', raw['num_attn_heads'], 0, num_heads)
-    needed = (attention if num_attn_heads else ()) + (convolution if num_attn_heads < num_heads else ())
-    kind = f'{field} with {num_attn_heads} of {num_heads} attention heads'
-    check_keys(kind, raw, ('num_attn_heads', 'mlp_ratio', *needed))
-    qkv_ratio = conv_ratio = kernel_size = None
-    if num_attn_heads:
-        qkv_ratio = check_ratio(f'{field}.qkv_ratio', raw['qkv_ratio'], head_dim)
-    if num_attn_heads < num_heads:
-        conv_ratio = check_ratio(f'{field}.conv_ratio', raw['conv_ratio'], head_dim)
-        kernel_size = locality.check_size(f'{field}.kernel_size', raw['kernel_size'])
-    mlp_ratio = check_ratio(f'{field}.mlp_ratio', raw['mlp_ratio'], num_heads * head_dim)
-    return GLiTBlockArch(num_attn_heads, mlp_ratio, qkv_ratio, conv_ratio, kernel_size)
 
 
 class RowConv(nn.Conv1d):
@@ -186,27 +106,14 @@ class WindowHeads(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-@dataclass(frozen=True)
-class Locality:
-    """Heads that see their neighbourhood only.
-
-    Args:
-        build: Makes them, from their number, the width of each, ``conv_ratio`` and ``kernel_size``.
-        check_size: Checks ``kernel_size``, called with the name of the field and the value.
-        on_map: They see rows and columns, and the network has no class token.
-    """
-
-    build: Callable[[int, int, float, int], nn.Module]
-    check_size: Callable[[str, object], int]
-    on_map: bool = False
-
-
-# Convolution over the sequence; table 6: over the map, with kernels of 3, 5 or 7; attention within windows of 14, 28 or
-# 49 tokens, queries and keys conv_ratio times as wide as the channels. How the windows lie the paper does not say.
-LOCALITIES = {
-    'conv1d': Locality(partial(ConvHeads, conv=RowConv), check_odd),
-    'conv2d': Locality(partial(ConvHeads, conv=nn.Conv2d), check_odd, on_map=True),
-    'window': Locality(WindowHeads, partial(check_int, low=1)),
+# How the local heads of each locality are built, from their number, the width of each, ``conv_ratio`` and
+# ``kernel_size``. Convolution over the sequence; table 6: over the map, with kernels of 3, 5 or 7; attention within
+# windows of 14, 28 or 49 tokens, queries and keys conv_ratio times as wide as the channels. How the windows lie the
+# paper does not say.
+LOCAL_HEADS: dict[str, Callable[[int, int, float, int], nn.Module]] = {
+    'conv1d': partial(ConvHeads, conv=RowConv),
+    'conv2d': partial(ConvHeads, conv=nn.Conv2d),
+    'window': WindowHeads,
 }
 
 
@@ -224,7 +131,7 @@ class GlobalLocal(nn.Module):
             qkv_dims = int(block.qkv_ratio * head_dim)
             self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims)
         if block.conv_ratio is not None and block.kernel_size is not None:
-            build = LOCALITIES[arch.locality].build
+            build = LOCAL_HEADS[arch.locality]
             self.conv = build(num_conv_heads, head_dim, block.conv_ratio, block.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -280,7 +187,7 @@ class GLiT(HybridBackbone):
     Images whose sides are no multiple of the patch size are padded with zeros at the right and at the bottom.
 
     Args:
-        arch: A name of :data:`PRESETS`, or a dict as :meth:`GLiTArch.parse` takes it.
+        arch: A preset's name, or what else :meth:`GLiTArch.parse` takes.
         img_size: Image side, or height and width, that the position embedding is made for; other sizes are reached by
             bicubic interpolation. So are those of checkpoints, which are taken for square unless they have as many
             positions as the network; a class token's and a distillation token's are found by their number.
@@ -297,11 +204,9 @@ class GLiT(HybridBackbone):
             and position embedding.
     """
 
-    arch_class = GLiTArch
-
     def __init__(
         self,
-        arch: str | Mapping[str, Any] = 'tiny',
+        arch: str | Mapping[str, Any] | GLiTArch = 'tiny',
         img_size: int | Sequence[int] = 224,
         patch_size: int = 16,
         in_channels: int = 3,
@@ -317,7 +222,7 @@ class GLiT(HybridBackbone):
         parsed = GLiTArch.parse(arch)
         super().__init__(len(parsed.blocks), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = parsed
-        with_cls_token = not LOCALITIES[parsed.locality].on_map
+        with_cls_token = parsed.has_cls_token
         self.out_type = check_choice('out_type', out_type, OUT_TYPES if with_cls_token else MAP_OUT_TYPES)
         if out_norm_cfg is not None and out_type != 'featmap':
             raise bad_value('out_norm_cfg', out_norm_cfg, f"None unless out_type is 'featmap', here {out_type!r}")
@@ -349,6 +254,26 @@ class GLiT(HybridBackbone):
         """The embeddings, then the blocks."""
         stem = LayerGroup(0, ('patch_embed', 'cls_token', 'pos_embed'))
         return [stem, *(LayerGroup(i + 1, (f'blocks.{i}',)) for i in range(self.num_stages))]
+
+    def outputs(self, arch: GLiTArch) -> tuple[Output, ...]:
+        """One of each block."""
+        return (Output(arch.embed_dims, self.patch_size),) * len(arch.blocks)
+
+    def parts(self, arch: GLiTArch, input_shape: Sequence[int]) -> Iterator[Part]:
+        """Stem, and of each block its attention heads, local heads and FFN.
+
+        Arguments are those of :meth:`HybridBackbone.parts`.
+        """
+        width, (channels, *size) = arch.embed_dims, input_shape
+        rows, columns = (-(-side // self.patch_size) for side in size)
+        length = arch.has_cls_token + rows * columns
+        tokens = (length, width) if arch.has_cls_token else (rows, columns, width)
+        padded = (channels, rows * self.patch_size, columns * self.patch_size)
+        stem = ('patch_embed', padded)
+        pieces = (stem, ('cls_token',), ('pos_embed',), ('norm', tokens), ('out_norms',))
+        yield Part('stem', {'width': width, **sides(*size)}, 1, pieces)
+        for i, block in enumerate(arch.blocks):
+            yield from _block_parts(i, block, width, arch.num_heads, arch.locality, length, (rows, columns))
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W) -> the outputs of the blocks in ``out_indices``, see ``out_type``."""
@@ -385,6 +310,35 @@ class GLiT(HybridBackbone):
             return patches.mean(1)
         featmap = patches.transpose(1, 2).unflatten(2, grid)
         return self.output_norm(index, featmap) if hasattr(self, 'out_norms') else featmap
+
+
+@lru_cache(maxsize=10_000)  # a network has dozens of blocks, a space few different ones
+def _block_parts(
+    index: int,
+    block: GLiTBlockArch,
+    width: int,
+    num_heads: int,
+    locality: str,
+    length: int,
+    grid: tuple[int, int],
+) -> tuple[Part, ...]:
+    """The parts of a block on ``length`` tokens, which are a map of ``grid`` where the local heads see one."""
+    path, parts, on_map = f'blocks.{index}', [], locality == 'conv2d'
+    places = grid if on_map else (length,)
+    attn_heads = block.num_attn_heads
+    attn_dims = attn_heads * (width // num_heads)
+    if block.qkv_ratio is not None:
+        split: dict[str, Size] = {'heads': Share(attn_heads, num_heads), 'ratio': float(block.qkv_ratio)}
+        pieces: tuple[Piece, ...] = ((f'{path}.mixer.attention', (length, attn_dims)),)
+        parts.append(Part('attention', {'d': width, **split, 'length': length}, 1, pieces))
+    if block.conv_ratio is not None and block.kernel_size is not None:
+        shape = sides(*grid) if on_map and grid[0] != grid[1] else {}  # of a square one, the length tells it
+        split = {'heads': Share(num_heads - attn_heads, num_heads), 'ratio': float(block.conv_ratio)}
+        sizes = {'d': width, **split, 'kernel': block.kernel_size, 'length': length, **shape}
+        pieces = ((f'{path}.mixer.conv', (*places, width - attn_dims)),)
+        parts.append(Part('conv' if locality == 'conv1d' else locality, sizes, 1, pieces))
+    pieces = tuple((f'{path}.{name}', (*places, width)) for name in ('norm1', 'norm2', 'ffn'))
+    return (*parts, Part('ffn', {'d': width, 'ratio': float(block.mlp_ratio), 'length': length}, 1, pieces))
 
 
 def resize_pos_embed(pos_embed: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
@@ -444,37 +398,6 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def decode_block(num_attn_heads: int, num_heads: int, index: int) -> dict[str, Any]:
-    """The block behind a released index.
-
-    Blocks of attention alone enumerate qkv_ratio x mlp_ratio, blocks of convolution alone kernel_size x conv_ratio,
-    mixed ones conv_ratio x mlp_ratio, the last factor varying fastest (table 2 and the released code).
-    """
-    first, second = divmod(index, 3)
-    sizes = (2, 4, 6)
-    if num_attn_heads == num_heads:
-        return {'num_attn_heads': num_attn_heads, 'mlp_ratio': sizes[second], 'qkv_ratio': (0.5, 1, 2)[first]}
-    if num_attn_heads == 0:
-        conv = {'conv_ratio': (1, 2, 4)[second], 'kernel_size': (17, 31, 45)[first]}
-        return {'num_attn_heads': 0, 'mlp_ratio': 4, **conv}
-    conv = {'conv_ratio': (1, 2, 4)[first], 'kernel_size': 31}
-    return {'num_attn_heads': num_attn_heads, 'mlp_ratio': sizes[second], 'qkv_ratio': 1, **conv}
-
-
-def _preset(embed_dims: int, num_heads: int, attn_thirds: Sequence[int], indices: Sequence[int]) -> dict[str, Any]:
-    blocks = [
-        decode_block(thirds * num_heads // 3, num_heads, index)
-        for thirds, index in zip(attn_thirds, indices, strict=True)
-    ]
-    return {'embed_dims': embed_dims, 'num_heads': num_heads, 'blocks': blocks}
-
-
-# attention heads of each block in thirds of all heads (figure 5)
-_DISTRIBUTION = (3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3)
-# The detail of small and base was never published. Ours lie in the search space with tiny's distribution, and have the
-# published parameters and, by the released code's formula (it counts the convolution before the GLU once), FLOPs.
-PRESETS: dict[str, dict[str, Any]] = {
-    'tiny': _preset(192, 3, _DISTRIBUTION, (1, 4, 8, 4, 8, 8, 3, 6, 8, 4, 5, 8)),
-    'small': _preset(384, 6, _DISTRIBUTION, (0, 7, 8, 0, 2, 8, 2, 6, 8, 3, 7, 6)),
-    'base': _preset(768, 12, _DISTRIBUTION, (0, 4, 2, 0, 2, 2, 2, 6, 5, 0, 5, 5)),
-}
+register_family(
+    Family(GLiT, GLiTArch, {'type': 'GLiTSpace'}, 'mmhybrid.models.released_glit', classifier='head.layers.head')
+)

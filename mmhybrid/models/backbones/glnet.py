@@ -7,9 +7,10 @@ a block's input before its position encoding and norm, and the scale of the cosi
 A block computes ``x += pos_conv(x)``, ``x += mixer(norm(x))``, ``x += ffn(norm(x))``.
 """
 
+import itertools
+import operator
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,130 +18,20 @@ from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from mmhybrid.models.backbones.arch import check_odd, check_ratio, resolve_arch
-from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, drop_path_rates
+from mmhybrid.archs.glnet import HEAD_DIM, MIXERS, NUM_STAGES, GLNetArch
+from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
+from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, layer_config
 from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d, scale_outputs
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
 from mmhybrid.models.layers.order import sort_hidden
+from mmhybrid.models.parts import Part, Piece, Size, sides
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
+from mmhybrid.utils.checks import check_float, check_int
 
-HEAD_DIM = 32
-NUM_STAGES = 4
-DEFAULT_KERNEL = 5
-DEFAULT_SLOTS = 64
-MIXERS = ('glmix', 'mhsa', 'local', 'global', 'global-local', 'local-global', 'window-global')
-
-
-@dataclass(frozen=True)
-class GLNetArch:
-    """A GLNet, stage by stage.
-
-    Args:
-        embed_dims: Channels of the four stages, multiples of ``head_dim``.
-        depths: Blocks of each stage.
-        ffn_ratios: Hidden width of the FFN over its input's.
-        mixers: For each stage the mixer of each block: ``glmix`` or ``mhsa``, or, for table 6, ``local`` (glmix
-            without slots), ``global`` (glmix with an identity for the convolutions, as released),
-            ``global-local`` and ``local-global`` (one behind the other), ``window-global`` (attention in windows of
-            7x7 pixels as the local branch).
-        local_kernels: Odd size of the depth-wise convolution of glmix and local blocks.
-        num_slots: Slots of glmix and global blocks, squares.
-        head_dim: Channels of a head of any attention.
-        learned_slots: Start from learned slots, not from a pooled map.
-        fixed_scale: Keep the scale of the slots' cosine at its initial value instead of learning it.
-        overlapped_patches: 3x3 convolutions of stride 2 (two in the stem) instead of 4x4 and 2x2 patches.
-        pos_encoding: A residual depth-wise 3x3 convolution in front of each mixer.
-        conv_ffn: A residual depth-wise 3x3 convolution in the FFN.
-        layer_scale: Initial value of the layer scales, None for none.
-    """
-
-    embed_dims: tuple[int, ...]
-    depths: tuple[int, ...]
-    ffn_ratios: tuple[float, ...]
-    mixers: tuple[tuple[str, ...], ...]
-    local_kernels: tuple[int, ...]
-    num_slots: tuple[int, ...]
-    head_dim: int
-    learned_slots: bool
-    fixed_scale: bool
-    overlapped_patches: bool
-    pos_encoding: bool
-    conv_ffn: bool
-    layer_scale: float | None
-
-    @classmethod
-    def parse(cls, arch: str | Mapping[str, Any]) -> 'GLNetArch':
-        """Validate a preset's name or a dict; see :data:`PRESETS` for the keys.
-
-        ``mixers`` may name one mixer a stage for all its blocks; ``local_kernels`` (5), ``num_slots`` (64),
-        ``head_dim`` (32) and the flags (off) are optional. Of stages none of whose blocks reads them, kernels and slots
-        are the default ones, so that equal networks have equal archs.
-
-        Raises:
-            ValueError: Naming the field, the value and what is allowed.
-        """
-        raw = resolve_arch('GLNet', arch, PRESETS)
-        flags = ('learned_slots', 'fixed_scale', 'overlapped_patches', 'pos_encoding', 'conv_ffn')
-        check_keys(
-            'GLNet arch',
-            raw,
-            ('embed_dims', 'depths', 'ffn_ratios', 'mixers'),
-            ('local_kernels', 'num_slots', 'head_dim', 'layer_scale', *flags),
-        )
-
-        def stages(field: str, default: int = 0) -> list[Any]:
-            return check_list(f'arch.{field}', raw.get(field, [default] * NUM_STAGES), NUM_STAGES)
-
-        head_dim = check_int('arch.head_dim', raw.get('head_dim', HEAD_DIM), 1)
-        embed_dims = tuple(check_int('arch.embed_dims', value, head_dim) for value in stages('embed_dims'))
-        for width in embed_dims:
-            if width % head_dim:
-                raise bad_value('arch.embed_dims', width, f'a multiple of {head_dim}')
-        kernels = tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels', DEFAULT_KERNEL))
-        slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots', DEFAULT_SLOTS))
-        for count in slots:
-            if round(count**0.5) ** 2 != count:
-                raise bad_value('arch.num_slots', count, 'a square number')
-        depths = tuple(check_int('arch.depths', value, 1) for value in stages('depths'))
-        mixers = tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True))
-        scale = raw.get('layer_scale')
-        return cls(
-            embed_dims=embed_dims,
-            depths=depths,
-            ffn_ratios=tuple(
-                check_ratio('arch.ffn_ratios', ratio, width)
-                for ratio, width in zip(stages('ffn_ratios'), embed_dims, strict=True)
-            ),
-            mixers=mixers,
-            local_kernels=_where_read(kernels, mixers, {'mhsa', 'global', 'window-global'}, DEFAULT_KERNEL),
-            num_slots=_where_read(slots, mixers, {'mhsa', 'local'}, DEFAULT_SLOTS),
-            head_dim=head_dim,
-            layer_scale=None if scale is None else check_float('arch.layer_scale', scale, 0, above=True),
-            **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in flags},
-        )
-
-    def has_linear_ffns(self, stage: int) -> bool:
-        """Whether the released class builds the FFNs of a stage of linear layers, which decides how they begin.
-
-        It does in stages of attention alone, unless position encoding or a convolutional FFN asks for its other block.
-        """
-        return set(self.mixers[stage]) == {'mhsa'} and not (self.pos_encoding or self.conv_ffn)
-
-
-def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
-    if isinstance(mixers, str):
-        mixers = [mixers] * depth
-    return tuple(check_choice('arch.mixers', mixer, MIXERS) for mixer in check_list('arch.mixers', mixers, depth))
-
-
-def _where_read(
-    sizes: tuple[int, ...], mixers: tuple[tuple[str, ...], ...], without: set[str], default: int
-) -> tuple[int, ...]:
-    """Sizes of stages with another mixer than those ``without`` such a size."""
-    return tuple(size if set(used) - without else default for size, used in zip(sizes, mixers, strict=True))
+# Pixels of the image, or of the map before, for one behind a down-sampling.
+STRIDES = (4, 2, 2, 2)
 
 
 class GLMix(nn.Module):
@@ -278,7 +169,7 @@ class GLNet(HybridBackbone):
     """GLNet backbone: four stages at strides 4, 8, 16 and 32.
 
     Args:
-        arch: A name of :data:`PRESETS`, or a dict as :meth:`GLNetArch.parse` takes it.
+        arch: A preset's name, or what else :meth:`GLNetArch.parse` takes.
         in_channels: Channels of the input.
         out_indices: Stages to return, from 0 to 3.
         drop_path_rate: Stochastic depth of the last block, growing linearly over all blocks.
@@ -287,11 +178,9 @@ class GLNet(HybridBackbone):
         frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
     """
 
-    arch_class = GLNetArch
-
     def __init__(
         self,
-        arch: str | Mapping[str, Any] = '4g',
+        arch: str | Mapping[str, Any] | GLNetArch = '4g',
         in_channels: int = 3,
         out_indices: Sequence[int] = (3,),
         drop_path_rate: float = 0.0,
@@ -343,6 +232,29 @@ class GLNet(HybridBackbone):
                 groups.append(LayerGroup(stage + 1, (*with_down, f'stages.{stage}.{index}')))
         return groups
 
+    def outputs(self, arch: GLNetArch) -> tuple[Output, ...]:
+        """Those of the stages."""
+        strides = itertools.accumulate(STRIDES, operator.mul)
+        return tuple(Output(*output) for output in zip(arch.embed_dims, strides, strict=True))
+
+    def parts(self, arch: GLNetArch, input_shape: Sequence[int]) -> Iterator[Part]:
+        """The down-samplings, and of each stage's blocks the position encodings, the branches of the mixers, the FFNs.
+
+        Arguments are those of :meth:`HybridBackbone.parts`.
+        """
+        in_width, *size = input_shape
+        for stage, width in enumerate(arch.embed_dims):
+            before, stride = (in_width, *size), STRIDES[stage]
+            size = [-(-side // stride) if arch.overlapped_patches else side // stride for side in size]
+            pieces: tuple[Piece, ...] = ((f'downsamplers.{stage}', before), (f'out_norms.{stage}',))
+            if stage == NUM_STAGES - 1:
+                pieces += (('norm', (width, *size)),)
+            sizes = {'in': in_width, 'out': width, **sides(*size)}
+            layout = 'overlapped' if arch.overlapped_patches else 'patches'
+            yield Part(f'down{stage}', sizes, 1, pieces, layout)
+            yield from _block_parts(arch, stage, size)
+            in_width = width
+
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
         """Images (B, in_channels, H, W), H and W >= 32 -> maps of the stages in ``out_indices``."""
         x = x.contiguous(memory_format=torch.channels_last)  # the norms and the slots run along channels
@@ -356,16 +268,50 @@ class GLNet(HybridBackbone):
         return outs
 
 
+def _block_parts(arch: GLNetArch, stage: int, size: Sequence[int]) -> Iterator[Part]:
+    """The parts of a stage's blocks, on maps of ``size``."""
+    width, mixers, place = arch.embed_dims[stage], arch.mixers[stage], sides(*size)
+    pixels, depth = (width, *size), len(mixers)
+    blocks_of: dict[str, list[int]] = {}
+    for index, mixer in enumerate(mixers):
+        for branch in MIXERS[mixer]:
+            blocks_of.setdefault(branch, []).append(index)
+    for branch, blocks in blocks_of.items():
+        path, variant = f'stages.{stage}.{blocks[0]}.mixer', ''
+        sizes: dict[str, Size] = {'width': width}
+        piece: Piece = (path, pixels, pixels)  # of mhsa
+        if branch == 'local':
+            sizes['kernel'], piece = arch.local_kernels[stage], (f'{path}.local', pixels)
+        elif branch == 'window':
+            piece = (f'{path}.local', pixels)
+        elif branch == 'slots':
+            sizes['slots'], piece = arch.num_slots[stage], (f'{path}.slots', pixels, (arch.num_slots[stage], width))
+            variant = ' '.join(flag for flag in ('learned_slots', 'fixed_scale') if getattr(arch, flag))
+        if branch != 'local' and arch.head_dim != HEAD_DIM:
+            sizes['head'] = arch.head_dim
+        yield Part(branch, {**sizes, **place}, len(blocks), (piece,), variant)
+    block = f'stages.{stage}.0'
+    if arch.pos_encoding:
+        yield Part('position', {'width': width, **place}, depth, ((f'{block}.pos_conv', pixels),))
+    scaled = arch.layer_scale is not None
+    names = ('norm1', 'norm2', 'ffn', *(('scale1', 'scale2') if scaled else ()))
+    sizes = {'width': width, 'ratio': float(arch.ffn_ratios[stage]), **place}
+    pieces = tuple([(f'{block}.{name}', pixels) for name in names])
+    yield Part('conv-ffn' if arch.conv_ffn else 'ffn', sizes, depth, pieces, 'scaled' if scaled else '')
+
+
 def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:
     """Swin's layout: the stem projects and norms, the later ones norm and project.
 
     The names differ from those of overlapped patches, since layers of one name share weights in a supernet.
     """
+    size = STRIDES[stage]
     if stage == 0:
-        layers = {'patch': nn.Conv2d(in_width, width, 4, stride=4), 'patch_norm': build_norm(norm_cfg, width)}
+        norm, patch = build_norm(norm_cfg, width), nn.Conv2d(in_width, width, size, stride=size)
+        layers = {'patch': patch, 'patch_norm': norm}
     else:
-        norm = build_norm(norm_cfg, in_width)
-        layers = {'patch_norm': norm, 'patch': nn.Conv2d(in_width, width, 2, stride=2)}
+        norm, patch = build_norm(norm_cfg, in_width), nn.Conv2d(in_width, width, size, stride=size)
+        layers = {'patch_norm': norm, 'patch': patch}
     return nn.Sequential(OrderedDict(layers))
 
 
@@ -397,25 +343,4 @@ def _init_linear(layer: nn.Linear | nn.Conv2d) -> None:
         nn.init.zeros_(layer.bias)
 
 
-_HYBRID_STAGE_3 = ['glmix', 'mhsa'] * 9
-_STL = {
-    'embed_dims': [96, 192, 384, 768],
-    'depths': [2, 2, 6, 2],
-    'ffn_ratios': [4, 4, 4, 4],
-    'mixers': ['glmix', 'glmix', 'glmix', 'mhsa'],
-}
-_ADVANCED = {
-    'depths': [4, 4, 18, 4],
-    'ffn_ratios': [3, 3, 3, 3],
-    'mixers': ['glmix', 'glmix', _HYBRID_STAGE_3, 'mhsa'],
-    'overlapped_patches': True,
-    'pos_encoding': True,
-    'conv_ffn': True,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    'stl': _STL,
-    'stl-paramslot': {**_STL, 'learned_slots': True},
-    '4g': {**_ADVANCED, 'embed_dims': [64, 128, 256, 512]},
-    '9g': {**_ADVANCED, 'embed_dims': [96, 192, 384, 768]},
-    '16g': {**_ADVANCED, 'embed_dims': [128, 256, 512, 1024], 'layer_scale': 1e-4},
-}
+register_family(Family(GLNet, GLNetArch, {'type': 'GLNetSpace'}, 'mmhybrid.models.released_glnet'))

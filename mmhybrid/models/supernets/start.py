@@ -1,13 +1,11 @@
 """Networks that a supernet starts from, by what a config says of them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from torch import nn
 
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
 from mmhybrid.models.layers.order import sort_channels
 from mmhybrid.registry import MODELS
@@ -18,35 +16,15 @@ FROM_NETWORK = 'FromNetwork'
 PREFIX = 'backbone.'
 
 
-def network_arch(arch: str | Mapping[str, Any], space: SearchSpace, backbone: Mapping[str, Any]) -> Arch:
-    """The genes of a network of a family.
-
-    Args:
-        arch: A name of the family's presets, or what the backbone takes as ``arch``.
-        space: Where the network is.
-        backbone: Config of the family's backbone.
-
-    Raises:
-        ValueError: If there is no such network, or it is not in the space.
-    """
-    wanted = _parsed({**backbone, 'arch': arch})
-    genes = space.encode(wanted)
-    found = _parsed({**backbone, **space.decode(genes)})
-    different = [name for name in wanted if found[name] != wanted[name]]
-    if different:
-        raise bad_value(different[0], wanted[different[0]], f'{found[different[0]]}, as the space has it')
-    return genes
-
-
 def starting_network(
     init_cfg: Mapping[str, Any], space: SearchSpace, backbone: Mapping[str, Any]
 ) -> tuple[HybridBackbone, Arch, list[str]]:
     """The network that an ``init_cfg`` of type ``mmhybrid.FromNetwork`` describes, with its weights.
 
     Args:
-        init_cfg: ``arch``, as :func:`network_arch` takes it; ``checkpoint``, a file with the weights of the backbone,
-            or of a model with one, a classifier's for a detector too; ``sort``, whether the most important channels
-            come first, which is the default.
+        init_cfg: ``arch``, as :meth:`SearchSpace.encode` takes it; ``checkpoint``, a file with the weights of the
+            backbone, or of a model with one, a classifier's for a detector too; ``sort``, whether the most important
+            channels come first, which is the default.
         space: Of the supernet.
         backbone: Config of the family's backbone, as the supernet has it.
 
@@ -62,10 +40,10 @@ def starting_network(
         raise bad_value('init_cfg.checkpoint', init_cfg['checkpoint'], 'a file')
     sort = check_bool('init_cfg.sort', init_cfg.get('sort', True))
     try:
-        arch = network_arch(init_cfg['arch'], space, backbone)
+        arch = space.encode(init_cfg['arch'])
     except ValueError as error:
         raise ValueError(f'init_cfg: the space has no network {init_cfg["arch"]}: {error}') from error
-    network: HybridBackbone = MODELS.build({**backbone, **space.decode(arch)})
+    network: HybridBackbone = MODELS.build({**backbone, 'arch': space.decode(arch)})
     weights = weights_of(read_checkpoint(init_cfg['checkpoint']))
     if any(name.startswith(PREFIX) for name in weights):
         weights = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
@@ -85,8 +63,3 @@ def starting_network(
     if sort:
         sort_channels(network)
     return network, arch, new
-
-
-def _parsed(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """The arch of a backbone with all its fields."""
-    return asdict(build_on_meta(backbone).arch)

@@ -17,6 +17,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhybrid.archs.base import plain_arch
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.supernets.sharing import Slice, channel_axes
@@ -75,8 +76,8 @@ class Supernet(BaseModule):
         self.separate = tuple(check_list('separate', separate))
         self.arch = self.space.largest()
         self.backbone_cfg = dict(backbone)
-        if surplus := sorted(self.space.decode(self.arch).keys() & self.backbone_cfg):
-            raise ValueError(f'supernet backbone: surplus {", ".join(surplus)}, which the space decides')
+        if 'arch' in self.backbone_cfg:
+            raise ValueError('supernet backbone: surplus arch, which the space decides')
         self.register_load_state_dict_post_hook(_forget_subnets)
         self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
         self.weights = self._build(self.arch)
@@ -170,7 +171,7 @@ class Supernet(BaseModule):
         self.set_arch(active if arch is None else arch)
         try:
             weights = {name: tensor.detach().clone() for name, tensor in self.subnet.state_dict().items()}
-            return {**self.backbone_cfg, **self.space.decode(self.arch)}, weights
+            return {**self.backbone_cfg, 'arch': plain_arch(self.space.decode(self.arch))}, weights
         finally:
             self.arch = active
 
@@ -188,10 +189,10 @@ class Supernet(BaseModule):
         return super()._apply(fn, recurse)
 
     def _build(self, arch: Arch) -> HybridBackbone:
-        return MODELS.build({**self.backbone_cfg, **self.space.decode(arch)})
+        return MODELS.build({**self.backbone_cfg, 'arch': self.space.decode(arch)})
 
     def _build_on_meta(self, arch: Arch) -> HybridBackbone:
-        return build_on_meta({**self.backbone_cfg, **self.space.decode(arch)})
+        return build_on_meta({**self.backbone_cfg, 'arch': self.space.decode(arch)})
 
     def _bind(self, network: HybridBackbone, arch: Arch) -> list[Binding]:
         bindings = []

@@ -21,7 +21,8 @@ from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhybrid.models.backbones import AutoViT, GLiT, GLNet, autovit, glit, glnet
+from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch
+from mmhybrid.models.backbones import AutoViT, GLiT, GLNet
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.layers.glmix import SlotAttention
@@ -173,7 +174,7 @@ PRESET_CHANNELS = {
     (AutoViT, 'xs'): (48, 64, 80, 672),
     (AutoViT, 's'): (48, 96, 128, 1152),
 }
-PRESETS = {GLNet: glnet.PRESETS, GLiT: glit.PRESETS, AutoViT: autovit.PRESETS}
+PRESETS = {GLNet: GLNetArch.presets, GLiT: GLiTArch.presets, AutoViT: AutoViTArch.presets}
 
 
 @pytest.fixture(autouse=True)

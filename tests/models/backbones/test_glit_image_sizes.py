@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.models.backbones.glit import LOCALITIES, GLiT, resize_pos_embed
+from mmhybrid.models.backbones.glit import LOCAL_HEADS, GLiT, resize_pos_embed
 from mmhybrid.models.layers.glmix import WindowAttention
 
 BLOCKS = (
     {'num_attn_heads': 3, 'mlp_ratio': 2, 'qkv_ratio': 1},
     {'num_attn_heads': 1, 'mlp_ratio': 2, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 5},
 )
-EACH_LOCALITY = pytest.mark.parametrize('locality', LOCALITIES)
+EACH_LOCALITY = pytest.mark.parametrize('locality', LOCAL_HEADS)
 
 
 def build(locality: str = 'conv1d', img_size: Any = 64, **options: Any) -> GLiT:

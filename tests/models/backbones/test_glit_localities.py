@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmhybrid.models.backbones.glit import LOCALITIES, GLiT
+from mmhybrid.models.backbones.glit import LOCAL_HEADS, GLiT
 from mmhybrid.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs/glit'
@@ -39,7 +39,7 @@ def sees(heads: nn.Module, x: Tensor) -> Tensor:
 @given(length=st.integers(1, 30), window=st.integers(1, 12))
 def test_windows(length: int, window: int) -> None:
     """A token sees its window; what is left over joins the first one."""
-    heads = LOCALITIES['window'].build(2, 4, 1.0, window)
+    heads = LOCAL_HEADS['window'](2, 4, 1.0, window)
     left_over = length % window if length >= window else 0
     window_of = torch.tensor([max(i - left_over, 0) // window for i in range(length)])
     expected = window_of[:, None] == window_of
@@ -51,7 +51,7 @@ def test_the_papers_windows_fill_the_map(window: int) -> None:
     """197 tokens at 224 px: all windows are full, the class token is in the first."""
     expected = [window + 1] + [window] * (196 // window - 1)
     sizes = []
-    heads = LOCALITIES['window'].build(1, 4, 1.0, window)
+    heads = LOCAL_HEADS['window'](1, 4, 1.0, window)
     heads.attention.register_forward_hook(
         lambda _, args, __: sizes.extend([args[0].shape[-2]] * args[0].flatten(0, -3).shape[0])
     )
@@ -63,7 +63,7 @@ def test_the_papers_windows_fill_the_map(window: int) -> None:
 @given(height=st.integers(1, 6), width=st.integers(1, 6), kernel_size=st.sampled_from([1, 3, 5, 7]))
 def test_convolution_over_the_map(height: int, width: int, kernel_size: int) -> None:
     """A pixel sees as many rows and columns around it as the kernel reaches."""
-    heads = LOCALITIES['conv2d'].build(2, 4, 2.0, kernel_size).double()
+    heads = LOCAL_HEADS['conv2d'](2, 4, 2.0, kernel_size).double()
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     at = torch.stack((rows.flatten(), columns.flatten()), -1)
     expected = (at[:, None] - at).abs().amax(-1) <= kernel_size // 2
@@ -73,7 +73,7 @@ def test_convolution_over_the_map(height: int, width: int, kernel_size: int) -> 
 @settings(deadline=None, max_examples=15)
 @given(length=st.integers(1, 20), kernel_size=st.sampled_from([1, 3, 5, 17]))
 def test_convolution_over_the_sequence(length: int, kernel_size: int) -> None:
-    heads = LOCALITIES['conv1d'].build(2, 4, 2.0, kernel_size).double()
+    heads = LOCAL_HEADS['conv1d'](2, 4, 2.0, kernel_size).double()
     at = torch.arange(length)
     expected = (at[:, None] - at).abs() <= kernel_size // 2
     assert torch.equal(sees(heads, torch.randn(1, length, 8, dtype=torch.float64)), expected)

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmhybrid.archs import GLiTArch
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.backbones.glit import PRESETS
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch
 from mmhybrid.space.autovit import TABLES, UNIONS
 
-TINY_DISTRIBUTION = [block['num_attn_heads'] for block in PRESETS['tiny']['blocks']]
+TINY_DISTRIBUTION = [block['num_attn_heads'] for block in GLiTArch.presets['tiny']['blocks']]
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def test_export_keeps_the_active_arch_and_owns_its_tensors(case):
         tensor.zero_()
     assert torch.equal(cases.all_values(supernet), before)
     assert supernet.arch == active
-    assert config == {**case.backbone, **supernet.space.decode(supernet.space.smallest())}
+    assert config == {**case.backbone, 'arch': supernet.space.decode(supernet.space.smallest()).to_dict()}
 
 
 @pytest.mark.parametrize('copied', [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])  # noqa: S301

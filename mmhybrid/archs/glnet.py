@@ -1,0 +1,182 @@
+"""The architecture of a GLNet, and its published networks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from typing_extensions import Self
+
+from mmhybrid.archs.base import Block, Diagram, NetworkArch, Stage, check_odd, check_ratio
+from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
+
+HEAD_DIM = 32
+NUM_STAGES = 4
+DEFAULT_KERNEL = 5
+DEFAULT_SLOTS = 64
+# Of each mixer its branches: convolutions, attention in windows, slots, attention over all pixels.
+MIXERS = {
+    'glmix': ('local', 'slots'),
+    'mhsa': ('mhsa',),
+    'local': ('local',),
+    'global': ('slots',),
+    'global-local': ('local', 'slots'),
+    'local-global': ('local', 'slots'),
+    'window-global': ('window', 'slots'),
+}
+LOCAL_BRANCHES = ('local', 'window')
+FLAGS = ('learned_slots', 'fixed_scale', 'overlapped_patches', 'pos_encoding', 'conv_ffn')
+# Of those that change the kinds of layers, in the title of a diagram.
+FLAG_WORDS = {
+    'overlapped_patches': 'overlapped patches',
+    'pos_encoding': 'position encoding',
+    'conv_ffn': 'convolution in the FFN',
+    'learned_slots': 'learned slots',
+}
+
+_HYBRID_STAGE_3 = ['glmix', 'mhsa'] * 9
+_STL = {
+    'embed_dims': [96, 192, 384, 768],
+    'depths': [2, 2, 6, 2],
+    'ffn_ratios': [4, 4, 4, 4],
+    'mixers': ['glmix', 'glmix', 'glmix', 'mhsa'],
+}
+_ADVANCED = {
+    'depths': [4, 4, 18, 4],
+    'ffn_ratios': [3, 3, 3, 3],
+    'mixers': ['glmix', 'glmix', _HYBRID_STAGE_3, 'mhsa'],
+    'overlapped_patches': True,
+    'pos_encoding': True,
+    'conv_ffn': True,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    'stl': _STL,
+    'stl-paramslot': {**_STL, 'learned_slots': True},
+    '4g': {**_ADVANCED, 'embed_dims': [64, 128, 256, 512]},
+    '9g': {**_ADVANCED, 'embed_dims': [96, 192, 384, 768]},
+    '16g': {**_ADVANCED, 'embed_dims': [128, 256, 512, 1024], 'layer_scale': 1e-4},
+}
+
+
+@dataclass(frozen=True)
+class GLNetArch(NetworkArch):
+    """A GLNet, stage by stage.
+
+    Args:
+        embed_dims: Channels of the four stages, multiples of ``head_dim``.
+        depths: Blocks of each stage.
+        ffn_ratios: Hidden width of the FFN over its input's.
+        mixers: For each stage the mixer of each block: ``glmix`` or ``mhsa``, or, for table 6, ``local`` (glmix
+            without slots), ``global`` (glmix with an identity for the convolutions, as released),
+            ``global-local`` and ``local-global`` (one behind the other), ``window-global`` (attention in windows of
+            7x7 pixels as the local branch). A mapping may name one mixer a stage for all its blocks.
+        local_kernels: Odd size of the depth-wise convolution of glmix and local blocks. Of a mapping's stages none of
+            whose blocks has one, the default, as for slots: equal networks are equal architectures.
+        num_slots: Slots of glmix and global blocks, squares.
+        head_dim: Channels of a head of any attention.
+        learned_slots: Start from learned slots, not from a pooled map.
+        fixed_scale: Keep the scale of the slots' cosine at its initial value instead of learning it.
+        overlapped_patches: 3x3 convolutions of stride 2 (two in the stem) instead of 4x4 and 2x2 patches.
+        pos_encoding: A residual depth-wise 3x3 convolution in front of each mixer.
+        conv_ffn: A residual depth-wise 3x3 convolution in the FFN.
+        layer_scale: Initial value of the layer scales, None for none.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    embed_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    ffn_ratios: tuple[float, ...]
+    mixers: tuple[tuple[str, ...], ...]
+    local_kernels: tuple[int, ...] = (DEFAULT_KERNEL,) * NUM_STAGES
+    num_slots: tuple[int, ...] = (DEFAULT_SLOTS,) * NUM_STAGES
+    head_dim: int = HEAD_DIM
+    learned_slots: bool = False
+    fixed_scale: bool = False
+    overlapped_patches: bool = False
+    pos_encoding: bool = False
+    conv_ffn: bool = False
+    layer_scale: float | None = None
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Self:
+        """The architecture of a mapping; all behind ``mixers`` is optional."""
+        optional = ('local_kernels', 'num_slots', 'head_dim', 'layer_scale', *FLAGS)
+        check_keys('GLNet arch', raw, ('embed_dims', 'depths', 'ffn_ratios', 'mixers'), optional)
+
+        def stages(field: str) -> list[Any]:
+            return check_list(f'arch.{field}', raw.get(field, getattr(cls, field, None)), NUM_STAGES)
+
+        head_dim = check_int('arch.head_dim', raw.get('head_dim', HEAD_DIM), 1)
+        embed_dims = tuple(check_int('arch.embed_dims', value, head_dim) for value in stages('embed_dims'))
+        for width in embed_dims:
+            if width % head_dim:
+                raise bad_value('arch.embed_dims', width, f'a multiple of {head_dim}')
+        kernels = tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels'))
+        slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots'))
+        for count in slots:
+            if round(count**0.5) ** 2 != count:
+                raise bad_value('arch.num_slots', count, 'a square number')
+        depths = tuple(check_int('arch.depths', value, 1) for value in stages('depths'))
+        mixers = tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True))
+        scale = raw.get('layer_scale')
+        return cls(
+            embed_dims=embed_dims,
+            depths=depths,
+            ffn_ratios=tuple(
+                check_ratio('arch.ffn_ratios', ratio, width)
+                for ratio, width in zip(stages('ffn_ratios'), embed_dims, strict=True)
+            ),
+            mixers=mixers,
+            local_kernels=_where_read(kernels, mixers, 'local', DEFAULT_KERNEL),
+            num_slots=_where_read(slots, mixers, 'slots', DEFAULT_SLOTS),
+            head_dim=head_dim,
+            layer_scale=None if scale is None else check_float('arch.layer_scale', scale, 0, above=True),
+            **{flag: check_bool(f'arch.{flag}', raw.get(flag, False)) for flag in FLAGS},
+        )
+
+    def has_linear_ffns(self, stage: int) -> bool:
+        """Whether the released class builds the FFNs of a stage of linear layers, which decides how they begin.
+
+        It does in stages of attention alone, unless position encoding or a convolutional FFN asks for its other block.
+        """
+        return set(self.mixers[stage]) == {'mhsa'} and not (self.pos_encoding or self.conv_ffn)
+
+    def diagram(self) -> Diagram:
+        """A stage of blocks for each of its own."""
+        stages = []
+        for i, mixers in enumerate(self.mixers):
+            width = self.embed_dims[i]
+            sizes = {'width': f'{width}', 'blocks': f'{len(mixers)}', 'FFN ratio': f'{self.ffn_ratios[i]:g}'}
+            branches = {branch for mixer in mixers for branch in MIXERS[mixer]}
+            if 'local' in branches:
+                sizes['kernel'] = f'{self.local_kernels[i]}'
+            if 'slots' in branches:
+                sizes['slots'] = f'{self.num_slots[i]}'
+            blocks = (
+                Block(f'stage {i + 1}, block {j}: {mixer}, {width} channels', width, _local_share(mixer))
+                for j, mixer in enumerate(mixers, start=1)
+            )
+            stages.append(Stage(f'{i + 1}', tuple(blocks), sizes))
+        title = ', '.join(['GLNet', *(words for flag, words in FLAG_WORDS.items() if getattr(self, flag))])
+        return Diagram(title, 'stage', tuple(stages))
+
+
+def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
+    if isinstance(mixers, str):
+        mixers = [mixers] * depth
+    return tuple(
+        check_choice('arch.mixers', mixer, tuple(MIXERS)) for mixer in check_list('arch.mixers', mixers, depth)
+    )
+
+
+def _where_read(
+    sizes: tuple[int, ...], mixers: tuple[tuple[str, ...], ...], branch: str, default: int
+) -> tuple[int, ...]:
+    """The sizes of stages in which a mixer has a branch."""
+    has_branch = (any(branch in MIXERS[mixer] for mixer in used) for used in mixers)
+    return tuple(size if has else default for size, has in zip(sizes, has_branch, strict=True))
+
+
+def _local_share(mixer: str) -> float:
+    """How much of a mixer is local: each of its branches counts as much."""
+    return sum(branch in LOCAL_BRANCHES for branch in MIXERS[mixer]) / len(MIXERS[mixer])
