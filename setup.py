@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 HOSTS = ('mim', 'onedl', 'openmmlab')
+APART = (*HOSTS, 'executorch')  # which is compiled for one release of torch
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 
@@ -26,9 +27,9 @@ def read_requirements(path: Path) -> list[str]:
 
 
 def read_extras() -> dict[str, list[str]]:
-    """What each extra installs; ``all`` is all of them but the hosts, of which one has to choose."""
+    """What each extra installs; ``all`` is all of them but the hosts, of which one has to choose, and ExecuTorch."""
     extras = {path.stem: read_requirements(path) for path in sorted((ROOT / 'requirements/extras').glob('*.txt'))}
-    chosen = (lines for name, lines in extras.items() if name not in HOSTS)
+    chosen = (lines for name, lines in extras.items() if name not in APART)
     return {**extras, 'all': [line for lines in chosen for line in lines]}
 
 

@@ -102,7 +102,7 @@ def test_metadata_name_no_host_but_in_extras(wheel: Path) -> None:
     extras = {extra: requirements_of(required, extra) for extra in metadata.get_all('Provides-Extra') or []}
     assert {extra: extras[extra] for extra in DISTRIBUTIONS} == DISTRIBUTIONS
     parts = [extras[extra] for extra in ('dense', 'search', 'export', 'pictures')]
-    assert extras.keys() == {'dense', 'search', 'export', 'pictures', 'all', *DISTRIBUTIONS}
+    assert extras.keys() == {'dense', 'search', 'export', 'pictures', 'executorch', 'all', *DISTRIBUTIONS}
     assert extras['all'] == set().union(*parts)
     # what messages tell to install
     assert all(package in extras[extra] for package, extra in EXTRAS.items())

@@ -1,6 +1,6 @@
 """Write the network of a config in a format that other programs run.
 
-    mmhybrid export CONFIG --out FILE --format onnx|coreml|torchscript|exported [--checkpoint FILE]
+    mmhybrid export CONFIG --out FILE --format onnx|openvino|executorch|coreml|torchscript|exported [--checkpoint FILE]
         [--shape H W] [--dynamic batch|size|both] [--end-to-end] [--as-trained]
 
 The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
@@ -9,8 +9,10 @@ Norms and what else can be are folded into the layers beside them, but with ``--
 Images have the size that the network was made for, which a searched network keeps; another takes ``--other-shape``.
 With ``--end-to-end``, the ONNX file of a one-stage detector or of a segmentor takes photographs and gives boxes, or a
 class for each pixel (docs/deployment.md).
-ONNX and Core ML files say what they take: resolution, normalisation, class names, origin.
-``coreml`` writes a ``.mlpackage`` (a folder) where coremltools is installed; ``exported`` is torch.export's ``.pt2``.
+ONNX, OpenVINO, ExecuTorch and Core ML files say what they take: resolution, normalisation, class names, origin.
+``openvino`` writes an ``.xml`` with a ``.bin`` beside it, ``executorch`` a ``.pte`` (for XNNPACK) with a ``.json`` that
+says what it takes, ``coreml`` a ``.mlpackage`` (a folder), each where its package is installed; ``exported`` is
+torch.export's ``.pt2``.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint, which has to fit the config's model exactly, or an exported file.
 
     mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--deploy] [--out PREDICTIONS.pkl]
-    mmhybrid test CONFIG FILE --runtime onnxruntime|openvino [--split val] [--out PREDICTIONS.pkl]
+    mmhybrid test CONFIG FILE --runtime onnxruntime|openvino|executorch [--split val] [--out PREDICTIONS.pkl]
 
 With ``--runtime``, the exported file computes and the config's data and metrics judge; what the file says of its
 classes and images has to fit the config.

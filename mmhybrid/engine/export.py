@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import UserError
 from torch.onnx import OnnxExporterError
 
+from mmhybrid.estimation.backends import executorch_program
 from mmhybrid.torch_api import require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
@@ -19,8 +20,9 @@ from mmhybrid.utils.files import check_target, is_special, part_folder
 from mmhybrid.utils.images import MOST_PIXELS
 from mmhybrid.utils.optional import require
 
-# Ending of the folders that Core ML reads.
-PACKAGE = '.mlpackage'
+# How names of files have to end that a runtime opens; Core ML's are folders.
+ENDINGS = {'coreml': '.mlpackage', 'openvino': '.xml', 'executorch': '.pte'}
+WEIGHTS = '.bin'  # beside an .xml
 
 
 class TensorModel(nn.Module):
@@ -67,7 +69,8 @@ def export_model(
     Args:
         model: A model of OpenMMLab, or any module that takes images. It is put into eval mode.
         input_shape: (B, C, H, W), which the file is made for.
-        path: The file; a folder for ``coreml``, whose name must end in ``.mlpackage``.
+        path: The file; a folder for ``coreml``. Some formats want an ending, see :data:`ENDINGS`; OpenVINO's
+            weights are beside it, in a file that ends in ``.bin``.
         file_format: One of :data:`FORMATS`.
         dynamic: One of :data:`DYNAMIC` for a file that takes other shapes too, where the format and the network can.
 
@@ -94,8 +97,9 @@ def export_model(
     path = Path(path)
     if not path.is_dir():
         check_target(path)
-    if file_format == 'coreml' and path.suffix != PACKAGE:
-        raise bad_value('path', f'{path}', f'a name ending in {PACKAGE}, which Core ML opens')
+    ending = ENDINGS.get(file_format, path.suffix)
+    if path.suffix != ending or (file_format == 'openvino' and is_special(path)):
+        raise bad_value('path', f'{path}', f'the name of a file ending in {ending}, which {file_format} opens')
     if path.is_dir() and (file_format != 'coreml' or not (path / 'Manifest.json').is_file()):
         raise ValueError(f'{path}: a folder, which an export does not replace')
     network = TensorModel(model) if isinstance(model, BaseModel) else model
@@ -109,6 +113,9 @@ def export_model(
             return
         if path.is_dir():
             os.replace(place, Path(folder, 'before'))  # a folder does not replace another that has something in it
+        weights = draft.with_suffix(WEIGHTS)
+        if file_format == 'openvino':
+            os.replace(weights, place.with_suffix(WEIGHTS))
         os.replace(draft, place)
 
 
@@ -175,6 +182,17 @@ def _coreml(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -
     tools.convert(program, convert_to='mlprogram').save(str(path))
 
 
+def _openvino(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+    openvino = require('openvino', 'format openvino')
+    with tempfile.TemporaryDirectory() as folder:
+        _onnx(network, images, Path(folder, 'network.onnx'), None)
+        openvino.save_model(openvino.Core().read_model(Path(folder, 'network.onnx')), path, compress_to_fp16=False)
+
+
+def _executorch(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+    path.write_bytes(executorch_program(ImageModel(network).eval(), images))
+
+
 def _torchscript(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
     torch.jit.trace(network, images).save(str(path))
 
@@ -186,6 +204,8 @@ def _exported(network: nn.Module, images: Tensor, path: Path, axes: Axes | None)
 
 FORMATS: dict[str, Callable[[nn.Module, Tensor, Path, Axes | None], None]] = {
     'onnx': _onnx,
+    'openvino': _openvino,
+    'executorch': _executorch,
     'coreml': _coreml,
     'torchscript': _torchscript,
     'exported': _exported,

@@ -9,8 +9,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from mmhybrid.engine.export import WEIGHTS
 from mmhybrid.utils.checks import bad_value, check_int, check_list
-from mmhybrid.utils.files import is_special, part_folder, write_whole
+from mmhybrid.utils.files import is_special, part_folder, write_json, write_whole
 from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
 
@@ -122,9 +123,9 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] 
 
 
 def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, str]) -> None:
-    """Add metadata to an ONNX file or a Core ML package, whole or not at all; other formats have no place for it.
+    """Add metadata to an exported file, whole or not at all; those for torch have no place for it.
 
-    Nor has a pipe, which is written once.
+    Nor has a pipe, which is written once. ExecuTorch's have none either: theirs is a ``.json`` of the same name.
     """
     path = Path(path)
     if is_special(path):
@@ -134,6 +135,17 @@ def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, st
         model = onnx.load(path)
         onnx.helper.set_model_props(model, dict(metadata))
         write_whole(path, model.SerializeToString())
+    elif file_format == 'executorch':
+        write_json(path.with_suffix('.json'), metadata)
+    elif file_format == 'openvino':
+        openvino = require('openvino', 'metadata of openvino')
+        model = openvino.Core().read_model(path)
+        for name, value in metadata.items():
+            model.set_rt_info(value, ['mmhybrid', name])
+        with part_folder(path.resolve()) as folder:
+            openvino.save_model(model, folder / path.name, compress_to_fp16=False)
+            for ending in (WEIGHTS, path.suffix):
+                os.replace((folder / path.name).with_suffix(ending), path.with_suffix(ending))
     elif file_format == 'coreml':
         tools = require('coremltools', 'metadata of coreml')
         package = tools.models.MLModel(str(path), skip_model_load=True)

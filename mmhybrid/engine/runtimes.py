@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmhybrid.utils.checks import bad_value, check_choice
 from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.files import read_json
 from mmhybrid.utils.optional import require
 
 Size = int | None  # of an axis; None if the file leaves it open
@@ -107,7 +109,7 @@ class OpenVinoNetwork(ExportedNetwork):
             return _metadata_of_onnx(self.path)
         if not self.model.has_rt_info(['mmhybrid']):
             return {}
-        return {name: value.astype(str) for name, value in self.model.get_rt_info(['mmhybrid']).value.items()}
+        return {name: str(value) for name, value in self.model.get_rt_info(['mmhybrid']).value.items()}
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :class:`ExportedNetwork`."""
@@ -115,7 +117,35 @@ class OpenVinoNetwork(ExportedNetwork):
         return {f'{place}' if not port.names else port.any_name: found[port].copy() for place, port in enumerate(found)}
 
 
-RUNTIMES: dict[str, type[ExportedNetwork]] = {'onnxruntime': OnnxRuntimeNetwork, 'openvino': OpenVinoNetwork}
+class ExecuTorchNetwork(ExportedNetwork):
+    """A ``.pte`` file on ExecuTorch; what it says of itself is in a ``.json`` of the same name."""
+
+    endings = ('.pte',)
+
+    def open(self) -> dict[str, list[Size]]:
+        """See :class:`ExportedNetwork`."""
+        runtime = require('executorch.runtime', 'the runtime executorch').Runtime.get()
+        self.program = runtime.load_program(self.path)
+        self.method = self.program.load_method('forward')
+        about = self.method.metadata
+        return {f'images {place}': list(about.input_tensor_meta(place).sizes()) for place in range(about.num_inputs())}
+
+    def read_metadata(self) -> dict[str, str]:
+        """See :class:`ExportedNetwork`."""
+        beside = self.path.with_suffix('.json')
+        return {name: str(value) for name, value in read_json(beside).items()} if beside.is_file() else {}
+
+    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See :class:`ExportedNetwork`."""
+        found = self.method.execute([torch.from_numpy(images)])
+        return {f'{place}': array.numpy().copy() for place, array in enumerate(found)}
+
+
+RUNTIMES: dict[str, type[ExportedNetwork]] = {
+    'onnxruntime': OnnxRuntimeNetwork,
+    'openvino': OpenVinoNetwork,
+    'executorch': ExecuTorchNetwork,
+}
 
 
 def open_network(path: str | Path, runtime: str) -> ExportedNetwork:

@@ -4,6 +4,7 @@ Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKEND
 with :meth:`Backend.build` where torch does not run the network.
 """
 
+import copy
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +174,45 @@ class OpenVinoBackend(Backend):
         return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
 
 
+class ExecuTorchBackend(Backend):
+    """Runs networks as ExecuTorch does on phones, with XNNPACK, in float32; lowering one takes a minute or more."""
+
+    devices = ('cpu',)
+    packages = ('executorch', 'torch')
+
+    def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
+        super().__init__(device, dtype, threads, clock)
+        check_choice('dtype', dtype, ('float32',))
+        self.runtime = require('executorch.runtime', 'the backend executorch').Runtime.get()
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """See :class:`Backend`."""
+        images = images.float()
+        program = self.runtime.load_program(executorch_program(network.eval().float(), images))
+        library = require('executorch.extension.pybindings.portable_lib', 'the backend executorch')
+        library._unsafe_reset_threadpool(self.threads)  # of the process; there is no other way
+        method = program.load_method('forward')
+        return lambda: method.execute([images])
+
+
+def executorch_program(network: nn.Module, images: Tensor) -> bytes:
+    """The content of a ``.pte`` file: what XNNPACK has operators for is lowered to it, the rest is ExecuTorch's own.
+
+    Args:
+        network: In eval mode; it stays as it is.
+        images: Of the one shape that the file takes.
+    """
+    exir = require('executorch.exir', 'executorch')
+    xnnpack = require('executorch.backends.xnnpack.partition.xnnpack_partitioner', 'executorch')
+    network = copy.deepcopy(network)
+    for tensor in (*network.parameters(), *network.buffers()):  # lowering takes no channels_last ones
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    exported = torch.export.export(network, (images,))
+    lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])
+    content: bytes = lowered.to_executorch().buffer
+    return content
+
+
 def _onnx(network: nn.Module, images: Tensor) -> bytes:
     program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
     assert program is not None
@@ -185,6 +225,7 @@ BACKENDS: dict[str, type[Backend]] = {
     'compile': CompileBackend,
     'onnxruntime': OnnxRuntimeBackend,
     'openvino': OpenVinoBackend,
+    'executorch': ExecuTorchBackend,
 }
 
 

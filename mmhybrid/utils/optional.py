@@ -7,6 +7,7 @@ from types import ModuleType
 # By the name that is imported; requirements/extras holds what each extra installs.
 EXTRAS = {
     'coremltools': 'export',
+    'executorch': 'executorch',
     'ftfy': 'dense',
     'kmedoids': 'pictures',
     'onnx': 'export',
