@@ -188,11 +188,17 @@ class ExecuTorchBackend(Backend):
     def build(self, network: nn.Module, images: Tensor) -> Job:
         """See :class:`Backend`."""
         images = images.float()
-        program = self.runtime.load_program(executorch_program(network.eval().float(), images))
         library = require('executorch.extension.pybindings.portable_lib', 'the backend executorch')
-        library._unsafe_reset_threadpool(self.threads)  # of the process; there is no other way
+        if library._threadpool_get_thread_count() != self.threads:
+            library._unsafe_reset_threadpool(self.threads)  # of the process; methods that were loaded before it crash
+        content = executorch_program(network.eval().float(), images)
+        program = self.runtime.load_program(content)
         method = program.load_method('forward')
-        return lambda: method.execute([images])
+
+        def job(needed: object = (content, program)) -> object:  # a method reads both, and keeps neither alive
+            return method.execute([images])
+
+        return job
 
 
 def executorch_program(network: nn.Module, images: Tensor) -> bytes:

@@ -47,13 +47,18 @@ def make_certain(model):
             weight.data.normal_(std=(2 / weight[0].numel()) ** 0.5, generator=generator)
     model.eval()
     for last, place, std in ((r'(retina|rtm)_cls', 0, 1.5), (r'(retina|rtm)_reg', 1, 0.3)):
-        layers = [layer for name, layer in model.named_modules() if re.search(last + r'(\.0)?$', name)]
+        layers = [layer for name, layer in model.named_modules() if re.search(last + r'(\.\d)?$', name)]
+        layers = [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)]  # one, or one for each level
+        for layer in layers:
+            layer.bias.data.zero_()
         if layers:
             with torch.no_grad():
                 outputs = model(torch.randn(1, 3, 128, 128, generator=generator), mode='tensor')[place]
-            values = torch.cat([level.flatten() for level in outputs])
-            layers[0].weight.data.mul_(std / values.std())
-            layers[0].bias.data.fill_(-2.0 if place == 0 else 0.0)
+            if 'rtm_reg' in ''.join(name for name, _ in model.named_modules()) and place == 1:
+                outputs = [level.log() for level in outputs]  # distances, of which the layers give the logarithms
+            for layer, level in zip(layers, outputs if len(layers) > 1 else [outputs[0]], strict=True):
+                layer.weight.data.mul_(std / level[level.isfinite()].std())
+                layer.bias.data.fill_(-2.0 if place == 0 else 0.0)
     return model
 
 
