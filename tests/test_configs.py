@@ -27,6 +27,7 @@ QUICK = {
     'configs/demo/glit_seg.py',
     'configs/demo/glit_supernet.py',
     'configs/demo/glnet_det.py',
+    'configs/demo/glnet_rtmdet_supernet.py',
     'configs/demo/glnet_supernet.py',
     'configs/glit/glit_tiny_conv2d-3_in1k.py',
     'configs/glit/glit_tiny_in1k.py',
@@ -66,8 +67,9 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        point_to(loader.dataset, 'train' if split == 'train' else 'val', data)
-        loader.dataset.indices = 2
+        dataset = loader.dataset.get('dataset', loader.dataset)  # which mosaics are made of
+        point_to(dataset, 'train' if split == 'train' else 'val', data)
+        dataset.indices = 2
         _shrink_images(loader.dataset.pipeline)
         if split != 'train' and cfg.default_scope == 'mmdet':
             annotations = str(data / 'coco/annotations/instances_val2017.json')
@@ -78,6 +80,8 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
         point_to(cfg.val_cfg.calibration.dataset, 'train', data)
     if cfg.model.type == 'mmhybrid.OneShot' and cfg.model.architecture.backbone.space.get('level') == 'flat':
         cfg.model.architecture.backbone.space.num_blocks = 2  # single paths of twelve take gigabytes
+    if cfg.model.type == 'mmhybrid.OneShot' and cfg.model.architecture.backbone.get('init_cfg') is not None:
+        cfg.model.architecture.backbone.init_cfg.checkpoint = save_network(cfg.model.architecture.backbone, work_dir)
     if 'teacher' in cfg.model:
         cfg.model.teacher = save_teacher(work_dir)
     cfg.train_cfg.val_interval = 1
@@ -85,6 +89,13 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
     cfg.work_dir = str(work_dir)
     cfg.log_level = 'WARNING'
     return cfg
+
+
+def save_network(supernet: Config, folder: Path) -> str:
+    """The network that a supernet begins as, weights at random."""
+    network = MODELS.build({**supernet.backbone, 'arch': supernet.init_cfg.arch})
+    torch.save(network.state_dict(), folder / 'network.pth')
+    return str(folder / 'network.pth')
 
 
 def save_teacher(folder: Path) -> dict[str, str]:

@@ -49,6 +49,7 @@ STAND_FOR = {
     'TABLE': 'work_dirs/table.json',
     'GPUS': '2',
     'cuda': 'cpu',
+    'search_cfg.constraints.0.max=MILLISECONDS': 'search_cfg.constraints.0.max=1000',
     'search_cfg.constraints.1.max=MILLISECONDS': 'search_cfg.constraints.1.max=1000',
 }
 # CONFIG, by what reads it
@@ -195,8 +196,9 @@ class Workspace:
         if config is None or config.startswith('small/') or not uses(words, 'train.py', 'dist_train.sh'):
             return words
         cfg = cli.load_config(str(self.folder / config))
+        mixed = 'dataset' in cfg.train_dataloader.dataset  # mosaics are made of the images of another data set
         options = [
-            f'{section}.{name}={value}'
+            f'{section}.{name.replace("dataset.", "dataset.dataset.") if mixed else name}={value}'
             for section, settings in SMALLER_TRAINING.items()
             for name, value in settings.items()
             if section in cfg
