@@ -171,3 +171,28 @@ def test_other_sizes(name: str) -> None:
     side = {'glnet_4g': 160, 'glit_tiny': 160, 'autovit_xxs': 192}[name]
     model = timm.create_model(name, img_size=side).eval()
     assert model(torch.rand(1, 3, side, side)).shape == (1, 1000)
+
+
+class Touch:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize('is_zip', [True, False])
+@pytest.mark.parametrize('way', ['checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay'])
+def test_timm_runs_nothing_that_a_checkpoint_names(tmp_path: Path, way: str, is_zip: bool) -> None:
+    """It reads files itself, whatever network they are for."""
+    path, trace = tmp_path / 'weights.pth', tmp_path / 'trace'
+    content = {'state_dict': timm.create_model('autovit_xxs').state_dict(), 'extra': Touch(trace)}
+    torch.save(content, path, _use_new_zipfile_serialization=is_zip)
+    options = {way: str(path)} if way == 'checkpoint_path' else {way: {'file': str(path)}, 'pretrained': True}
+    with pytest.raises(RuntimeError, match='weights_only'):
+        timm.create_model('autovit_xxs', **options)
+    assert not trace.exists()
+    torch.load(path, weights_only=False)
+    assert trace.exists()

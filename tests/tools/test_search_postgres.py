@@ -193,6 +193,42 @@ def test_tables_that_are_programs_are_refused(server: PostgresServer) -> None:
     assert len(read_study(server.url, lambda config: plan)[1]) == 20
 
 
+def test_what_is_refused_would_not_end(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check the server itself ends the wait, after the second that it is given here.
+
+    Policies hold for who is no superuser, and triggers for who writes: a report ends, a search does not.
+    """
+    plan = small_plan()
+    Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
+    server.ask('create role plain login')
+    monkeypatch.setattr('mmhybrid.search.storage._check_tables', lambda *_: None)
+    monkeypatch.setattr('mmhybrid.search.storage.FIRST_SECONDS', 0.1)
+    url = server.url.replace('search@', 'plain@').replace('/postgres', '/other')
+
+    def report() -> None:
+        read_study(url, lambda config: plan)
+
+    def search() -> None:
+        storage = StudyStorage(url, plan, shared=True, study_name='another', retry_minutes=0.001)
+        Searcher(plan, estimate, score, storage).run()
+
+    waits = {'a view': [report, search], 'a policy': [report, search], 'a trigger': [search]}
+    for kind, made in PROGRAMS.items():
+        server.ask('create database other template postgres')
+        granted = (
+            'grant all on all tables in schema public to plain; grant all on all sequences in schema public to plain'
+        )
+        setting = "alter database other set statement_timeout = '1s'"
+        for statement in (made, granted, setting):
+            server._run('psql', server.url.replace('/postgres', '/other'), '-X', '-q', '-c', statement)
+        for run in waits[kind]:
+            with pytest.raises(StorageError, match='has not answered'):
+                run()
+        if report not in waits[kind]:
+            report()
+        server.ask('drop database other with (force)')
+
+
 # The tool
 
 
