@@ -9,6 +9,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 TORCH = tuple(int(part) for part in torch.__version__.split('.')[:2])
+# The oldest torch whose torch.export and ONNX exporter were tried and write all networks; 2.6's do not.
+EXPORTING = (2, 8)
 
 
 def require_torch(oldest: tuple[int, int], purpose: str) -> None:

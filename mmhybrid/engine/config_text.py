@@ -3,6 +3,7 @@
 import ast
 import keyword
 import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,9 +40,14 @@ def config_text(settings: Mapping[str, Any]) -> str:
 def docstring(text: str) -> str:
     """``text``, whatever it holds, as the docstring of a config, with an empty line behind it."""
     escaped = text.replace('\\', r'\\').replace('"', r'\"').replace('{{', r'{\x7b')
-    lines = ''.join(char if char.isprintable() or char == '\n' else repr(char)[1:-1] for char in escaped)
+    lines = ''.join(char if char.isprintable() or char == '\n' else _escape(char) for char in escaped)
     end = '\n' if '\n' in lines else ''
     return f'"""{lines}{end}"""\n\n'
+
+
+def _escape(char: str) -> str:
+    """As Python writes it; halves of characters, which Python 3.13 does not take in a docstring, are spelled out."""
+    return ('\\' if unicodedata.category(char) == 'Cs' else '') + repr(char)[1:-1]
 
 
 def literal(text: str) -> str:

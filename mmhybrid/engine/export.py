@@ -13,7 +13,7 @@ from torch._dynamo.exc import UserError
 from torch.onnx import OnnxExporterError
 
 from mmhybrid.estimation.backends import executorch_program
-from mmhybrid.torch_api import require_torch
+from mmhybrid.torch_api import EXPORTING, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import check_target, is_special, part_folder
@@ -50,7 +50,6 @@ class ImageModel(nn.Module):
 
 
 DYNAMIC_FORMATS = ('onnx', 'exported')
-EXPORTING = (2, 6)  # the oldest torch with which torch.export and its ONNX exporter were tried and work
 STRIDE = 32  # sides of images of any size are multiples of it
 Axes = dict[int, Any]
 # Axes of the images that a file leaves open, by what they are called on the command line.

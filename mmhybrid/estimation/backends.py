@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmhybrid.estimation.memory import kept_memory
-from mmhybrid.torch_api import require_torch
+from mmhybrid.torch_api import EXPORTING, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
 from mmhybrid.utils.optional import require
 
@@ -120,7 +120,7 @@ class OnnxRuntimeBackend(Backend):
             raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
         self.runtime = require('onnxruntime', 'the backend onnxruntime')
         require('onnxscript', 'the backend onnxruntime')
-        require_torch((2, 6), 'the backend onnxruntime')
+        require_torch(EXPORTING, 'the backend onnxruntime')
         provider = 'CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider'
         if provider not in self.runtime.get_available_providers():
             raise bad_value('device', device, 'a device that this onnxruntime knows')
@@ -159,7 +159,7 @@ class OpenVinoBackend(Backend):
                 raise bad_value('threads', threads, '1 with the clock thread')
         self.core = require('openvino', 'the backend openvino').Core()
         require('onnxscript', 'the backend openvino')
-        require_torch((2, 6), 'the backend openvino')
+        require_torch(EXPORTING, 'the backend openvino')
         able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         self.precisions = {'float32': 'f32', **({'bfloat16': 'bf16'} if 'BF16' in able else {})}
         check_choice('dtype', dtype, tuple(self.precisions))

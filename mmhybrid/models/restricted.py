@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from mmhybrid import compat
-from mmhybrid.models.released import RELEASED_NAMES, Inert, Reader, Storage, StoredTensor, open_stored
+from mmhybrid.models.released import MOST_ITEMS, RELEASED_NAMES, Inert, Reader, Storage, StoredTensor, open_stored
 from mmhybrid.utils.errors import first_line
 
 _BUFFER_PARTS = {'max_length', '_log_history', '_count_history', 'statistics_methods'}
@@ -104,6 +104,8 @@ class _Array(_Kept):
     """An array of NumPy; its state is (version, shape, dtype, order, bytes)."""
 
     def value(self, content: '_Content') -> np.ndarray:
+        if self.state is None:  # made to be filled, and not filled
+            return np.empty(0, np.int8)
         _version, shape, dtype, by_columns, data = (content.of(part) for part in self.state)
         return np.frombuffer(data, dtype).reshape(shape, order='F' if by_columns else 'C').copy()
 
@@ -147,9 +149,13 @@ class _Content:
         self._read_storage = read_storage
         self._place = torch.serialization._get_restore_location(map_location)  # type: ignore[no-untyped-call]
         self._storages: dict[str, torch.UntypedStorage] = {}
+        self._count = 0
 
     def of(self, item: Any) -> Any:
         """The value of an item, and of all that it holds."""
+        self._count += 1
+        if self._count > MOST_ITEMS:  # a list of one list twice, of one list twice, ... is a short pickle
+            raise ValueError(f'it holds more than {MOST_ITEMS} values, or one within itself')
         if isinstance(item, dict):
             pairs = [(self.of(key), self.of(value)) for key, value in item.items()]
             return self._ordered(pairs, item.state) if isinstance(item, _KeptDict) else dict(pairs)

@@ -118,6 +118,8 @@ def check_target(path: str | Path) -> None:
         place = Path(path).resolve()
     except (OSError, RuntimeError) as error:  # Python calls it one or the other
         raise ValueError(f'{path}: a link that leads to itself') from error
+    if place.is_symlink():  # since Python 3.13 it is no error
+        raise ValueError(f'{path}: a link that leads to itself')
     if not place.parent.is_dir():
         raise ValueError(f'{path}: its folder does not exist')
     if place.is_dir():

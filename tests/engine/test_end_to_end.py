@@ -19,8 +19,9 @@ from mmhybrid.commands.export import main as export_tool
 from mmhybrid.engine import end_to_end
 from mmhybrid.engine.end_to_end import Preprocessing, check_end_to_end, export_end_to_end
 from mmhybrid.engine.export import export_model
+from mmhybrid.torch_api import EXPORTING
 
-pytestmark = [pytest.mark.dense, pytest.mark.torch_since(2, 6)]
+pytestmark = [pytest.mark.dense, pytest.mark.torch_since(*EXPORTING)]
 
 
 @pytest.fixture(scope='module')

@@ -12,6 +12,7 @@ from mmhybrid.engine import export
 from mmhybrid.engine.export import export_model
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.registry import MODELS
+from mmhybrid.torch_api import EXPORTING
 from mmhybrid.utils import optional
 
 ARCH = {
@@ -59,7 +60,7 @@ RUN = {
 }
 
 
-NEEDS_EXPORT = pytest.mark.torch_since(2, 6)
+NEEDS_EXPORT = pytest.mark.torch_since(*EXPORTING)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 @pytest.mark.parametrize(
     ('backbone', 'shape'),
     [
@@ -226,7 +227,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 @pytest.mark.parametrize(
     ('backbone', 'dynamic'),
     [
@@ -270,7 +271,7 @@ def test_open_shapes_need_a_format_that_has_them(network, tmp_path):
         export_model(network, SHAPE, tmp_path / 'a.onnx', 'onnx', 'everything')
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 def test_network_that_cannot_leave_a_size_open(tmp_path):
     class Fixed(torch.nn.Module):
         """Knows one size."""
@@ -306,7 +307,7 @@ def test_detectors_of_the_demo(tmp_path):
         export_model(model, SHAPE, tmp_path / 'a.pt', 'torchscript')
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 @pytest.mark.parametrize(
     ('backbone', 'channels'),
     [(AUTOVIT, 1), (GLNET, 4), (GLIT, 12)],

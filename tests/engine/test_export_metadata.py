@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmhybrid.engine.cli import load_config
 from mmhybrid.engine.export import export_model
 from mmhybrid.engine.export_metadata import class_names, metadata_of, own_shape, shape_for, write_metadata
+from mmhybrid.torch_api import EXPORTING
 
 ROOT = Path(__file__).parents[2]
 FACTS = {'resolution': '32 x 48', 'classes': json.dumps(['cat', 'dog'])}
@@ -116,7 +117,7 @@ def test_facts_of_a_config(tmp_path: Path) -> None:
     assert 'classes' not in metadata_of(load_config(str(path)), '64 x 64', str(path), None, class_names(Config({}), {}))
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 def test_onnx_files_carry_it_and_run(tmp_path: Path) -> None:
     onnx, runtime = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
@@ -130,7 +131,7 @@ def test_onnx_files_carry_it_and_run(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(found), layer(images).detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 def test_core_ml_packages_carry_it(tmp_path: Path) -> None:
     tools = pytest.importorskip('coremltools')
     path = tmp_path / 'a.mlpackage'
@@ -141,7 +142,7 @@ def test_core_ml_packages_carry_it(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ['a.mlpackage']
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 def test_the_tool_exports_for_the_images_of_the_config(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path, out = tmp_path / 'best.py', tmp_path / 'best.pt2'
     path.write_text(RESIZED.format(base=str(ROOT / 'configs/demo/autovit_cls.py'), size=64))

@@ -432,13 +432,17 @@ FOUND_MEMORY = {
 }
 
 
+DAMAGED = 'is not read: it is damaged|is not a checkpoint that can be read: no file of torch, or damaged'
+
+
 @pytest.mark.parametrize('attack', FOUND_MEMORY)
 def test_no_checkpoint_takes_memory_as_others_left_it_or_without_end(tmp_path: Path, attack: str) -> None:
     """torch reads each of them with ``weights_only=True``."""
     path = FOUND_MEMORY[attack](tmp_path / 'epoch_1.pth')
     assert path.stat().st_size < 2000
     with pytest.raises(
-        ValueError, match=r'is not read: it (names|is damaged)|it holds more than|NumPy arrays of numbers'
+        ValueError,
+        match=rf'is not read: it names|it holds more than|NumPy arrays of numbers|{DAMAGED}',
     ):
         read_checkpoint(str(path))
 
@@ -470,7 +474,7 @@ UNHASHED = {
 @pytest.mark.parametrize('attack', UNHASHED)
 def test_no_checkpoint_is_hashed_without_end(tmp_path: Path, attack: str) -> None:
     path = opcodes(tmp_path / 'a.pth', *UNHASHED[attack])
-    with pytest.raises(ValueError, match=r'is not read: it is damaged'):
+    with pytest.raises(ValueError, match=DAMAGED):
         read_checkpoint(str(path))
     with pytest.raises(ValueError, match=r'is not a torch checkpoint: .*(keys and arguments|number beyond all counts)'):
         read_released(path)
@@ -479,7 +483,7 @@ def test_no_checkpoint_is_hashed_without_end(tmp_path: Path, attack: str) -> Non
 def test_keys_of_storages_are_words(tmp_path: Path) -> None:
     path = legacy_by_hand(tmp_path / 'a.pth', {'model': {}})
     path.write_bytes(path.read_bytes().removesuffix(pickled([])) + b'\x80\x02](' + PAIRS + b'e.')
-    with pytest.raises(ValueError, match=r'is not read: it is damaged'):
+    with pytest.raises(ValueError, match=DAMAGED):
         read_checkpoint(str(path))
     with pytest.raises(ValueError, match='keys of storages that are none'):
         read_released(path)
@@ -505,6 +509,7 @@ def test_an_array_of_a_checkpoint_is_filled_by_its_values_alone(tmp_path: Path) 
     assert all(np.array_equal(a, b) for a, b in zip(read, kept['meta'], strict=True))
 
 
+@pytest.mark.torch_since(2, 6)
 def test_a_tensor_with_attributes_is_read(tmp_path: Path) -> None:
     weight = torch.arange(6.0)
     weight.note = 'of a strategy'  # type: ignore[attr-defined]
@@ -534,7 +539,7 @@ def test_released_weights_claim_no_memory_for_objects_that_are_not_there(tmp_pat
 
 def test_an_address_leaks_no_memory_either(tmp_path: Path, server: str) -> None:
     legacy_by_hand(tmp_path / 'evil.pth', {'state_dict': {'a': tensor_of(4096, None)}})
-    with pytest.raises(ValueError, match=r'evil\.pth is not read: it is damaged'):
+    with pytest.raises(ValueError, match=rf'evil\.pth ({DAMAGED})'):
         read_checkpoint(f'{server}/evil.pth')
 
 

@@ -18,8 +18,9 @@ from mmhybrid.commands.export import main as export_tool
 from mmhybrid.commands.test import main as evaluation
 from mmhybrid.engine import cli
 from mmhybrid.engine.runtimes import open_network
+from mmhybrid.torch_api import EXPORTING
 
-pytestmark = pytest.mark.torch_since(2, 6)
+pytestmark = pytest.mark.torch_since(*EXPORTING)
 CONFIG = """
 custom_imports = dict(imports=['mmhybrid'], allow_failed_imports=False)
 default_scope = 'mmpretrain'

@@ -11,6 +11,7 @@ from mmhybrid.estimation import presets
 from mmhybrid.estimation.backends import BACKENDS, CLOCKS, Backend, OnnxRuntimeBackend, backend_class
 from mmhybrid.estimation.devices import Device
 from mmhybrid.models.deployed import switch_to_deploy
+from mmhybrid.torch_api import EXPORTING
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -30,8 +31,8 @@ def output(backend, network):
     'name',
     [
         'eager',
-        pytest.param('onnxruntime', marks=pytest.mark.torch_since(2, 6)),
-        pytest.param('openvino', marks=pytest.mark.torch_since(2, 6)),
+        pytest.param('onnxruntime', marks=pytest.mark.torch_since(*EXPORTING)),
+        pytest.param('openvino', marks=pytest.mark.torch_since(*EXPORTING)),
         pytest.param('compile', marks=pytest.mark.slow),
     ],
 )
@@ -62,7 +63,7 @@ def test_bfloat16_is_refused_by_onnxruntime():
         OnnxRuntimeBackend('cpu', 'bfloat16', 1)
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 def test_openvino_works_in_a_thread_of_its_own(network):
     """One thread's clock would stand still meanwhile; the process's is as good, where it has one thread at work."""
     pytest.importorskip('openvino')

@@ -71,7 +71,7 @@ def make_finished_search(folder: Path) -> list[str]:
 
 def unformatted() -> AbstractContextManager[Any]:
     """Spares a rank's process, which has not read conftest.py, the formatting of each runner's configs."""
-    return patch('mmengine.config.config.FormatCode', lambda text, **options: (text, True))
+    return patch('mmengine.config.config.FormatCode', lambda text, **options: (text, True), create=True)
 
 
 def read(path: Path) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmhybrid.models.backbones.glit import LOCAL_HEADS, GLiT, resize_pos_embed
 from mmhybrid.models.layers.glmix import WindowAttention
+from mmhybrid.torch_api import EXPORTING
 
 BLOCKS = (
     {'num_attn_heads': 3, 'mlp_ratio': 2, 'qkv_ratio': 1},
@@ -52,7 +53,7 @@ def test_compiled_windows_take_other_sizes() -> None:
         torch.testing.assert_close(compiled(x), layer(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 @EACH_LOCALITY
 @torch.no_grad()
 def test_an_exported_network_takes_other_batches(locality: str) -> None:
@@ -62,7 +63,7 @@ def test_an_exported_network_takes_other_batches(locality: str) -> None:
         torch.testing.assert_close(program(image(batch, 64, 64)), model(image(batch, 64, 64)))
 
 
-@pytest.mark.torch_since(2, 6)
+@pytest.mark.torch_since(*EXPORTING)
 @pytest.mark.parametrize('locality', ['conv1d', 'conv2d'])
 @torch.no_grad()
 def test_an_exported_network_takes_other_sizes(locality: str) -> None:

@@ -170,7 +170,10 @@ def standalone(supernet: Supernet, arch: Mapping[str, Any] | None = None) -> Hyb
     config, weights = supernet.export(arch)
     with on_meta():
         network = MODELS.build(config).double()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     network.load_state_dict(weights, strict=True, assign=True)
+    for name, parameter in network.named_parameters():  # which torch 2.1 forgets
+        parameter.requires_grad = name in trained
     return network
 
 
