@@ -2,7 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +153,38 @@ def _write(network: nn.Module, images: Tensor, path: Path, file_format: str, dyn
         for axis, name in DYNAMIC[dynamic].items()
     }
     try:
-        FORMATS[file_format](network, images, path, axes)
+        with _sizes_left_open(network):
+            FORMATS[file_format](network, images, path, axes)
     except (OnnxExporterError, UserError, ValueError) as error:
         raise ValueError(f'dynamic: this network cannot leave {dynamic} open: {first_line(error)}') from error
+
+
+@contextmanager
+def _sizes_left_open(network: nn.Module) -> Iterator[None]:
+    """Let MMSegmentation's ``Upsample`` multiply sizes by whole numbers meanwhile.
+
+    It makes ints of products with a float, which torch.export takes for numbers that never vary: the file would go on
+    with the size that it was exported at, and FPNHead resizes what comes of it, so that nothing fails.
+    """
+    changed = []
+    for name, module in network.named_modules():
+        if type(module).__name__ != 'Upsample' or not type(module).__module__.startswith('mmseg.'):
+            continue
+        factor: Any = module.scale_factor
+        if module.size is not None or factor is None or isinstance(factor, tuple) or factor != int(factor):
+            raise ValueError(f'dynamic: {name} upsamples by {factor} to {module.size}, allowed: a whole factor')
+        options = {'mode': module.mode, 'align_corners': module.align_corners}
+        module.__dict__['forward'] = partial(_enlarged, int(factor), options)
+        changed.append(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.__dict__['forward']
+
+
+def _enlarged(factor: int, options: Mapping[str, Any], maps: Tensor) -> Tensor:
+    return nn.functional.interpolate(maps, [side * factor for side in maps.shape[-2:]], **options)
 
 
 def _onnx(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:

@@ -307,6 +307,22 @@ def test_pooling_keeps_the_regions_of_one_size(tmp_path):
         export_model(network, (1, 3, 64, 64), tmp_path / 'a.onnx', 'onnx', 'size')
 
 
+def test_upsampling_goes_with_the_size(tmp_path):
+    """FPNHead's, of whose sizes torch's exporter makes constants."""
+    from mmseg.models.utils import Upsample
+
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 4, stride=4), Upsample(scale_factor=2, mode='bilinear', align_corners=False)
+    network, images = nn.Sequential(*layers).eval(), torch.rand(1, 3, 128, 96)
+    export_model(network, (1, 3, 64, 96), tmp_path / 'a.onnx', 'onnx', 'size')
+    assert 'forward' not in vars(network[1])
+    onnxruntime = pytest.importorskip('onnxruntime')
+    session = onnxruntime.InferenceSession(str(tmp_path / 'a.onnx'), providers=['CPUExecutionProvider'])
+    with torch.no_grad():
+        expected = network(images).numpy()
+    np.testing.assert_allclose(session.run(None, {'images': images.numpy()})[0], expected, atol=1e-5)
+
+
 def test_command_line_of_other_formats(capsys):
     with pytest.raises(SystemExit):
         export_tool(['a.py', '--out', 'a', '--format', 'torchscript', '--end-to-end'])
