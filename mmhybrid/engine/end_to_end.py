@@ -219,7 +219,7 @@ def check_end_to_end(model: Any) -> None:
         )
     decode = getattr(head, '_predict_by_feat_single', None)
     known = str(getattr(decode, '__module__', '')).endswith('dense_heads.base_dense_head')
-    if not known or any(hasattr(head, part) for part in ('conv_centerness', 'atss_centerness', 'loss_centerness')):
+    if not known or any(hasattr(head, part) for part in ('conv_centerness', 'atss_centerness')):
         raise ValueError(
             f'{type(head).__name__} decodes boxes in a way of its own; --end-to-end writes heads such as RetinaHead '
             'and RTMDetSepBNHead'
