@@ -129,6 +129,7 @@ def test_tools_of_the_hosts_start(run_installed, package, tool):
 
 @pytest.mark.dense
 @autoloads
+@needs_torchvision
 @pytest.mark.parametrize('script', ['from mmdet.apis import DetInferencer', 'from mmseg.apis import MMSegInferencer'])
 def test_inferencers_import_without_mmhybrid(run_installed, script):
     done = run_installed(script)
