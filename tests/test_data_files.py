@@ -270,11 +270,13 @@ def test_no_reader_imports_or_runs_what_a_file_names(
 # :data:`READERS` are their tests, or that what they read is a config, a program of the user's.
 REVIEWED = {
     'mmhybrid/compat.py': 'a module of this project',
+    'mmhybrid/datasets/coco_annotations.py': 'JSON; tests/datasets/test_coco_annotations.py',
     'mmhybrid/datasets/demo_scenes.py': 'demo data',
     'mmhybrid/datasets/label_map_transforms.py': 'a config; label maps are read by label_maps.py',
     'mmhybrid/datasets/label_maps.py': 'label map',
     'mmhybrid/engine/bn_calibration.py': 'a config',
     'mmhybrid/engine/cli.py': 'modules that the command line names; a config, and checkpoints: training',
+    'mmhybrid/engine/export.py': 'what it has written itself',
     'mmhybrid/engine/export_metadata.py': 'a config',
     'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
@@ -300,6 +302,7 @@ REVIEWED = {
     'mmhybrid/models/convert.py': 'released weights',
     'mmhybrid/models/supernets/start.py': 'a config; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/distillation.py': 'a config; tests/engine/test_hostile_checkpoints.py',
+    'mmhybrid/models/families.py': 'families by the names of this process',
     'mmhybrid/models/one_shot.py': 'a config',
     'mmhybrid/models/released.py': 'released weights; tests/models/test_released.py',
     'mmhybrid/models/restricted.py': 'checkpoints, with an older torch; tests/models/test_restricted.py',

@@ -94,9 +94,9 @@ class Lifeline:
         if self._loss is not None:
             return
         self._loss = loss
-        self._is_lost.set()
         if get_rank() == 0:
             self._tell(loss)
+        self._is_lost.set()  # last: the main thread may wait for it, and end the process
         if not self._main_ends.wait(GRACE_SECONDS) and self._ends.acquire(blocking=False):
             self._end(loss)
 
