@@ -15,7 +15,7 @@ from torch._dynamo.exc import UserError
 from torch.onnx import OnnxExporterError
 
 from mmhybrid.estimation.backends import executorch_program
-from mmhybrid.torch_api import EXPORTING, require_torch
+from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import check_target, is_special, part_folder
@@ -93,6 +93,7 @@ def export_model(
                 'dynamic', dynamic, f'nothing for the format {file_format}; {" and ".join(DYNAMIC_FORMATS)} take it'
             )
         if 2 in DYNAMIC[dynamic]:
+            require_torch(EXPORTING_SIZES, f'dynamic: {dynamic}')
             _check_pooling(model)
     check_one_stage(model)
     path = Path(path)

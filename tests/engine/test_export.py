@@ -12,7 +12,7 @@ from mmhybrid.engine import export
 from mmhybrid.engine.export import export_model
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.registry import MODELS
-from mmhybrid.torch_api import EXPORTING
+from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES
 from mmhybrid.utils import optional
 
 ARCH = {
@@ -234,8 +234,10 @@ SHAPES = {
         (AUTOVIT, 'batch'),
         (GLNET, 'batch'),
         (GLIT, 'batch'),
-        pytest.param(GLNET, 'size', marks=pytest.mark.slow),
-        *(pytest.param(family, 'both', marks=pytest.mark.slow) for family in (AUTOVIT, GLNET, GLIT)),
+        *(
+            pytest.param(family, dynamic, marks=[pytest.mark.slow, pytest.mark.torch_since(*EXPORTING_SIZES)])
+            for family, dynamic in [(GLNET, 'size'), (AUTOVIT, 'both'), (GLNET, 'both'), (GLIT, 'both')]
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else value['type'],
 )
