@@ -41,6 +41,7 @@ from mmhybrid.registry import MODELS, SAMPLERS, SEARCH_SPACES
 from mmhybrid.search import Constraint, Searcher, SearchResult, StudyStorage, read_study
 from mmhybrid.search.registered import settings_from_data
 from mmhybrid.space import Arch, GLiTSpace
+from mmhybrid.space.around import read_network
 from mmhybrid.space.autovit import TABLES
 from mmhybrid.utils.checks import check_float
 from mmhybrid.utils.errors import CannotGoOnError
@@ -244,6 +245,17 @@ READERS: dict[str, Callable[[Path, Config], Any]] = {
     'averaged weights': lambda folder, evil: plain_weights(checkpoint(folder, evil)),
     'released weights': lambda folder, evil: convert_file(Path(checkpoint(folder, evil)), folder / 'converted.pth'),
     'label map': label_map,
+    'measure': lambda folder, evil: tool(
+        'measure', arch_file(folder, evil), '--table', table(folder, space=evil), '--repeats', 1
+    ),
+    'measure genes': lambda folder, evil: tool(
+        'measure', content_of({'arch': evil}, folder / 'a.json'), '--table', table(folder), '--repeats', 1
+    ),
+    'around': lambda folder, evil: read_network(GLiTSpace, content_of(evil, folder / 'a.json')),
+    'around space': lambda folder, evil: read_network(GLiTSpace, str(arch_file(folder, evil))),
+    'around arch': lambda folder, evil: read_network(
+        GLiTSpace, content_of({'space': SPACE.to_config(), 'arch': evil}, folder / 'a.json')
+    ),
 }
 # What looks for nothing where the type stands.
 READ_PAST = ('averaged weights',)
@@ -282,7 +294,7 @@ REVIEWED = {
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
     'mmhybrid/engine/lifeline.py': 'two fields from the other ranks, which know a secret',
     'mmhybrid/engine/resume.py': 'a config',
-    'mmhybrid/engine/runtimes.py': 'metadata of an exported file, strings',
+    'mmhybrid/engine/runtimes.py': 'metadata of an exported file, strings; tests/engine/test_hostile_networks.py',
     'mmhybrid/engine/scoring.py': 'metadata of an exported file, checked; a config',
     'mmhybrid/engine/retraining.py': 'networks.json, read_search',
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
@@ -314,7 +326,7 @@ REVIEWED = {
     'mmhybrid/search/registered.py': 'a config, or data: database space',
     'mmhybrid/search/study.py': 'database space',
     'mmhybrid/space/arch.py': 'arch',
-    'mmhybrid/space/around.py': 'a config; a file of genes: export_subnet',
+    'mmhybrid/space/around.py': 'around',
     'mmhybrid/space/autovit.py': 'a config',
     'mmhybrid/space/found.py': 'plot_arch, export_subnet',
     'mmhybrid/space/glnet.py': 'a config',
@@ -330,8 +342,8 @@ REVIEWED = {
     'mmhybrid/commands/demo.py': 'what it wrote itself',
     'mmhybrid/commands/export.py': 'a config, a checkpoint: training',
     'mmhybrid/commands/export_subnet.py': 'export_subnet',
-    'mmhybrid/commands/measure.py': 'table of a search, export_subnet; a config',
-    'mmhybrid/commands/run_onnx.py': 'names of classes, from JSON',
+    'mmhybrid/commands/measure.py': 'measure; a config',
+    'mmhybrid/commands/run_onnx.py': 'names of classes, from JSON; tests/engine/test_hostile_networks.py',
     'mmhybrid/commands/latency_report.py': 'table space',
     'mmhybrid/commands/plot_arch.py': 'plot_arch',
     'mmhybrid/commands/plot_curves.py': 'numbers, from lines of JSON',

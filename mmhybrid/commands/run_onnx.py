@@ -10,10 +10,18 @@ import colorsys
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
+
+# Of photographs. Pillow knows more, and gives one of them (EPS), which is a program, to Ghostscript.
+FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
+COLOURS = 256
+# Characters of a class that are shown, and of what is said of an error.
+LONGEST_NAME = 100
+LONGEST_MESSAGE = 2000
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -31,14 +39,65 @@ def find(file: str, image: np.ndarray, threads: int) -> tuple[dict[str, np.ndarr
     """What a file gives, by name, for an image (H, W, 3) uint8, RGB; and the names of the classes, if it has them."""
     import onnxruntime
 
+    if Path(file).exists() and not Path(file).is_file():
+        raise ValueError(f'{file} is no file')  # a pipe would be waited for without end
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised too, and a terminal obeys what their names may hold
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
     if [given.name for given in session.get_inputs()] != ['image']:
         raise ValueError(f'{file} takes no photograph: write it with mmhybrid export --end-to-end')
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, {'image': image}), strict=True))
-    return found, json.loads(session.get_modelmeta().custom_metadata_map.get('classes', '[]'))
+    if not is_expected(found, image):
+        raise ValueError(f'{file} gives something else than mmhybrid export --end-to-end writes')
+    return found, names_of_classes(session.get_modelmeta().custom_metadata_map.get('classes', '[]'))
+
+
+def is_expected(found: Mapping[str, Any], image: np.ndarray) -> bool:
+    """Whether it is a class of each pixel, or finite boxes with their scores and classes."""
+    names = ('segmentation',) if 'segmentation' in found else ('boxes', 'scores', 'labels')
+    arrays = [found.get(name) for name in names]
+    if not all(isinstance(array, np.ndarray) for array in arrays) or arrays[-1].dtype.kind not in 'iu':
+        return False
+    if 'segmentation' in found:
+        (labels,) = arrays
+        return labels.shape == image.shape[:2] and labels.min() >= 0 and labels.max() < COLOURS
+    boxes, scores, labels = arrays
+    count = len(scores) if scores.ndim else -1
+    shapes = (boxes.shape, scores.shape, labels.shape)
+    return (
+        shapes == ((count, 4), (count,), (count,))
+        and {boxes.dtype.kind, scores.dtype.kind} == {'f'}
+        and bool(np.isfinite(boxes).all())
+    )
+
+
+def names_of_classes(text: str) -> list[str]:
+    """The names in JSON, as a terminal and a picture may show them."""
+    try:
+        names = json.loads(text)
+    except RecursionError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'classes: got {text[:LONGEST_NAME]!r}, allowed: a list of names')
+    return [printable(name[:LONGEST_NAME]) for name in names]
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey, which names in files may hold."""
+    return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def read_photo(path: str) -> np.ndarray:
+    """A photograph (H, W, 3) uint8, RGB, upright."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f'{path} is no file')
+    try:
+        with Image.open(path, formats=FORMATS) as photo:
+            return np.asarray(ImageOps.exif_transpose(photo).convert('RGB'))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{path}: {error}') from error
 
 
 def colour(label: int) -> tuple[int, ...]:
@@ -51,7 +110,7 @@ def drawn(image: np.ndarray, found: Mapping[str, Any], classes: Sequence[str], s
     names = dict(enumerate(classes))
     if 'segmentation' in found:
         labels, counts = np.unique(found['segmentation'], return_counts=True)
-        palette = np.array([colour(label) for label in range(256)], np.uint8)
+        palette = np.array([colour(label) for label in range(COLOURS)], np.uint8)
         for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
             print(f'{names.get(label, label)}: {count / found["segmentation"].size:.1%}')
         return Image.blend(Image.fromarray(image), Image.fromarray(palette[found['segmentation']]), 0.5)
@@ -71,16 +130,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the photograph, run the file, draw."""
     args = parse_args(argv)
     try:
-        with Image.open(args.photo) as photo:
-            image = np.asarray(ImageOps.exif_transpose(photo).convert('RGB'))
+        image = read_photo(args.photo)
         found, classes = find(args.file, image, args.threads)
         drawn(image, found, classes, args.score).save(args.out)
     except (OSError, ValueError, ImportError) as error:
-        raise SystemExit(f'run-onnx: {error}') from error
+        raise SystemExit(printable(f'run-onnx: {error}'[:LONGEST_MESSAGE])) from error
     except Exception as error:
         if not type(error).__module__.startswith('onnxruntime'):
             raise
-        raise SystemExit(f'run-onnx: {args.file}: {error}') from error
+        raise SystemExit(printable(f'run-onnx: {args.file}: {error}'[:LONGEST_MESSAGE])) from error
 
 
 if __name__ == '__main__':

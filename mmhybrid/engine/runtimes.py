@@ -52,9 +52,9 @@ class ExportedNetwork(ABC):
     def open(self) -> dict[str, list[Size]]:
         """Read the file; the sizes of what it takes, by name."""
 
+    @abstractmethod
     def read_metadata(self) -> dict[str, str]:
         """What the file says of itself."""
-        return _metadata_of_onnx(self.path)
 
     @abstractmethod
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,14 +74,19 @@ class OnnxRuntimeNetwork(ExportedNetwork):
     def open(self) -> dict[str, list[Size]]:
         """See :class:`ExportedNetwork`."""
         runtime = require('onnxruntime', 'the runtime onnxruntime')
+        self.told = _metadata_of_onnx(self.path)
         options = runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised too, and a terminal obeys what their names may hold
         self.session = runtime.InferenceSession(str(self.path), options, providers=['CPUExecutionProvider'])
         self.outputs = [output.name for output in self.session.get_outputs()]
         return {
             given.name: [size if isinstance(size, int) else None for size in given.shape]
             for given in self.session.get_inputs()
         }
+
+    def read_metadata(self) -> dict[str, str]:
+        """See :class:`ExportedNetwork`."""
+        return self.told
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :class:`ExportedNetwork`."""
@@ -96,6 +101,7 @@ class OpenVinoNetwork(ExportedNetwork):
     def open(self) -> dict[str, list[Size]]:
         """See :class:`ExportedNetwork`."""
         core = require('openvino', 'the runtime openvino').Core()
+        self.told = _metadata_of_onnx(self.path) if self.path.suffix == '.onnx' else {}
         self.model = core.read_model(str(self.path))
         self.compiled = core.compile_model(self.model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
         return {
@@ -105,11 +111,12 @@ class OpenVinoNetwork(ExportedNetwork):
 
     def read_metadata(self) -> dict[str, str]:
         """See :class:`ExportedNetwork`."""
-        if self.path.suffix == '.onnx':
-            return _metadata_of_onnx(self.path)
-        if not self.model.has_rt_info(['mmhybrid']):
-            return {}
-        return {name: str(value) for name, value in self.model.get_rt_info(['mmhybrid']).value.items()}
+        if self.path.suffix == '.onnx' or not self.model.has_rt_info(['mmhybrid']):
+            return self.told
+        told = self.model.get_rt_info(['mmhybrid']).value
+        if not isinstance(told, dict):
+            raise bad_value(f'{self.path}: rt_info: mmhybrid', told, 'names and values')
+        return {name: str(value) for name, value in told.items()}
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See :class:`ExportedNetwork`."""
@@ -162,5 +169,21 @@ def open_network(path: str | Path, runtime: str) -> ExportedNetwork:
 
 
 def _metadata_of_onnx(path: Path) -> dict[str, str]:
+    """What an ONNX file says of itself.
+
+    Raises:
+        ValueError: If a tensor's values are elsewhere. That may be an address in memory, which OpenVINO reads from.
+    """
     onnx: Any = require('onnx', 'metadata of onnx')
-    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+    model = onnx.load(path, load_external_data=False)
+    left = [model]
+    while left:
+        message = left.pop()
+        if isinstance(message, onnx.TensorProto):
+            if message.external_data or message.data_location == onnx.TensorProto.EXTERNAL:
+                raise bad_value('a tensor', message.name, 'values in the file itself, as mmhybrid export writes them')
+            continue
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                left += [value] if hasattr(value, 'ListFields') else value
+    return {entry.key: entry.value for entry in model.metadata_props}

@@ -1,6 +1,5 @@
 """Exported files scored as checkpoints are: on a config's data, by its metrics, in the place of the network alone."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from torch import Tensor
 from mmhybrid.engine.end_to_end import Preprocessing
 from mmhybrid.engine.export_metadata import class_names, metadata_of, own_shape
 from mmhybrid.engine.runtimes import ExportedNetwork
-from mmhybrid.utils.checks import bad_value, check_list
+from mmhybrid.utils.checks import bad_value, check_int, check_list
+from mmhybrid.utils.files import parse_json
 
 HEADS = ('head', 'bbox_head', 'decode_head')  # of classifiers, detectors and segmentors
 SAME = ('mean', 'std', 'channel_order')
+MOST_VALUES = 2**30  # of a batch, 4 gigabytes; a file may say that it takes any number of images at once
 
 
 def check_fits(network: ExportedNetwork, cfg: Config) -> None:
@@ -31,12 +32,14 @@ def check_fits(network: ExportedNetwork, cfg: Config) -> None:
         raise ValueError(f'{path} does not say which images it takes; score a file that mmhybrid export wrote')
     ours = class_names(cfg, None)
     if ours is not None and 'classes' in told:
-        theirs = check_list(f'{path}: classes', json.loads(told['classes']))
+        theirs = check_list(f'{path}: classes', _value(network, 'classes'))
         if theirs != ours:
             counts = f'the file has {len(theirs)}, {_few(theirs)}, the config {len(ours)}, {_few(ours)}'
             raise ValueError(f'{path}: classes: {counts}')
     if network.is_end_to_end:
-        canvas = json.loads(told.get('canvas', 'null'))
+        canvas = _value(network, 'canvas')
+        if canvas is not None:
+            canvas = [check_int(f'{path}: canvas', side, 1) for side in check_list(f'{path}: canvas', canvas, 2)]
         expected = Preprocessing.of_config(cfg, canvas, canvas is None).told()
         compared: Sequence[str] = tuple(expected)
     else:
@@ -77,17 +80,26 @@ def put_into(model: Any, network: ExportedNetwork) -> None:
 def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
     """What a file gives for (B, C, H, W), as many at once as it takes."""
     shape = network.input_shape
+    if len(shape) != images.ndim:
+        raise bad_value(f'{network.path}: sizes of its images', shape, 'batch, channels, height and width')
     for size, allowed in zip(images.shape[1:], shape[1:], strict=True):
         if allowed not in (None, size):
             sizes = ' x '.join(map(str, images.shape[2:]))
             allowed_sizes = f'{shape[2]} x {shape[3]}, for which the file was made'
             raise bad_value(f'{network.path}: an image of the data', sizes, allowed_sizes)
     batch = shape[0] or len(images)
+    if batch * images[0].numel() > MOST_VALUES:
+        raise bad_value(f'{network.path}: images at once', batch, f'at most {MOST_VALUES // images[0].numel()}')
     given, parts = images.cpu().numpy(), []
     for start in range(0, len(given), batch):
         part = given[start : start + batch]
         missing = [part[-1:]] * (batch - len(part))  # of a last, smaller batch
         found = network.run(np.concatenate([part, *missing]))
+        for name, array in found.items():
+            if not isinstance(array, np.ndarray) or array.shape[:1] != (batch,):
+                raise bad_value(
+                    f'{network.path}: {name}', getattr(array, 'shape', array), f'an array for {batch} images'
+                )
         parts.append([torch.from_numpy(array[: len(part)]) for array in found.values()])
     return [torch.cat(arrays).to(images.device) for arrays in zip(*parts, strict=True)]
 
@@ -99,13 +111,24 @@ def _found(network: ExportedNetwork, sample: Any) -> Any:
     if image is None:
         raise bad_value('img_path of the data', path, 'a photograph that OpenCV reads, which the file takes whole')
     found = network.run(np.ascontiguousarray(image[..., ::-1]))
-    tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+    names = ('segmentation',) if 'segmentation' in found else ('boxes', 'scores', 'labels')
+    if not all(isinstance(found.get(name), np.ndarray) for name in names):
+        raise bad_value(f'{network.path}: outputs', list(found), f'arrays {", ".join(names)}')
+    tensors = {name: torch.from_numpy(found[name]) for name in names}
     if 'segmentation' in tensors:
         sample.pred_sem_seg = PixelData(data=tensors['segmentation'][None].long())
     else:
         boxes, scores, labels = (tensors[name] for name in ('boxes', 'scores', 'labels'))
         sample.pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
     return sample
+
+
+def _value(network: ExportedNetwork, name: str) -> Any:
+    """What JSON in a file's metadata says; None if it is not there."""
+    try:
+        return parse_json(network.metadata.get(name, 'null'))
+    except ValueError as error:
+        raise ValueError(f'{network.path}: {name}: not JSON ({error})') from error
 
 
 def _few(names: Sequence[Any]) -> str:

@@ -1,0 +1,184 @@
+"""Exported files and photographs of others run nothing, read no memory, and end in a sentence."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmhybrid.commands import run_onnx
+from mmhybrid.engine.runtimes import open_network
+from mmhybrid.engine.scoring import _run_batch, check_fits
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+BOXES: dict[str, np.ndarray] = {
+    'boxes': np.array([[1, 1, 5, 5]], np.float32),
+    'scores': np.array([0.9], np.float32),
+    'labels': np.array([0]),
+}
+ESCAPE = '\x1b[2J'
+
+
+def written(path: Path, graph: Any, **told: str) -> Path:
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8)
+    onnx.helper.set_model_props(model, told)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def end_to_end(path: Path, classes: str, arrays: dict[str, np.ndarray]) -> Path:
+    """A network that finds the same in each photograph."""
+    helper = onnx.helper
+    image = helper.make_tensor_value_info('image', onnx.TensorProto.UINT8, ['h', 'w', 3])
+    values = {name: onnx.numpy_helper.from_array(array) for name, array in arrays.items()}
+    nodes = [helper.make_node('Constant', [], [name], value=value) for name, value in values.items()]
+    outputs = [helper.make_tensor_value_info(name, value.data_type, value.dims) for name, value in values.items()]
+    return written(path, helper.make_graph(nodes, 'graph', [image], outputs), classes=classes)
+
+
+def adding(path: Path, location: str, offset: int, is_nested: bool) -> Path:
+    """A network that adds what a tensor holds, whose values are elsewhere."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    tensor = onnx.TensorProto(name='w', data_type=kind, dims=[16], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in {'location': location, 'offset': offset, 'length': 64}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    images, found = (helper.make_tensor_value_info(name, kind, [1, 16]) for name in ('images', 'found'))
+    nodes = [helper.make_node('Add', ['images', 'w'], ['found'])]
+    if is_nested:
+        nodes.insert(0, helper.make_node('Constant', [], ['w'], value=tensor))
+    return written(path, helper.make_graph(nodes, 'g', [images], [found], [] if is_nested else [tensor]))
+
+
+@pytest.mark.parametrize('is_nested', [False, True])
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_no_file_reads_the_memory_of_its_process(tmp_path: Path, runtime: str, is_nested: bool) -> None:
+    """Between libraries, an address stands for a file of values; OpenVINO takes it from files too."""
+    pytest.importorskip(runtime)
+    secret = np.arange(16, dtype=np.float32)
+    file = adding(tmp_path / 'a.onnx', '*/_ORT_MEM_ADDR_/*', secret.ctypes.data, is_nested)
+    with pytest.raises(ValueError, match="a tensor: got 'w', allowed: values in the file itself"):
+        open_network(file, runtime)
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_no_file_reads_another_file(tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    np.arange(16, dtype=np.float32).tofile(tmp_path / 'secret')
+    with pytest.raises(ValueError, match="a tensor: got 'w', allowed: values in the file itself"):
+        open_network(adding(tmp_path / 'a.onnx', 'secret', 0, False), runtime)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.new('RGB', (16, 16)).save(tmp_path / 'photo.png')
+    return tmp_path / 'photo.png'
+
+
+def shown(file: Path, photo: Path) -> None:
+    run_onnx.main([str(file), str(photo), '--out', str(file.with_suffix('.png'))])
+
+
+def test_a_photograph_is_no_program(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS, whatever the file is called, to Ghostscript."""
+    (tmp_path / 'gs').write_text(f'#!/bin/sh\n: > {tmp_path}/trace\n')
+    (tmp_path / 'gs').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    photo.write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n')
+    program = 'import sys; from mmhybrid.commands.run_onnx import main; main(sys.argv[1:])'
+    words = [end_to_end(tmp_path / 'a.onnx', '["a"]', BOXES), photo, '--out', tmp_path / 'out.png']
+    ended = subprocess.run([sys.executable, '-c', program, *words], capture_output=True, text=True)  # Pillow asks once
+    assert not (tmp_path / 'trace').exists()
+    assert 'run-onnx: cannot identify image file' in ended.stderr
+
+
+def test_photographs_that_are_none(tmp_path: Path, photo: Path) -> None:
+    file = end_to_end(tmp_path / 'a.onnx', '["a"]', BOXES)
+    shown(file, photo)
+    Image.new('1', (30_000, 30_000)).save(photo)
+    with pytest.raises(SystemExit, match='decompression bomb'):
+        shown(file, photo)
+    os.mkfifo(tmp_path / 'pipe')
+    for pair in ((file, tmp_path / 'pipe'), (tmp_path / 'pipe', photo)):
+        with pytest.raises(SystemExit, match=r'pipe is no file|decompression bomb'):
+            shown(*pair)
+
+
+@pytest.mark.parametrize('classes', ['5', 'null', '{"a": 1}', '"abc"', '[["a"]]', '[' * 100_000])
+def test_classes_are_names(tmp_path: Path, photo: Path, classes: str) -> None:
+    with pytest.raises(SystemExit, match=r'run-onnx: classes: got .*, allowed: a list of names'):
+        shown(end_to_end(tmp_path / 'a.onnx', classes, BOXES), photo)
+
+
+def test_a_terminal_obeys_no_class(tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture) -> None:
+    shown(end_to_end(tmp_path / 'a.onnx', '["\\u001b[2J%s"]' % ('a' * 10**6), BOXES), photo)
+    told = capsys.readouterr().out
+    assert told.strip().isprintable()
+    assert told.startswith('\\x1b[2Ja')
+    assert len(told) < 200
+
+
+OUTPUTS: dict[str, dict[str, np.ndarray]] = {
+    'names': {'a': BOXES['boxes'], 'b': BOXES['scores'], 'c': BOXES['labels']},
+    'infinity': {**BOXES, 'boxes': np.full((1, 4), np.inf, np.float32)},
+    'sides': {**BOXES, 'boxes': np.ones((1, 2), np.float32)},
+    'counts': {**BOXES, 'labels': np.array([0, 1])},
+    'no axes': {'boxes': np.float32(1), 'scores': np.float32(1), 'labels': np.int64(0)},
+    'no class': {'segmentation': np.full((16, 16), 999)},
+    'numbers': {'segmentation': np.zeros((16, 16), np.float32)},
+    'axes': {'segmentation': np.zeros((1, 16, 16, 2), np.int64)},
+}
+
+
+@pytest.mark.parametrize('outputs', OUTPUTS)
+def test_what_is_found_is_what_such_files_find(tmp_path: Path, photo: Path, outputs: str) -> None:
+    file = end_to_end(tmp_path / 'a.onnx', '["a"]', {name: np.asarray(a) for name, a in OUTPUTS[outputs].items()})
+    with pytest.raises(SystemExit, match=r'a\.onnx gives something else than mmhybrid export --end-to-end writes'):
+        shown(file, photo)
+
+
+def test_what_a_runtime_says_is_not_obeyed(tmp_path: Path, photo: Path, capfd: pytest.CaptureFixture) -> None:
+    """It repeats names of the file, in its log too."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    image = helper.make_tensor_value_info('image', kinds.UINT8, ['h', 'w', 3])
+    boxes = helper.make_tensor_value_info('boxes', kinds.UINT8, None)
+    shape = onnx.numpy_helper.from_array(np.array([7]), 'shape')
+    node = helper.make_node('Reshape', ['image', 'shape'], ['boxes'], name=ESCAPE)
+    file = written(tmp_path / 'a.onnx', helper.make_graph([node], 'g', [image], [boxes], [shape]))
+    with pytest.raises(SystemExit) as ended:
+        shown(file, photo)
+    assert 'Reshape' in str(ended.value)
+    assert ESCAPE not in f'{ended.value}{capfd.readouterr()}'
+    assert str(ended.value).isprintable()
+
+
+def network_of(**changes: Any) -> Any:
+    return SimpleNamespace(**{'path': 'a.onnx', 'input_shape': [None, 3, 8, 8], 'is_end_to_end': False, **changes})
+
+
+def test_a_file_takes_no_endless_batch() -> None:
+    """The last images of the data are repeated until they are as many."""
+    for shape, word in (
+        ([2**40, 3, 8, 8], r'a\.onnx: images at once: got 1099511627776, allowed: at most'),
+        ([1, 3], r'a\.onnx: sizes of its images: got \[1, 3\]'),
+    ):
+        with pytest.raises(ValueError, match=word):
+            _run_batch(network_of(input_shape=shape), torch.zeros(2, 3, 8, 8))
+    for found in ([], np.zeros(()), np.zeros((3, 4))):
+        with pytest.raises(ValueError, match=r'a\.onnx: out: got .*, allowed: an array for 2 images'):
+            _run_batch(network_of(run=lambda _, found=found: {'out': found}), torch.zeros(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize('value', ['[' * 100_000, '{', '9' * 5000])
+def test_what_a_file_says_is_json(value: str) -> None:
+    cfg = {'test_dataloader': {'dataset': {'classes': ['a']}}}
+    with pytest.raises(ValueError, match=r'a\.onnx: classes: not JSON'):
+        check_fits(network_of(metadata={'origin': 'a', 'classes': value}), cfg)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r'a\.onnx: canvas: not JSON'):
+        check_fits(network_of(metadata={'origin': 'a', 'canvas': value}, is_end_to_end=True), cfg)  # type: ignore[arg-type]
