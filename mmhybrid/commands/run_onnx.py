@@ -57,7 +57,7 @@ def find(file: str, image: np.ndarray, threads: int) -> tuple[dict[str, np.ndarr
 def is_expected(found: Mapping[str, Any], image: np.ndarray) -> bool:
     """Whether it is a class of each pixel, or finite boxes with their scores and classes."""
     names = ('segmentation',) if 'segmentation' in found else ('boxes', 'scores', 'labels')
-    arrays = [found.get(name) for name in names]
+    arrays: list[Any] = [found.get(name) for name in names]
     if not all(isinstance(array, np.ndarray) for array in arrays) or arrays[-1].dtype.kind not in 'iu':
         return False
     if 'segmentation' in found:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import read_json
 from mmhybrid.utils.optional import require
 
+# Of elements in OpenVINO's files, which it reads by recursion, each layer of a body in a body being some.
+DEEPEST = 100
 Size = int | None  # of an axis; None if the file leaves it open
 
 
@@ -101,7 +104,11 @@ class OpenVinoNetwork(ExportedNetwork):
     def open(self) -> dict[str, list[Size]]:
         """See :class:`ExportedNetwork`."""
         core = require('openvino', 'the runtime openvino').Core()
-        self.told = _metadata_of_onnx(self.path) if self.path.suffix == '.onnx' else {}
+        self.told: dict[str, str] = {}
+        if self.path.suffix == '.onnx':
+            self.told = _metadata_of_onnx(self.path)
+        else:
+            _check_xml(self.path)
         self.model = core.read_model(str(self.path))
         self.compiled = core.compile_model(self.model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
         return {
@@ -166,6 +173,28 @@ def open_network(path: str | Path, runtime: str) -> ExportedNetwork:
         ValueError: If the runtime is unknown or cannot read the file.
     """
     return RUNTIMES[check_choice('runtime', runtime, tuple(RUNTIMES))](path)
+
+
+def _check_xml(path: Path) -> None:
+    """Raise ValueError for what is no XML, which OpenVINO would read as another format, or is nested too deeply."""
+    parser, depth = expat.ParserCreate(), 0
+
+    def start(name: str, _attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEEPEST:
+            raise bad_value('depth of elements', depth, f'at most {DEEPEST}')
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def declare(*_declaration: object) -> None:
+        raise ValueError('it declares a document type')
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, declare
+    with path.open('rb') as file:
+        parser.ParseFile(file)
 
 
 def _metadata_of_onnx(path: Path) -> dict[str, str]:

@@ -75,6 +75,45 @@ def test_no_file_reads_another_file(tmp_path: Path, runtime: str) -> None:
         open_network(adding(tmp_path / 'a.onnx', 'secret', 0, False), runtime)
 
 
+PORT = '<port id="0" precision="FP32" names="images"><dim>1</dim><dim>3</dim></port>'
+LAYERS = (
+    '<layers><layer id="0" name="images" type="Parameter" version="opset1"><data shape="1,3" element_type="f32"/>'
+    f'<output>{PORT}</output></layer>'
+    f'<layer id="1" name="out" type="Result" version="opset1"><input>{PORT}</input></layer>'
+    '</layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges>'
+)
+
+
+def openvino_file(path: Path, told: str, declared: str = '') -> Path:
+    content = f'<net name="a" version="11">{LAYERS}<rt_info>{told}</rt_info></net>'
+    path.write_text(f'<?xml version="1.0"?>{declared}{content}')
+    path.with_suffix('.bin').write_bytes(b'')
+    return path
+
+
+def test_files_of_openvino(tmp_path: Path) -> None:
+    """What is deep ends the process, where it recurses."""
+    pytest.importorskip('openvino')
+    path = tmp_path / 'a.xml'
+    sound = openvino_file(path, '<mmhybrid><origin value="mmhybrid"/></mmhybrid>')
+    assert open_network(sound, 'openvino').metadata == {'origin': 'mmhybrid'}
+    with pytest.raises(ValueError, match=r'rt_info: mmhybrid: got .5., allowed: names and values'):
+        open_network(openvino_file(path, '<mmhybrid value="5"/>'), 'openvino')
+    deep = '<mmhybrid>' + 1000 * '<a>' + '<b value="1"/>' + 1000 * '</a>' + '</mmhybrid>'
+    with pytest.raises(ValueError, match='depth of elements: got 101, allowed: at most 100'):
+        open_network(openvino_file(path, deep), 'openvino')
+    with pytest.raises(ValueError, match='it declares a document type'):
+        open_network(openvino_file(path, '', '<!DOCTYPE net [<!ENTITY a "b">]>'), 'openvino')
+
+
+def test_no_file_of_openvino_is_onnx_by_another_name(tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    secret = np.arange(16, dtype=np.float32)
+    file = adding(tmp_path / 'a.xml', '*/_ORT_MEM_ADDR_/*', secret.ctypes.data, False)
+    with pytest.raises(ValueError, match=r'a\.xml cannot be read: not well-formed'):
+        open_network(file, 'openvino')
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     Image.new('RGB', (16, 16)).save(tmp_path / 'photo.png')
