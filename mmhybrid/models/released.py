@@ -34,6 +34,8 @@ MOST_ITEMS = 2**22
 MOST_LOOKED_AT = 2**20
 # Of keys that are ints: larger ones may be chosen so that all have the same hash.
 _KEY_BITS = 60
+# Keys that are tuples and the like, of which as many as one wants have the same hash.
+_MOST_OTHER_KEYS = 2**10
 
 
 def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]:
@@ -206,6 +208,7 @@ class Reader(pickle._Unpickler):
         self.storages: dict[str, Storage] = {}
         self.names: set[str] = set()
         self._left = MOST_LOOKED_AT
+        self._other_keys_left = _MOST_OTHER_KEYS
 
     def _look_at(self, values: Iterable[object]) -> None:
         """Raise UnpicklingError once keys and arguments so far are more than a file has.
@@ -227,6 +230,23 @@ class Reader(pickle._Unpickler):
         self._look_at(keys)
         if any(isinstance(key, int) and key.bit_length() > _KEY_BITS for key in keys):
             raise pickle.UnpicklingError('a key that is a number beyond all counts')
+        self._count_others(keys)
+
+    def _look_at_arguments(self) -> None:
+        """Look at what a class or function gets, which may make keys of what is in it: a set, an ordered dict."""
+        self._look_at(self.stack[-1:])
+        arguments = self.stack[-1] if isinstance(self.stack[-1], tuple) else ()
+        for items in (argument for argument in arguments if type(argument) in (list, tuple)):
+            self._count_others([item for item in items if not isinstance(item, list)])
+            self._count_others([item[0] for item in items if isinstance(item, list | tuple) and item])
+
+    def _count_others(self, keys: Iterable[object]) -> None:
+        for key in keys:
+            is_plain = key is None or isinstance(key, str | bytes | float)
+            if not is_plain and not (isinstance(key, int) and key.bit_length() <= _KEY_BITS):
+                self._other_keys_left -= 1
+        if self._other_keys_left < 0:
+            raise pickle.UnpicklingError(f'more than {_MOST_OTHER_KEYS} keys and arguments that are no names or counts')
 
     def find_class(self, module: str, name: str) -> Any:
         """What the table holds under a name; :class:`Inert` if nothing."""
@@ -259,8 +279,9 @@ def _watch(code: bytes, look: Callable[[Reader], None]) -> None:
 # one takes memory before there is anything to put into it, and torch writes none of them
 for _code in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ):
     del Reader.dispatch[_code[0]]
-for _code in (pickle.REDUCE, pickle.NEWOBJ, pickle.BUILD):
-    _watch(_code, lambda reader: reader._look_at(reader.stack[-1:]))
+for _code in (pickle.REDUCE, pickle.NEWOBJ):
+    _watch(_code, lambda reader: reader._look_at_arguments())
+_watch(pickle.BUILD, lambda reader: reader._look_at(reader.stack[-1:]))
 _watch(pickle.NEWOBJ_EX, lambda reader: reader._look_at(reader.stack[-2:]))
 _watch(pickle.SETITEM, lambda reader: reader._look_at_keys(reader.stack[-2:-1]))
 for _code in (pickle.SETITEMS, pickle.DICT):  # what is behind the mark

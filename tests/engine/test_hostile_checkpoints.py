@@ -459,7 +459,16 @@ PAIRS = b'K\x01\x85' + 40 * b'2\x86'
 # sets have no hash of their own, frozen ones keep it, but whoever shows them goes through all
 FROZEN = b'K\x01\x85' + b''.join(b'q%c0(h%ch%c\x85\x91' % (i, i, i) for i in range(40))
 SAME_HASH = b''.join(b'\x8a\x0b' + (k * (2**61 - 1)).to_bytes(11, 'little') + b'K\x01' for k in range(1, 60_000))
+# tuples of -1 and -2, which have one hash, differ in none of theirs
+SIGNS = [b'(' + b''.join(b'J%c\xff\xff\xff' % (254 + (i >> bit & 1)) for bit in range(13)) + b't' for i in range(8000)]
 UNHASHED = {
+    'tuples of one hash': (b'}(', b'K\x01'.join(SIGNS), b'K\x01u'),
+    'a set of tuples of one hash': (b'cbuiltins\nset\n](', *SIGNS, b'e\x85R'),
+    'an ordered dict of tuples of one hash': (
+        b'ccollections\nOrderedDict\n](',
+        *(b'](' + signs + b'K\x01e' for signs in SIGNS),
+        b'e\x85R',
+    ),
     'a key': (b'}', PAIRS, b'K\x01s'),
     'several keys': (b'}(', PAIRS, b'K\x01u'),
     'keys in another way': (b'(', PAIRS, b'K\x01d'),
