@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmhybrid.engine import cli
@@ -27,6 +26,7 @@ from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.single import predict_arch, time_arch, time_network
 from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import build_model
 from mmhybrid.models.deployed import switch_to_deploy
 from mmhybrid.utils.files import write_json
 
@@ -67,10 +67,7 @@ def is_arch(network: str) -> bool:
 def build(args: Namespace) -> tuple[nn.Module, tuple[int, int]]:
     """The network of a config in its deployed form, and the height and width of its images."""
     cfg = cli.load_config(args.network, args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    if 'model' not in cfg:
-        raise ValueError(f'config {args.network} has no model')
-    model = MODELS.build(cfg.model).eval()
+    model = build_model(cfg).eval()
     if any(isinstance(module, HybridBackbone) for module in model.modules()):
         switch_to_deploy(model)
     network = TensorModel(model) if isinstance(model, BaseModel) else model

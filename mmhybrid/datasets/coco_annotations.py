@@ -5,7 +5,6 @@ they do not fit together. https://cocodataset.org/#format-data
 """
 
 import gc
-import json
 import reprlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmhybrid.utils.files import read_json
 from mmhybrid.utils.images import MOST_PIXELS
 
 LARGEST_ID = 2**63 - 1
@@ -36,9 +36,7 @@ def check_annotations(path: str | Path, needed: Collection[str] = ()) -> None:
         needed: Keys that each annotation must have, beside those without which nothing reads it.
     """
     with _without_garbage_collection():
-        content = _read(path)
-        if not isinstance(content, dict):
-            raise _wrong(f'{path}', content, 'an object with the lists images, annotations and categories')
+        content = read_json(path)
         content.setdefault('annotations', [])  # test sets have none
         for name in ('images', 'annotations', 'categories'):
             if not isinstance(content.get(name), list):
@@ -58,17 +56,6 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _read(path: str | Path) -> Any:
-    if not Path(path).is_file():
-        raise ValueError(f'{path} {"is no file" if Path(path).exists() else "does not exist"}')
-    try:
-        return json.loads(Path(path).read_bytes())
-    except RecursionError:
-        raise ValueError(f'{path}: not JSON that can be read: nested too deeply') from None
-    except ValueError as error:
-        raise ValueError(f'{path}: not JSON, perhaps truncated ({error})') from error
 
 
 def _wrong(field: str, value: object, allowed: str) -> ValueError:

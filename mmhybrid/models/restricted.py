@@ -33,8 +33,8 @@ def read_restricted(path: str, map_location: Any) -> Any:
         map_location: As for ``torch.load``.
 
     Raises:
-        UnpicklingError: If it names a class or function that checkpoints have no use for.
-        ValueError: If it is damaged or no file of torch.
+        UnpicklingError: If it names a class or function that checkpoints have no use for, is damaged or no file of
+            torch, as of what torch reads.
         OSError: If it cannot be opened.
     """
     with Path(path).open('rb') as file:
@@ -44,7 +44,7 @@ def read_restricted(path: str, map_location: Any) -> Any:
         except pickle.UnpicklingError:
             raise
         except Exception as error:  # a damaged pickle may raise nearly anything
-            raise ValueError(f'no file of torch, or damaged ({first_line(error)})') from error
+            raise pickle.UnpicklingError(f'no file of torch, or damaged ({first_line(error)})') from error
 
 
 class _Kept(Inert):

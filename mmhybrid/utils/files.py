@@ -156,7 +156,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f'{path} does not exist')
+        raise ValueError(f'{path} {"is no file" if path.exists() else "does not exist"}')
     try:
         content = parse_json(path.read_text())
     except ValueError as error:

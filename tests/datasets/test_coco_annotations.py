@@ -116,7 +116,8 @@ def test_real_forms_are_taken(tmp_path: Path) -> None:
 
 
 HOSTILE: dict[str, tuple[Any, str]] = {
-    'no object': ([1, 2], r'got \[1, 2\], allowed: an object with the lists'),
+    'no object': ([1, 2], 'not a JSON object'),
+    'a key twice': ('{"images": [], "images": [], "annotations": [], "categories": []}', "key 'images' is there twice"),
     'no images': (changed('images', to=...), 'images: got None, allowed: a list'),
     'images of another kind': (changed('images', to={}), 'images: got {}, allowed: a list'),
     'no categories': (changed('categories', to=...), 'categories: got None'),
@@ -145,7 +146,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     'a polygon of words': (document(segmentation=[[1, 'x', 2, 3]]), r"segmentation\[0\]: got 'x'"),
     'a polygon with NaN': (document(segmentation=[[1, float('nan'), 2, 3]]), r'segmentation\[0\]: got nan'),
     'a polygon with an infinity': (document(segmentation=[[1, float('inf'), 2, 3]]), 'got inf'),
-    'a polygon with a number of 400 digits': (document(segmentation=[[1, 10**400, 2, 3]]), r'got 1000.*000'),
+    'a polygon with a number of 401 digits': (document(segmentation=[[1, 10**400, 2, 3]]), 'a number of 401 digits'),
     'a polygon with None': (document(segmentation=[[1, None, 2, 3]]), 'got None'),
     'a polygon that is a number': (document(segmentation=[5]), r'segmentation\[0\]: got 5, allowed: a polygon'),
     'masks as a list': (document(segmentation=[MASK]), r'segmentation\[0\]: got {.*allowed: a polygon'),

@@ -432,9 +432,6 @@ FOUND_MEMORY = {
 }
 
 
-DAMAGED = 'is not read: it is damaged|is not a checkpoint that can be read: no file of torch, or damaged'
-
-
 @pytest.mark.parametrize('attack', FOUND_MEMORY)
 def test_no_checkpoint_takes_memory_as_others_left_it_or_without_end(tmp_path: Path, attack: str) -> None:
     """torch reads each of them with ``weights_only=True``."""
@@ -442,7 +439,7 @@ def test_no_checkpoint_takes_memory_as_others_left_it_or_without_end(tmp_path: P
     assert path.stat().st_size < 2000
     with pytest.raises(
         ValueError,
-        match=rf'is not read: it names|it holds more than|NumPy arrays of numbers|{DAMAGED}',
+        match=r'is not read: it (names|is damaged)|it holds more than|NumPy arrays of numbers',
     ):
         read_checkpoint(str(path))
 
@@ -483,7 +480,7 @@ UNHASHED = {
 @pytest.mark.parametrize('attack', UNHASHED)
 def test_no_checkpoint_is_hashed_without_end(tmp_path: Path, attack: str) -> None:
     path = opcodes(tmp_path / 'a.pth', *UNHASHED[attack])
-    with pytest.raises(ValueError, match=DAMAGED):
+    with pytest.raises(ValueError, match=r'is not read: it is damaged'):
         read_checkpoint(str(path))
     with pytest.raises(ValueError, match=r'is not a torch checkpoint: .*(keys and arguments|number beyond all counts)'):
         read_released(path)
@@ -492,7 +489,7 @@ def test_no_checkpoint_is_hashed_without_end(tmp_path: Path, attack: str) -> Non
 def test_keys_of_storages_are_words(tmp_path: Path) -> None:
     path = legacy_by_hand(tmp_path / 'a.pth', {'model': {}})
     path.write_bytes(path.read_bytes().removesuffix(pickled([])) + b'\x80\x02](' + PAIRS + b'e.')
-    with pytest.raises(ValueError, match=DAMAGED):
+    with pytest.raises(ValueError, match=r'is not read: it is damaged'):
         read_checkpoint(str(path))
     with pytest.raises(ValueError, match='keys of storages that are none'):
         read_released(path)
@@ -548,7 +545,7 @@ def test_released_weights_claim_no_memory_for_objects_that_are_not_there(tmp_pat
 
 def test_an_address_leaks_no_memory_either(tmp_path: Path, server: str) -> None:
     legacy_by_hand(tmp_path / 'evil.pth', {'state_dict': {'a': tensor_of(4096, None)}})
-    with pytest.raises(ValueError, match=rf'evil\.pth ({DAMAGED})'):
+    with pytest.raises(ValueError, match=r'evil\.pth is not read: it is damaged'):
         read_checkpoint(f'{server}/evil.pth')
 
 

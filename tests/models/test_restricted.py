@@ -114,7 +114,7 @@ def test_nothing_that_a_pickle_names_is_run(tmp_path, pack, index):
     pickle.Unpickler(io.BytesIO(payload)).load()  # noqa: S301
     assert marker.exists(), 'the attack must be one'
     marker.unlink()
-    with pytest.raises((pickle.UnpicklingError, ValueError)):
+    with pytest.raises(pickle.UnpicklingError):
         read_restricted(str(pack(tmp_path / 'file.pth', payload)), 'cpu')
     assert not marker.exists()
 
@@ -135,14 +135,14 @@ def test_nothing_that_a_pickle_names_is_run(tmp_path, pack, index):
     ],
 )
 def test_what_is_no_value_is_refused(tmp_path, content, problem):
-    with pytest.raises((pickle.UnpicklingError, ValueError), match=problem):
+    with pytest.raises(pickle.UnpicklingError, match=problem):
         read_restricted(str(save({'meta': content}, tmp_path / 'a.pth')), 'cpu')
 
 
 def test_a_buffer_has_no_other_parts(tmp_path):
     buffer = HistoryBuffer()
     buffer.update_ = 3
-    with pytest.raises(ValueError, match='history buffer with other parts'):
+    with pytest.raises(pickle.UnpicklingError, match='history buffer with other parts'):
         read_restricted(str(save({'a': buffer}, tmp_path / 'a.pth')), 'cpu')
 
 
@@ -166,7 +166,7 @@ def test_damaged_files_are_refused(tmp_path, as_zip):
     path = tmp_path / 'damaged.pth'
     for damaged in (b'', b'weights', whole[: len(whole) // 2], whole[:100]):
         path.write_bytes(damaged)
-        with pytest.raises((pickle.UnpicklingError, ValueError)):
+        with pytest.raises(pickle.UnpicklingError):
             read_restricted(str(path), 'cpu')
 
 
@@ -175,7 +175,7 @@ def test_damaged_files_are_refused(tmp_path, as_zip):
 def test_tensor_beyond_its_storage_is_refused(tmp_path, as_zip, offset, size):
     arguments = (torch.ones(4)._typed_storage(), offset, size, (1,), False, OrderedDict())
     path = save({'w': Call(torch._utils._rebuild_tensor_v2, *arguments)}, tmp_path / 'file.pth', as_zip)
-    with pytest.raises(ValueError, match='no file of torch, or damaged'):
+    with pytest.raises(pickle.UnpicklingError, match='no file of torch, or damaged'):
         read_restricted(str(path), 'cpu')
 
 

@@ -87,7 +87,7 @@ class Place:
             'latency_report': [f'{out}.json'],
             'make_demo_data': [f'{out}-data', '--num-train', '8', '--num-val', '2', '--size', '64'],
             'make_label_maps': [self.classifier, self.weights, str(self.folder / 'data/imagenet/val'), f'{out}-maps'],
-            'measure': [self.classifier, '--shape', '64', '64', '--threads', '1', '--repeats', '1'],
+            'measure': [self.classifier, '--shape', '64', '64', '--threads', '1', '--repeats', '2'],
             'plain_weights': [self.weights, f'{out}.pth'],
             'plot_arch': [self.arch, '--out', f'{out}.svg'],
             'plot_curves': [self.work, '--out', f'{out}.png'],

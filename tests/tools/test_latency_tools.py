@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_supernet import SUPERNET
 
 from mmhybrid.commands import latency_report
 from mmhybrid.estimation import backends, held_out
@@ -16,26 +17,12 @@ from mmhybrid.estimation.breakdown import operator_breakdown
 from mmhybrid.estimation.latency import load_latency
 
 TOOLS = Path(__file__).parents[2] / 'tools'
-CONFIG = """
-model = dict(
-    type='mmhybrid.OneShot',
-    architecture=dict(
-        type='ImageClassifier',
-        backbone=dict(
-            type='mmhybrid.Supernet',
-            space=dict(type='mmhybrid.GLiTSpace', embed_dims=24, num_blocks=3, level='attention'),
-            backbone=dict(type='mmhybrid.GLiT', img_size=32),
-        ),
-        head=dict(type='VisionTransformerClsHead', num_classes=7, in_channels=24),
-    ),
-)
-"""
 
 
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / 'config.py'
-    path.write_text(CONFIG)
+    path.write_text(SUPERNET)
     return str(path)
 
 
@@ -131,7 +118,7 @@ class Phone(Backend):
 BACKENDS['slow-phone'] = Phone
 """)
     monkeypatch.syspath_prepend(str(tmp_path))
-    Path(config).write_text(CONFIG + "custom_imports = dict(imports=['slow_phone'])\n")
+    Path(config).write_text(SUPERNET + "custom_imports = dict(imports=['slow_phone'])\n")
     table, named = tmp_path / 'table.json', ['--device', 'phone', '--backend', 'slow-phone']
     few = ['--repeats', '2', '--networks', '9']
     load('profile_latency')([config, '--out', str(table), '--input-size', '32', *named, *few])
@@ -164,15 +151,15 @@ def test_analytic_model(config, tmp_path):
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'word'),
     [
-        ('profile_latency', ['CONFIG', '--out', 'none/table.json', '--networks', '2', '--repeats', '2'], 'folder'),
-        ('profile_latency', ['CONFIG', '--out', 't.json', '--repeats', '1'], 'repeats'),
-        ('profile_latency', ['CONFIG', '--out', 't.json', '--resolutions', '192'], 'resolution'),
-        ('profile_latency', ['CONFIG', '--out', 't.json', '--threads', '0'], 'threads'),
-        ('profile_latency', ['CONFIG', '--out', 't.json', '--threads', '2', '--clock', 'thread'], 'clock'),
-        ('profile_latency', ['CONFIG', '--out', 't.json', '--backend', 'magic'], 'backend'),
-        ('profile_latency', ['CONFIG', '--analytic', '--out', 't.json', '--backend', 'compile'], 'backend'),
+        ('profile_latency', ['SUPERNET', '--out', 'none/table.json', '--networks', '2', '--repeats', '2'], 'folder'),
+        ('profile_latency', ['SUPERNET', '--out', 't.json', '--repeats', '1'], 'repeats'),
+        ('profile_latency', ['SUPERNET', '--out', 't.json', '--resolutions', '192'], 'resolution'),
+        ('profile_latency', ['SUPERNET', '--out', 't.json', '--threads', '0'], 'threads'),
+        ('profile_latency', ['SUPERNET', '--out', 't.json', '--threads', '2', '--clock', 'thread'], 'clock'),
+        ('profile_latency', ['SUPERNET', '--out', 't.json', '--backend', 'magic'], 'backend'),
+        ('profile_latency', ['SUPERNET', '--analytic', '--out', 't.json', '--backend', 'compile'], 'backend'),
         ('profile_latency', ['missing.py', '--out', 't.json'], 'missing.py'),
-        ('profile_latency', ['CONFIG', '--analytic', '--out', 'none/model.json'], 'none/model.json: its folder'),
+        ('profile_latency', ['SUPERNET', '--analytic', '--out', 'none/model.json'], 'none/model.json: its folder'),
         ('latency_report', ['missing.json'], 'missing.json'),
         ('latency_report', ['missing.json', '--json', 'none/report.json'], 'none/report.json: its folder'),
         ('latency_report', ['missing.json', '--png', 'none/report.png'], 'none/report.png: its folder'),
@@ -181,7 +168,7 @@ def test_analytic_model(config, tmp_path):
 def test_mistakes_end_in_one_sentence(config, tmp_path, monkeypatch, capsys, tool, arguments, word):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
-        load(tool)([config if argument == 'CONFIG' else argument for argument in arguments])
+        load(tool)([config if argument == 'SUPERNET' else argument for argument in arguments])
     assert end.value.code == 2
     error = capsys.readouterr().err.strip()
     assert word in error

@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from small_supernet import SUPERNET
 
 from mmhybrid.commands.measure import main
 from mmhybrid.commands.profile_latency import main as profile
@@ -13,20 +14,6 @@ from mmhybrid.estimation.backends import Backend
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.estimation.latency_table import LatencyTable
 
-SUPERNET = """
-model = dict(
-    type='mmhybrid.OneShot',
-    architecture=dict(
-        type='ImageClassifier',
-        backbone=dict(
-            type='mmhybrid.Supernet',
-            space=dict(type='mmhybrid.GLiTSpace', embed_dims=24, num_blocks=3, level='attention'),
-            backbone=dict(type='mmhybrid.GLiT', img_size=32),
-        ),
-        head=dict(type='VisionTransformerClsHead', num_classes=7, in_channels=24),
-    ),
-)
-"""
 CLASSIFIER = """
 custom_imports = dict(imports=['mmhybrid'])
 default_scope = 'mmpretrain'
