@@ -284,6 +284,7 @@ def fake_transformers(tmp_path):
     return tmp_path
 
 
+@pytest.mark.torchvision  # which it imports first
 def test_mmpretrain_does_not_import_beside_transformers_without_the_fix(fake_transformers):
     done = run_python(IMPORT_MMPRETRAIN, fake_transformers, 'without')
     assert done.returncode != 0

@@ -96,7 +96,7 @@ def test_vis_scheduler(config: str, options: list[str], place: Path) -> None:
 @pytest.mark.parametrize(
     ('host', 'tool', 'config'),
     [
-        ('mmpretrain', 'visualization/browse_dataset.py', 'cls.py'),
+        pytest.param('mmpretrain', 'visualization/browse_dataset.py', 'cls.py', marks=pytest.mark.torchvision),
         pytest.param('mmdet', 'analysis_tools/browse_dataset.py', 'glnet_retinanet.py', marks=pytest.mark.slow),
     ],
 )

@@ -39,13 +39,16 @@ def captured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
 
         return kept
 
+    before = {name: vars(module).get('forward') for name, module in modules.items()}
     for name, module in modules.items():
         module.forward = keeping(name, module.forward)
     try:
         yield outputs
     finally:
-        for module in modules.values():
-            del module.forward
+        for name, module in modules.items():
+            vars(module).pop('forward', None)
+            if before[name] is not None:
+                vars(module)['forward'] = before[name]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,22 +48,7 @@ def run_installed(installed):
     return partial(run_python, imported='torch', found_by_torch=installed)
 
 
-@cache
-def torchvision_loads():
-    script = 'import mmhybrid, torch; assert hasattr(torch.ops.torchvision, "roi_align")'
-    return run_python(script).returncode == 0
-
-
-@pytest.fixture
-def _needs_torchvision():
-    if not torchvision_loads():
-        pytest.skip("torchvision's operators do not load here")
-
-
-needs_torchvision = pytest.mark.usefixtures('_needs_torchvision')
-
-
-@needs_torchvision
+@pytest.mark.torchvision
 def test_stands_in_where_nothing_else_does_and_says_so_once(bare_mmcv):
     done = run_python(FIND, 'any', folders=[bare_mmcv])
     assert done.returncode == 0, done.stderr
@@ -104,7 +89,7 @@ def test_installed_package_costs_programs_without_mmcv_nothing(installed):
 
 
 @autoloads
-@needs_torchvision
+@pytest.mark.torchvision
 def test_is_found_by_programs_that_do_not_import_mmhybrid(run_installed, bare_mmcv):
     script = 'import torch, mmcv._ext; print(mmcv._ext.__spec__.origin)'
     done = run_installed(script, folders=[bare_mmcv])
@@ -129,7 +114,7 @@ def test_tools_of_the_hosts_start(run_installed, package, tool):
 
 @pytest.mark.dense
 @autoloads
-@needs_torchvision
+@pytest.mark.torchvision
 @pytest.mark.parametrize('script', ['from mmdet.apis import DetInferencer', 'from mmseg.apis import MMSegInferencer'])
 def test_inferencers_import_without_mmhybrid(run_installed, script):
     done = run_installed(script)

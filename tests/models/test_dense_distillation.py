@@ -10,9 +10,10 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
+from torch import nn
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
-from mmhybrid.models.distillation import Distillation
+from mmhybrid.models.distillation import Distillation, captured
 from mmhybrid.models.one_shot import OneShot
 
 pytestmark = pytest.mark.dense
@@ -235,3 +236,13 @@ def test_no_map_of_zeros_divides_by_nothing() -> None:
     zeros = Outputs([], {'neck': [torch.zeros(1, 2, 3, 3)]})
     losses = Distillation(alpha=0, features={'neck': 1}).losses(zeros, zeros, sigmoid=False)
     assert float(losses['loss_neck_features']) == 0
+
+
+def test_modules_compute_as_before_once_they_are_no_longer_watched():
+    plain, patched = nn.Identity(), nn.Identity()
+    patched.forward = lambda x: x + 1  # as tools that profile or compile one module do
+    with captured({'plain': plain, 'again': plain, 'patched': patched}) as outputs:
+        assert plain(1) + patched(1) == 3
+    assert outputs == {'plain': 1, 'again': 1, 'patched': 2}
+    assert plain(2) + patched(2) == 5
+    assert outputs == {'plain': 1, 'again': 1, 'patched': 2}
