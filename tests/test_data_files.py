@@ -21,12 +21,12 @@ import torch
 from PIL import Image
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
 
+from mmhybrid.apis.retraining import RECORD_FILE, Retraining, read_search
+from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.engine import cli
-from mmhybrid.engine.retraining import RECORD_FILE, Retraining, read_search
-from mmhybrid.engine.subnet_export import found_in
 from mmhybrid.estimation.analytic import NOMINAL
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCounter
@@ -288,21 +288,21 @@ REVIEWED = {
     'mmhybrid/datasets/label_maps.py': 'label map',
     'mmhybrid/engine/bn_calibration.py': 'a config',
     'mmhybrid/engine/cli.py': 'modules that the command line names; a config, and checkpoints: training',
-    'mmhybrid/engine/export.py': 'what it has written itself',
-    'mmhybrid/engine/export_metadata.py': 'a config',
+    'mmhybrid/apis/export.py': 'what it has written itself',
+    'mmhybrid/apis/export_metadata.py': 'a config',
     'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
     'mmhybrid/engine/lifeline.py': 'two fields from the other ranks, which know a secret',
     'mmhybrid/engine/resume.py': 'a config',
-    'mmhybrid/engine/runtimes.py': 'metadata of an exported file, strings; tests/engine/test_hostile_networks.py',
-    'mmhybrid/engine/scoring.py': 'metadata of an exported file, checked; a config',
-    'mmhybrid/engine/retraining.py': 'networks.json, read_search',
+    'mmhybrid/apis/runtimes.py': 'metadata of an exported file, strings; tests/apis/test_hostile_networks.py',
+    'mmhybrid/apis/scoring.py': 'metadata of an exported file, checked; a config',
+    'mmhybrid/apis/retraining.py': 'networks.json, read_search',
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
     'mmhybrid/engine/search_origin.py': 'a config',
-    'mmhybrid/engine/subnet_export.py': 'a config; export_subnet',
+    'mmhybrid/apis/subnet_export.py': 'a config; export_subnet',
     'mmhybrid/estimation/analytic.py': 'analytic model',
     'mmhybrid/estimation/devices.py': 'packages by the names that a backend of this process has',
-    'mmhybrid/engine/draws.py': 'a config',
+    'mmhybrid/apis/draws.py': 'a config',
     'mmhybrid/estimation/estimator.py': 'a config, or a table that latency_table.py has checked: table norm',
     'mmhybrid/estimation/latency.py': 'table of a search, analytic model',
     'mmhybrid/estimation/latency_table.py': 'table space, table backbone',
@@ -343,7 +343,7 @@ REVIEWED = {
     'mmhybrid/commands/export.py': 'a config, a checkpoint: training',
     'mmhybrid/commands/export_subnet.py': 'export_subnet',
     'mmhybrid/commands/measure.py': 'measure; a config',
-    'mmhybrid/commands/run_onnx.py': 'names of classes, from JSON; tests/engine/test_hostile_networks.py',
+    'mmhybrid/commands/run_onnx.py': 'names of classes, from JSON; tests/apis/test_hostile_networks.py',
     'mmhybrid/commands/latency_report.py': 'table space',
     'mmhybrid/commands/plot_arch.py': 'plot_arch',
     'mmhybrid/commands/plot_curves.py': 'numbers, from lines of JSON',

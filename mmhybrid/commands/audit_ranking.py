@@ -19,9 +19,9 @@ from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.table import Table
 
+from mmhybrid.apis.retraining import Retrained, add_arguments, read_search, retraining_of
 from mmhybrid.engine import cli
 from mmhybrid.engine.ranks import together
-from mmhybrid.engine.retraining import Retrained, add_arguments, read_search, retraining_of
 from mmhybrid.search.audit import Audit, audit, stratified
 from mmhybrid.utils.checks import check_int
 from mmhybrid.utils.files import write_json

@@ -18,10 +18,10 @@ torch.export's ``.pt2``.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
+from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.engine import cli
 from mmhybrid.engine.end_to_end import Preprocessing, export_end_to_end
-from mmhybrid.engine.export import DYNAMIC, FORMATS, export_model
-from mmhybrid.engine.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
 from mmhybrid.models.deployed import switch_to_deploy

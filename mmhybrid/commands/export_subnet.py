@@ -12,8 +12,7 @@ of a classifier from scratch. ``--table`` measures the network as the table's ow
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from mmhybrid.engine import cli
-from mmhybrid.engine.subnet_export import (
+from mmhybrid.apis.subnet_export import (
     build_supernet,
     described,
     found_in,
@@ -21,6 +20,7 @@ from mmhybrid.engine.subnet_export import (
     write_host_config,
     write_network,
 )
+from mmhybrid.engine import cli
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.single import predict_arch, time_arch
 from mmhybrid.utils.checks import check_name

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(model_zoo_markdown(MIM), end='')
         return
     if args.spaces:
-        from mmhybrid.engine.draws import draws_markdown, shipped_supernets  # which needs the packages of a search
+        from mmhybrid.apis.draws import draws_markdown, shipped_supernets  # which needs the packages of a search
 
         print(draws_markdown(shipped_supernets(MIM)))
         return

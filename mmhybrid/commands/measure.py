@@ -17,10 +17,10 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from mmhybrid.apis.export import TensorModel
+from mmhybrid.apis.export_metadata import shape_for
+from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.engine import cli
-from mmhybrid.engine.export import TensorModel
-from mmhybrid.engine.export_metadata import shape_for
-from mmhybrid.engine.subnet_export import found_in
 from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.latency_table import LatencyTable

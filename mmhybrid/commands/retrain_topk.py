@@ -23,9 +23,9 @@ from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.table import Table
 
+from mmhybrid.apis.retraining import Retrained, add_arguments, best_of, draw_random, read_search, retraining_of
 from mmhybrid.engine import cli
 from mmhybrid.engine.ranks import together
-from mmhybrid.engine.retraining import Retrained, add_arguments, best_of, draw_random, read_search, retraining_of
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_json
 

@@ -11,9 +11,9 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from mmhybrid.apis.runtimes import RUNTIMES, open_network
 from mmhybrid.engine import cli
 from mmhybrid.engine.ranks import together
-from mmhybrid.engine.runtimes import RUNTIMES, open_network
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:

@@ -22,14 +22,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
-from mmhybrid.engine.annotation_files import TEST, TRAINING, check_annotation_files
+from mmhybrid.apis.annotation_files import TEST, TRAINING, check_annotation_files
+from mmhybrid.apis.config_checks import check_config
+from mmhybrid.apis.runtimes import ExportedNetwork
+from mmhybrid.apis.same_images import train_on_same_images
+from mmhybrid.apis.scoring import check_fits, put_into
 from mmhybrid.engine.checkpoint import ResumeCheck
-from mmhybrid.engine.config_checks import check_config
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import LAUNCHERS, UntrainedRunner, join_ranks
-from mmhybrid.engine.runtimes import ExportedNetwork
-from mmhybrid.engine.same_images import train_on_same_images
-from mmhybrid.engine.scoring import check_fits, put_into
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_fit, check_pretrained, read_checkpoint, weights_of
 from mmhybrid.utils.addresses import mask_settings, masked, without_passwords
@@ -267,7 +267,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
 
     Args:
         cfg: Of a training.
-        same_images: See :func:`mmhybrid.engine.same_images.train_on_same_images`.
+        same_images: See :func:`mmhybrid.apis.same_images.train_on_same_images`.
         phase: Gets to know when everything is built; for the tools.
 
     Raises:

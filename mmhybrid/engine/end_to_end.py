@@ -18,8 +18,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmhybrid.engine.export import STRIDE, check_one_stage, export_model
-from mmhybrid.engine.export_metadata import preprocessor_of
+from mmhybrid.apis.export import STRIDE, check_one_stage, export_model
+from mmhybrid.apis.export_metadata import preprocessor_of
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.optional import require

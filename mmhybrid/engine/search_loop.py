@@ -18,8 +18,8 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, Dataset
 
+from mmhybrid.apis.annotation_files import SEARCH, check_annotation_files
 from mmhybrid.engine import cli
-from mmhybrid.engine.annotation_files import SEARCH, check_annotation_files
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks

@@ -10,8 +10,8 @@ from typing import Any
 from doc_blocks import ROOT
 from mmengine.config import Config
 
+from mmhybrid.apis.retraining import rescale_epochs
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.retraining import rescale_epochs
 
 TINY = (128, 128)
 

@@ -19,9 +19,11 @@ MAY_IMPORT = {
     'datasets': {'models'},
     'estimation': {'archs', 'space', 'models'},
     'visualization': {'archs', 'space', 'search', 'models'},
-    'engine': {'archs', 'space', 'search', 'models', 'estimation', 'datasets'},
+    'engine': {'archs', 'space', 'search', 'models', 'estimation', 'datasets', 'apis'},
+    'apis': {'archs', 'space', 'search', 'models', 'estimation', 'datasets', 'engine'},
     'commands': {
-        *('archs', 'space', 'search', 'models', 'estimation', 'datasets', 'visualization', 'engine', 'model_index')
+        *('archs', 'space', 'search', 'models', 'estimation', 'datasets', 'visualization', 'engine', 'apis'),
+        'model_index',
     },
 }
 

@@ -11,7 +11,7 @@ import torch
 from doc_blocks import DOCUMENTS, ROOT, Block, blocks_of
 from mmengine.config import Config
 
-from mmhybrid.engine.subnet_export import fitted, widths_of
+from mmhybrid.apis.subnet_export import fitted, widths_of
 from mmhybrid.registry import MODELS
 
 pytestmark = pytest.mark.docs

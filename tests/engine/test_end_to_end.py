@@ -14,11 +14,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mmhybrid.apis.export import export_model
 from mmhybrid.commands import run_onnx
 from mmhybrid.commands.export import main as export_tool
 from mmhybrid.engine import end_to_end
 from mmhybrid.engine.end_to_end import Preprocessing, check_end_to_end, export_end_to_end
-from mmhybrid.engine.export import export_model
 from mmhybrid.torch_api import EXPORTING
 
 pytestmark = [pytest.mark.dense, pytest.mark.torch_since(*EXPORTING)]

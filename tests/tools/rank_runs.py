@@ -22,7 +22,7 @@ NUM_RANKS = 2
 
 
 def preload() -> None:
-    for module in ('mmhybrid.engine.retraining', 'mmpretrain.models', 'mmpretrain.datasets'):
+    for module in ('mmhybrid.apis.retraining', 'mmpretrain.models', 'mmpretrain.datasets'):
         import_module(module)
     torch.set_num_threads(1)
 

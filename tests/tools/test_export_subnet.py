@@ -14,9 +14,10 @@ import safetensors.torch
 import torch
 from mmengine.config import Config
 
+from mmhybrid.apis import subnet_export
+from mmhybrid.apis.export_metadata import own_shape
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli, search_loop, subnet_export
-from mmhybrid.engine.export_metadata import own_shape
+from mmhybrid.engine import cli, search_loop
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from retraining_demo import invented, make_finished_search, read
 
+from mmhybrid.apis.retraining import Retrained, best_of
 from mmhybrid.commands import retrain_topk
 from mmhybrid.engine import cli
-from mmhybrid.engine.retraining import Retrained, best_of
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective

@@ -9,8 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
+from mmhybrid.apis import subnet_export
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli, subnet_export
+from mmhybrid.engine import cli
 from mmhybrid.registry import MODELS
 from mmhybrid.visualization.features import draw_features, feature_map
 from mmhybrid.visualization.host import PADDING, PhotographReader, build_host, distinct_names, write_pictures

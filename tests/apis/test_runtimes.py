@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from mmhybrid.apis.export import export_model
+from mmhybrid.apis.export_metadata import write_metadata
+from mmhybrid.apis.runtimes import open_network
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.export import export_model
-from mmhybrid.engine.export_metadata import write_metadata
-from mmhybrid.engine.runtimes import open_network
 from mmhybrid.estimation import presets
 from mmhybrid.estimation.backends import backend_class
 from mmhybrid.models.deployed import switch_to_deploy

@@ -17,8 +17,7 @@ from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 
-from mmhybrid.engine.resume import ResumableEpochLoop
-from mmhybrid.engine.retraining import (
+from mmhybrid.apis.retraining import (
     Retrained,
     add_arguments,
     check_counts_epochs,
@@ -26,6 +25,7 @@ from mmhybrid.engine.retraining import (
     rescale_epochs,
     retraining_of,
 )
+from mmhybrid.engine.resume import ResumableEpochLoop
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.search import SearchError
 

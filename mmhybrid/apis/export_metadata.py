@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmhybrid.engine.export import WEIGHTS
+from mmhybrid.apis.export import WEIGHTS
 from mmhybrid.utils.checks import bad_value, check_int, check_list
 from mmhybrid.utils.files import is_special, part_folder, write_json, write_whole
 from mmhybrid.utils.optional import require

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS as HOST_MODELS
 
-from mmhybrid.engine import export
-from mmhybrid.engine.export import export_model
+from mmhybrid.apis import export
+from mmhybrid.apis.export import export_model
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES

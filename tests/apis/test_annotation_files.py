@@ -14,9 +14,9 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 from torch import nn
 
+from mmhybrid.apis.annotation_files import SEARCH, TEST, TRAINING, check_annotation_files
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.engine import cli, search_loop
-from mmhybrid.engine.annotation_files import SEARCH, TEST, TRAINING, check_annotation_files
 
 pytestmark = pytest.mark.dense
 FILE = 'annotations/instances_val2017.json'

@@ -16,10 +16,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmhybrid.apis.config_text import Expression, checked, config_text, docstring, literal
 from mmhybrid.archs.base import plain_arch
 from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
-from mmhybrid.engine.config_text import Expression, checked, config_text, docstring, literal
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.build import build_model, build_on_meta, on_meta

@@ -26,7 +26,7 @@ class ExportedNetwork(ABC):
 
     Attributes:
         endings: Of the names of files that the runtime reads.
-        metadata: What the file says of itself, see :func:`mmhybrid.engine.export_metadata.metadata_of`.
+        metadata: What the file says of itself, see :func:`mmhybrid.apis.export_metadata.metadata_of`.
         input_name: Of the array that it takes.
         input_shape: Its sizes.
 

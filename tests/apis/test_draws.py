@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmhybrid.engine.draws import draw, read_supernet
+from mmhybrid.apis.draws import draw, read_supernet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs' / 'spaces.md').read_text()

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mmhybrid.apis.runtimes import open_network
+from mmhybrid.apis.scoring import _run_batch, check_fits
 from mmhybrid.commands import run_onnx
-from mmhybrid.engine.runtimes import open_network
-from mmhybrid.engine.scoring import _run_batch, check_fits
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

@@ -14,10 +14,10 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import MODELS, init_default_scope
 
+from mmhybrid.apis.runtimes import open_network
 from mmhybrid.commands.export import main as export_tool
 from mmhybrid.commands.test import main as evaluation
 from mmhybrid.engine import cli
-from mmhybrid.engine.runtimes import open_network
 from mmhybrid.torch_api import EXPORTING
 
 pytestmark = pytest.mark.torch_since(*EXPORTING)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from mmhybrid.engine.same_images import train_on_same_images
+from mmhybrid.apis.same_images import train_on_same_images
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 

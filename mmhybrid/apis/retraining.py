@@ -17,11 +17,11 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmhybrid.apis.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
 from mmhybrid.engine import cli
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import named_estimates, team
-from mmhybrid.engine.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
 from mmhybrid.estimation.latency import build_latency
 from mmhybrid.models.one_shot import OneShot
