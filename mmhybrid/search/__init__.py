@@ -8,11 +8,12 @@ from mmhybrid.search.candidate import Candidate, ranked  # noqa: E402
 from mmhybrid.search.constraints import Constraint  # noqa: E402
 from mmhybrid.search.errors import SearchError, StorageError  # noqa: E402
 from mmhybrid.search.pareto import Objective, front, hypervolume, ranking  # noqa: E402
-from mmhybrid.search.report import SearchResult  # noqa: E402
+from mmhybrid.search.reading import list_studies, read_study  # noqa: E402
+from mmhybrid.search.result import SearchResult  # noqa: E402
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler, Sampler, Situation  # noqa: E402
 from mmhybrid.search.searcher import LogWatcher, Progress, Searcher, Watcher  # noqa: E402
 from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage  # noqa: E402
-from mmhybrid.search.storage import StudyStorage, list_studies, read_study  # noqa: E402
+from mmhybrid.search.storage import StudyStorage  # noqa: E402
 from mmhybrid.search.team import Team  # noqa: E402
 
 __all__ = [

@@ -33,6 +33,10 @@ _SQLITE_LOCKED = (5, 6)
 _SAYS_LOCKED = ' is locked'
 
 
+def to_nobody(text: str) -> None:
+    """Tell nobody."""
+
+
 class Reconnecting:
     """Calls a storage, again with growing pauses while its server does not answer.
 
@@ -41,7 +45,7 @@ class Reconnecting:
         tell: Who hears that the server does not answer, and that it does again.
     """
 
-    def __init__(self, location: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, location: str, tell: Callable[[str], None] = to_nobody) -> None:
         self._location = location
         self._tell = tell
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from mmhybrid.search.candidate import Candidate, Key, Leaders
 from mmhybrid.search.errors import SearchError, StorageError
 from mmhybrid.search.proposals import Estimate, Proposer
-from mmhybrid.search.report import SearchResult, is_ranked, ranking_of
+from mmhybrid.search.result import SearchResult, is_ranked, ranking_of
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.search.storage import StudyStorage
 from mmhybrid.search.team import Team

@@ -1,58 +1,31 @@
-"""Finished candidates on disk or in a database, in Optuna's format."""
+"""One search's study, in a journal file or a database: made, gone on with, or refused."""
 
-import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.storages._rdb.models import BaseModel
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
-from sqlalchemy import URL, create_engine, text
-from sqlalchemy.engine import make_url
 
 from mmhybrid.search.candidate import Candidate, Key
 from mmhybrid.search.claims import Claims
+from mmhybrid.search.connecting import FIRST_SECONDS, TRIES, checked_location, connect, studies_in
 from mmhybrid.search.errors import StorageError
-from mmhybrid.search.journal import JournalFile, check_lines
-from mmhybrid.search.reconnecting import Reconnecting, is_passing
+from mmhybrid.search.journal import JournalFile
+from mmhybrid.search.reconnecting import Reconnecting, to_nobody
 from mmhybrid.search.records import CANDIDATE
 from mmhybrid.search.stages import SearchSettings
 from mmhybrid.search.study import Study
-from mmhybrid.utils.addresses import masked, revealed
-from mmhybrid.utils.checks import bad_value, check_class, check_float
-from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.checks import check_class, check_float
 from mmhybrid.utils.files import first_difference
 
 FILE_NAME = 'search.journal'
 STUDY_NAME = 'search'
 SETTINGS = 'settings'
 ORIGIN = 'origin'
-# For a server that does not answer at the start; a wrong address is not tried for long.
-FIRST_SECONDS = 30.0
-# Tables of Optuna that are views or foreign, or that rules, policies or triggers belong to: each may never end.
-_PROGRAMS = text(
-    'select relname from pg_catalog.pg_class c where c.oid in '
-    "(select pg_catalog.to_regclass(name) from unnest(cast(:names as text[])) name) and (relkind <> 'r' or relhasrules "
-    'or relrowsecurity or exists (select from pg_catalog.pg_trigger where tgrelid = c.oid and not tgisinternal))'
-)
-# Processes that begin together in an empty database trip over each other's new tables; later they are there.
-TRIES = 4
-# A connection that the network has dropped without a word is noticed within a minute, by libpq.
-LIVELINESS = {
-    'connect_timeout': 10,
-    'keepalives': 1,
-    'keepalives_idle': 20,
-    'keepalives_interval': 10,
-    'keepalives_count': 3,
-    'tcp_user_timeout': 60_000,
-}
 
 
 class StudyStorage:
@@ -95,10 +68,10 @@ class StudyStorage:
         origin: Mapping[str, str] | None = None,
         retry_minutes: float = 10.0,
     ) -> None:
-        self.location = _checked(location)
+        self.location = checked_location(location)
         self.shared = shared
         self.claim_hours = check_float('claim_hours', claim_hours, 0)
-        self.tell: Callable[[str], None] = _to_nobody
+        self.tell: Callable[[str], None] = to_nobody
         self._settings = check_class('settings', settings, SearchSettings)
         self._resume = resume
         self._study_name = study_name
@@ -139,12 +112,12 @@ class StudyStorage:
     def _open(self) -> None:
         if '://' in self.location:
             tries = TRIES if self.shared else 1
-            self._database = _connect(self.location, self._call, tries)
+            self._database = connect(self.location, self._call, tries)
             self._storage = get_storage(self._database)
         else:
             self._journal = JournalFile(Path(self.location), self.shared)
             self._storage = self._call(self._journal.storage, seconds=0)
-        found = _studies(self._storage, self._call).get(self._study_name)
+        found = studies_in(self._storage, self._call).get(self._study_name)
         if found is not None:
             self._check(*found)
             self._study_id = found[0]
@@ -244,161 +217,3 @@ class StudyStorage:
         """See :meth:`Claims.release`."""
         assert self._claims is not None
         self._claims.release(ticket)
-
-
-def read_study(
-    location: str | Path, build: Callable[[dict[str, Any]], SearchSettings], study_name: str = STUDY_NAME
-) -> tuple[SearchSettings, list[Candidate]]:
-    """What a study holds, for reports; a search may go on writing to it meanwhile.
-
-    Args:
-        location: See :class:`StudyStorage`.
-        build: Makes settings of what :meth:`SearchSettings.to_config` gave.
-        study_name: See :class:`StudyStorage`.
-
-    Returns:
-        The settings, and the finished candidates in the order of the search.
-
-    Raises:
-        StorageError: If there is no such study, or it is damaged.
-    """
-    location = _checked(location)
-    call = Reconnecting(location, _to_nobody)
-    storage = _open_to_read(location, call)
-    found = _studies(storage, call)
-    searches = sorted(name for name, (_, attributes) in found.items() if SETTINGS in attributes)
-    if study_name not in searches:
-        others = f', but {", ".join(map(repr, searches))}' if searches else ''
-        raise StorageError(f'{location} holds no search {study_name!r}{others}')
-    study_id, stored = found[study_name]
-    settings = build(stored[SETTINGS])
-    study = Study(storage, study_id, location, settings, call, FIRST_SECONDS, storage.remove_session)
-    study.look()
-    places = {stage.name: place for place, stage in enumerate(settings.stages)}
-    candidates = study.finished.values()
-    return settings, sorted(candidates, key=lambda c: (places[c.stage], c.generation, c.index))
-
-
-def list_studies(location: str | Path) -> dict[str, int]:
-    """How many finished candidates each search at a location has, by the name of its study.
-
-    Raises:
-        StorageError: If there is no such storage, or it is damaged.
-    """
-    location = _checked(location)
-    call = Reconnecting(location, _to_nobody)
-    storage = _open_to_read(location, call)
-    counts = {}
-    for name, (study_id, attributes) in _studies(storage, call).items():
-        if SETTINGS in attributes:
-            trials = call(storage.get_all_trials, study_id, deepcopy=False, seconds=FIRST_SECONDS)
-            counts[name] = sum(CANDIDATE in trial.user_attrs for trial in trials)
-    return counts
-
-
-def _open_to_read(location: str, call: Reconnecting) -> BaseStorage:
-    if '://' in location:
-        _check_database_file(location)
-        return get_storage(_connect(location, call, skip_table_creation=True))
-    if not Path(location).is_file():
-        raise StorageError(f'{location}: no such file')
-    check_lines(Path(location))
-    return call(JournalStorage, JournalFileBackend(location), seconds=0)
-
-
-def _connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creation: bool = False) -> RDBStorage:
-    _check_schema(location)
-
-    def connect() -> RDBStorage:
-        url = make_url(revealed(location))
-        engine: dict[str, Any] = {'pool_pre_ping': True}
-        if url.get_backend_name() == 'postgresql':
-            if url.drivername == 'postgresql':
-                url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy takes it by itself since 2.1
-            engine['connect_args'] = {name: value for name, value in LIVELINESS.items() if name not in url.query}
-        for left in reversed(range(tries)):
-            try:
-                _check_tables(location, url, engine)
-                return RDBStorage(
-                    url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
-                )
-            except ImportError as error:
-                detail = first_line(error.__cause__ or error)
-                raise StorageError(
-                    f'{location}: the driver of its database is not installed ({detail}); for PostgreSQL: '
-                    'pip install "psycopg[binary]"'
-                ) from error
-            except Exception as error:
-                if is_passing(error) or not left:
-                    raise
-                time.sleep(1)
-        raise AssertionError
-
-    return call(connect, seconds=FIRST_SECONDS)
-
-
-def _checked(location: str | Path) -> str:
-    """A location as it may be shown; ValueError for a database in memory, of which nothing is left in the end."""
-    if not isinstance(location, str | Path):
-        raise bad_value('storage', location, 'a path or an address')
-    shown = masked(str(location))
-    if shown != str(location) and '://' not in shown:
-        raise bad_value('storage', shown, 'a path, or an address such as postgresql://user@host/database')
-    if shown.startswith('sqlite') and '://' in shown:
-        path, _, options = shown.partition('://')[2].partition('?')
-        if path in ('', '/') or ':memory:' in path or 'mode=memory' in options:
-            raise bad_value('storage', shown, 'a file, such as sqlite:///search.db; memory ends with the process')
-    return shown
-
-
-def _check_database_file(url: str) -> None:
-    """Raise StorageError for an SQLite file that reading would make."""
-    path = url.partition(':///')[2].partition('?')[0].removeprefix('file:')
-    if url.startswith('sqlite') and not Path(path).is_file():
-        raise StorageError(f'{url}: no such file')
-
-
-def _check_schema(url: str) -> None:
-    """Raise StorageError for an SQLite file whose tables are programs: a view may never end, a trigger writes."""
-    path = Path(url.partition(':///')[2].partition('?')[0].removeprefix('file:'))
-    if not url.startswith('sqlite') or not path.is_file():
-        return
-    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as database:  # Optuna tells of damage
-        found = database.execute(
-            "select type, name from sqlite_master where type in ('view', 'trigger') or sql like 'create virtual%'"
-        ).fetchone()
-        if found is not None:
-            raise StorageError(f'{url}: holds the {found[0]} {found[1]!r}, which no search has made')
-        # a column of which each value is computed when it is read, and may be of any size
-        computed = database.execute(
-            "select m.name, c.name from sqlite_master m, pragma_table_xinfo(m.name) c where m.type = 'table' "
-            'and c.hidden in (2, 3)'
-        ).fetchone()
-        if computed is not None:
-            raise StorageError(f'{url}: holds the computed column {computed!r}, which no search has made')
-
-
-def _check_tables(location: str, url: URL, options: Mapping[str, Any]) -> None:
-    """Raise StorageError for a table of PostgreSQL that is a program, as :func:`_check_schema` does for SQLite."""
-    if url.get_backend_name() != 'postgresql':
-        return
-    engine = create_engine(url, **options)
-    try:
-        with engine.connect() as connection:
-            found = connection.execute(_PROGRAMS, {'names': list(BaseModel.metadata.tables)}).first()
-    finally:
-        engine.dispose()
-    if found is not None:
-        raise StorageError(
-            f'{location}: {found[0]!r} is a view, or has a rule, a policy or a trigger, which no search has made'
-        )
-
-
-def _studies(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Of each study by name the id and the attributes; no settings if its process ended before that."""
-    found = call(storage.get_all_studies, seconds=FIRST_SECONDS)
-    return {study.study_name: (study._study_id, study.user_attrs) for study in found}
-
-
-def _to_nobody(text: str) -> None:
-    pass

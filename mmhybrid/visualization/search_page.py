@@ -8,7 +8,7 @@ from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.constraints import KNOWN
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective
-from mmhybrid.search.report import SearchResult
+from mmhybrid.search.result import SearchResult
 from mmhybrid.search.stages import SearchSettings, Stage
 from mmhybrid.utils.checks import check_int
 from mmhybrid.visualization.arch_drawing import Diagram, arch_diagram, draw, thumbnail

@@ -251,7 +251,7 @@ def test_a_server_that_comes_back_is_told(opened, monkeypatch):
 
 
 def test_no_server_and_no_driver_are_one_sentence(monkeypatch):
-    monkeypatch.setattr('mmhybrid.search.storage.FIRST_SECONDS', 0.2)
+    monkeypatch.setattr('mmhybrid.search.connecting.FIRST_SECONDS', 0.2)
     with pytest.raises(StorageError, match=r'has not answered for 0\.2 s \(.*refused'):
         StudyStorage('postgresql://127.0.0.1:9/none', PLAN).open()
     with pytest.raises(StorageError, match=r'driver of its database is not installed \(.*pip install'):

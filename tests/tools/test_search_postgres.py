@@ -29,8 +29,8 @@ from mmhybrid.search import (
     StudyStorage,
     read_study,
 )
+from mmhybrid.search.reading import list_studies
 from mmhybrid.search.registered import settings_from_data
-from mmhybrid.search.storage import list_studies
 from mmhybrid.space import Arch, Choice, SearchSpace
 
 
@@ -202,8 +202,9 @@ def test_what_is_refused_would_not_end(server: PostgresServer, monkeypatch: pyte
     plan = small_plan()
     Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
     server.ask('create role plain login')
-    monkeypatch.setattr('mmhybrid.search.storage._check_tables', lambda *_: None)
-    monkeypatch.setattr('mmhybrid.search.storage.FIRST_SECONDS', 0.1)
+    monkeypatch.setattr('mmhybrid.search.connecting._check_tables', lambda *_: None)
+    for module in ('connecting', 'reading', 'storage'):
+        monkeypatch.setattr(f'mmhybrid.search.{module}.FIRST_SECONDS', 0.1)
     url = server.url.replace('search@', 'plain@').replace('/postgres', '/other')
 
     def report() -> None:
