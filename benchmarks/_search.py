@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmhybrid.engine.cli import load_config
-from mmhybrid.engine.search_loop import SearchLoop, build_search, team
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.searching import build_search
+from mmhybrid.engine.search_loop import SearchLoop, team
 from mmhybrid.search import Searcher, SearchSettings, StudyStorage
 from mmhybrid.search.searcher import Evaluate
 from mmhybrid.search.storage import FILE_NAME

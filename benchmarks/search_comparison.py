@@ -31,7 +31,8 @@ from _search import load_search, make_searcher  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from mmhybrid.engine.cli import add_cfg_options, ending_on_mistakes  # noqa: E402
+from mmhybrid.commands.shared.arguments import add_cfg_options  # noqa: E402
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes  # noqa: E402
 from mmhybrid.search import (  # noqa: E402
     BlockEvolution,
     Evolution,

@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.build import build_model
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.files import write_json
@@ -105,7 +106,7 @@ def label(name: str) -> str:
 @cache
 def read_config(path: str) -> Config:
     """A config with a model."""
-    cfg = cli.load_config(path)
+    cfg = load_config(path)
     if 'model' not in cfg:
         raise ValueError(f'config {path} has no model')
     if 'roi_head' in cfg.model:
@@ -217,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     machine = describe_machine(args.device)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         figures = measure(args)
     Console(width=100).print(make_table(args, figures))
     if args.json is not None:

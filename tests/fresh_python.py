@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = 'mmhybrid.engine.search_loop mmhybrid.apis.retraining mmpretrain.models mmpretrain.datasets'
+TOOLS = 'mmhybrid.apis.testing mmhybrid.apis.retraining mmpretrain.models mmpretrain.datasets'
 RUN_FILE = 'import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
 # For functions in processes of their own, which start with all that tools need, and without the threads of this one.
 CONTEXT = get_context('forkserver')

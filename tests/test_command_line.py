@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 from mmhybrid.__main__ import COMMANDS, main, summaries
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = 'mmhybrid::glnet/retinanet_glnet_4g_1x_coco.py'
@@ -75,7 +75,7 @@ def test_command_lines(
 
 def test_configs_have_names_on_the_command_line_and_in_the_hub() -> None:
     direct = Config.fromfile(ROOT / 'configs/glnet/retinanet_glnet_4g_1x_coco.py').to_dict()
-    named = cli.load_config(NAME)
+    named = load_config(NAME)
     assert named.work_dir == 'work_dirs/retinanet_glnet_4g_1x_coco'
     assert {key: value for key, value in named.to_dict().items() if key in direct} == direct
     assert get_config(NAME).to_dict() == direct
@@ -87,7 +87,7 @@ def test_configs_have_names_on_the_command_line_and_in_the_hub() -> None:
 def test_names_stay_below_the_configs(path: str, tmp_path: Path) -> None:
     (tmp_path / 'c.py').write_text('a = 1')
     with pytest.raises(ValueError, match='no path below the configs of mmhybrid'):
-        cli.load_config('mmhybrid::' + path.format(folder=tmp_path))
+        load_config('mmhybrid::' + path.format(folder=tmp_path))
 
 
 def test_a_base_by_name_is_the_base_by_path(tmp_path: Path) -> None:

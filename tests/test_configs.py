@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_scenes import CLASSES, SEGMENTATION_CLASSES, make_demo_data
 from mmhybrid.datasets.label_maps import label_map_path, top_classes, write_label_map
-from mmhybrid.engine.cli import load_config
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,12 +21,14 @@ import torch
 from PIL import Image
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining import RECORD_FILE, Retraining, read_search
 from mmhybrid.apis.subnet_export import found_in
+from mmhybrid.apis.training import latest_checkpoint
+from mmhybrid.apis.weights import check_resumable
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
-from mmhybrid.engine import cli
 from mmhybrid.estimation.analytic import NOMINAL
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import PartCounter
@@ -162,7 +164,7 @@ def networks_file(folder: Path, evil: Config) -> None:
     (folder / 'supernet.pth').write_bytes(b'')
     objective = replace(PLAN.objectives[0], name='accuracy/top1')
     retraining = Retraining(
-        cli.load_config(str(config)), str(folder / 'supernet.pth'), replace(PLAN, objectives=[objective]), folder
+        load_config(str(config)), str(folder / 'supernet.pth'), replace(PLAN, objectives=[objective]), folder
     )
     network = {'name': 'net', 'arch': evil, 'supernet_score': 0, 'retrained_score': 0}
     record = {'settings': retraining._settings, 'networks': [{**network, 'config': 'a', 'checkpoint': 'b', **evil}]}
@@ -239,7 +241,7 @@ READERS: dict[str, Callable[[Path, Config], Any]] = {
     'interrupted table': partial_table,
     'networks.json': networks_file,
     'demo data': demo_settings,
-    'training': lambda folder, evil: cli.check_resumable(
+    'training': lambda folder, evil: check_resumable(
         torch.nn.Linear(1, 1), read_checkpoint(checkpoint(folder, evil)), 'epoch_1.pth'
     ),
     'averaged weights': lambda folder, evil: plain_weights(checkpoint(folder, evil)),
@@ -287,7 +289,11 @@ REVIEWED = {
     'mmhybrid/datasets/label_map_transforms.py': 'a config; label maps are read by label_maps.py',
     'mmhybrid/datasets/label_maps.py': 'label map',
     'mmhybrid/engine/bn_calibration.py': 'a config',
-    'mmhybrid/engine/cli.py': 'modules that the command line names; a config, and checkpoints: training',
+    'mmhybrid/apis/configs.py': 'a config',
+    'mmhybrid/apis/searching.py': 'a checkpoint: training',
+    'mmhybrid/apis/testing.py': 'a checkpoint: training',
+    'mmhybrid/apis/training.py': 'a config, and checkpoints: training',
+    'mmhybrid/commands/shared/arguments.py': 'modules that the command line names',
     'mmhybrid/apis/export.py': 'what it has written itself',
     'mmhybrid/apis/export_metadata.py': 'a config',
     'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
@@ -540,7 +546,7 @@ def test_no_reader_waits_for_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / 'work').mkdir()
     os.mkfifo(tmp_path / 'work' / 'last_checkpoint')
     with pytest.raises(ValueError, match='last_checkpoint is no file'):
-        cli.latest_checkpoint(str(tmp_path / 'work'))
+        latest_checkpoint(str(tmp_path / 'work'))
 
 
 def found_in_pipe(path: str) -> None:
@@ -551,7 +557,7 @@ def found_in_pipe(path: str) -> None:
 def test_what_a_work_folder_says_of_its_checkpoint_is_a_path(tmp_path: Path, content: bytes) -> None:
     (tmp_path / 'last_checkpoint').write_bytes(content)
     with pytest.raises(ValueError, match=r'last_checkpoint: (no text|5000 bytes)|neither there nor beside it'):
-        cli.latest_checkpoint(str(tmp_path))
+        latest_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(

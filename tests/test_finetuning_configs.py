@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from mmengine.runner import Runner
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.cli import load_config
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = ('glnet', 'glit', 'autovit')

@@ -11,8 +11,9 @@ import pytest
 from mmengine.config import Config
 
 from mmhybrid import registry
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.training import train
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs/demo'
 PURE = str(DEMO / 'glnet_cls_pure-python.py')
@@ -43,7 +44,7 @@ def test_trains_and_is_written_into_the_work_folder(tmp_path: Path, monkeypatch:
         for name, value in {'num_workers': 0, 'persistent_workers': False, 'batch_size': 2}.items()
     }
     short = {'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1, 'default_hooks.checkpoint.interval': 1}
-    cli.train(cli.load_config(PURE, {**loaders, **short}))
+    train(load_config(PURE, {**loaders, **short}))
     assert Path('work_dirs/glnet_cls_pure-python/epoch_1.pth').is_file()
     written = Config.fromfile('work_dirs/glnet_cls_pure-python/glnet_cls_pure-python.py')
     assert written.model.backbone.type.rpartition('.')[2] == 'GLNet'

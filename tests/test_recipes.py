@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(

@@ -7,7 +7,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.searching import search
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.cli import load_config
-from mmhybrid.engine.search_loop import search
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.estimator import Estimator, PartCounter

@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.convert import convert
 from mmhybrid.registry import MODELS

@@ -17,9 +17,12 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
-from mmhybrid.engine import cli
+from mmhybrid.apis.training import latest_checkpoint, train
+from mmhybrid.commands.shared.arguments import add_cfg_options, add_launcher
 from mmhybrid.engine.evaluated_images import EvaluatedImages
+from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import named_estimates, team
 from mmhybrid.estimation.estimator import Estimator, num_classes_of
@@ -110,7 +113,7 @@ class Retraining:
         self.start = check_choice('start', start, STARTS)
         self.epochs = None if epochs is None else check_int('epochs', epochs, 1)
         self.objective = search.objectives[0]
-        training = cfg if recipe is None else cli.load_config(recipe)
+        training = cfg if recipe is None else load_config(recipe)
         check_metric(training, self.objective.name)
         if epochs is not None:
             check_counts_epochs(training)
@@ -125,7 +128,7 @@ class Retraining:
             }
         )
 
-    def run(self, candidates: Sequence[Candidate], phase: cli.Phase | None = None) -> list[Retrained]:
+    def run(self, candidates: Sequence[Candidate], phase: Phase | None = None) -> list[Retrained]:
         """Train what the record does not have. On several ranks all call it.
 
         Args:
@@ -146,7 +149,7 @@ class Retraining:
         team().lead(lambda: self._export(new))
         for arch in [candidate.arch for candidate in new]:
             name = name_of(arch)
-            score, checkpoint = self._retrain(name, phase or cli.Phase())
+            score, checkpoint = self._retrain(name, phase or Phase())
             record[arch] = Retrained(name, arch, scores[arch], score, str(self._config_file(name)), checkpoint)
             team().lead(lambda: self._write_record(record))
             print_log(
@@ -207,7 +210,7 @@ class Retraining:
 
     def _training_config(self, name: str) -> Config:
         folder = self.folder / name
-        cfg = cli.load_config(
+        cfg = load_config(
             str(self._config_file(name)), work_dir=str(folder / 'training'), launcher=self.cfg.get('launcher', 'none')
         )
         init = cfg.model.backbone.get('init_cfg')
@@ -224,16 +227,16 @@ class Retraining:
             rescale_epochs(cfg, self.epochs, len(Runner.build_dataloader(cfg.train_dataloader)))
         return cfg
 
-    def _retrain(self, name: str, phase: cli.Phase) -> tuple[float, str]:
+    def _retrain(self, name: str, phase: Phase) -> tuple[float, str]:
         """Train one network to its end; the score of its last checkpoint, and its path.
 
         A new runner judges it, since the averaged weights of an EMA hook are those that a checkpoint is saved with.
         """
         cfg = self._training_config(name)
-        if last := team().lead(lambda: cli.latest_checkpoint(cfg.work_dir)):
+        if last := team().lead(lambda: latest_checkpoint(cfg.work_dir)):
             cfg.resume, cfg.load_from = True, last
-        cli.train(cfg, phase=phase)
-        last = team().lead(lambda: cli.latest_checkpoint(cfg.work_dir))
+        train(cfg, phase=phase)
+        last = team().lead(lambda: latest_checkpoint(cfg.work_dir))
         if last is None:
             raise ValueError(f'{cfg.filename}: its default_hooks save no checkpoint at the end')
         cfg.resume, cfg.load_from = False, last
@@ -376,8 +379,8 @@ def add_arguments(parser: ArgumentParser, count: int, out: str, needs_checkpoint
         '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
     )
     parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
-    cli.add_cfg_options(parser)
-    cli.add_launcher(parser)
+    add_cfg_options(parser)
+    add_launcher(parser)
     parser.set_defaults(out_name=out)
 
 
@@ -407,7 +410,7 @@ def draw_random(args: Namespace, count: int) -> tuple[SearchSettings, list[Candi
         SearchError: If no network keeps the constraints.
         ValueError: If ``count`` is below 1, fewer networks keep the constraints, or the config has no search.
     """
-    cfg = cli.load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     if 'search_cfg' not in cfg:
         raise ValueError(f'{cfg.filename} lacks search_cfg, whose constraints random networks have to keep')
     given, supernet = cfg.search_cfg, cfg.model.architecture.backbone
@@ -432,6 +435,6 @@ def retraining_of(
     args: Namespace, search: SearchSettings, start: str = 'config', epochs: int | None = None
 ) -> Retraining:
     """What the command line says; see :class:`Retraining`."""
-    cfg = cli.load_config(args.config, args.cfg_options, launcher=args.launcher)
+    cfg = load_config(args.config, args.cfg_options, launcher=args.launcher)
     folder = args.out_dir or Path(args.work_dir, args.out_name)
     return Retraining(cfg, args.checkpoint, search, folder, args.recipe, start, epochs)

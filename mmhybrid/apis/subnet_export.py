@@ -17,13 +17,14 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmhybrid.apis.config_text import Expression, checked, config_text, docstring, literal
+from mmhybrid.apis.configs import is_named, load_config
+from mmhybrid.apis.weights import load_weights
 from mmhybrid.archs.base import plain_arch
-from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.build import build_model, build_on_meta, on_meta
-from mmhybrid.models.checkpoints import write_safetensors
+from mmhybrid.models.checkpoints import read_checkpoint, write_safetensors
 from mmhybrid.models.fitting import fitted
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
@@ -109,7 +110,7 @@ def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:
         raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, the config of a supernet')
     if checkpoint is None:
         return model.eval()
-    cli.load_weights(model, cli.read_checkpoint(checkpoint), checkpoint)
+    load_weights(model, read_checkpoint(checkpoint), checkpoint)
     return model.eval()
 
 
@@ -350,7 +351,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
             ``target`` has strides that are not those of the network's patches.
     """
     check_name('name', name)
-    cfg = cli.load_config(target)
+    cfg = load_config(target)
     model = cfg.get('model') or {}
     theirs = dict(model.get('backbone') or {})
     if theirs.get('type') != network.backbone['type']:
@@ -364,7 +365,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     else:
         options['init_cfg'] = Expression('_base_.searched.pretrained')
     backbone = {'_delete_': True, '**': Expression('_base_.searched.backbone'), **options}
-    base = target if cli.is_named(target) else os.path.relpath(target, folder)
+    base = target if is_named(target) else os.path.relpath(target, folder)
     bases = [base, f'./{name}_backbone.py']
     path = Path(folder, f'{name}_{Path(target).stem}.py')
     head = docstring(f'{Path(target).stem} with the backbone of a searched network.')

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.apis.retraining import Retrained, add_arguments, read_search, retraining_of
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import Parser
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 from mmhybrid.search.audit import Audit, audit, stratified
 from mmhybrid.utils.checks import check_int
@@ -29,7 +30,7 @@ from mmhybrid.utils.files import write_json
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, compare, print, and write the figures."""
-    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
+    parser = Parser(description=(__doc__ or '').splitlines()[0])
     add_arguments(parser, count=12, out='audit')
     parser.add_argument('--epochs', type=int, metavar='N', help="of each training; default: the config's")
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights')
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='which networks are drawn; default: 0')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes() as phase:
+    with ending_on_mistakes() as phase:
         found = read_search(args)
         check_int('--count', args.count, 2)
         check_int('--top', args.top, 1, args.count)

@@ -18,12 +18,16 @@ torch.export's ``.pt2``.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
-from mmhybrid.engine import cli
+from mmhybrid.apis.weights import load_weights
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.end_to_end import Preprocessing, export_end_to_end
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.models.deployed import switch_to_deploy
 from mmhybrid.models.input_channels import input_channels
 
@@ -51,7 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help='from photographs to boxes or a segmentation (onnx); --shape is what they are made to fit on',
     )
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.end_to_end and (args.format != 'onnx' or args.batch != 1 or args.dynamic not in (None, 'size')):
         parser.error('--end-to-end: allowed with --format onnx, --batch 1 and --dynamic size')
@@ -61,12 +65,12 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build, load and write."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options)
+    with ending_on_mistakes():
+        cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg)
-        checkpoint = None if args.checkpoint is None else cli.read_checkpoint(args.checkpoint)
+        checkpoint = None if args.checkpoint is None else read_checkpoint(args.checkpoint)
         if checkpoint is not None:
-            cli.load_weights(model, checkpoint, args.checkpoint)
+            load_weights(model, checkpoint, args.checkpoint)
         if not args.as_trained and any(isinstance(module, HybridBackbone) for module in model.modules()):
             switch_to_deploy(model)
         names = class_names(cfg, checkpoint)

@@ -12,6 +12,7 @@ of a classifier from scratch. ``--table`` measures the network as the table's ow
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.subnet_export import (
     build_supernet,
     described,
@@ -20,7 +21,8 @@ from mmhybrid.apis.subnet_export import (
     write_host_config,
     write_network,
 )
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.estimation.latency_table import LatencyTable
 from mmhybrid.estimation.single import predict_arch, time_arch
 from mmhybrid.utils.checks import check_name
@@ -40,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--name', default='best', help='of the files; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
     parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         check_name('--name', args.name)
         table = None if args.table is None else LatencyTable.load(args.table)
-        cfg = cli.load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         model = build_supernet(cfg, args.checkpoint)
         found = found_in(model.space, args.arch)
         network = take_out(model, cfg, found.arch)

@@ -21,7 +21,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.estimation.complexity import Complexity, count_complexity
 from mmhybrid.estimation.model_zoo import model_zoo_markdown
 from mmhybrid.estimation.presets import presets_markdown
@@ -41,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--presets', action='store_true', help='the table of all presets, without a config')
     parser.add_argument('--model-zoo', action='store_true', help="the papers' tables, without a config")
     parser.add_argument('--spaces', action='store_true', help='what supernets are trained on, without a config')
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if (args.config is not None) + args.presets + args.model_zoo + args.spaces != 1:
         parser.error('give one of CONFIG, --presets, --model-zoo and --spaces')
@@ -101,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(draws_markdown(shipped_supernets(MIM)))
         return
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options)
+    with ending_on_mistakes():
+        cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg)
         total = count_complexity(model, (input_channels(model), *args.shape))
     console = Console(width=TABLE_WIDTH)

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import add_imports, import_modules
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.estimation import held_out as judge
 from mmhybrid.estimation.backends import Backend, backend_class
 from mmhybrid.estimation.breakdown import KINDS, build_named, operator_breakdown
@@ -48,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     model = parser.add_mutually_exclusive_group()
     model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
     model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
-    cli.add_imports(parser)
+    add_imports(parser)
     parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
@@ -143,12 +144,12 @@ def load_model(args: Namespace, table: LatencyTable, costs: PartCounter) -> Late
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge, print and write."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         check_int('--networks', args.networks, 2)
         for path in (args.json, args.png):
             if path is not None:
                 check_target(path)
-        cli.import_modules(args.imports)
+        import_modules(args.imports)
         table = LatencyTable.load(args.table)
         backend_class(table.device.backend)  # before long work: it may need an --import
         table.warn_if_elsewhere()

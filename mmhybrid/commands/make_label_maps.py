@@ -15,8 +15,10 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhybrid.apis.configs import load_config
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.label_map_maker import make_label_maps
-from mmhybrid.engine import cli
 from mmhybrid.models.distillation import Teacher
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import first_line
@@ -33,15 +35,15 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--num-kept', type=int, default=5, metavar='K', help='classes to keep at each position')
     parser.add_argument('--batch-size', type=int, default=32, metavar='N')
     parser.add_argument('--device', default='cpu', help='such as cuda:0')
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the teacher and write the files."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options)
+    with ending_on_mistakes():
+        cfg = load_config(args.config, args.cfg_options)
         classifier = Teacher(args.checkpoint, config=cfg).model
         try:
             classifier = classifier.to(args.device)

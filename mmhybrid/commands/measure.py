@@ -17,10 +17,12 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import TensorModel
 from mmhybrid.apis.export_metadata import shape_for
 from mmhybrid.apis.subnet_export import found_in
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.estimation.devices import Device
 from mmhybrid.estimation.latency_table import LatencyTable
@@ -48,8 +50,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--clock', choices=tuple(CLOCKS), help='thread: for one thread of a busy CPU; default: wall')
     parser.add_argument('--repeats', type=int, default=20, metavar='N', help='timed rounds; default: 20')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
-    cli.add_imports(parser)
-    cli.add_cfg_options(parser)
+    add_imports(parser)
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     given = [name for name in SETTINGS if vars(args)[name] is not None]
     if args.table is not None and given:
@@ -66,7 +68,7 @@ def is_arch(network: str) -> bool:
 
 def build(args: Namespace) -> tuple[nn.Module, tuple[int, int]]:
     """The network of a config in its deployed form, and the height and width of its images."""
-    cfg = cli.load_config(args.network, args.cfg_options)
+    cfg = load_config(args.network, args.cfg_options)
     model = build_model(cfg).eval()
     if any(isinstance(module, HybridBackbone) for module in model.modules()):
         switch_to_deploy(model)
@@ -77,8 +79,8 @@ def build(args: Namespace) -> tuple[nn.Module, tuple[int, int]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, predict, print."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
-        cli.import_modules(args.imports)
+    with ending_on_mistakes():
+        import_modules(args.imports)
         if args.table is None:
             threads = torch.get_num_threads() if args.threads is None else args.threads
             how = (args.device or 'cpu', args.backend or 'eager', args.dtype or 'float32', args.batch or 1, threads)

@@ -9,7 +9,7 @@ of the weights themselves, but for 16G. What is written goes wherever CHECKPOINT
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.checkpoints import plain_weights, write_checkpoint
 
 
@@ -19,6 +19,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='saved by a training with an EMAHook')
     parser.add_argument('out', metavar='OUT', help='the file to write')
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         write_checkpoint(args.out, plain_weights(args.checkpoint))
     print(f'written: {args.out}')

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmhybrid.archs.base import Diagram
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import add_imports, import_modules
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.families import preset_arch
 from mmhybrid.registry import SEARCH_SPACES, build_from_data
 from mmhybrid.space.found import read_found
@@ -46,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     network.add_argument('arch', nargs='?', help='file with an architecture')
     network.add_argument('--preset', metavar='NAME', help='a published network, such as glnet-4g')
     parser.add_argument('--out', required=True, metavar='FILE', help='what to write, .svg or .png')
-    cli.add_imports(parser)
+    add_imports(parser)
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
-        cli.import_modules(args.imports)
+    with ending_on_mistakes():
+        import_modules(args.imports)
         suffix = Path(args.out).suffix
         if suffix not in SUFFIXES:
             raise bad_value('--out', args.out, f'a name that ends in {" or ".join(SUFFIXES)}')

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.utils.files import check_target, parse_json, read_text
 
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', required=True, metavar='FILE', help='a picture, such as curves.png')
     parser.add_argument('--keys', nargs='+', default=['loss', 'accuracy/top1'], help='default: loss accuracy/top1')
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         check_target(args.out)
         figure = Figure(figsize=(5 * len(args.keys), 4), layout='constrained')
         panels = figure.subplots(1, len(args.keys), squeeze=False)[0]

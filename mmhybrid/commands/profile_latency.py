@@ -14,7 +14,9 @@ from statistics import median
 
 import torch
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.estimation.calibration import calibrate
 from mmhybrid.estimation.devices import Device
@@ -49,16 +51,16 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--repeats', type=int, default=default.repeats, metavar='N', help='timed rounds')
     parser.add_argument('--warmup', type=int, default=default.warmup, metavar='N', help='rounds before them')
     parser.add_argument('--seed', type=int, default=default.seed)
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         check_target(args.out)
-        cfg = cli.load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         costs = PartCounter.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:
             costs = costs.restrict({'resolution': args.resolutions})

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.apis.retraining import Retrained, add_arguments, best_of, draw_random, read_search, retraining_of
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import Parser
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_json
@@ -32,13 +33,13 @@ from mmhybrid.utils.files import write_json
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Retrain, print both scores of each network, and write the best."""
-    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
+    parser = Parser(description=(__doc__ or '').splitlines()[0])
     add_arguments(parser, count=5, out='retrained', needs_checkpoint=False)
     parser.add_argument(
         '--random', type=int, metavar='N', help='retrain N random networks; nothing was searched before'
     )
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes() as phase:
+    with ending_on_mistakes() as phase:
         if (args.random is None) == (args.checkpoint is None):
             raise bad_value(
                 '--random', args.random, 'a number of networks, or else --checkpoint, the supernet searched in'

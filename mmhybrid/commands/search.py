@@ -5,9 +5,11 @@ mmhybrid search configs/demo/autovit_search.py --checkpoint work_dirs/autovit_su
 
 import sys
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.searching import search
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_launcher
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
-from mmhybrid.engine.search_loop import search
 
 # Exit code of a search that found far fewer networks than its budget; what it found is written all the same.
 SHORT = 3
@@ -15,7 +17,7 @@ SHORT = 3
 
 def main(argv: list[str] | None = None) -> None:
     """Run the search that the config describes."""
-    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
+    parser = Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('config', help='config file with a search')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     parser.add_argument('--work-dir', help='where the search and its results go')
@@ -23,11 +25,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--storage', metavar='URL', help='a file, or a database of many machines')
     parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
     parser.add_argument('--study-name', metavar='NAME', help='of this search, where a storage holds several')
-    cli.add_cfg_options(parser)
-    cli.add_launcher(parser)
+    add_cfg_options(parser)
+    add_launcher(parser)
     args = parser.parse_args(argv)
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    with ending_on_mistakes():
+        cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         with together(cfg):
             result = search(cfg, args.checkpoint, args.resume, args.storage, args.shared, args.study_name)
     if result.shortfall:

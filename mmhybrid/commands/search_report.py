@@ -9,7 +9,8 @@ The page comes from the storage, which is only read: the search may be finished,
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhybrid.engine import cli
+from mmhybrid.commands.shared.arguments import Parser, add_imports, import_modules
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.search import SearchError, SearchResult, list_studies, read_study
 from mmhybrid.search.registered import settings_from_data
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
@@ -20,7 +21,7 @@ from mmhybrid.visualization.search_page import search_page
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the storage and write the page."""
-    parser = cli.Parser(description=(__doc__ or '').splitlines()[0])
+    parser = Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('work_dir', help='work directory of the search')
     parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
     parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
@@ -28,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
     parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
-    cli.add_imports(parser)
+    add_imports(parser)
     args = parser.parse_args(argv)
     folder = Path(args.work_dir)
     out = Path(args.out or folder / 'report.html')
-    with cli.ending_on_mistakes():
-        cli.import_modules(args.imports)
+    with ending_on_mistakes():
+        import_modules(args.imports)
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
         try:

@@ -11,8 +11,11 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.runtimes import RUNTIMES, open_network
-from mmhybrid.engine import cli
+from mmhybrid.apis.testing import enable_tta, evaluate
+from mmhybrid.commands.shared.arguments import add_common_arguments
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 
 
@@ -32,7 +35,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--deploy', action='store_true', help='score the deployed form, in which mmhybrid export writes the network'
     )
-    cli.add_common_arguments(parser)
+    add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.runtime is not None and (args.tta or args.deploy):
         parser.error('--runtime: an exported file is scored as it is, without --tta and --deploy')
@@ -45,15 +48,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner from the command line, and evaluate."""
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with cli.ending_on_mistakes() as phase:
-        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    with ending_on_mistakes() as phase:
+        cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         network = None if args.runtime is None else open_network(args.checkpoint, args.runtime)
         cfg.load_from = args.checkpoint if network is None else None
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         if args.tta:
-            cli.enable_tta(cfg)
+            enable_tta(cfg)
         if args.deploy:
             cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), {'type': 'mmhybrid.DeployHook'}]
         with together(cfg):
-            cli.evaluate(cfg, args.out, phase, network)
+            evaluate(cfg, args.out, phase, network)

@@ -7,7 +7,10 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.training import enable_amp, enable_auto_scale_lr, latest_checkpoint, train
+from mmhybrid.commands.shared.arguments import add_common_arguments
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 
 
@@ -29,7 +32,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help='make a recipe of iterations as many times longer as its batch is larger than the one here',
     )
-    cli.add_common_arguments(parser)
+    add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -37,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner from the command line, and train."""
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with cli.ending_on_mistakes() as phase:
-        cfg = cli.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    with ending_on_mistakes() as phase:
+        cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
-            cli.enable_amp(cfg)
+            enable_amp(cfg)
         if args.auto_scale_lr:
-            cli.enable_auto_scale_lr(cfg)
-        checkpoint = cli.latest_checkpoint(cfg.work_dir) if args.resume == 'latest' else args.resume
+            enable_auto_scale_lr(cfg)
+        checkpoint = latest_checkpoint(cfg.work_dir) if args.resume == 'latest' else args.resume
         if checkpoint is not None:
             cfg.resume, cfg.load_from = True, checkpoint
         with together(cfg):
-            cli.train(cfg, args.same_images, phase)
+            train(cfg, args.same_images, phase)

@@ -10,7 +10,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.weights import load_weights
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.visualization.features import draw_features, feature_map
 from mmhybrid.visualization.host import PhotographReader, build_host, write_pictures
 
@@ -22,18 +26,18 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, compute, draw and write."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
-        cfg = cli.load_config(args.config, args.cfg_options)
+    with ending_on_mistakes():
+        cfg = load_config(args.config, args.cfg_options)
         model = build_host(cfg)
         photographs = PhotographReader(cfg, model.data_preprocessor).read_all(args.images)
-        cli.load_weights(model, cli.read_checkpoint(args.checkpoint), args.checkpoint)
+        load_weights(model, read_checkpoint(args.checkpoint), args.checkpoint)
         maps = [feature_map(model.backbone, photograph.inputs) for photograph in photographs]
         title = f'{Path(args.config).stem}, {Path(args.checkpoint).stem}'
         pictures = {'features': draw_features(photographs, maps, title)}

@@ -11,7 +11,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.weights import load_weights
+from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.visualization.host import PhotographReader, build_host, distinct_names, write_pictures
 from mmhybrid.visualization.slots import (
     WEIGHTS,
@@ -51,25 +55,25 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--stretch-first', action='store_true', help='with --range, for all checkpoints but the first (figure 7)'
     )
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, compute, draw and write."""
     args = parse_args(argv)
-    with cli.ending_on_mistakes():
+    with ending_on_mistakes():
         limits = None if args.range is None else check_limits(*args.range)
         if args.stretch_first and limits is None:
             raise ValueError('--stretch-first: got no --range, allowed: only beside it')
-        cfg = cli.load_config(args.config, args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         model = build_host(cfg)
         blocks = choose_blocks(slot_blocks(model.backbone), args.blocks)
         photographs = PhotographReader(cfg, model.data_preprocessor).read_all(args.images)
         rows: list[list[list[Panel]]] = [[] for _ in photographs]
         checkpoints = [args.checkpoint, *args.more_checkpoints]
         for path, name in zip(checkpoints, distinct_names(checkpoints), strict=True):
-            cli.load_weights(model, cli.read_checkpoint(path), path)
+            load_weights(model, read_checkpoint(path), path)
             for photograph, panels in zip(photographs, rows, strict=True):
                 maps = assignment_maps(model.backbone, blocks, photograph.inputs, args.weights)
                 own = None if args.stretch_first and path == args.checkpoint else limits

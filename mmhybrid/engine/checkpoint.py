@@ -1,4 +1,4 @@
-"""Checkpoints that a kill at any moment leaves whole."""
+"""Checkpoints that a kill at any moment leaves whole, and what is checked before a training begins with one."""
 
 import os
 import re
@@ -11,9 +11,11 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 
+from mmhybrid.models.checkpoints import check_fit, weights_of
 from mmhybrid.registry import HOOKS
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import remove_parts, write_whole
@@ -194,3 +196,15 @@ class AtomicCheckpointHook(CheckpointHook):
                 super()._save_best_checkpoint(runner, metrics)
         else:
             super()._save_best_checkpoint(runner, metrics)
+
+
+class FitCheck(Hook):
+    """Refuses a ``load_from`` of which nothing fits the model, and says what a partial fit leaves out."""
+
+    priority = 'HIGHEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare before the weights are loaded."""
+        wrapped: Any = runner.strategy.model if isinstance(runner, FlexibleRunner) else runner.model
+        model = wrapped.module if is_model_wrapper(wrapped) else wrapped
+        check_fit(model, weights_of(checkpoint), f'load_from: {runner._load_from}')

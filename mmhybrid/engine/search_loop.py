@@ -1,14 +1,12 @@
 """Search over a trained supernet."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
@@ -18,12 +16,9 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, Dataset
 
-from mmhybrid.apis.annotation_files import SEARCH, check_annotation_files
-from mmhybrid.engine import cli
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks
-from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_origin import check_disjoint, origin_of
 from mmhybrid.estimation.estimator import Estimator, InputSize, num_classes_of
 from mmhybrid.estimation.latency import build_latency
@@ -36,7 +31,6 @@ from mmhybrid.space import Arch
 from mmhybrid.torch_api import is_device_error
 from mmhybrid.utils.checks import bad_value, check_keys
 from mmhybrid.utils.errors import first_line
-from mmhybrid.utils.signals import exit_on_sigterm
 
 
 class SubnetEvaluator:
@@ -282,51 +276,6 @@ def _build_scorer(
         dataloader['batch_size'],
         dataloader.get('num_workers', 0),
     )
-
-
-def build_search(cfg: Config, checkpoint: str) -> Runner:
-    """A runner whose validation loop is the search of ``cfg.search_cfg`` over the supernet in ``checkpoint``.
-
-    Raises:
-        ValueError: If ``cfg`` has no search, or ``checkpoint`` does not fit its model.
-    """
-    if 'search_cfg' not in cfg:
-        raise ValueError(f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)')
-    cli.hide_passwords(cfg)
-    cfg.val_cfg = cfg.search_cfg
-    cfg.load_from, cfg.resume = None, False  # what the supernet's training began with would replace ``checkpoint``
-    join_ranks(cfg)
-    check_annotation_files(cfg, SEARCH)
-    runner = UntrainedRunner.from_cfg(cfg)
-    cli.load_weights(runner.model, cli.read_checkpoint(checkpoint), checkpoint)
-    return runner
-
-
-def search(
-    cfg: Config,
-    checkpoint: str,
-    resume: bool = False,
-    storage: str | None = None,
-    shared: bool = False,
-    study_name: str | None = None,
-) -> SearchResult:
-    """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`.
-
-    Raises:
-        ValueError: If the config or the checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
-        SearchError: If the search cannot go on.
-    """
-    given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
-    cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
-    cli.hide_passwords(cfg)
-    runner = build_search(cfg, checkpoint)
-    # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
-    with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():
-        runner.val()
-    loop = runner.val_loop
-    assert isinstance(loop, SearchLoop)
-    assert loop.result is not None
-    return loop.result
 
 
 def team() -> Team:

@@ -14,9 +14,11 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 from torch import nn
 
+from mmhybrid.apis import testing, training
 from mmhybrid.apis.annotation_files import SEARCH, TEST, TRAINING, check_annotation_files
+from mmhybrid.apis.searching import build_search
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli, search_loop
 
 pytestmark = pytest.mark.dense
 FILE = 'annotations/instances_val2017.json'
@@ -87,13 +89,13 @@ def config(folder: Path, work_dir: Path) -> Config:
 
 
 def train(cfg: Config) -> None:
-    cli.train(cfg)
+    training.train(cfg)
 
 
 def evaluate(cfg: Config) -> None:
     cfg.load_from = str(Path(cfg.work_dir) / 'weights.pth')
     torch.save(FindsMasks().state_dict(), cfg.load_from)
-    cli.evaluate(cfg)
+    testing.evaluate(cfg)
 
 
 def change(path: Path, **keys: Any) -> None:
@@ -136,7 +138,7 @@ def test_a_hostile_file_ends_before_a_runner_is_built(
 ) -> None:
     change(folder / FILE, **keys)
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: pytest.fail('a runner was built'))
-    with pytest.raises(SystemExit) as ended, cli.ending_on_mistakes():
+    with pytest.raises(SystemExit) as ended, ending_on_mistakes():
         run(config(folder, tmp_path))
     assert ended.value.code == 2
     [told] = capsys.readouterr().err.splitlines()
@@ -165,7 +167,7 @@ def test_a_search_looks_first(folder: Path, tmp_path: Path) -> None:
     cfg.search_cfg = {'type': 'mmhybrid.SearchLoop', 'calibration': {}}
     change(folder / FILE, area=None)
     with pytest.raises(ValueError, match='area: got None'):
-        search_loop.build_search(cfg, 'no.pth')
+        build_search(cfg, 'no.pth')
 
 
 def test_what_an_evaluation_reads_is_needed_there_only(folder: Path, tmp_path: Path) -> None:

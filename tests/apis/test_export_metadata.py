@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import export_model
 from mmhybrid.apis.export_metadata import class_names, metadata_of, own_shape, shape_for, write_metadata
-from mmhybrid.engine.cli import load_config
 from mmhybrid.torch_api import EXPORTING
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,11 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import MODELS, init_default_scope
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.runtimes import open_network
+from mmhybrid.apis.testing import evaluate
 from mmhybrid.commands.export import main as export_tool
 from mmhybrid.commands.test import main as evaluation
-from mmhybrid.engine import cli
 from mmhybrid.torch_api import EXPORTING
 
 pytestmark = pytest.mark.torch_since(*EXPORTING)
@@ -102,10 +103,10 @@ def test_a_file_of_something_else_is_refused(classifier, change, word, monkeypat
     text = CONFIG.replace(*change)
     assert text != CONFIG
     Path('other.py').write_text(text)
-    cfg = cli.load_config('other.py')
+    cfg = load_config('other.py')
     cfg.load_from = None
     with pytest.raises(ValueError, match=word):
-        cli.evaluate(cfg, network=open_network('a.onnx', 'onnxruntime'))
+        evaluate(cfg, network=open_network('a.onnx', 'onnxruntime'))
 
 
 @pytest.mark.parametrize(
@@ -133,17 +134,17 @@ def test_a_file_that_says_nothing_of_itself_is_refused(classifier, tmp_path, mon
     del model.metadata_props[:]
     onnx.save(model, tmp_path / 'bare.onnx')
     with pytest.raises(ValueError, match=r'bare\.onnx does not say which images it takes'):
-        cli.evaluate(cli.load_config('config.py'), network=open_network(tmp_path / 'bare.onnx', 'onnxruntime'))
+        evaluate(load_config('config.py'), network=open_network(tmp_path / 'bare.onnx', 'onnxruntime'))
 
 
 def test_an_image_of_another_size(classifier, monkeypatch):
     monkeypatch.chdir(classifier)
     Path('other.py').write_text(CONFIG.replace("dict(type='CenterCrop', crop_size=64), ", ''))
     cv2.imwrite('images/0.png', np.zeros((32, 64, 3), np.uint8))
-    cfg = cli.load_config('other.py')
+    cfg = load_config('other.py')
     cfg.test_dataloader.batch_size = 1
     with pytest.raises(ValueError, match=re.escape("an image of the data: got '32 x 64', allowed: 64 x 64")):
-        cli.evaluate(cfg, network=open_network('a.onnx', 'onnxruntime'))
+        evaluate(cfg, network=open_network('a.onnx', 'onnxruntime'))
 
 
 def test_command_line(capsys):

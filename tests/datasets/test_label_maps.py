@@ -11,10 +11,10 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.label_map_maker import dense_logits, make_label_maps
 from mmhybrid.datasets.label_map_transforms import WHOLE_IMAGE
 from mmhybrid.datasets.label_maps import label_map_path, read_label_map, top_classes, write_label_map
-from mmhybrid.engine.cli import load_config
 from mmhybrid.models.heads.token_targets import crop_targets, dense_maps
 from mmhybrid.registry import MODELS, TRANSFORMS
 

@@ -23,7 +23,8 @@ from packaging.requirements import Requirement
 from torch.distributed.run import get_args_parser
 
 from mmhybrid.__main__ import COMMANDS
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import config_file, is_named, load_config
+from mmhybrid.apis.training import enable_auto_scale_lr
 from mmhybrid.search import Constraint, Objective, Stage
 
 # What is installed beside the project's own requirements.
@@ -124,21 +125,21 @@ def _script(script: str, arguments: tuple[str, ...]) -> None:
     first = parsed.get('config')
     configs = [parsed.get('recipe'), *(parsed.get('into') or [])]
     for config, own in [(first, options), *((config, {}) for config in configs)]:
-        if config is not None and cli.is_named(config):
-            config = os.path.relpath(cli.config_file(config), ROOT)
+        if config is not None and is_named(config):
+            config = os.path.relpath(config_file(config), ROOT)
         if config is not None and (ROOT / config).is_file():
             check_config(config, own, amp=parsed.get('amp', False), scales=parsed.get('auto_scale_lr', False))
 
 
 def check_config(path: str, options: dict[str, Any], amp: bool = False, scales: bool = False) -> None:
     """Raise ValueError unless a config loads with ``options``, each of which replaces or adds what is read."""
-    cfg = cli.load_config(str(ROOT / path), options)
+    cfg = load_config(str(ROOT / path), options)
     plain = _as_shipped(path)
     for name in options:
         if '.' in name:
             _check_place(path, plain, name, amp)
     if scales:
-        cli.enable_auto_scale_lr(cfg)
+        enable_auto_scale_lr(cfg)
 
 
 def _check_place(path: str, plain: Any, name: str, amp: bool) -> None:

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from stand_ins import small, write_stand_ins
 
 from mmhybrid.__main__ import COMMANDS
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
 from mmhybrid.registry import MODELS
 
 RELEASED = 'glnet_4g_released.pth'
@@ -170,7 +170,7 @@ class Workspace:
 
     def _random_weights(self, config: str, name: str) -> str:
         path = f'{Path(config).stem}-{Path(name).stem}.pth'
-        cfg = cli.load_config(str(self.folder / config))
+        cfg = load_config(str(self.folder / config))
         init_default_scope(cfg.default_scope)
         torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, self.folder / path)
         return path
@@ -184,7 +184,7 @@ class Workspace:
     def _small(self, config: str) -> str:
         path = f'small/{Path(config).name}'
         (self.folder / 'small').mkdir(exist_ok=True)
-        small(cli.load_config(str(self.folder / config))).dump(self.folder / path)
+        small(load_config(str(self.folder / config))).dump(self.folder / path)
         return path
 
     def _in_seconds(self, words: list[str]) -> list[str]:
@@ -195,7 +195,7 @@ class Workspace:
         config = config_of(words)
         if config is None or config.startswith('small/') or not uses(words, 'train.py', 'dist_train.sh'):
             return words
-        cfg = cli.load_config(str(self.folder / config))
+        cfg = load_config(str(self.folder / config))
         mixed = 'dataset' in cfg.train_dataloader.dataset  # mosaics are made of the images of another data set
         options = [
             f'{section}.{name.replace("dataset.", "dataset.dataset.") if mixed else name}={value}'

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.searching import search
+from mmhybrid.apis.training import train
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli, search_loop
 from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.models.supernets import Supernet
@@ -81,9 +83,9 @@ train_cfg = dict(max_epochs=1)
 default_hooks = dict(checkpoint=dict(interval=1))
 """)
     config = str(tmp_path / 'search.py')
-    cli.train(cli.load_config(config, work_dir=str(tmp_path / 'train')))
+    train(load_config(config, work_dir=str(tmp_path / 'train')))
     checkpoint = (tmp_path / 'train/last_checkpoint').read_text()
-    search_loop.search(cli.load_config(config, work_dir=str(tmp_path / 'search')), checkpoint)
+    search(load_config(config, work_dir=str(tmp_path / 'search')), checkpoint)
     best = json.loads((tmp_path / 'search/best_arch.json').read_text())
     assert best['estimates']['macs_m'] <= Config.fromfile(config).search_cfg.constraints[0].max
 

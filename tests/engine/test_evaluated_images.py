@@ -16,8 +16,10 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from torch import nn
 
+from mmhybrid.apis.testing import evaluate
+from mmhybrid.apis.training import train
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli, search_loop
+from mmhybrid.engine import search_loop
 from mmhybrid.space import Arch
 
 pytestmark = pytest.mark.dense
@@ -114,13 +116,13 @@ def in_test_tool(cfg: Config) -> dict[str, float]:
     """Metrics of tools/test.py."""
     cfg.load_from = str(Path(cfg.work_dir) / 'weights.pth')
     torch.save(EveryOtherBox().state_dict(), cfg.load_from)
-    cli.evaluate(cfg)
+    evaluate(cfg)
     return KeepMetrics.found.pop()
 
 
 def in_training(cfg: Config) -> dict[str, float]:
     """Metrics of the validation in tools/train.py."""
-    cli.train(cfg)
+    train(cfg)
     return KeepMetrics.found.pop()
 
 

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmhybrid.engine import cli
+from mmhybrid.apis import training
 from mmhybrid.engine.finite_loss import SCALED_STEPS, FiniteLossHook
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.utils.errors import CannotGoOnError
@@ -64,7 +64,7 @@ def train(folder: Path, bad: tuple[int, ...], value: float = float('nan'), by_ep
         'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}},
         'default_hooks': {**hooks, **more},
     }
-    cli.train(Config(settings))
+    training.train(Config(settings))
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from mmhybrid.engine.cli import enable_amp
+from mmhybrid.apis.training import enable_amp
 from mmhybrid.models.supernets import Supernet
 
 ADAMW = {'type': 'AdamW', 'lr': 1e-2, 'weight_decay': 0.5}

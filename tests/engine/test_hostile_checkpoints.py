@@ -28,8 +28,8 @@ from mmengine.registry import METRICS, MODELS, RUNNERS
 from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
+from mmhybrid.apis.training import train
 from mmhybrid.datasets.label_maps import read_label_map
-from mmhybrid.engine import cli
 from mmhybrid.engine.checkpoint import AtomicCheckpointHook
 from mmhybrid.models.checkpoints import load_local, plain_weights, read_checkpoint, write_checkpoint, write_safetensors
 from mmhybrid.models.distillation import Teacher
@@ -114,7 +114,7 @@ def toy_config(folder: Path, **changes: Any) -> Config:
 
 def training(folder: Path, path: Path, **changes: Any) -> None:
     """Of the toy, with a checkpoint somewhere in its config."""
-    cli.train(toy_config(folder, **changes))
+    train(toy_config(folder, **changes))
 
 
 def tool(name: str, *arguments: object) -> None:
@@ -218,7 +218,7 @@ FLEXIBLE = {'runner_type': 'FlexibleRunner', 'strategy': {'type': 'SingleDeviceS
 @pytest.mark.parametrize('runner', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
 def test_the_config_in_a_checkpoint_is_not_run_by_resuming(tmp_path: Path, trace: Path, runner: dict[str, Any]) -> None:
     """MMEngine's runners run it."""
-    cli.train(toy_config(tmp_path, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}, **runner))
+    train(toy_config(tmp_path, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}, **runner))
     path = tmp_path / 'work' / 'epoch_1.pth'
     checkpoint = load_local(path, 'cpu')
     checkpoint['meta']['config'] = f'__import__("pathlib").Path({str(trace)!r}).touch()\n'
@@ -231,7 +231,7 @@ def test_the_config_in_a_checkpoint_is_not_run_by_resuming(tmp_path: Path, trace
         torch.save(checkpoint, path)
         (tmp_path / 'work' / 'last_checkpoint').write_text(str(path))
         with pytest.raises(ValueError, match='has a config, which MMEngine would run'):
-            cli.train(toy_config(tmp_path, load_from=found, resume=True, **runner))
+            train(toy_config(tmp_path, load_from=found, resume=True, **runner))
         assert not trace.exists()
 
 
@@ -272,7 +272,7 @@ def test_resuming_removes_no_file_that_a_checkpoint_names(tmp_path: Path, hook: 
     loader = {'batch_size': 2, 'dataset': [{'inputs': torch.ones(3)}] * 4, 'sampler': {'type': 'DefaultSampler'}}
     judged: dict[str, Any] = {'val_dataloader': {**loader, 'num_workers': 0}, 'val_evaluator': evaluator, 'val_cfg': {}}
     given = {'default_hooks': hooks, **judged, **runner}
-    cli.train(toy_config(tmp_path, **given, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}))
+    train(toy_config(tmp_path, **given, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}))
     path = tmp_path / 'work' / 'epoch_1.pth'
     checkpoint = load_local(path, 'cpu')
     info = checkpoint['message_hub']['runtime_info']
@@ -280,7 +280,7 @@ def test_resuming_removes_no_file_that_a_checkpoint_names(tmp_path: Path, hook: 
     (tmp_path / 'work' / 'epoch_').mkdir()
     info['keep_ckpt_ids'] = ['/../../precious', '/../../precious', 1]
     torch.save(checkpoint, path)
-    cli.train(toy_config(tmp_path, **given, load_from=str(path), resume=True))
+    train(toy_config(tmp_path, **given, load_from=str(path), resume=True))
     assert precious.exists()
     assert list((tmp_path / 'work').glob('best_top1_*')), 'the attack must meet a better checkpoint'
 
@@ -554,4 +554,4 @@ def test_no_training_reads_checkpoints_by_deepspeed(setting: dict[str, Any]) -> 
     """It unpickles them itself, where no hook of ours is asked."""
     cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'DeepSpeedStrategy'}, **setting})
     with pytest.raises(ValueError, match=r"strategy\.type: got 'DeepSpeedStrategy', allowed: SingleDeviceStrategy"):
-        cli.train(cfg)
+        train(cfg)

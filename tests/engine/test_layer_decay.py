@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS

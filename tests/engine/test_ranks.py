@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.dist import all_reduce, get_rank
 from torch.nn.parallel import DistributedDataParallel
 
-from mmhybrid.engine.cli import EXIT_CODE, ending_on_mistakes
+from mmhybrid.commands.shared.mistakes import EXIT_CODE, ending_on_mistakes
 from mmhybrid.engine.ranks import UntrainedRunner, run, together
 
 NUM_RANKS = 3

@@ -10,7 +10,8 @@ from fresh_python import run_tool
 from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.training import train
 from mmhybrid.engine.resume import STEP_SLOT, SeededBatchSampler, seed_generators
 from mmhybrid.models.checkpoints import load_local
 
@@ -307,7 +308,7 @@ def test_killed_run_continues_exactly(loop, kill_at, resumed_at, images, tmp_pat
     (tmp_path / 'killed.py').write_text(KILLED_CONFIG.format(at=kill_at))
     (tmp_path / 'killer.py').write_text(KILLER)
 
-    cli.train(cli.load_config(str(tmp_path / 'whole.py'), {'randomness.seed': 7}, str(tmp_path / 'whole')))
+    train(load_config(str(tmp_path / 'whole.py'), {'randomness.seed': 7}, str(tmp_path / 'whole')))
     whole = read_losses(tmp_path / 'whole')
     assert list(whole) == list(range(1, 25))
 
@@ -317,9 +318,9 @@ def test_killed_run_continues_exactly(loop, kill_at, resumed_at, images, tmp_pat
         log.unlink()  # folders are named by the second, and a fast machine writes into it again
 
     # the config names no seed, and its own generators are wherever this process left them
-    cfg = cli.load_config(str(tmp_path / 'whole.py'), work_dir=str(tmp_path / 'killed'))
+    cfg = load_config(str(tmp_path / 'whole.py'), work_dir=str(tmp_path / 'killed'))
     cfg.resume = True
-    cli.train(cfg)
+    train(cfg)
     resumed = read_losses(tmp_path / 'killed')
     assert list(resumed) == list(range(resumed_at + 1, 25))
     assert resumed == {step: whole[step] for step in resumed}

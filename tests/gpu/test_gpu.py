@@ -23,7 +23,7 @@ from mmengine.registry import MODELS as HOST_MODELS
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import Tensor, nn
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
 from mmhybrid.engine.bn_calibration import calibrate
 from mmhybrid.estimation.backends import Backend
 from mmhybrid.estimation.devices import Device
@@ -182,7 +182,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def build_detector(name: str) -> nn.Module:
-    cfg = cli.load_config(str(ROOT / f'configs/demo/{name}.py'))
+    cfg = load_config(str(ROOT / f'configs/demo/{name}.py'))
     cfg.model.backbone.drop_path_rate = 0.0
     init_default_scope('mmdet')
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 from mmhybrid.models.distillation import Teacher, _mmpretrain_model, _timm_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import torch
 from retraining_demo import ROOT, make_finished_search
 from search_demo import save_weights
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 from mmhybrid.models.checkpoints import load_local
 
 WRONG_VALUES: tuple[Any, ...] = (

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.cli import load_config
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from retraining_demo import EVALUATED, make_finished_search, read
 
+from mmhybrid.apis import retraining
 from mmhybrid.commands import audit_ranking
-from mmhybrid.engine import cli
 from mmhybrid.search.audit import Audit
 from mmhybrid.utils.statistics import kendall_tau
 
@@ -37,7 +37,7 @@ def test_figures_are_those_of_the_networks_it_trained(
     # half of the samples of two networks have one of them twice
     assert 'warning: ' in told
 
-    monkeypatch.setattr(cli, 'train', lambda cfg: pytest.fail('trained again'))
+    monkeypatch.setattr(retraining, 'train', lambda cfg: pytest.fail('trained again'))
     audit_ranking.main(command)
     assert read(path) == figures
 

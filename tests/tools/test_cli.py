@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
 from mmhybrid.models.checkpoints import load_local
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,7 +171,7 @@ def test_unknown_option(option, folder, capfd):
 
 def test_known_options(folder):
     (folder / 'config.py').write_text('mine = 1')
-    cfg = cli.load_config('config.py', {'mine': 2, 'randomness.seed': 3, 'auto_scale_lr.enable': True, 'compile': True})
+    cfg = load_config('config.py', {'mine': 2, 'randomness.seed': 3, 'auto_scale_lr.enable': True, 'compile': True})
     assert (cfg.mine, cfg.randomness.seed, cfg.auto_scale_lr.enable, cfg.compile) == (2, 3, True, True)
 
 

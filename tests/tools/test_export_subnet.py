@@ -15,9 +15,10 @@ import torch
 from mmengine.config import Config
 
 from mmhybrid.apis import subnet_export
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export_metadata import own_shape
+from mmhybrid.apis.searching import search
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli, search_loop
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ HIDDEN = ('mmhybrid.space', 'mmhybrid.search', 'mmhybrid.models.supernets', 'mmh
 
 def save_supernet(config: Path, out: Path) -> None:
     """Random weights and statistics."""
-    cfg = cli.load_config(str(config))
+    cfg = load_config(str(config))
     torch.manual_seed(0)
     model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
     for name, tensor in model.state_dict().items():
@@ -67,7 +68,7 @@ train_cfg = dict(max_epochs=1)
 """)
     supernet = folder / 'supernet.pth'
     save_supernet(config, supernet)
-    search_loop.search(cli.load_config(str(config), work_dir=str(folder / 'search')), str(supernet))
+    search(load_config(str(config), work_dir=str(folder / 'search')), str(supernet))
     arguments = [str(config), '--checkpoint', str(supernet), '--arch', str(folder / 'search/best_arch.json')]
     targets = [str(ROOT / 'configs' / target) for target in (*DETECTORS, SEGMENTOR, RECIPE)]
     export_subnet.main([*arguments, '--out-dir', str(folder / 'out'), '--into', *targets])
@@ -85,13 +86,13 @@ def test_its_score_is_that_of_the_search(found: dict[str, Any], capfd: pytest.Ca
 
 @pytest.mark.parametrize('seed', range(4))
 def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_path: Path) -> None:
-    cfg = cli.load_config(str(found['config']))
+    cfg = load_config(str(found['config']))
     model = subnet_export.build_supernet(cfg, str(found['supernet']))
     arch = model.space.sample(random.Random(seed))
     network = subnet_export.take_out(model, cfg, arch)
     assert network.difference <= subnet_export.TOLERANCE
     subnet_export.write_network(network, cfg, tmp_path, 'net', {})
-    written = cli.load_config(str(tmp_path / 'net.py'))
+    written = load_config(str(tmp_path / 'net.py'))
     standalone = MODELS.build(
         {**written.model, 'data_preprocessor': written.data_preprocessor, '_scope_': 'mmpretrain'}
     )
@@ -134,7 +135,7 @@ val_cfg = dict(calibration=dict(num_images=4, batch_size=4, dataset=images))
 """)
     import mmseg.models  # noqa: F401
 
-    cfg = cli.load_config(str(config))
+    cfg = load_config(str(config))
     model = MODELS.build({**cfg.model, '_scope_': 'mmseg'})
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'supernet.pth')
     model = subnet_export.build_supernet(cfg, str(tmp_path / 'supernet.pth'))
@@ -154,9 +155,9 @@ def test_it_trains(found: dict[str, Any]) -> None:
 
 def test_its_folder_can_be_moved(found: dict[str, Any], tmp_path: Path) -> None:
     moved = shutil.copytree(found['folder'] / 'out', tmp_path / 'moved')
-    init_cfg = cli.load_config(str(moved / 'best_backbone.py')).searched.pretrained
+    init_cfg = load_config(str(moved / 'best_backbone.py')).searched.pretrained
     assert init_cfg.checkpoint == str(moved / 'best.pth')
-    assert cli.load_config(str(moved / 'best.py')).searched.pretrained == init_cfg
+    assert load_config(str(moved / 'best.py')).searched.pretrained == init_cfg
 
 
 def test_other_models_take_it_without_any_code_of_the_search(found: dict[str, Any]) -> None:
@@ -176,7 +177,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 import mmhybrid
-import mmhybrid.engine.cli
+import mmhybrid.apis.testing, mmhybrid.apis.training, mmhybrid.commands.shared.mistakes
 
 weights = torch.load({str(out / 'best.pth')!r}, weights_only=True)['state_dict']
 for name in {names!r}:
@@ -252,7 +253,7 @@ def test_a_files_words_are_not_run(found: dict[str, Any], tmp_path: Path, capsys
     arch.write_text(json.dumps({**found['best'], 'metrics': {f'a"""; {call}; b = """': 1.0, "{{ $N:'\\'}}": 2.0}}))
     export_subnet.main([*arguments, '--into', str(ROOT / 'configs' / RECIPE)])
     for config in sorted((tmp_path / 'out').glob('*.py')):
-        cli.load_config(str(config))
+        load_config(str(config))
     assert not trace.exists()
     capsys.readouterr()
     arch.write_text(json.dumps({**found['best'], 'metrics': {f'a"""\n{call}\nb = """': 1.0}}))

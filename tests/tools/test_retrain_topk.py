@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from retraining_demo import invented, make_finished_search, read
 
+from mmhybrid.apis import retraining
+from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining import Retrained, best_of
 from mmhybrid.commands import retrain_topk
-from mmhybrid.engine import cli
 from mmhybrid.estimation.estimator import Estimator
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective
 from mmhybrid.space import Arch
@@ -31,14 +33,14 @@ def test_the_best_are_retrained_and_the_best_of_them_kept(
     assert best['metric'] == 'accuracy/top1'
     assert best['retrained_score'] == max(network['retrained_score'] for network in networks)
     assert best['supernet_score'] == invented(best['arch'])
-    assert cli.load_config(best['config']).model.backbone.type == 'mmhybrid.AutoViT'
-    assert 'state_dict' in cli.read_checkpoint(best['checkpoint'])
+    assert load_config(best['config']).model.backbone.type == 'mmhybrid.AutoViT'
+    assert 'state_dict' in read_checkpoint(best['checkpoint'])
     for network in networks:
         (row,) = [line for line in told.splitlines() if line.startswith('│') and network['name'] in line]
         assert f'{network["supernet_score"]:.6g}' in row
         assert f'{network["retrained_score"]:.6g}' in row
 
-    monkeypatch.setattr(cli, 'train', lambda cfg: pytest.fail('trained again'))
+    monkeypatch.setattr(retraining, 'train', lambda cfg: pytest.fail('trained again'))
     retrain_topk.main([*arguments, '--count', '2'])
     assert read(out / 'best_retrained.json') == best
 
@@ -59,7 +61,7 @@ def test_random_networks_need_neither_a_supernet_nor_a_search(
     assert len(networks) == len({network['name'] for network in networks}) == 2
     assert {network['supernet_score'] for network in networks} == {None}
     assert best['retrained_score'] == max(network['retrained_score'] for network in networks)
-    cfg = cli.load_config(config)
+    cfg = load_config(config)
     space = SEARCH_SPACES.build(cfg.model.architecture.backbone.space)
     backbone = dict(cfg.model.architecture.backbone.backbone)
     estimate = Estimator(space, backbone, None, cfg.model.architecture.head.num_classes)
@@ -67,11 +69,11 @@ def test_random_networks_need_neither_a_supernet_nor_a_search(
     assert costs[0] < 1.8 < costs[-1]
     for network in networks:
         assert estimate(network['arch']).macs_m <= 1.8
-        trained = cli.load_config(str(out / 'retrained' / network['config']))
+        trained = load_config(str(out / 'retrained' / network['config']))
         assert trained.get('load_from') is None
         assert trained.model.backbone.get('init_cfg') is None
 
-    monkeypatch.setattr(cli, 'train', lambda cfg: pytest.fail('trained again'))
+    monkeypatch.setattr(retraining, 'train', lambda cfg: pytest.fail('trained again'))
     retrain_topk.main([config, '--random', '2', '--work-dir', str(out)])
     assert read(out / 'retrained/networks.json')['networks'] == networks
 

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from search_demo import BUDGET, ROOT, make_search
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.commands import search, search_report
-from mmhybrid.engine.cli import load_config
 from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.models.checkpoints import load_local

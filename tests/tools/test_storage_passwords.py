@@ -13,7 +13,7 @@ from postgres_server import PostgresServer
 from search_demo import make_search
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, settings
 
-from mmhybrid.engine import cli
+from mmhybrid.apis.configs import load_config
 from mmhybrid.search import (
     Searcher,
     StorageError,
@@ -162,7 +162,7 @@ def test_a_report_masks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 def test_a_config_that_trains_hides_the_password_of_its_search(tmp_path: Path) -> None:
     config = tmp_path / 'config.py'
     config.write_text(f"word = {SECRET!r}\nstorage = 'mysql://me:{ESCAPED}@h/db'\nsearch_cfg = dict(storage=storage)\n")
-    cfg: Config = cli.load_config(str(config))
+    cfg: Config = load_config(str(config))
     assert 's3cr3t' not in cfg.pretty_text
     assert revealed(cfg.search_cfg.storage) == f'mysql://me:{ESCAPED}@h/db'
 

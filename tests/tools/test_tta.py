@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import MODELS, DefaultScope
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine.cli import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
 from mmhybrid.apis import subnet_export
+from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.engine import cli
 from mmhybrid.registry import MODELS
 from mmhybrid.visualization.features import draw_features, feature_map
 from mmhybrid.visualization.host import PADDING, PhotographReader, build_host, distinct_names, write_pictures
@@ -67,7 +67,7 @@ _base_ = [{str(ROOT / 'configs/demo/autovit_search.py')!r}]
 model = dict(architecture=dict(backbone=dict(space=dict(table=dict(resolutions=[64, 128])))))
 search_cfg = dict(calibration=dict(num_images=2, dataset=dict(data_root={str(folder / 'data/imagenet')!r})))
 """)
-    cfg = cli.load_config(str(folder / 'search.py'))
+    cfg = load_config(str(folder / 'search.py'))
     model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
     torch.save({'state_dict': model.state_dict()}, folder / 'supernet.pth')
     model = subnet_export.build_supernet(cfg, str(folder / 'supernet.pth'))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmhybrid.engine.cli import load_config
+from mmhybrid.apis.configs import load_config
 from mmhybrid.models.backbones.glnet import GLNet
 from mmhybrid.models.build import on_meta
 

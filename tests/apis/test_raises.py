@@ -7,13 +7,14 @@ import pytest
 from mmengine.config import Config
 
 import mmhybrid
-from mmhybrid.engine import cli
-from mmhybrid.engine.search_loop import search
+from mmhybrid.apis.searching import search
+from mmhybrid.apis.testing import evaluate
+from mmhybrid.apis.training import train
+from mmhybrid.commands.shared.arguments import import_modules
 
 PACKAGE = Path(mmhybrid.__file__).parent
 # What programs ask for by name: the end of a tool, and of a process that is told to stop.
 ENDS = {
-    ('engine/cli.py', 'ending_on_mistakes'),
     ('engine/ranks.py', 'run'),
     ('utils/signals.py', 'end'),
     ('utils/signals.py', 'exit_on_sigterm'),
@@ -46,9 +47,9 @@ def test_no_module_but_the_programs_ends_the_process() -> None:
 def test_mistakes_are_raised(tmp_path: Path) -> None:
     cfg = Config({'work_dir': str(tmp_path), 'model': {'type': 'BaseModel'}, 'load_from': 'none.pth', 'resume': True})
     with pytest.raises(KeyError, match='BaseModel'):
-        cli.train(cfg)
+        train(cfg)
     with pytest.raises(KeyError, match='BaseModel'):
-        cli.evaluate(cfg)
+        evaluate(cfg)
     with pytest.raises(ValueError, match='a search needs search_cfg'):
         search(cfg, 'none.pth')
 
@@ -68,4 +69,4 @@ def test_a_module_that_cannot_be_imported_is_named(
     (tmp_path / f'{module}.py').write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=message):
-        cli.import_modules([module])
+        import_modules([module])

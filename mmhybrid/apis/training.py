@@ -1,0 +1,103 @@
+"""Trainings of what a config describes."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from mmhybrid.apis.annotation_files import TRAINING, check_annotation_files
+from mmhybrid.apis.same_images import train_on_same_images
+from mmhybrid.apis.weights import check_resumable
+from mmhybrid.engine.checkpoint import FitCheck, ResumeCheck
+from mmhybrid.engine.evaluated_images import EvaluatedImages
+from mmhybrid.engine.phase import Phase
+from mmhybrid.engine.ranks import join_ranks
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.checkpoints import check_pretrained, read_checkpoint
+from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import read_text
+
+LONGEST_PATH = 4096
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision."""
+    is_freezing = str(cfg.optim_wrapper.get('type')).startswith('mmhybrid.Freezing')
+    cfg.optim_wrapper.type = 'mmhybrid.FreezingAmpOptimWrapper' if is_freezing else 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size; ValueError without ``auto_scale_lr.base_batch_size``."""
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr: the config lacks auto_scale_lr.base_batch_size')
+    cfg.auto_scale_lr.enable = True
+
+
+def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) -> None:
+    """Build and run a training.
+
+    Args:
+        cfg: Of a training.
+        same_images: See :func:`mmhybrid.apis.same_images.train_on_same_images`.
+        phase: Gets to know when everything is built; for the tools.
+
+    Raises:
+        ValueError: If the config or a checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
+    """
+    _check_strategy(cfg)
+    join_ranks(cfg)
+    check_annotation_files(cfg, TRAINING)
+    hooks = {'finite_loss': {'type': 'mmhybrid.FiniteLossHook'}, **(cfg.get('default_hooks') or {})}
+    if hooks['finite_loss'] is None:  # MMEngine takes None for hooks of its own alone
+        del hooks['finite_loss']
+    cfg.default_hooks = hooks
+    if same_images:
+        train_on_same_images(cfg, get_world_size())
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    built = isinstance(runner.model, nn.Module)  # a FlexibleRunner leaves that to its strategy
+    if runner._resume:
+        path = runner._load_from or latest_checkpoint(runner.work_dir)
+        if path is not None and built:
+            check_resumable(runner.model, read_checkpoint(path), path)
+    elif runner._load_from is not None:
+        read_checkpoint(runner._load_from)
+        runner.register_hook(FitCheck())
+    for module in runner.model.modules() if built else ():
+        if not isinstance(module, HybridBackbone):  # which check themselves
+            check_pretrained(module)
+    runner.register_hook(EvaluatedImages())
+    runner.register_hook(ResumeCheck())
+    runner.register_hook(phase or Phase())
+    runner.train()
+
+
+def _check_strategy(cfg: Config) -> None:
+    """Raise ValueError for checkpoints that nothing of ours could look at before they are unpickled."""
+    strategy = str((cfg.get('strategy') or {}).get('type', ''))
+    if 'DeepSpeed' in strategy and (cfg.get('resume') or cfg.get('load_from')):
+        allowed = (
+            'SingleDeviceStrategy, DDPStrategy or FSDPStrategy to resume or load_from: DeepSpeed runs what a file says'
+        )
+        raise bad_value('strategy.type', strategy, allowed)
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that ``last_checkpoint`` in a work folder names, also where the folder has been moved.
+
+    Raises:
+        ValueError: If it names one that is neither there nor in the folder.
+    """
+    note = Path(work_dir, 'last_checkpoint')
+    if not note.exists():
+        return None
+    named = read_text(note, LONGEST_PATH).strip()
+    if Path(named).exists() and named:
+        return named
+    beside = Path(work_dir, Path(named).name)
+    if not named or not beside.exists():
+        raise ValueError(f'{note} names {named}, which is neither there nor beside it')
+    return str(beside)

@@ -1,0 +1,47 @@
+"""Checkpoints that have to fit a model exactly."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+from mmhybrid.models.checkpoints import weights_of
+
+
+def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``; loads its weights."""
+    missing = [name for name in ('meta', 'message_hub', 'optimizer') if name not in checkpoint]
+    if missing:
+        raise ValueError(f'training cannot resume from {path}: it lacks {", ".join(missing)}')
+    if not isinstance(checkpoint['meta'], Mapping) or 'config' in checkpoint['meta']:
+        # MMEngine's Runner.resume writes ``meta['config']`` to a file and runs it; its own checkpoints have ``cfg``
+        raise ValueError(f'training cannot resume from {path}: its meta has a config, which MMEngine would run')
+    load_weights(model, checkpoint, path)
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Load the weights, and raise ValueError unless their names and shapes are those of ``model``.
+
+    MMEngine itself only logs a difference.
+    """
+    target: Any = model.module if is_model_wrapper(model) else model
+    if isinstance(target, BaseTTAModel):
+        target = target.module
+    try:
+        keys = target.load_state_dict(weights_of(checkpoint), strict=False)
+    except RuntimeError as error:
+        mismatches = str(error).splitlines()[1:]
+        raise ValueError(f'{path} does not fit the model: {_few(mismatches, 1)}') from error
+    problems = [
+        f'{kind} {_few(names)}'
+        for kind, names in (('missing', keys.missing_keys), ('surplus', keys.unexpected_keys))
+        if names
+    ]
+    if problems:
+        raise ValueError(f'{path} does not fit the model: {"; ".join(problems)}')
+
+
+def _few(items: list[str], count: int = 3) -> str:
+    text = ', '.join(item.strip().rstrip('.') for item in items[:count])
+    return f'{text} and {len(items) - count} more' if len(items) > count else text

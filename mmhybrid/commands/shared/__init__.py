@@ -1,0 +1,1 @@
+"""What the commands share: arguments, and how they end."""

@@ -1,0 +1,73 @@
+"""The arguments that several commands have, each stated once."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from mmengine.config import DictAction
+
+from mmhybrid.engine.ranks import LAUNCHERS
+from mmhybrid.utils.addresses import without_passwords
+from mmhybrid.utils.errors import first_line
+
+
+class Parser(ArgumentParser):
+    """An argument parser whose complaints repeat no password."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end the program."""
+        super().error(without_passwords(message))
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """The arguments that every tool which builds a runner has."""
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: ./work_dirs/<name of the config>')
+    add_cfg_options(parser)
+    add_launcher(parser)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
+
+
+class Settings(DictAction):
+    """MMEngine's ``KEY=VALUE`` pairs; what is none, or cannot be read, is a wrong command line."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Parse and keep the pairs."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, IndexError):
+            parser.error(
+                f'{option_string}: got {" ".join(values)}, allowed: pairs such as optim_wrapper.optimizer.lr=0.1'
+            )
+
+
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """``--cfg-options``, of every tool that reads a config."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help="settings that replace the config's"
+    )
+
+
+def add_launcher(parser: ArgumentParser) -> None:
+    """``--launcher``, of every tool that several processes may run together."""
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+
+
+def add_imports(parser: ArgumentParser) -> None:
+    """``--import``, of every command that reads data of classes of a user's own without a config that imports them."""
+    parser.add_argument(
+        '--import', dest='imports', nargs='+', default=[], metavar='MODULE', help='with backends, spaces of your own'
+    )
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import what the command line names; ValueError if there is no such module, or it fails."""
+    for name in names:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(f'--import {name}: {error}') from error
+        except Exception as error:  # a module is a program of the user's: it may raise anything
+            raise ValueError(f'--import {name!r}: {type(error).__name__}: {first_line(error)}') from error

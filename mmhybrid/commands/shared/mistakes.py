@@ -1,0 +1,95 @@
+"""How a program ends: users' mistakes are told in one sentence, and all else keeps its traceback."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmhybrid.engine.phase import Phase
+from mmhybrid.utils.addresses import without_passwords
+from mmhybrid.utils.errors import LONGEST_MESSAGE, CannotGoOnError, printable, shortened
+from mmhybrid.utils.optional import told
+
+EXIT_CODE = 2  # argparse's own for a wrong command line
+# A disk that is full, or takes nothing.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG)
+# How the names of MMEngine's functions begin that build what a config describes, or set up what it says.
+BUILDERS = ('build', 'from_cfg', 'init_default_scope', 'register_', 'scale_lr', 'setup_', 'set_randomness')
+
+
+@contextmanager
+def ending_on_mistakes() -> Iterator[Phase]:
+    """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs alone.
+
+    Work that cannot go on (a search) says why at any time, with exit code 1; a disk that takes no more is told at any
+    time too. Other errors, and any error of a runner at work, keep their traceback, but for those that other packages
+    raise in its first iterations or validation.
+
+    Yields:
+        What tells whether a runner is at work.
+    """
+    phase = Phase()
+    try:
+        yield phase
+    except CannotGoOnError as error:
+        raise SystemExit(_told(f'{error}')) from error
+    except Exception as error:
+        sentence = _misfit(error) if phase.trying else None if phase.at_work else _mistake(error)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            sentence = ' '.join(str(error).split())
+        if sentence is None:
+            raise
+        print(_told(sentence), file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
+
+
+def _told(sentence: str) -> str:
+    """What a terminal may show, whatever the sentence repeats of a file."""
+    # masking takes the square of the time, and cutting first might leave half a password
+    masked_part = without_passwords(shortened(sentence, 4 * LONGEST_MESSAGE))
+    return shortened(printable(masked_part))
+
+
+def _mistake(error: Exception) -> str | None:
+    """The sentence for an error that a wrong config or file causes; None for any other error."""
+    message = ' '.join(str(error.args[0] if error.args else error).split())
+    if isinstance(error, OSError) and error.errno is not None:
+        return ' '.join(str(error).split())
+    if isinstance(error, UnicodeError):
+        return ' '.join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and told(error) != message:
+        return told(error)
+    if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
+        return message  # OpenMMLab asserts what it expects of a config
+    if isinstance(error, KeyError) and 'registry' in message:
+        return message.partition('. Please')[0]
+    if isinstance(error, TypeError) and ' argument' in message:
+        return message
+    calls = traceback.extract_tb(error.__traceback__)
+    if any('mmengine' in Path(call.filename).parts and call.name.startswith(BUILDERS) for call in calls):
+        return f'what the config describes cannot be built: {_named(error)}'
+    return None
+
+
+def _misfit(error: Exception) -> str | None:
+    """The sentence for an error in other packages, which parts of a config cause that do not fit together."""
+    place = _origin(error).filename
+    if 'site-packages' not in Path(place).parts or 'mmhybrid' in Path(place).parts:
+        return None
+    return f'what the config describes does not work together: {_named(error)}'
+
+
+def _named(error: Exception) -> str:
+    origin = _origin(error)
+    lines = str(error.args[0] if error.args else error).strip().splitlines() or ['no reason given']
+    told = lines[0] if len(lines) == 1 else f'{lines[0]} ... {lines[-1]}'
+    return f'{type(error).__name__}: {told} ({origin.filename}, line {origin.lineno})'
+
+
+def _origin(error: BaseException) -> traceback.FrameSummary:
+    """The call in which an error arose; a registry raises another error of the same class."""
+    while (inside := error.__cause__ or error.__context__) is not None:
+        error = inside
+    return traceback.extract_tb(error.__traceback__)[-1]
