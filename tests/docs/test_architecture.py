@@ -19,7 +19,7 @@ MAY_IMPORT = {
     'datasets': {'models'},
     'estimation': {'archs', 'space', 'models'},
     'visualization': {'archs', 'space', 'search', 'models'},
-    'engine': {'archs', 'space', 'search', 'models', 'estimation', 'datasets'},
+    'engine': {'archs', 'space', 'search', 'models', 'estimation', 'datasets', 'apis'},
     'apis': {'archs', 'space', 'search', 'models', 'estimation', 'datasets', 'engine'},
     'commands': {
         *('archs', 'space', 'search', 'models', 'estimation', 'datasets', 'visualization', 'engine', 'apis'),
