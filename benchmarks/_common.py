@@ -16,7 +16,7 @@ from types import ModuleType
 import torch
 from rich.progress import track
 
-from mmhybrid.estimation.backends import Backend
+from mmhybrid.latency.backends import Backend
 from mmhybrid.utils.files import check_target
 
 Figures = dict[str, float | int | str]

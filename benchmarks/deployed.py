@@ -31,7 +31,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from mmhybrid.estimation.memory import kept_memory
+from mmhybrid.latency.memory import kept_memory
 from mmhybrid.utils.files import write_json
 
 throughput = require('throughput')
@@ -54,7 +54,7 @@ import sys, time
 sys.path.insert(0, 'benchmarks')
 import torch
 import throughput
-from mmhybrid.estimation.memory import kept_memory
+from mmhybrid.latency.memory import kept_memory
 torch.set_num_threads(1)
 networks = {}
 with kept_memory(), torch.inference_mode():

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import torch
 from _common import Figures, add_json_argument, describe_machine, positive
 
-from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator
-from mmhybrid.estimation.latency_table import Entry, LatencyTable
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.table import Entry, LatencyTable
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace, SearchSpace
 from mmhybrid.utils.files import write_json
 

@@ -36,7 +36,7 @@ from mmhybrid.models.build import build_model
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.files import write_json
 
-presets = require('mmhybrid.estimation.presets')  # first: mmhybrid declares operators that torchvision may lack
+presets = require('mmhybrid.models.presets')  # first: mmhybrid declares operators that torchvision may lack
 
 REFERENCE = 'swin_tiny_patch4_window7_224'
 TIMM_SIZES = {

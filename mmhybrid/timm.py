@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 
 from mmhybrid.archs import GLiTArch
-from mmhybrid.estimation.presets import PRESETS
 from mmhybrid.models.backbones.base import HybridBackbone, normalise_out_indices
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.families import FAMILIES
+from mmhybrid.models.presets import PRESETS
 from mmhybrid.utils.checks import check_choice, check_float, check_int
 
 POOLS = ('avg', '')

@@ -26,16 +26,16 @@ from mmhybrid.apis.retraining import RECORD_FILE, Retraining, read_search
 from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
+from mmhybrid.counting.part_counter import PartCounter
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_scenes import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
-from mmhybrid.estimation.analytic import NOMINAL
-from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import PartCounter
-from mmhybrid.estimation.latency import build_latency, load_latency
-from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement, parts_of_space
-from mmhybrid.estimation.profiler import profile
-from mmhybrid.estimation.timing import Plan
+from mmhybrid.latency.analytic import NOMINAL
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.load import build_latency, load_latency
+from mmhybrid.latency.profile import profile
+from mmhybrid.latency.table import Entry, LatencyTable, Measurement, parts_of_space
+from mmhybrid.latency.timing import Plan
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint
 from mmhybrid.models.convert import convert_file
 from mmhybrid.models.released import read_released
@@ -306,15 +306,14 @@ REVIEWED = {
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
     'mmhybrid/engine/search_origin.py': 'a config',
     'mmhybrid/apis/subnet_export.py': 'a config; export_subnet',
-    'mmhybrid/estimation/analytic.py': 'analytic model',
-    'mmhybrid/estimation/devices.py': 'packages by the names that a backend of this process has',
+    'mmhybrid/latency/analytic.py': 'analytic model',
+    'mmhybrid/latency/devices.py': 'packages by the names that a backend of this process has',
     'mmhybrid/apis/draws.py': 'a config',
-    'mmhybrid/estimation/estimator.py': 'a config, or a table that latency_table.py has checked: table norm',
-    'mmhybrid/estimation/latency.py': 'table of a search, analytic model',
-    'mmhybrid/estimation/latency_table.py': 'table space, table backbone',
-    'mmhybrid/estimation/model_zoo.py': 'configs of this project',
-    'mmhybrid/estimation/presets.py': 'presets of this project',
-    'mmhybrid/estimation/profiler.py': 'interrupted table',
+    'mmhybrid/counting/part_counter.py': 'a config, or a table that latency/table.py has checked: table norm',
+    'mmhybrid/latency/load.py': 'table of a search, analytic model',
+    'mmhybrid/latency/table.py': 'table space, table backbone',
+    'mmhybrid/models/presets.py': 'presets of this project',
+    'mmhybrid/latency/profile.py': 'interrupted table',
     'mmhybrid/models/build.py': 'a config',
     'mmhybrid/models/checkpoints.py': 'averaged weights; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/convert.py': 'released weights',
@@ -340,7 +339,7 @@ REVIEWED = {
     'mmhybrid/utils/files.py': 'JSON, for the others here',
     'mmhybrid/utils/optional.py': 'packages by fixed names',
     'mmhybrid/__main__.py': 'commands by their names',
-    'mmhybrid/estimation/backends.py': 'what it has written itself',
+    'mmhybrid/latency/backends.py': 'what it has written itself',
     'mmhybrid/engine/__init__.py': 'components by fixed names',
     'mmhybrid/model_index.py': 'a config; a checkpoint that MMPretrain has read before',
     'mmhybrid/models/__init__.py': 'components by fixed names',

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from fresh_python import run_python
+from model_zoo_page import Statement, read_statements
 from modelindex.load_model_index import load
 from modelindex.models.Model import Model
+from presets_table import count_presets
 
-from mmhybrid.estimation.model_zoo import Statement, read_statements
-from mmhybrid.estimation.presets import count_presets
 from mmhybrid.model_index import MIM
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from mmhybrid.estimation.presets import presets_markdown
+from presets_table import presets_markdown
+
+from mmhybrid.models.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -13,6 +15,11 @@ def test_table_of_presets() -> None:
     stated = re.search(r'<!-- presets -->\n(.*)<!-- /presets -->', README, re.DOTALL)
     assert stated is not None
     assert stated.group(1).strip() == presets_markdown().strip()
+
+
+def test_presets_have_a_row_each() -> None:
+    rows = [[cell.strip() for cell in line.split('|')[1:3]] for line in presets_markdown().splitlines()]
+    assert rows[2:] == [[preset.family, preset.arch] for preset in PRESETS]
 
 
 def test_paths_exist() -> None:

@@ -9,11 +9,12 @@ from mmengine.config import Config
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.searching import search
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.part_counter import PartCounter
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
-from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import Estimator, PartCounter
-from mmhybrid.estimation.latency_table import Entry, LatencyTable, Measurement
+from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.table import Entry, LatencyTable, Measurement
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective, SearchSettings
 from mmhybrid.search.proposals import propose

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from mmhybrid.estimation.estimator import Estimator, num_classes_of
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.part_counter import num_classes_of
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.registry import MUTATORS, SEARCH_SPACES
 from mmhybrid.search import Constraint

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import UserError
 from torch.onnx import OnnxExporterError
 
-from mmhybrid.estimation.backends import executorch_program
+from mmhybrid.latency.backends import executorch_program
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line

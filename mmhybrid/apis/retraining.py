@@ -21,12 +21,13 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
 from mmhybrid.apis.training import latest_checkpoint, train
 from mmhybrid.commands.shared.arguments import add_cfg_options, add_launcher
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.part_counter import num_classes_of
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import named_estimates, team
-from mmhybrid.estimation.estimator import Estimator, num_classes_of
-from mmhybrid.estimation.latency import build_latency
+from mmhybrid.latency.load import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchResult, SearchSettings, read_study
 from mmhybrid.search.proposals import propose

@@ -20,8 +20,8 @@ from mmhybrid.apis.config_text import Expression, checked, config_text, docstrin
 from mmhybrid.apis.configs import is_named, load_config
 from mmhybrid.apis.weights import load_weights
 from mmhybrid.archs.base import plain_arch
+from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
-from mmhybrid.estimation.complexity import count_complexity
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.build import build_model, build_on_meta, on_meta
 from mmhybrid.models.checkpoints import read_checkpoint, write_safetensors

@@ -23,8 +23,8 @@ from mmhybrid.apis.subnet_export import (
 )
 from mmhybrid.commands.shared.arguments import add_cfg_options
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.estimation.single import predict_arch, time_arch
+from mmhybrid.latency.single import predict_arch, time_arch
+from mmhybrid.latency.table import LatencyTable
 from mmhybrid.utils.checks import check_name
 
 REPEATS = 20  # timed rounds

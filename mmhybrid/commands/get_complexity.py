@@ -1,17 +1,13 @@
 """Parameters, MACs and activations of a model, part by part.
 
     mmhybrid get-complexity CONFIG [--shape H W] [--cfg-options KEY=VALUE ...]
-    mmhybrid get-complexity --presets
-    mmhybrid get-complexity --model-zoo > docs/model_zoo.md
     mmhybrid get-complexity --spaces
 
 A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
 are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
 attention" also the projections in the layers that have them. Of a supernet the space is printed too: its networks, what
-the smallest and the largest backbone cost, and the values of the genes. ``--presets`` prints the table of all presets
-as Markdown, the published figures beside the counted ones; ``--model-zoo`` the same for all rows of the papers' tables
-(with mmdet and mmseg installed, a minute). ``--spaces`` prints how large the networks are on which the shipped
-supernets are trained (docs/spaces.md), a minute too.
+the smallest and the largest backbone cost, and the values of the genes. ``--spaces`` prints how large the networks are
+on which the shipped supernets are trained (docs/spaces.md), a minute.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -24,9 +20,7 @@ from rich.table import Table
 from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import add_cfg_options
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.estimation.complexity import Complexity, count_complexity
-from mmhybrid.estimation.model_zoo import model_zoo_markdown
-from mmhybrid.estimation.presets import presets_markdown
+from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.model_index import MIM
 from mmhybrid.models.build import build_model, build_on_meta
 from mmhybrid.models.input_channels import input_channels
@@ -40,13 +34,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description='Parameters, MACs and activations of a model, part by part.')
     parser.add_argument('config', nargs='?', help='config file')
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
-    parser.add_argument('--presets', action='store_true', help='the table of all presets, without a config')
-    parser.add_argument('--model-zoo', action='store_true', help="the papers' tables, without a config")
     parser.add_argument('--spaces', action='store_true', help='what supernets are trained on, without a config')
     add_cfg_options(parser)
     args = parser.parse_args(argv)
-    if (args.config is not None) + args.presets + args.model_zoo + args.spaces != 1:
-        parser.error('give one of CONFIG, --presets, --model-zoo and --spaces')
+    if (args.config is not None) + args.spaces != 1:
+        parser.error('give CONFIG or --spaces')
     return args
 
 
@@ -92,12 +84,6 @@ def space_tables(supernet: Supernet, shape: Sequence[int]) -> Iterator[Table]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print."""
     args = parse_args(argv)
-    if args.presets:
-        print(presets_markdown())
-        return
-    if args.model_zoo:
-        print(model_zoo_markdown(MIM), end='')
-        return
     if args.spaces:
         from mmhybrid.apis.draws import draws_markdown, shipped_supernets  # which needs the packages of a search
 

@@ -21,13 +21,14 @@ from torch import nn
 
 from mmhybrid.commands.shared.arguments import add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.estimation import held_out as judge
-from mmhybrid.estimation.backends import Backend, backend_class
-from mmhybrid.estimation.breakdown import KINDS, build_named, operator_breakdown
-from mmhybrid.estimation.estimator import Estimator, LatencyModel, PartCounter
-from mmhybrid.estimation.latency import fill, load_model_of
-from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.estimation.timing import Plan
+from mmhybrid.counting.estimator import Estimator, LatencyModel
+from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.latency import held_out as judge
+from mmhybrid.latency.backends import Backend, backend_class
+from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown
+from mmhybrid.latency.load import fill, load_model_of
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.latency.timing import Plan
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import check_target, write_json

@@ -23,10 +23,10 @@ from mmhybrid.apis.export_metadata import shape_for
 from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
-from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.estimation.single import predict_arch, time_arch, time_network
+from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.single import predict_arch, time_arch, time_network
+from mmhybrid.latency.table import LatencyTable
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
 from mmhybrid.models.deployed import switch_to_deploy

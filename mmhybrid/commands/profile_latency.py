@@ -17,12 +17,12 @@ import torch
 from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import add_cfg_options
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.estimation.backends import BACKENDS, CLOCKS, DTYPES
-from mmhybrid.estimation.calibration import calibrate
-from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import PartCounter
-from mmhybrid.estimation.profiler import profile
-from mmhybrid.estimation.timing import Plan
+from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES
+from mmhybrid.latency.calibration import calibrate
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.profile import profile
+from mmhybrid.latency.timing import Plan
 from mmhybrid.utils.files import check_target
 
 

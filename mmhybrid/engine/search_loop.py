@@ -16,12 +16,13 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, Dataset
 
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.part_counter import InputSize, num_classes_of
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks
 from mmhybrid.engine.search_origin import check_disjoint, origin_of
-from mmhybrid.estimation.estimator import Estimator, InputSize, num_classes_of
-from mmhybrid.estimation.latency import build_latency
+from mmhybrid.latency.load import build_latency
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, SearchError, SearchResult, StudyStorage, Team

@@ -9,8 +9,8 @@ from mmhybrid.apis.export import export_model
 from mmhybrid.apis.export_metadata import write_metadata
 from mmhybrid.apis.runtimes import open_network
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.estimation import presets
-from mmhybrid.estimation.backends import backend_class
+from mmhybrid.latency.backends import backend_class
+from mmhybrid.models import presets
 from mmhybrid.models.deployed import switch_to_deploy
 
 pytestmark = pytest.mark.torch_since(2, 6)

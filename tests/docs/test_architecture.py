@@ -17,12 +17,13 @@ MAY_IMPORT = {
     'search': {'space'},
     'models': {'archs', 'space'},
     'datasets': {'models'},
-    'estimation': {'archs', 'space', 'models'},
+    'counting': {'archs', 'space', 'models'},
+    'latency': {'archs', 'space', 'models', 'counting'},
     'visualization': {'archs', 'space', 'search', 'models'},
-    'engine': {'archs', 'space', 'search', 'models', 'estimation', 'datasets', 'apis'},
-    'apis': {'archs', 'space', 'search', 'models', 'estimation', 'datasets', 'engine'},
+    'engine': {'archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets', 'apis'},
+    'apis': {'archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets', 'engine'},
     'commands': {
-        *('archs', 'space', 'search', 'models', 'estimation', 'datasets', 'visualization', 'engine', 'apis'),
+        *('archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets', 'visualization', 'engine', 'apis'),
         'model_index',
     },
 }

@@ -17,9 +17,9 @@ from mmengine.config import Config
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.searching import search
 from mmhybrid.apis.training import train
+from mmhybrid.counting.complexity import count_complexity
+from mmhybrid.counting.estimator import Estimator
 from mmhybrid.datasets.demo_scenes import make_demo_data
-from mmhybrid.estimation.complexity import count_complexity
-from mmhybrid.estimation.estimator import Estimator
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 

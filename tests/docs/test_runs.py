@@ -11,7 +11,7 @@ from doc_blocks import DOCUMENTS, blocks_of, commands_of
 from reader import NOT_RUN, Workspace, line_of, why_not
 from test_python_blocks import run
 
-from mmhybrid.estimation import timing
+from mmhybrid.latency import timing
 
 pytestmark = [pytest.mark.docs, pytest.mark.slow, pytest.mark.dense]
 

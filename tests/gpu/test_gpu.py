@@ -24,13 +24,13 @@ from mmengine.registry import DefaultScope, init_default_scope
 from torch import Tensor, nn
 
 from mmhybrid.apis.configs import load_config
+from mmhybrid.counting.part_counter import PartCounter
 from mmhybrid.engine.bn_calibration import calibrate
-from mmhybrid.estimation.backends import Backend
-from mmhybrid.estimation.devices import Device
-from mmhybrid.estimation.estimator import PartCounter
-from mmhybrid.estimation.latency_table import LatencyTable
-from mmhybrid.estimation.profiler import profile
-from mmhybrid.estimation.timing import Plan, build_network
+from mmhybrid.latency.backends import Backend
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.profile import profile
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.latency.timing import Plan, build_network
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, GLiTSpace
 

@@ -8,8 +8,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmhybrid.archs import GLNetArch
-from mmhybrid.estimation.estimator import Estimator, PartCounter
-from mmhybrid.estimation.operations import count_part, find
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.operations import count_part, find
+from mmhybrid.counting.part_counter import PartCounter
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.parts import Part, Share, sides

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmhybrid.estimation.presets import PRESETS, Preset
+from mmhybrid.models.presets import PRESETS, Preset
 from mmhybrid.registry import MODELS
 
 timm = pytest.importorskip('timm')

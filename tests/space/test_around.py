@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch
-from mmhybrid.estimation.complexity import count_complexity
+from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.models import AutoViT, GLiT, GLNet
 from mmhybrid.models.build import on_meta
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace

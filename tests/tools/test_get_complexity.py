@@ -1,11 +1,9 @@
-"""The command line of tools/get_complexity.py; the counts themselves are tests/estimation's."""
+"""The command line of tools/get_complexity.py; the counts themselves are tests/counting's."""
 
 import runpy
 from pathlib import Path
 
 import pytest
-
-from mmhybrid.estimation.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'get_complexity.py'
@@ -64,19 +62,6 @@ def test_options_replace_the_settings(main, config, capsys):
     assert '30,481,106' in capsys.readouterr().out
 
 
-def test_presets_have_a_row_each(main, capsys):
-    main(['--presets'])
-    rows = [[cell.strip() for cell in line.split('|')[1:3]] for line in capsys.readouterr().out.splitlines()]
-    assert rows[2:] == [[preset.family, preset.arch] for preset in PRESETS]
-
-
-@pytest.mark.slow
-@pytest.mark.dense
-def test_model_zoo_is_the_page_in_the_documentation(main, capsys):
-    main(['--model-zoo'])
-    assert capsys.readouterr().out == (ROOT / 'docs' / 'model_zoo.md').read_text()
-
-
 @pytest.mark.parametrize(
     ('arguments', 'word'),
     [
@@ -84,8 +69,7 @@ def test_model_zoo_is_the_page_in_the_documentation(main, capsys):
         (['CONFIG', '--shape', '0', '64'], 'input_shape'),
         (['CONFIG', '--cfg-options', 'mdoel.backbone.arch=stl'], 'mdoel'),
         (['CONFIG', '--cfg-options', 'model.backbone.arch=5g'], '5g'),
-        (['CONFIG', '--presets'], '--presets'),
-        (['--presets', '--model-zoo'], '--model-zoo'),
+        (['CONFIG', '--spaces'], '--spaces'),
         ([], 'CONFIG'),
     ],
 )

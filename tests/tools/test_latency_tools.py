@@ -11,10 +11,10 @@ import torch
 from small_supernet import SUPERNET
 
 from mmhybrid.commands import latency_report
-from mmhybrid.estimation import backends, held_out
-from mmhybrid.estimation.analytic import MODEL_STD, AnalyticLatency
-from mmhybrid.estimation.breakdown import operator_breakdown
-from mmhybrid.estimation.latency import load_latency
+from mmhybrid.latency import backends, held_out
+from mmhybrid.latency.analytic import MODEL_STD, AnalyticLatency
+from mmhybrid.latency.breakdown import operator_breakdown
+from mmhybrid.latency.load import load_latency
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -108,7 +108,7 @@ def test_mistakes_are_found_before_measuring(config, tmp_path, monkeypatch, caps
 def test_backend_of_ones_own(config, tmp_path, monkeypatch, capsys):
     """Named by the config's custom_imports where it is measured, by --import where it is judged."""
     (tmp_path / 'slow_phone.py').write_text("""
-from mmhybrid.estimation.backends import BACKENDS, Backend
+from mmhybrid.latency.backends import BACKENDS, Backend
 
 class Phone(Backend):
     devices = ('phone',)

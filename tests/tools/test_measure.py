@@ -9,10 +9,10 @@ from small_supernet import SUPERNET
 
 from mmhybrid.commands.measure import main
 from mmhybrid.commands.profile_latency import main as profile
-from mmhybrid.estimation import backends
-from mmhybrid.estimation.backends import Backend
-from mmhybrid.estimation.estimator import Estimator
-from mmhybrid.estimation.latency_table import LatencyTable
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.latency import backends
+from mmhybrid.latency.backends import Backend
+from mmhybrid.latency.table import LatencyTable
 
 CLASSIFIER = """
 custom_imports = dict(imports=['mmhybrid'])

@@ -10,7 +10,7 @@ from mmhybrid.apis import retraining
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining import Retrained, best_of
 from mmhybrid.commands import retrain_topk
-from mmhybrid.estimation.estimator import Estimator
+from mmhybrid.counting.estimator import Estimator
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective

@@ -16,7 +16,7 @@ from search_demo import BUDGET, ROOT, make_search
 from mmhybrid.apis.configs import load_config
 from mmhybrid.commands import search, search_report
 from mmhybrid.engine.search_origin import check_disjoint
-from mmhybrid.estimation.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.space import Arch
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmhybrid.estimation.complexity import count_complexity
+from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.models.backbones.glnet import GLNet, GLNetArch
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.layers.attention import SelfAttention

@@ -1,0 +1,116 @@
+"""What an architecture costs, from its genes: nothing is trained, run or copied."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from mmhybrid.counting.operations import PartCost
+from mmhybrid.counting.part_counter import InputSize, PartCounter
+from mmhybrid.models.parts import Part
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space.arch import Value
+
+REMEMBERED_ARCHS = 100_000
+# one-sided 95 % of a normal distribution
+UPPER_STDS = 1.645
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs for one image.
+
+    Args:
+        params_m: Parameters in millions.
+        macs_m: Multiply-accumulates in millions.
+        latency_ms: Estimated latency of a batch in milliseconds; None without a latency model.
+        latency_upper_ms: What it stays below with 95 % probability when measured, as far as the latency model tells.
+    """
+
+    params_m: float
+    macs_m: float
+    latency_ms: float | None = None
+    latency_upper_ms: float | None = None
+
+
+class PartLatency(NamedTuple):
+    """What a part adds to the latency of a network.
+
+    Args:
+        ms: Milliseconds.
+        std: Standard deviation of the error that is this part's own.
+        shared_std: Standard deviation of the error that it has in common with all other parts.
+    """
+
+    ms: float
+    std: float
+    shared_std: float = 0.0
+
+
+class LatencyModel(Protocol):
+    """Latencies of parts; a network's is their sum."""
+
+    def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
+        """Latency of one part; ValueError naming a part that is not known."""
+
+    def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
+        """The bound of a network, from sums over its parts: of latencies, squared own and common deviations."""
+
+
+class Estimator:
+    """Arch -> :class:`Cost`; pure, and remembered.
+
+    Args:
+        space: The search space.
+        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
+        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it
+            (``resolution``).
+        num_classes: Classes of a linear classifier behind the backbone, None for none.
+        latency: A latency table or an analytic model; None for no latency.
+
+    Raises:
+        ValueError: If an argument is wrong, or the input size is missing or one too many.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        backbone: Mapping[str, Any],
+        input_size: InputSize | None = None,
+        num_classes: int | None = None,
+        latency: LatencyModel | None = None,
+    ) -> None:
+        self._costs = PartCounter(space, backbone, input_size, num_classes)
+        self._latency = latency
+        self._known: dict[str, tuple[int, int, float, float, float]] = {}
+        self._estimate: Callable[[Arch], Cost] = lru_cache(maxsize=REMEMBERED_ARCHS)(self._sum)
+
+    def __call__(self, arch: Mapping[str, Value]) -> Cost:
+        """What ``arch`` costs.
+
+        Raises:
+            ValueError: If it is not in the space, or the latency model does not know one of its parts.
+        """
+        return self._estimate(arch if isinstance(arch, Arch) else Arch(arch))
+
+    def _sum(self, arch: Arch) -> Cost:
+        params, macs, milliseconds, variance, shared_std = 0, 0, 0.0, 0.0, 0.0
+        for part in self._costs.parts(arch):
+            known = self._known.get(part.key)
+            if known is None:
+                known = self._known[part.key] = self._look_up(part)
+            copies = part.copies
+            part_params, part_macs, ms, std, part_shared_std = known
+            params += copies * part_params
+            macs += copies * part_macs
+            milliseconds += copies * ms
+            variance += (copies * std) ** 2
+            shared_std += copies * part_shared_std
+        if self._latency is None:
+            return Cost(params / 1e6, macs / 1e6)
+        return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance, shared_std))
+
+    def _look_up(self, part: Part) -> tuple[int, int, float, float, float]:
+        cost = self._costs.cost_of(part)
+        latency = PartLatency(0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
+        return cost.params, cost.macs, *latency

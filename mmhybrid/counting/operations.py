@@ -1,0 +1,112 @@
+"""What a module computes and how much it moves, operation by operation, without running it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.counting.complexity import CONVOLUTIONS, ProductCounter
+from mmhybrid.torch_api import unfused_attention
+
+_ATEN = torch.ops.aten
+# allocate or relabel, and move nothing
+_FREE = {_ATEN.empty, _ATEN.empty_like, _ATEN.detach, _ATEN._unsafe_view, _ATEN.new_empty}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation on one image.
+
+    Args:
+        kind: ``convolution``, ``depthwise``, ``matmul`` or ``other``.
+        macs: Multiply-accumulates.
+        activations: Elements read and written, weights apart.
+        weights: Elements of weights read.
+    """
+
+    kind: str
+    macs: int
+    activations: int
+    weights: int
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """What one part costs.
+
+    Args:
+        params: Parameters.
+        macs: Multiply-accumulates for one image.
+        operations: In the order in which they run.
+    """
+
+    params: int
+    macs: int
+    operations: tuple[Operation, ...] = ()
+
+
+def count_part(network: nn.Module, pieces: Sequence[tuple[Any, ...]]) -> PartCost:
+    """Count the pieces of a part.
+
+    Args:
+        network: The backbone that has the part, in eval mode and on the meta device.
+        pieces: As in :class:`Part`.
+    """
+    params, operations = 0, []
+    for path, *shapes in pieces:
+        piece = find(network, path)
+        if isinstance(piece, Tensor):
+            params += piece.numel()
+        elif piece is not None:
+            params += sum(parameter.numel() for parameter in piece.parameters())
+            if shapes:
+                operations += _trace(piece, shapes)
+    return PartCost(params, sum(operation.macs for operation in operations), tuple(operations))
+
+
+def find(network: nn.Module, path: str) -> Any:
+    """The module or parameter of a name, the network itself for '', None if there is none."""
+    found: Any = network
+    for name in path.split('.') if path else ():
+        found = getattr(found, name, None)
+    return found
+
+
+def _trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]:
+    tracer = _Tracer(module)
+    with torch.no_grad(), unfused_attention(), tracer:
+        module(*(torch.empty(1, *shape, device='meta') for shape in shapes))
+    return tracer.operations
+
+
+class _Tracer(ProductCounter):
+    """Lists all operations, those that are no product too, and what they move."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        num_products = len(self.found)
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        macs = sum(cost.macs for _, cost in self.found[num_products:])
+        if func.is_view or func.overloadpacket in _FREE:
+            return out
+        kind = 'matmul' if macs else 'other'
+        if func.overloadpacket in CONVOLUTIONS:
+            kind = 'depthwise' if args[8] > 1 else 'convolution'
+        inputs = [tensor for arg in args for tensor in _tensors(arg)]
+        weights = sum(tensor.numel() for tensor in inputs if self.is_weight(tensor))
+        moved = sum(tensor.numel() for tensor in (*inputs, *_tensors(out)))
+        self.operations.append(Operation(kind, macs, moved - weights, weights))
+        return out
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    return [item for item in value if isinstance(item, Tensor)] if isinstance(value, list | tuple) else []

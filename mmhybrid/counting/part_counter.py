@@ -1,0 +1,172 @@
+"""The parts of a space's networks, each counted once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from mmhybrid.counting.operations import PartCost, count_part
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.input_channels import input_channels
+from mmhybrid.models.parts import Part, head_part, sides
+from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.space import SearchSpace
+from mmhybrid.space.arch import Value
+from mmhybrid.space.base import Restriction
+from mmhybrid.utils.checks import bad_value, check_int, check_keys, check_list
+
+SMALLEST_SIDE = 32
+InputSize = int | Sequence[int]
+
+
+def num_classes_of(model: Mapping[str, Any]) -> int | None:
+    """Classes of the linear classifier that counts as part of the network.
+
+    Args:
+        model: Config of a :class:`mmhybrid.models.one_shot.OneShot`.
+
+    Returns:
+        The ``num_classes`` of a classifier's head; None for detectors and segmentors, whose heads are not counted.
+    """
+    head = (model.get('architecture') or {}).get('head') or {}
+    num_classes: int | None = head.get('num_classes')
+    return num_classes
+
+
+class PartCounter:
+    """Counts parts the first time they are asked for.
+
+    Each is counted in the real backbone of the arch that has it, on the meta device (shapes without data).
+
+    Args:
+        space: The search space.
+        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
+        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it.
+        num_classes: Classes of a linear classifier behind the backbone, None for none.
+
+    Attributes:
+        known: The parts that were counted, by their keys.
+
+    Raises:
+        ValueError: If an argument is wrong, or the input size is missing or one too many.
+    """
+
+    def __init__(
+        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
+    ) -> None:
+        self.space = space
+        self.backbone = dict(backbone)
+        self.num_classes = None if num_classes is None else check_int('num_classes', num_classes, 1)
+        check_keys('backbone', self.backbone, ('type',), set(self.backbone) - {'arch'})
+        if not issubclass(MODELS.get(str(backbone['type'])) or object, HybridBackbone):
+            raise bad_value('backbone.type', backbone['type'], 'a backbone that states its parts, a HybridBackbone')
+        if 'resolution' in space.choices:
+            if input_size is not None:
+                raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
+        elif isinstance(input_size, int) or input_size is None:
+            check_int('input_size', input_size, SMALLEST_SIDE)
+        else:
+            input_size = [check_int('input_size', s, SMALLEST_SIDE) for s in check_list('input_size', input_size, 2)]
+        self.input_size = input_size
+        # tells the parts of all archs
+        self._network: HybridBackbone = build_on_meta({**self.backbone, 'arch': space.decode(space.smallest())})
+        self._channels = input_channels(self._network)
+        self.known: dict[str, Part] = {}
+        self._counted: dict[str, PartCost] = {}
+
+    @classmethod
+    def of_model(cls, model: Mapping[str, Any], input_size: InputSize | None) -> 'PartCounter':
+        """The counter for a model's config with a supernet somewhere in it.
+
+        Args:
+            model: Config with a ``space`` and a ``backbone``, at any depth; :func:`num_classes_of` tells its classes.
+            input_size: Where the archs do not say it; else it is not used.
+
+        Raises:
+            ValueError: If there is no supernet.
+        """
+        supernet = next((part for part in _dicts(model) if 'space' in part and 'backbone' in part), None)
+        if supernet is None:
+            raise bad_value('model', model.get('type'), 'a model with a supernet (a space and a backbone)')
+        space: SearchSpace = SEARCH_SPACES.build(dict(supernet['space']))
+        input_size = None if 'resolution' in space.choices else input_size
+        return cls(space, supernet['backbone'], input_size, num_classes_of(model))
+
+    def restrict(self, genes: Restriction) -> 'PartCounter':
+        """A counter for a part of the space, see :meth:`SearchSpace.restrict`."""
+        return PartCounter(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
+
+    def parts(self, arch: Mapping[str, Value]) -> list[Part]:
+        """The parts of a network, all of them counted.
+
+        Raises:
+            ValueError: If ``arch`` is not in the space.
+        """
+        parts = self.list_parts(arch)
+        new = [part for part in parts if part.key not in self._counted]
+        if new:
+            self._count(new, arch)
+        return parts
+
+    def cost_of(self, part: Part) -> PartCost:
+        """What a part costs that :meth:`parts` has given before."""
+        return self._counted[part.key]
+
+    def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
+        """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
+        decoded, shape = self.space.decode(arch), self.input_shape(arch)
+        parts = [Part('network', sides(*shape[1:])), *self._network.parts(decoded, shape)]
+        if self.num_classes is not None:
+            parts.append(head_part(self._out_width(decoded), self.num_classes))
+        return parts
+
+    def out_width(self, arch: Mapping[str, Value]) -> int:
+        """Channels of the last output, which the classifier takes."""
+        return self._out_width(self.space.decode(arch))
+
+    def _out_width(self, arch: Any) -> int:
+        return self._network.outputs(arch)[self._network.out_indices[-1]].width
+
+    def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:
+        """Channels, rows and columns of the image."""
+        size: Any = arch.get('resolution', self.input_size)
+        height, width = (size, size) if isinstance(size, int) else size
+        return self._channels, height, width
+
+    def side(self, arch: Mapping[str, Value]) -> int:
+        """Pixels a side of the image.
+
+        Raises:
+            ValueError: If it is not square, as those are that latencies are measured for.
+        """
+        _, height, width = self.input_shape(arch)
+        if height != width:
+            raise bad_value('input_size', self.input_size, 'one side, of square images')
+        return height
+
+    def build(self, arch: Mapping[str, Value]) -> nn.Module:
+        """The standalone backbone in eval mode, weights at random."""
+        network: nn.Module = MODELS.build({**self.backbone, 'arch': self.space.decode(arch)})
+        return network.eval()
+
+    def _count(self, parts: list[Part], arch: Mapping[str, Value]) -> None:
+        network = build_on_meta({**self.backbone, 'arch': self.space.decode(arch)}).eval()
+        for part in parts:
+            self.known[part.key] = part
+            if part.kind == 'head':
+                assert self.num_classes is not None
+                weights = self.out_width(arch) * self.num_classes
+                self._counted[part.key] = PartCost(weights + self.num_classes, weights)
+            else:
+                self._counted[part.key] = count_part(network, part.pieces)
+
+
+def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:
+    """The config and all dicts within it."""
+    if isinstance(config, Mapping):
+        yield config
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from _dicts(value)

@@ -1,0 +1,1 @@
+"""How long a network takes: measured, predicted from few measurements, and judged."""

@@ -1,0 +1,244 @@
+"""What runs a network while it is timed.
+
+Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: with :meth:`Backend.prepare`, or
+with :meth:`Backend.build` where torch does not run the network.
+"""
+
+import copy
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.latency.memory import kept_memory
+from mmhybrid.torch_api import EXPORTING, require_torch
+from mmhybrid.utils.checks import bad_value, check_choice, check_int
+from mmhybrid.utils.optional import require
+
+Job = Callable[[], object]
+# ``thread`` stands still while the machine works for others; it sees one CPU thread.
+CLOCKS = {'wall': time.perf_counter, 'thread': time.thread_time}
+DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
+
+
+class Backend:
+    """Runs networks as they are (eager torch).
+
+    Args:
+        device: One of :attr:`devices`.
+        dtype: One of :data:`DTYPES`.
+        threads: Of the CPU.
+        clock: One of :data:`CLOCKS`.
+
+    Attributes:
+        devices: Names of the devices that the backend knows; a subclass for a phone names its own.
+        packages: Names of the packages whose versions decide how fast networks run.
+    """
+
+    devices: tuple[str, ...] = ('cpu', 'cuda')
+    packages: tuple[str, ...] = ('torch',)
+
+    def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
+        self.device = check_choice('device', device, self.devices)
+        self.clock = CLOCKS[check_choice('clock', clock, tuple(CLOCKS))]
+        self.dtype = DTYPES[check_choice('dtype', dtype, tuple(DTYPES))]
+        self.threads = check_int('threads', threads, 1)
+
+    @staticmethod
+    def device_name(device: str) -> str:
+        """The name of the processor, or of the GPU."""
+        if device == 'cuda':
+            return torch.cuda.get_device_name()
+        cpuinfo = Path('/proc/cpuinfo')
+        lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+        names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+        return names[0] if names else platform.processor() or platform.machine()
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """Prepare ``network`` for ``images``; each call of what is returned runs it once."""
+        network, images = network.eval().to(self.device, self.dtype), images.to(self.device, self.dtype)
+        prepared = self.prepare(network, images)
+
+        def job() -> object:
+            with torch.inference_mode():
+                return prepared(images)
+
+        return job
+
+    def prepare(self, network: nn.Module, images: Tensor) -> Callable[[Tensor], object]:
+        """What runs in place of ``network``; both are on the device already."""
+        return network
+
+    def synchronise(self) -> None:
+        """Wait until the device has done all it was given."""
+        if self.device == 'cuda':
+            torch.cuda.synchronize()
+
+    def milliseconds(self, job: Job) -> float:
+        """How long one run takes."""
+        self.synchronise()
+        start = self.clock()
+        job()
+        self.synchronise()
+        return (self.clock() - start) * 1e3
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let torch use this backend's number of threads and keep its memory from run to run."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with kept_memory():
+                yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+class CompileBackend(Backend):
+    """Compiles networks with torch.compile, which takes about ten seconds a network."""
+
+    def prepare(self, network: nn.Module, images: Tensor) -> Callable[[Tensor], object]:
+        """See :class:`Backend`."""
+        # exported first: networks of one class would share torch.compile's few places for compiled code
+        exported = torch.export.export(network, (images,)).module()
+        compiled: Callable[[Tensor], object] = torch.compile(exported, dynamic=False)
+        return compiled
+
+
+class OnnxRuntimeBackend(Backend):
+    """Runs networks exported to ONNX; images and outputs stay on the device."""
+
+    packages = ('onnxruntime', 'torch')
+
+    def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
+        super().__init__(device, dtype, threads, clock)
+        if dtype == 'bfloat16':
+            raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
+        self.runtime = require('onnxruntime', 'the backend onnxruntime')
+        require('onnxscript', 'the backend onnxruntime')
+        require_torch(EXPORTING, 'the backend onnxruntime')
+        provider = 'CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider'
+        if provider not in self.runtime.get_available_providers():
+            raise bad_value('device', device, 'a device that this onnxruntime knows')
+        self.provider = provider
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """See :class:`Backend`."""
+        network, images = network.eval().to(dtype=self.dtype), images.to(dtype=self.dtype)
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        session = self.runtime.InferenceSession(_onnx(network, images), options, providers=[self.provider])
+        binding = session.io_binding()
+        binding.bind_cpu_input(session.get_inputs()[0].name, images.numpy())
+        for output in session.get_outputs():
+            binding.bind_output(output.name, self.device)
+
+        def job() -> object:
+            session.run_with_iobinding(binding)
+            return binding
+
+        return job
+
+
+class OpenVinoBackend(Backend):
+    """Runs networks exported to ONNX on OpenVINO, in float32, or in bfloat16 on a processor that has it."""
+
+    devices = ('cpu',)
+    packages = ('openvino', 'torch')
+
+    def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
+        super().__init__(device, dtype, threads, clock)
+        if clock == 'thread':
+            self.clock = time.process_time  # OpenVINO works in a thread of its own
+            if threads > 1:
+                raise bad_value('threads', threads, '1 with the clock thread')
+        self.core = require('openvino', 'the backend openvino').Core()
+        require('onnxscript', 'the backend openvino')
+        require_torch(EXPORTING, 'the backend openvino')
+        able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        self.precisions = {'float32': 'f32', **({'bfloat16': 'bf16'} if 'BF16' in able else {})}
+        check_choice('dtype', dtype, tuple(self.precisions))
+        self.precision = self.precisions[dtype]
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """See :class:`Backend`."""
+        settings = {'INFERENCE_NUM_THREADS': self.threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'}
+        model = self.core.read_model(_onnx(network.eval().float(), images.float()))
+        compiled = self.core.compile_model(model, 'CPU', {**settings, 'INFERENCE_PRECISION_HINT': self.precision})
+        request, feed = compiled.create_infer_request(), {0: images.float().numpy()}
+        return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
+
+
+class ExecuTorchBackend(Backend):
+    """Runs networks as ExecuTorch does on phones, with XNNPACK, in float32; lowering one takes a minute or more."""
+
+    devices = ('cpu',)
+    packages = ('executorch', 'torch')
+
+    def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
+        super().__init__(device, dtype, threads, clock)
+        check_choice('dtype', dtype, ('float32',))
+        self.runtime = require('executorch.runtime', 'the backend executorch').Runtime.get()
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """See :class:`Backend`."""
+        images = images.float()
+        library = require('executorch.extension.pybindings.portable_lib', 'the backend executorch')
+        if library._threadpool_get_thread_count() != self.threads:
+            library._unsafe_reset_threadpool(self.threads)  # of the process; methods that were loaded before it crash
+        content = executorch_program(network.eval().float(), images)
+        program = self.runtime.load_program(content)
+        method = program.load_method('forward')
+
+        def job(needed: object = (content, program)) -> object:  # a method reads both, and keeps neither alive
+            return method.execute([images])
+
+        return job
+
+
+def executorch_program(network: nn.Module, images: Tensor) -> bytes:
+    """The content of a ``.pte`` file: what XNNPACK has operators for is lowered to it, the rest is ExecuTorch's own.
+
+    Args:
+        network: In eval mode; it stays as it is.
+        images: Of the one shape that the file takes.
+    """
+    exir = require('executorch.exir', 'executorch')
+    xnnpack = require('executorch.backends.xnnpack.partition.xnnpack_partitioner', 'executorch')
+    network = copy.deepcopy(network)
+    for tensor in (*network.parameters(), *network.buffers()):  # lowering takes no channels_last ones
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    exported = torch.export.export(network, (images,))
+    lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])
+    content: bytes = lowered.to_executorch().buffer
+    return content
+
+
+def _onnx(network: nn.Module, images: Tensor) -> bytes:
+    program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+BACKENDS: dict[str, type[Backend]] = {
+    'eager': Backend,
+    'compile': CompileBackend,
+    'onnxruntime': OnnxRuntimeBackend,
+    'openvino': OpenVinoBackend,
+    'executorch': ExecuTorchBackend,
+}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend.
+
+    Raises:
+        ValueError: If none of that name is entered in :data:`BACKENDS`.
+    """
+    return BACKENDS[check_choice('backend', name, tuple(BACKENDS))]

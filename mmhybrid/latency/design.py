@@ -1,0 +1,81 @@
+"""Which networks to measure: a greedy optimal design.
+
+Networks that differ from each other in many parts at once tell more about each part than networks that differ in one
+(a weighing design), so the next network to measure is always the one whose latency the others leave most uncertain.
+"""
+
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.latency.fit import PART_STDS, Prior
+from mmhybrid.latency.timing import Plan
+from mmhybrid.space import Arch
+
+# Random networks among which the measured ones are chosen.
+POOL_SIZE = 2000
+# Relative standard deviation that a measurement is expected to have.
+EXPECTED_NOISE = 0.02
+
+
+def count_matrix(costs: PartCounter, archs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> np.ndarray:
+    """How often each arch (row) has each part (column); parts that are no column are left out."""
+    column = {key: i for i, key in enumerate(keys)}
+    counts = np.zeros((len(archs), len(keys)))
+    for row, arch in enumerate(archs):
+        for part in costs.list_parts(arch):
+            if part.key in column:
+                counts[row, column[part.key]] += part.copies
+    return counts
+
+
+def part_keys(costs: PartCounter, archs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of all parts of ``archs``, as they come."""
+    return list(dict.fromkeys(part.key for arch in archs for part in costs.parts(arch)))
+
+
+def choose_networks(costs: PartCounter, side: int, plan: Plan) -> list[Arch]:
+    """The networks of one resolution to measure.
+
+    First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
+    those whose latency the others leave most uncertain. Warns if the plan has too few networks for all parts.
+    """
+    space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
+    rng = random.Random(f'{plan.seed} {side}')
+    pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(POOL_SIZE))]))
+    keys = part_keys(costs, pool)
+    counts = count_matrix(costs, pool, keys)
+    prior = Prior.of_parts(costs, keys, 1)
+    rows = counts / (counts @ prior.means)[:, None]
+    covariance = prior.covariance(0, PART_STDS[-1], 0)
+    chosen: list[int] = []
+    covered = np.zeros(len(keys), bool)
+
+    def add(index: int) -> None:
+        """Choose a network: its parts are there, and what it shares with others becomes less uncertain."""
+        nonlocal covered, covariance
+        covered = covered | (counts[index] > 0)
+        gain = covariance @ rows[index]
+        covariance = covariance - np.outer(gain, gain) / (max(rows[index] @ gain, 0) + EXPECTED_NOISE**2)
+        chosen.append(index)
+
+    add(0)
+    add(1)
+    while len(chosen) < min(plan.networks, len(pool)):
+        unseen = (counts[:, ~covered] > 0).sum(axis=1)
+        uncertain = np.einsum('ij,ij->i', rows @ covariance, rows)
+        unseen[chosen] = -1
+        uncertain[unseen < unseen.max()] = -1
+        add(int(np.argmax(uncertain)))
+    if not covered.all():
+        missing = [key for key, found in zip(keys, covered, strict=True) if not found]
+        warnings.warn(
+            f'{len(missing)} of {len(keys)} parts are in none of {len(chosen)} networks of {side} px, such as '
+            f'"{missing[0]}": measure more networks, or fill the table by the analytic model',
+            stacklevel=2,
+        )
+    return [pool[i] for i in chosen]

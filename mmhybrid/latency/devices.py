@@ -1,0 +1,109 @@
+"""What a latency belongs to: the device, and how it was used."""
+
+import platform
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, backend_class
+from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
+
+PACKAGES = ('torch', 'mmcv', 'onnxruntime')
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and how it was used.
+
+    Args:
+        device: ``cpu``, ``cuda`` or another name that the backend knows.
+        name: Name of the processor, the GPU or the phone.
+        backend: Name of what ran the networks; only running more of them needs it entered in :data:`BACKENDS`.
+        dtype: Of weights and images.
+        batch: Images at once.
+        threads: Of the CPU.
+        clock: One of :data:`CLOCKS`; ``thread`` is for one thread of a CPU that others use too.
+        versions: Package to version, and ``python``.
+    """
+
+    device: str
+    name: str
+    backend: str
+    dtype: str
+    batch: int
+    threads: int
+    clock: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def here(cls, device: str, backend: str, dtype: str, batch: int, threads: int, clock: str = 'wall') -> 'Device':
+        """The device of this machine.
+
+        Raises:
+            ValueError: Naming the argument, the value and what is allowed.
+        """
+        known = backend_class(backend)
+        check_choice('device', device, known.devices)
+        if device == 'cuda' and not torch.cuda.is_available():
+            raise bad_value('device', device, 'cpu, since torch finds no GPU')
+        versions = {'python': platform.python_version()}
+        packages = dict.fromkeys((*PACKAGES, *known.packages))
+        versions |= {package: found for package in packages if (found := _version(package)) is not None}
+        raw = {'device': device, 'name': known.device_name(device), 'backend': backend, 'dtype': dtype, 'batch': batch}
+        return cls.parse('device', {**raw, 'threads': threads, 'clock': clock, 'versions': versions})
+
+    @classmethod
+    def parse(cls, name: str, raw: object) -> 'Device':
+        """A device from JSON; ValueError saying what is wrong with it, ``name`` in front."""
+        check_keys(name, raw, [field.name for field in fields(cls)])
+        assert isinstance(raw, Mapping)
+        for field in ('device', 'backend'):
+            if not isinstance(raw[field], str) or not raw[field]:
+                raise bad_value(f'{name}.{field}', raw[field], f'the name of a {field}')
+        check_choice(f'{name}.clock', raw['clock'], tuple(CLOCKS))
+        check_choice(f'{name}.dtype', raw['dtype'], tuple(DTYPES))
+        for field in ('batch', 'threads'):
+            check_int(f'{name}.{field}', raw[field], 1)
+        if raw['clock'] == 'thread' and (raw['device'] != 'cpu' or raw['threads'] != 1):
+            raise bad_value(f'{name}.clock', 'thread', 'wall, except with one thread of a CPU')
+        if not isinstance(raw['name'], str):
+            raise bad_value(f'{name}.name', raw['name'], 'the name of a processor or GPU')
+        versions = raw['versions']
+        if not isinstance(versions, Mapping) or not all(isinstance(text, str) for text in versions.values()):
+            raise bad_value(f'{name}.versions', versions, 'a mapping of package to version, both strings')
+        return cls(**raw)
+
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """What is not the same on this machine: name -> (there, here). Only what is used here as there is compared."""
+        backend = BACKENDS.get(self.backend)
+        if backend is None:  # of a plug-in that this process does not have
+            return {}
+        here: dict[str, Any] = {'device': self.device}
+        if self.device == 'cuda' and not torch.cuda.is_available():
+            here['device'] = 'cpu'
+        else:
+            here['name'] = backend.device_name(self.device)
+        there = {name: getattr(self, name) for name in here}
+        for package in backend.packages:
+            here[package], there[package] = _version(package), self.versions.get(package)
+        return {name: (there[name], here[name]) for name in here if there[name] != here[name]}
+
+    def warn_if_elsewhere(self, what: str) -> None:
+        """Warn of each difference; ``what`` was measured."""
+        for name, (there, here) in self.differences().items():
+            warnings.warn(f'{what}: measured with {name} {there!r}, here it is {here!r}', stacklevel=3)
+
+
+def _version(package: str) -> str | None:
+    """Version of a package, or of its module where another package has that, as onnxruntime-gpu; None without."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        module = import_module(package) if find_spec(package) else None
+        return getattr(module, '__version__', None)

@@ -1,0 +1,172 @@
+"""How well latencies are predicted: networks that were measured but not used, and simpler predictions beside."""
+
+import io
+import math
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.operations import find
+from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.latency.backends import Backend, Job, backend_class
+from mmhybrid.latency.table import LatencyTable, Measurement
+from mmhybrid.latency.timing import Plan, measure, own_generator, robust_median, time_round
+from mmhybrid.models.parts import Part
+from mmhybrid.space import Arch
+from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
+
+# Networks of the table that are measured again.
+YARDSTICKS = 8
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Measured networks that the table has not seen.
+
+    Args:
+        archs: The networks.
+        milliseconds: (networks,) measured.
+        drift: What networks of the table took when it was measured, over what they take now: multiplied by it, a
+            latency is what it would have been then.
+        drift_spread: Standard deviation of that factor from network to network.
+        spread: Median noise of these measurements, relative.
+    """
+
+    archs: tuple[Arch, ...]
+    milliseconds: np.ndarray
+    drift: float
+    drift_spread: float
+    spread: float
+
+
+def choose_held_out(costs: PartCounter, table: LatencyTable, count: int, seed: int) -> list[Arch]:
+    """At least ``count`` random networks that the table was not measured with, as many of each resolution.
+
+    Raises:
+        ValueError: If the space has not so many.
+    """
+    seen = {Arch(measurement.arch) for measurement in table.measurements}
+    per_side = math.ceil(count / len(table.resolutions))
+    return [arch for side in table.resolutions for arch in _new_networks(costs, side, per_side, seen, seed)]
+
+
+def measure_held_out(costs: PartCounter, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
+    """Measure networks as the table was measured, and some of its own again."""
+    device = table.device
+    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    known = [
+        measurement
+        for side in table.resolutions
+        for measurement in [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
+    ]
+    now = measure(costs, [*(Arch(m.arch) for m in known), *archs], backend, device.batch, plan)
+    others = now[len(known) :]
+    drifts = np.array([m.ms / again.ms for m, again in zip(known, now, strict=False)])
+    milliseconds = np.array([other.ms for other in others])
+    spread = statistics.median(other.spread / other.ms for other in others)
+    return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), spread)
+
+
+def _new_networks(costs: PartCounter, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
+    space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
+    rng = random.Random(f'held out {seed} {side}')
+    found: dict[Arch, None] = {}
+    for _ in range(100 * count):
+        arch = space.sample(rng)
+        if arch not in seen:
+            found[arch] = None
+        if len(found) == count:
+            return list(found)
+    raise ValueError(f'held-out networks: the space has no {count} networks that were not measured for the table')
+
+
+def prediction_errors(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """Share within 10 %, mean absolute error (relative), bias, and rank correlation with its 95 % interval."""
+    errors = predicted / measured - 1
+    low, high = bootstrap_interval(lambda rows: kendall_tau(predicted[rows], measured[rows]), len(measured), seed)
+    return {
+        'within_10pct': float(np.mean(np.abs(errors) <= 0.1)),
+        'mape': float(np.abs(errors).mean()),
+        'bias': float(errors.mean()),
+        'kendall_tau': kendall_tau(predicted, measured),
+        'kendall_tau_low': low,
+        'kendall_tau_high': high,
+    }
+
+
+def predict(estimator: Estimator, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
+    """Estimated milliseconds, and the upper bounds."""
+    costs = [estimator(arch) for arch in archs]
+    pairs = [(cost.latency_ms, cost.latency_upper_ms) for cost in costs]
+    return np.array([pair[0] for pair in pairs], float), np.array([pair[1] for pair in pairs], float)
+
+
+def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: Sequence[Arch]) -> np.ndarray:
+    """What a straight line through the MACs and latencies of ``measurements`` predicts for ``archs``."""
+    known = [estimator(measurement.arch).macs_m for measurement in measurements]
+    slope, offset = np.polyfit(known, [measurement.ms for measurement in measurements], 1)
+    return np.array([slope * estimator(arch).macs_m + offset for arch in archs])
+
+
+def parts_alone(costs: PartCounter, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
+    """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
+    device = table.device
+    backend = Backend(device.device, device.dtype, device.threads, device.clock)
+    milliseconds: dict[str, float] = {}
+    for arch in archs:
+        new = [part for part in costs.parts(arch) if part.key not in milliseconds]
+        if not new:
+            continue
+        with own_generator():
+            network = costs.build(arch).to(device.device, backend.dtype)
+        for part in new:
+            with own_generator(), backend.running(), torch.inference_mode():
+                jobs = list(_part_jobs(network, part, device.batch, backend))
+                rounds = np.array([time_round(jobs, backend) for _ in range(plan.repeats)])
+            milliseconds[part.key] = sum(robust_median(times)[0] for times in rounds.T)
+    return np.array([sum(part.copies * milliseconds[part.key] for part in costs.parts(arch)) for arch in archs])
+
+
+def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> Iterator[Job]:
+    place = {'device': backend.device, 'dtype': backend.dtype}
+    for path, *shapes in part.pieces:
+        piece = find(network, path)
+        if shapes and isinstance(piece, nn.Module):
+            yield partial(piece, *(torch.rand(batch, *shape, **place) for shape in shapes))
+    if part.kind == 'head':
+        head = nn.Linear(int(float(part.sizes['in'])), int(float(part.sizes['classes']))).to(**place)
+        yield partial(head, torch.rand(batch, head.in_features, **place))
+
+
+def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.ndarray], title: str) -> None:
+    """Draw predictions over measurements into a PNG file, one panel for each prediction, with the 10 % band.
+
+    It is written whole or not at all.
+    """
+    figure, panels = plt.subplots(1, len(predicted), figsize=(4 * len(predicted), 4), squeeze=False)
+    low, high = 0.9 * measured.min(), 1.1 * measured.max()
+    line = np.array([low, high])
+    for panel, (name, values) in zip(panels[0], predicted.items(), strict=True):
+        panel.fill_between(line, 0.9 * line, 1.1 * line, alpha=0.2, linewidth=0)
+        panel.plot(line, line, linewidth=0.8)
+        panel.scatter(measured, values, s=12)
+        figures = prediction_errors(values, measured)
+        panel.set_title(f'{name}: {100 * figures["within_10pct"]:.0f} % within 10 %, tau {figures["kendall_tau"]:.2f}')
+        panel.set_xlabel('measured, ms')
+        panel.set_ylabel('predicted, ms')
+    figure.suptitle(title, parse_math=False)
+    figure.tight_layout()
+    png = io.BytesIO()
+    figure.savefig(png, format='png', dpi=120)
+    plt.close(figure)
+    write_whole(path, png.getvalue())

@@ -1,0 +1,74 @@
+"""The presets as ImageNet classifiers, and the figures the papers publish for them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.registry import MODELS
+from mmhybrid.torch_api import without_data
+
+NUM_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset, with what its paper says of it.
+
+    Args:
+        family: Name of the backbone class.
+        arch: Name of the preset.
+        image_size: Side of the square input in pixels.
+        params_m: Published parameters in millions, with the classifier.
+        gmacs: Published multiply-accumulates in billions ("FLOPs" in the papers), None where there are none.
+        top1: Published ImageNet-1k accuracy in percent.
+    """
+
+    family: str
+    arch: str
+    image_size: int
+    params_m: float
+    gmacs: float | None
+    top1: float
+
+
+PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the papers
+    Preset('GLNet', 'stl', 224, 30.3, 4.4, 82.5),
+    Preset('GLNet', 'stl-paramslot', 224, 30.5, 4.4, 82.1),
+    Preset('GLNet', '4g', 224, 27, 4.5, 83.7),
+    Preset('GLNet', '9g', 224, 61, 9.7, 84.5),
+    Preset('GLNet', '16g', 224, 106, 16.7, 85.0),
+    Preset('GLiT', 'tiny', 224, 7.2, 1.4, 76.3),
+    Preset('GLiT', 'small', 224, 24.6, 4.4, 80.5),
+    Preset('GLiT', 'base', 224, 96.1, 17.0, 82.3),
+    Preset('AutoViT', 'xxs', 256, 1.8, 0.3, 71.3),
+    Preset('AutoViT', 'xs', 256, 2.5, 0.8, 75.5),
+    Preset('AutoViT', 's', 256, 6.3, 1.3, 79.2),
+)
+
+
+class Classifier(nn.Module):
+    """A backbone, the mean over its last map where it is one, and a linear layer."""
+
+    def __init__(self, backbone: nn.Module, image_size: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(_out_channels(backbone, image_size), NUM_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, 1000)."""
+        x = self.backbone(x)[-1]
+        logits: Tensor = self.head(x.mean((2, 3)) if x.ndim == 4 else x)
+        return logits
+
+
+def build_classifier(preset: Preset) -> Classifier:
+    """The preset with a 1000-way classifier, weights at random, in eval mode."""
+    backbone = MODELS.build({'type': f'mmhybrid.{preset.family}', 'arch': preset.arch}).eval()
+    return Classifier(backbone, preset.image_size).eval()
+
+
+def _out_channels(backbone: nn.Module, image_size: int) -> int:
+    device = next(backbone.parameters()).device
+    with torch.no_grad(), without_data(device):
+        return int(backbone(torch.empty(1, 3, image_size, image_size, device=device))[-1].shape[1])

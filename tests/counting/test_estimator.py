@@ -1,0 +1,171 @@
+"""An estimate is what building and counting the network gives."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from mmhybrid.counting.complexity import count_complexity
+from mmhybrid.counting.estimator import Cost, Estimator
+from mmhybrid.counting.part_counter import PartCounter, num_classes_of
+from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.models.build import on_meta
+from mmhybrid.registry import MODELS
+from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+
+SMALL_GLNET = {'widths': ((32,), (32, 64), (64,), (64, 96)), 'depths': ((1, 2), (1, 2), (1, 2, 3), (1, 2))}
+SMALL = {
+    'autovit': (AutoViTSpace(restrict={'stages.*.depth': [2, 3]}), 'AutoViT', {}, None),
+    'autovit-transformer': (AutoViTSpace(transformer_only=True, restrict={'num_stages': 3}), 'AutoViT', {}, None),
+    'autovit-dense': (
+        AutoViTSpace(restrict={'num_stages': 4}),
+        'AutoViT',
+        {'mbpool': False, 'out_indices': (0, 1, 2, 3), 'out_norm_cfg': {'type': 'BN'}},
+        None,
+    ),
+    'glit': (GLiTSpace(embed_dims=48, num_blocks=3), 'GLiT', {'patch_size': 8, 'img_size': 64}, 60),
+    **{
+        f'glit-{locality}': (
+            GLiTSpace(48, 4, 3, locality=locality),
+            'GLiT',
+            {'patch_size': 8, 'img_size': 64, 'out_type': 'avg_featmap'},
+            60,
+        )
+        for locality in ('conv2d', 'window')
+    },
+    'glnet': (GLNetSpace(**SMALL_GLNET), 'GLNet', {'norm_cfg': {'type': 'BN'}}, 96),
+    'glnet-dense': (
+        GLNetSpace(**SMALL_GLNET),
+        'GLNet',
+        {'out_indices': (1, 2, 3), 'out_norm_cfg': {'type': 'LN2d'}, 'in_channels': 4},
+        75,
+    ),
+}
+FULL = {
+    'autovit-xxs': (AutoViTSpace('xxs'), 'AutoViT', {}, None),
+    'autovit-xs': (AutoViTSpace('xs'), 'AutoViT', {}, None),
+    'autovit-s': (AutoViTSpace('s'), 'AutoViT', {}, None),
+    'autovit-union': (AutoViTSpace('union'), 'AutoViT', {}, None),
+    'autovit-transformer': (AutoViTSpace('xxs', transformer_only=True), 'AutoViT', {}, None),
+    'glit': (GLiTSpace(), 'GLiT', {}, 224),
+    'glit-detail': (GLiTSpace(384, 6, level='detail'), 'GLiT', {}, 224),
+    'glnet': (GLNetSpace(), 'GLNet', {}, 224),
+}
+
+
+def check(space, family, backbone, input_size, num_archs):
+    backbone = {'type': f'mmhybrid.{family}', **backbone}
+    estimator, rng = Estimator(space, backbone, input_size), random.Random(0)
+    for arch in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(num_archs - 2))]:
+        with on_meta():
+            network = MODELS.build({**backbone, 'arch': space.decode(arch)})
+        side = arch.get('resolution', input_size)
+        counted = count_complexity(network, (backbone.get('in_channels', 3), side, side))
+        assert estimator(arch) == Cost(counted.params / 1e6, counted.macs / 1e6), arch
+
+
+@pytest.mark.parametrize('case', SMALL)
+def test_small_spaces(case):
+    check(*SMALL[case], num_archs=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', FULL)
+def test_full_spaces(case):
+    check(*FULL[case], num_archs=200)
+
+
+@pytest.fixture
+def autovit():
+    return AutoViTSpace(restrict={'resolution': [192, 224], 'num_stages': 3})
+
+
+def test_classifier_adds_a_linear_layer(autovit):
+    arch = autovit.largest()
+    width = 64 * 6  # MBPool of the widest third stage, d = 96
+    plain, classifier = (Estimator(autovit, {'type': 'mmhybrid.AutoViT'}, num_classes=n)(arch) for n in (None, 10))
+    head = sum(parameter.numel() for parameter in nn.Linear(width, 10).parameters())
+    assert round(1e6 * (classifier.params_m - plain.params_m)) == head
+    assert round(1e6 * (classifier.macs_m - plain.macs_m)) == width * 10
+
+
+def test_resolution_of_the_arch_counts(autovit):
+    estimator = Estimator(autovit, {'type': 'mmhybrid.AutoViT'})
+    small, large = (estimator({**autovit.smallest(), 'resolution': side}) for side in (192, 224))
+    assert small.params_m == large.params_m
+    assert small.macs_m < large.macs_m
+
+
+def test_same_whatever_was_asked_before(autovit):
+    rng = random.Random(3)
+    archs = [autovit.sample(rng) for _ in range(6)]
+    latency = AnalyticLatency(NOMINAL)
+    estimator = Estimator(autovit, {'type': 'mmhybrid.AutoViT'}, latency=latency)
+    state = torch.get_rng_state()
+    forwards = [estimator(arch) for arch in archs]
+    backwards = [Estimator(autovit, {'type': 'mmhybrid.AutoViT'}, latency=latency)(arch) for arch in archs[::-1]]
+    assert forwards == backwards[::-1] == [estimator(dict(arch)) for arch in archs]
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_no_part_is_counted_twice(autovit, monkeypatch):
+    estimator, arch = Estimator(autovit, {'type': 'mmhybrid.AutoViT'}), autovit.smallest()
+    first = estimator(arch)
+    monkeypatch.setattr(MODELS, 'build', None)
+    assert Estimator._sum(estimator, arch) == first
+
+
+def test_finds_the_supernet_of_a_model():
+    supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
+    model = {'type': 'mmhybrid.OneShot', 'architecture': {'backbone': supernet, 'head': {'num_classes': 7}}}
+    costs = PartCounter.of_model(model, 192)
+    assert (costs.num_classes, costs.input_size) == (7, 192)
+    assert costs.space.to_config() == GLiTSpace().to_config()
+
+
+@pytest.mark.parametrize(
+    ('model', 'expected'),
+    [
+        ({'architecture': {'head': {'type': 'LinearClsHead', 'num_classes': 7}}}, 7),
+        ({'architecture': {'head': None}}, None),
+        ({'architecture': {'decode_head': {'type': 'UPerHead', 'num_classes': 19}}}, None),
+        ({'architecture': {'bbox_head': {'type': 'RetinaHead', 'num_classes': 80}}}, None),
+        ({'architecture': {'head': {'num_classes': 7}}, 'teacher': {'num_classes': 1000}}, 7),
+        ({'type': 'ImageClassifier'}, None),
+    ],
+)
+def test_only_classifiers_have_classes(model, expected):
+    assert num_classes_of(model) == expected
+
+
+def test_segmentor_has_no_classifier():
+    supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
+    heads = {'decode_head': {'type': 'UPerHead', 'num_classes': 19}, 'auxiliary_head': {'num_classes': 19}}
+    model = {'type': 'mmhybrid.OneShot', 'architecture': {'type': 'EncoderDecoder', 'backbone': supernet, **heads}}
+    assert PartCounter.of_model(model, 192).num_classes is None
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'word'),
+    [
+        ({'backbone': {'type': 'mmhybrid.ResNet'}}, 'backbone.type'),
+        ({'backbone': {'type': 'mmhybrid.AutoViT', 'arch': 'xxs'}}, 'surplus arch'),
+        ({'input_size': 224}, 'input_size'),
+        ({'num_classes': 0}, 'num_classes'),
+        ({'space': GLiTSpace(), 'backbone': {'type': 'mmhybrid.GLiT'}}, 'input_size'),
+    ],
+)
+def test_wrong_arguments(autovit, arguments, word):
+    with pytest.raises(ValueError, match=word):
+        Estimator(**{'space': autovit, 'backbone': {'type': 'mmhybrid.AutoViT'}, **arguments})
+
+
+def test_model_without_supernet():
+    with pytest.raises(ValueError, match='supernet'):
+        PartCounter.of_model({'type': 'ImageClassifier', 'backbone': {'type': 'mmhybrid.GLiT'}}, 224)
+
+
+def test_arch_of_another_space(autovit):
+    with pytest.raises(ValueError, match='allowed'):
+        Estimator(autovit, {'type': 'mmhybrid.AutoViT'})({'resolution': 192})

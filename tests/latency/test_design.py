@@ -1,0 +1,33 @@
+"""Fewer than a hundred networks of each resolution have all parts of the papers' spaces."""
+
+import warnings
+
+import pytest
+
+from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.latency.design import choose_networks, part_keys
+from mmhybrid.latency.table import parts_of_space
+from mmhybrid.latency.timing import Plan
+from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+
+SPACES = {
+    **{f'autovit-{table}': AutoViTSpace(table) for table in ('xxs', 'xs', 's')},
+    'glit': GLiTSpace(),
+    'glnet': GLNetSpace(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SPACES)
+def test_every_part_is_in_a_network_that_is_measured(name: str) -> None:
+    space = SPACES[name]
+    family = type(space).__name__.removesuffix('Space')
+    resolutions = space.choices['resolution'].values if 'resolution' in space.choices else [224]
+    for side in resolutions:
+        part = space.restrict({'resolution': side}) if 'resolution' in space.choices else space
+        costs = PartCounter(part, {'type': f'mmhybrid.{family}'}, None if 'resolution' in space.choices else side, 1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            archs = choose_networks(costs, side, Plan())
+        assert len(set(archs)) == Plan().networks < 100
+        assert set(parts_of_space(costs)) <= set(part_keys(costs, archs))

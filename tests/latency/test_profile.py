@@ -1,0 +1,272 @@
+"""The design and the fit find known latencies again; measuring survives interruptions."""
+
+import json
+import math
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.latency import design, timing
+from mmhybrid.latency import profile as profiler
+from mmhybrid.latency.backends import BACKENDS, Backend
+from mmhybrid.latency.design import choose_networks
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.profile import profile
+from mmhybrid.latency.table import LatencyTable, Measurement
+from mmhybrid.latency.timing import NUM_TIES, Plan, divide_out_speed, robust_median
+from mmhybrid.space import AutoViTSpace, GLiTSpace
+
+AUTOVIT = {'type': 'mmhybrid.AutoViT'}
+DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
+TINY = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
+TINY_BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32, 'patch_size': 16}
+
+
+def test_median_ignores_outliers():
+    ms, spread, kept = robust_median(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
+    assert ms == pytest.approx(10)
+    assert kept == 5
+    assert 0 < spread < 0.2
+    assert robust_median(np.full(4, 3.0)) == (3.0, 0.0, 4)
+
+
+class Sleeper(Backend):
+    """Every network takes 1 ms; running breaks off at the limit."""
+
+    built = 0
+    runs = 0
+    limit = 10**9
+
+    def build(self, network, images):
+        Sleeper.built += 1
+        return self.run
+
+    def run(self):
+        Sleeper.runs += 1
+        if Sleeper.runs == Sleeper.limit:
+            raise KeyboardInterrupt
+        time.sleep(1e-3)
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    monkeypatch.setitem(BACKENDS, 'sleep', Sleeper)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 40_000)
+    monkeypatch.setattr(design, 'POOL_SIZE', 30)
+    Sleeper.built = Sleeper.runs = 0
+    Sleeper.limit = 10**9
+    return replace(DEVICE, backend='sleep')
+
+
+@pytest.fixture
+def tiny():
+    return PartCounter(TINY, TINY_BACKBONE, 32, 5)
+
+
+def test_profile_writes_a_table(tiny, sleeping, tmp_path):
+    path = tmp_path / 'table.json'
+    table = profile(tiny, sleeping, Plan(networks=5, repeats=3, warmup=1), path)
+    assert LatencyTable.load(path) == table
+    assert [file.name for file in tmp_path.iterdir()] == ['table.json']
+    assert len(table.measurements) == 5
+    assert all(measurement.ms > 1 for measurement in table.measurements)
+    table.check_fits(TINY, TINY_BACKBONE, input_size=32, num_classes=5)
+    assert table.entries[f'network side={32}'].repeats >= 5
+
+
+def test_groups_share_the_first_networks(tiny, sleeping, monkeypatch):
+    archs = choose_networks(tiny, 32, Plan(networks=9))
+    sizes = [sum(part.copies * tiny.cost_of(part).params for part in tiny.parts(arch)) for arch in archs]
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', sum(sizes) - 1)
+    groups = timing.split_groups(tiny, archs)
+    assert len(groups) == 2
+    assert all(group[:NUM_TIES] == archs[:NUM_TIES] for group in groups)
+    assert [*archs[:NUM_TIES], *(arch for group in groups for arch in group[NUM_TIES:])] == archs
+    sizes_of_groups = [sum(sizes[archs.index(arch)] for arch in group) for group in groups]
+    assert max(sizes_of_groups) < sum(sizes)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 1)
+    assert [len(group) for group in timing.split_groups(tiny, archs)] == [NUM_TIES + 1] * (len(archs) - NUM_TIES)
+    assert timing.split_groups(tiny, archs[:2]) == [archs[:2]]
+
+
+def test_other_groups_are_given_at_the_speed_of_the_first(tiny, sleeping):
+    """The machine takes 1, 1/2, 1/3 ... as long in each group, and two of the ties 4 % more and less."""
+    archs = choose_networks(tiny, 32, Plan(networks=7))
+    groups = timing.split_groups(tiny, archs)
+    assert len(groups) > 1
+    odd = [1.04, 1 / 1.04, 1, 1]
+    timed = [
+        [[10.0 * k / (1 + i) * (odd[j] if i and j < NUM_TIES else 1) for j in range(len(group))] for k in (0.9, 1, 1.1)]
+        for i, group in enumerate(groups)
+    ]
+    # every network varies by itself, or the variation of a round would be the machine's speed
+    for rounds in timed:
+        for j in range(len(rounds[0])):
+            column = [milliseconds[j] for milliseconds in rounds]
+            for milliseconds, ms in zip(rounds, column[j % 3 :] + column[: j % 3], strict=True):
+                milliseconds[j] = ms
+    plan = Plan(networks=7, repeats=3)
+    found = timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 1, plan, timed)
+    assert [measurement.ms for measurement in found] == pytest.approx([10.0] * len(archs), rel=1e-3)
+    first, later = found[NUM_TIES - 1], found[-1]
+    assert later.spread > first.spread  # the noise of the ties is carried on
+    assert later.spread < 1.5 * first.spread  # and small, as there are several
+
+
+def test_repeatability_is_what_two_measurings_differ_by():
+    archs = [{'a': i} for i in range(4)]
+    first = [Measurement(arch, 10.0 * (i + 1), 0.1, 5) for i, arch in enumerate(archs)]
+    slower = [replace(m, ms=2 * m.ms) for m in first[1:]]
+    assert timing.repeatability(first, slower) == pytest.approx(0)
+    off = [replace(m, ms=m.ms * factor) for m, factor in zip(first, (1.02, 1 / 1.02, 1.02, 1 / 1.02), strict=True)]
+    assert timing.repeatability(first, off) == pytest.approx(math.log(1.02) * math.sqrt(4 / 3) / math.sqrt(2))
+
+
+def test_speed_spread_is_what_rounds_have_in_common():
+    """Of two groups with other networks beside the ties, and of a second measuring, on a machine that gets slower."""
+    times = 1.0 + np.arange(NUM_TIES + 3)
+    slower = np.exp(0.1 * np.arange(9.0))
+    groups = [times, np.append(times[:NUM_TIES], 20.0)]
+    timed = [np.outer(slower[3 * i : 3 * i + 3], group).tolist() for i, group in enumerate(groups)]
+    again = [np.outer(slower[6:], times[:2]).tolist()]
+    # medians at the speed of the first group, in its second round; those of the second measuring in its own
+    first = [Measurement({'a': i}, ms * slower[1], 0.1, 3) for i, ms in enumerate([*times, 20.0])]
+    second = [Measurement({'a': i}, ms * slower[7], 0.1, 3) for i, ms in enumerate(times[:2])]
+    assert timing.speed_spread(timed, again, first, second) == pytest.approx(np.std(np.log(slower), ddof=1))
+
+
+def test_too_few_networks_are_told(tiny):
+    with pytest.warns(UserWarning, match='parts are in none of 2 networks of 32 px'):
+        choose_networks(tiny, 32, Plan(networks=2))
+
+
+def test_several_resolutions_in_one_table(sleeping, tmp_path):
+    space = AutoViTSpace('xxs', restrict={'resolution': [64 * 3, 64 * 4], 'num_stages': 3})
+    costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
+    with pytest.warns(UserWarning, match='in none of 3 networks'):
+        table = profile(costs, sleeping, Plan(networks=3, repeats=2, warmup=0), tmp_path / 'table.json')
+    assert table.resolutions == (192, 256)
+    assert [costs.side(m.arch) for m in table.measurements] == [192, 256] * 3
+    assert {'network side=192', 'network side=256'} <= set(table.entries)
+
+
+def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monkeypatch):
+    """Resolutions take turns among the networks, and those measured again must not all be of one."""
+    space = AutoViTSpace('xxs', restrict={'resolution': [64 * 3, 64 * 4], 'num_stages': 3})
+    costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
+    passes = []
+
+    def measure(costs, archs, backend, batch, plan, timed, tick):
+        passes.append([costs.side(arch) for arch in archs])
+        timed.append([[10.0] * len(archs)] * plan.repeats)
+        return [Measurement(dict(arch), 10.0, 0.1, 5) for arch in archs]
+
+    monkeypatch.setattr(profiler, 'measure', measure)
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
+    monkeypatch.setattr(design, 'POOL_SIZE', 200)
+    profile(costs, sleeping, Plan(networks=36, repeats=2), tmp_path / 'table.json')
+    assert [len(sides) for sides in passes] == [72, profiler.NUM_AGAIN]
+    assert {side: passes[1].count(side) >= 3 for side in (192, 256)} == {192: True, 256: True}
+
+
+def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
+    path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)  # fewer than are measured twice
+    first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
+    Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
+    with pytest.raises(KeyboardInterrupt):
+        profile(tiny, sleeping, plan, path)
+    timed = json.loads((tmp_path / 'table.json.partial').read_text())['timed']
+    assert [len(rounds) for rounds in timed if rounds] == [2]
+    with pytest.raises(ValueError, match=r'remove it to begin anew: plan\.repeats was 3, now 4'):
+        profile(tiny, sleeping, replace(plan, repeats=4), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(design, 'POOL_SIZE', 3)  # as another version might
+        with pytest.raises(ValueError, match=r'begin anew: archs'):
+            profile(tiny, sleeping, plan, path)
+    archs = choose_networks(tiny, 32, plan)
+    once = [len(group) for group in timing.split_groups(tiny, archs)]
+    again = [len(group) for group in timing.split_groups(tiny, random.Random(plan.seed).sample(archs, len(archs)))]
+    # a warm-up each, then the rounds that were left; of the second measuring, a warm-up, two rounds, and no third
+    left = 3 * (2 * once[0] + 4 * sum(once[1:]))
+    Sleeper.runs, Sleeper.limit = 0, left + 3 * 3 * again[0] + 1
+    with pytest.raises(KeyboardInterrupt):
+        profile(tiny, sleeping, plan, path)
+    rounds = json.loads((tmp_path / 'table.json.partial').read_text())
+    assert [len(group) for group in rounds['timed']] == [3] * len(once)
+    assert [len(group) for group in rounds['again'] if group] == [2]
+    Sleeper.runs, Sleeper.limit = 0, 10**9
+    profile(tiny, sleeping, plan, path)
+    assert Sleeper.runs == 3 * (2 * again[0] + 4 * sum(again[1:]))
+    assert not (tmp_path / 'table.json.partial').exists()
+
+
+@pytest.mark.parametrize('name', ['timed', 'again'])
+@pytest.mark.parametrize(
+    ('rounds', 'word'),
+    [
+        (None, ': got None'),
+        ([[], [], []], ': got .3 groups'),
+        ([5], r'\[0\]: got 5'),
+        ([[[1.0, 1.0]] * 4], r'\[0\]: got .4 rounds'),
+        ([[[1.0]]], r'\[0\]\[0\]: got \[1.0\], allowed: a list of 2'),
+        ([[[1.0, 'x']]], r"\[0\]\[0\]: got 'x'"),
+        ([[[1.0, 0]]], r'\[0\]\[0\]: got 0'),
+    ],
+)
+def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, name, rounds, word):
+    monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
+    plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
+    setting = profiler._setting(tiny, sleeping, plan, choose_networks(tiny, 32, plan))
+    partial.write_text(json.dumps({'setting': setting, 'timed': [], 'again': [], name: rounds}))
+    with pytest.raises(ValueError, match=name + word) as error:
+        profile(tiny, sleeping, plan, tmp_path / 'table.json')
+    assert str(partial) in str(error.value)
+
+
+def test_nothing_is_measured_for_a_missing_folder(tiny, sleeping, tmp_path):
+    for out, word in ((tmp_path / 'none' / 'table.json', 'does not exist'), (tmp_path, 'a folder')):
+        with pytest.raises(ValueError, match=word):
+            profile(tiny, sleeping, Plan(networks=2, repeats=2), out)
+    assert Sleeper.built == 0
+
+
+def test_networks_are_built_alike_and_leave_the_global_generator_alone(tiny):
+    state = torch.get_rng_state()
+    first, second = (timing.build_network(tiny, TINY.largest()).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
+    archs, state = [TINY.smallest(), TINY.largest()], torch.get_rng_state()
+    seen = []
+    monkeypatch.setattr(timing, 'build_network', lambda costs, arch: None)
+    monkeypatch.setattr(Sleeper, 'build', lambda self, network, images: seen.append(images) or self.run)
+    for _ in range(2):
+        timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=2, warmup=0))
+    assert torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_speed_of_the_machine_drops_out():
+    usual = np.array([[10.0], [20.0], [35.0]])
+    speed = np.array([[1.0, 1.0, 2.0, 1.5, 1.0]])
+    assert divide_out_speed(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
+
+
+def test_eager_backend_runs_the_network(tiny, tmp_path):
+    table = profile(tiny, DEVICE, Plan(networks=2, repeats=2, warmup=0), tmp_path / 'table.json')
+    cost = Estimator(TINY, TINY_BACKBONE, 32, 5, table)(TINY.largest())
+    assert 0 < cost.latency_ms < cost.latency_upper_ms
+
+
+@pytest.mark.parametrize(('field', 'value'), [('networks', 1), ('repeats', 1), ('warmup', -1)])
+def test_wrong_plans(field, value):
+    with pytest.raises(ValueError, match=field):
+        Plan(**{field: value})
