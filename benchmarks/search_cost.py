@@ -24,7 +24,7 @@ from pathlib import Path
 from _common import Figures, add_json_argument, describe_machine, positive
 
 from mmhybrid.search import Candidate, Evolution, Objective, Searcher, SearchSettings, Stage, StudyStorage
-from mmhybrid.search.searcher import Progress
+from mmhybrid.search.watchers import Progress
 from mmhybrid.space import Arch, AutoViTSpace
 from mmhybrid.utils.files import write_json
 
@@ -55,12 +55,12 @@ class Watch:
         return timed
 
     def on_candidate(self, candidate: Candidate, progress: Progress) -> None:
-        """See :class:`mmhybrid.search.searcher.Watcher`."""
+        """See :class:`mmhybrid.search.watchers.Watcher`."""
         if progress.done in self._ends:
             self.seconds[progress.done] = time.process_time() - self._left_out
 
     def on_message(self, text: str) -> None:
-        """See :class:`mmhybrid.search.searcher.Watcher`."""
+        """See :class:`mmhybrid.search.watchers.Watcher`."""
         print(text)
 
 

@@ -11,10 +11,12 @@ from mmhybrid.search.pareto import Objective, front, hypervolume, ranking  # noq
 from mmhybrid.search.reading import list_studies, read_study  # noqa: E402
 from mmhybrid.search.result import SearchResult  # noqa: E402
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler, Sampler, Situation  # noqa: E402
-from mmhybrid.search.searcher import LogWatcher, Progress, Searcher, Watcher  # noqa: E402
-from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage  # noqa: E402
+from mmhybrid.search.searcher import Searcher  # noqa: E402
+from mmhybrid.search.settings import SearchSettings  # noqa: E402
+from mmhybrid.search.stages import Fix, Skeletons, Stage  # noqa: E402
 from mmhybrid.search.storage import StudyStorage  # noqa: E402
 from mmhybrid.search.team import Team  # noqa: E402
+from mmhybrid.search.watchers import LogWatcher, Progress, Watcher  # noqa: E402
 
 __all__ = [
     'BlockEvolution',

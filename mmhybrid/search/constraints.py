@@ -3,13 +3,15 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float
 
 KNOWN = 'known already'
+
+Estimate = Callable[[Arch], Mapping[str, float]]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mmhybrid.search.connecting import FIRST_SECONDS, checked_location, open_to_
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.reconnecting import Reconnecting
 from mmhybrid.search.records import CANDIDATE
-from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.settings import SearchSettings
 from mmhybrid.search.storage import SETTINGS, STUDY_NAME
 from mmhybrid.search.study import Study
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.errors import damaged
-from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.settings import SearchSettings
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import LONGEST_NAME
 

@@ -8,7 +8,8 @@ from mmhybrid.registry import SAMPLERS, SEARCH_SPACES, build_from_data
 from mmhybrid.search.constraints import Constraint
 from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler
-from mmhybrid.search.stages import Fix, SearchSettings, Skeletons, Stage
+from mmhybrid.search.settings import SearchSettings
+from mmhybrid.search.stages import Fix, Skeletons, Stage
 from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_list
 

@@ -11,7 +11,7 @@ from typing import Any
 from mmhybrid.search.candidate import Candidate, Leaders, ranked
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective, front, hypervolume
-from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.settings import SearchSettings
 from mmhybrid.space.found import BEST_FILE
 from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import write_json, write_whole

@@ -1,19 +1,17 @@
-"""What a search is: a list of stages, each a part of the space, a sampler and a budget."""
+"""The stages of a search, each a part of the space, a sampler and a budget."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mmhybrid.search.candidate import Candidate, ranked
-from mmhybrid.search.constraints import Constraint
+from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective
 from mmhybrid.search.samplers import Evolution, Sampler
 from mmhybrid.search.skeletons import best_of_each_depth, stratified
 from mmhybrid.space import Arch, SearchSpace, Value
-from mmhybrid.utils.checks import bad_value, check_all, check_bool, check_class, check_int, check_list
-from mmhybrid.utils.files import first_difference, plain
+from mmhybrid.utils.checks import bad_value, check_bool, check_class, check_int, check_list
 
 
 @dataclass(frozen=True)
@@ -188,126 +186,3 @@ class Stage:
             'start': [dict(genes) for genes in self.start],
             'rank_by': asdict(self.rank_by) if self.rank_by else None,
         }
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """All that decides which networks a search proposes, but for what they cost and score.
-
-    Args:
-        space: Where to look.
-        stages: In order.
-        objectives: One or several; names of metrics or estimates.
-        constraints: Bounds on estimates, for all stages.
-        tie_breaks: What decides among networks with equal objectives, in stages that evaluate.
-        seed: Of everything random.
-        max_tries: Draws for each candidate, on average over a stage, after which the stage ends for want of new and
-            allowed networks.
-
-    Raises:
-        ValueError: Naming the field, the value and what is allowed.
-    """
-
-    space: SearchSpace
-    stages: Sequence[Stage]
-    objectives: Sequence[Objective]
-    constraints: Sequence[Constraint] = ()
-    seed: int = 0
-    max_tries: int = 1000
-    tie_breaks: Sequence[Objective] = ()
-
-    def __post_init__(self) -> None:
-        check_class('space', self.space, SearchSpace)
-        check_all('constraints', self.constraints, Constraint)
-        names = [stage.name for stage in check_all('stages', self.stages, Stage)]
-        if not names or len(set(names)) < len(names):
-            raise bad_value('stages', names, 'at least one, with names that differ')
-        for place, stage in enumerate(self.stages):
-            for source in stage.sources:
-                if source not in names[:place]:
-                    raise bad_value(f'stage {stage.name}', source, f'an earlier stage, one of {names[:place]}')
-        objectives = [objective.name for objective in check_all('objectives', self.objectives, Objective)]
-        if not objectives or len(set(objectives)) < len(objectives):
-            raise bad_value('objectives', objectives, 'at least one, with names that differ')
-        breaks = [objective.name for objective in check_all('tie_breaks', self.tie_breaks, Objective)]
-        if len({*objectives, *breaks}) < len(objectives) + len(breaks):
-            raise bad_value('tie_breaks', breaks, f'names that differ, and from the objectives {objectives}')
-        check_int('seed', self.seed, 0)
-        check_int('max_tries', self.max_tries, 1)
-
-    @property
-    def budget(self) -> int:
-        """Evaluations in all."""
-        return sum(stage.budget for stage in self.stages if stage.rank_by is None)
-
-    def objectives_of(self, stage: Stage) -> Sequence[Objective]:
-        """What the candidates of a stage are ranked by."""
-        return self.objectives if stage.rank_by is None else (stage.rank_by,)
-
-    def tie_breaks_of(self, stage: Stage) -> Sequence[Objective]:
-        """What decides among equal candidates of a stage."""
-        return self.tie_breaks if stage.rank_by is None else ()
-
-    def results(self, history: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-        """The candidates of each stage, from best to worst."""
-        return {
-            stage.name: ranked(
-                [c for c in history if c.stage == stage.name], self.objectives_of(stage), self.tie_breaks_of(stage)
-            )
-            for stage in self.stages
-        }
-
-    def why_not_continued(self, stored: Mapping[str, Any], finished: Mapping[str, int]) -> str:
-        """Why this search cannot go on from where another one stopped; empty if it can.
-
-        What the finished candidates do not depend on may differ: a larger budget of the last stage that has any, a
-        larger ``max_tries``, and all stages after it.
-
-        Args:
-            stored: What :meth:`to_config` gave for the other one.
-            finished: How many candidates of each stage are evaluated.
-        """
-        now, names = self.to_config(), [stage['name'] for stage in stored['stages']]
-        last = max((place for place, name in enumerate(names) if finished.get(name)), default=len(names) - 1)
-
-        def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-            begun = [dict(stage) for stage in config['stages'][: last + 1]]
-            begun[-1].pop('budget')
-            return {**config, 'stages': begun, 'max_tries': None}
-
-        if difference := first_difference(compared(stored), compared(now)):
-            return difference
-        ended = [
-            name
-            for name, stage in zip(names[:last], stored['stages'], strict=False)
-            if stage['rank_by'] is None and finished.get(name, 0) < stage['budget']
-        ]
-        grown = {
-            f'stages[{last}].budget': (stored['stages'][last]['budget'], now['stages'][last]['budget']),
-            'max_tries': (stored['max_tries'], now['max_tries']),
-        }
-        for name, (before, after) in grown.items():
-            if after < before:
-                return f'{name} was {before}, now {after}: it may only grow'
-        if ended and now['max_tries'] != stored['max_tries']:
-            return (
-                f'max_tries was {stored["max_tries"]}, now {now["max_tries"]}: stage {ended[0]!r} ended by it, '
-                'and later stages built on that'
-            )
-        return ''
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain JSON, the same before and after a round through text."""
-        config: dict[str, Any] = plain(
-            {
-                'space': self.space.to_config(),
-                'stages': [stage.to_config() for stage in self.stages],
-                'objectives': [asdict(objective) for objective in self.objectives],
-                'constraints': [asdict(constraint) for constraint in self.constraints],
-                'seed': self.seed,
-                'max_tries': self.max_tries,
-                # left out where there are none, so that searches from before there were any go on
-                **({'tie_breaks': [asdict(objective) for objective in self.tie_breaks]} if self.tie_breaks else {}),
-            }
-        )
-        return config

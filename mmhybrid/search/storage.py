@@ -17,7 +17,7 @@ from mmhybrid.search.errors import StorageError
 from mmhybrid.search.journal import JournalFile
 from mmhybrid.search.reconnecting import Reconnecting, to_nobody
 from mmhybrid.search.records import CANDIDATE
-from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.settings import SearchSettings
 from mmhybrid.search.study import Study
 from mmhybrid.utils.checks import check_class, check_float
 from mmhybrid.utils.files import first_difference

@@ -14,7 +14,7 @@ from mmhybrid.search.candidate import Candidate, Key
 from mmhybrid.search.optuna_tools import distributions
 from mmhybrid.search.reconnecting import Reconnecting
 from mmhybrid.search.records import CANDIDATE, outcome, read_trial, record_of
-from mmhybrid.search.stages import SearchSettings
+from mmhybrid.search.settings import SearchSettings
 
 T = TypeVar('T')
 

@@ -9,7 +9,8 @@ from mmhybrid.search.constraints import KNOWN
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective
 from mmhybrid.search.result import SearchResult
-from mmhybrid.search.stages import SearchSettings, Stage
+from mmhybrid.search.settings import SearchSettings
+from mmhybrid.search.stages import Stage
 from mmhybrid.utils.checks import check_int
 from mmhybrid.visualization.arch_drawing import Diagram, arch_diagram, draw, thumbnail
 from mmhybrid.visualization.charts import Point, effects_chart, front_chart, progress_chart
