@@ -500,6 +500,9 @@ def test_a_wrong_command_line_is_told_without_its_password(name: str, capsys: py
         'create view endless as with recursive n(x) as (select 1 union all select x + 1 from n) select x from n',
         'create trigger change after insert on trials begin delete from studies; end',
         'create table large (id integer, value text generated always as (hex(zeroblob(400000000))))',
+        'create table large (id integer, check (length(hex(zeroblob(400000000))) > id))',
+        'create table large (id integer default (length(hex(zeroblob(400000000)))))',
+        'create index large on trials (length(hex(zeroblob(400000000))))',
     ],
 )
 def test_a_database_whose_tables_are_programs_is_refused(tmp_path: Path, statement: str) -> None:
@@ -513,6 +516,51 @@ def test_a_database_whose_tables_are_programs_is_refused(tmp_path: Path, stateme
         read_study(url, settings_from_data)
     with pytest.raises(CannotGoOnError, match='which no search has made'):
         StudyStorage(url, PLAN, resume=True).open()
+
+
+def journal_of_several(database: Path, other: Path) -> Path:
+    """What SQLite finds after a crash while it wrote several databases; ``other`` would say which, and is removed."""
+    content, name = database.read_bytes(), str(other).encode()
+    size = int.from_bytes(content[16:18], 'big')
+    count, page = len(content) // size, content[-size:]
+    place = (2**30 // size + 1).to_bytes(4, 'big')
+
+    def numbers(*values: int) -> bytes:
+        return b''.join(value.to_bytes(4, 'big') for value in values)
+
+    magic = bytes.fromhex('d9d505f920a163d7')
+    head = (magic + numbers(1, 0, count, 512, size)).ljust(512, b'\0')
+    record = numbers(count) + page + numbers(sum(page[i] for i in range(size - 200, 0, -200)))
+    journal = Path(f'{database}-journal')
+    padding = bytes(-len(head + record) % 512)
+    journal.write_bytes(head + record + padding + place + name + numbers(len(name), sum(name)) + magic)
+    return journal
+
+
+def test_a_database_removes_no_other_file(tmp_path: Path) -> None:
+    url, precious = database(tmp_path, 'space', PLAN.to_config()['space']), tmp_path / 'precious'
+    journal = journal_of_several(tmp_path / 'search.db', precious)
+    hot, content = journal.read_bytes(), (tmp_path / 'search.db').read_bytes()
+    precious.write_text('kept')
+    with closing(sqlite3.connect(tmp_path / 'search.db')) as connection:
+        connection.execute('select * from studies').fetchall()
+    assert not precious.exists(), 'the attack must be one'
+    precious.write_text('kept')
+    for read in (lambda: read_study(url, settings_from_data), StudyStorage(url, PLAN, resume=True).open):
+        journal.write_bytes(hot)
+        (tmp_path / 'search.db').write_bytes(content)
+        with pytest.raises(CannotGoOnError, match=r'search\.db-journal: names another file, which SQLite would remove'):
+            read()
+    assert precious.exists()
+
+
+def test_a_database_writes_through_no_link(tmp_path: Path) -> None:
+    url, precious = database(tmp_path, 'space', PLAN.to_config()['space']), tmp_path / 'precious'
+    precious.write_text('kept')
+    (tmp_path / 'search.db-wal').symlink_to(precious)
+    with pytest.raises(CannotGoOnError, match=r'search\.db-wal: a link, which SQLite would write through'):
+        StudyStorage(url, PLAN, resume=True).open()
+    assert precious.read_text() == 'kept'
 
 
 def test_an_image_is_not_decoded_that_is_larger_than_any(tmp_path: Path) -> None:

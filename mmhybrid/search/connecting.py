@@ -1,5 +1,6 @@
 """Optuna's storage at a location, a journal file or a database; what could harm its reader is refused before."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -28,6 +29,15 @@ _PROGRAMS = text(
     "(select pg_catalog.to_regclass(name) from unnest(cast(:names as text[])) name) and (relkind <> 'r' or relhasrules "
     'or relrowsecurity or exists (select from pg_catalog.pg_trigger where tgrelid = c.oid and not tgisinternal))'
 )
+# How Optuna and Alembic define tables and indices in SQLite: columns of plain types, keys, and checks of constants.
+_DEFINITION = re.compile(
+    r'create table "?\w+"? ?\((?:[\w\s,"]|\'\w*\'|\(\d+\)|'
+    r'(?:primary key|unique|foreign key|references \w+) ?\([\w, "]+\)|'
+    r"check \(\w+(?: ?= ?\d+| in \([\w, ']+\))\))+\)|create (?:unique )?index \w+ on \"?\w+\"? ?\([\w, \"]+\)",
+    re.IGNORECASE,
+)
+# What a journal ends in that is one of several, and names the file that holds them together.
+_JOURNAL_MAGIC = bytes.fromhex('d9d505f920a163d7')
 # Processes that begin together in an empty database trip over each other's new tables; later they are there.
 TRIES = 4
 # A connection that the network has dropped without a word is noticed within a minute, by libpq.
@@ -124,12 +134,11 @@ def _check_schema(url: str) -> None:
     path = Path(url.partition(':///')[2].partition('?')[0].removeprefix('file:'))
     if not url.startswith('sqlite') or not path.is_file():
         return
+    _check_files_beside(path)
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as database:  # Optuna tells of damage
-        found = database.execute(
-            "select type, name from sqlite_master where type in ('view', 'trigger') or sql like 'create virtual%'"
-        ).fetchone()
-        if found is not None:
-            raise StorageError(f'{url}: holds the {found[0]} {found[1]!r}, which no search has made')
+        for kind, name, definition in database.execute('select type, name, sql from sqlite_master'):
+            if definition is not None and not _DEFINITION.fullmatch(definition):
+                raise StorageError(f'{url}: holds the {kind} {name!r}, which no search has made')
         # a column of which each value is computed when it is read, and may be of any size
         computed = database.execute(
             "select m.name, c.name from sqlite_master m, pragma_table_xinfo(m.name) c where m.type = 'table' "
@@ -137,6 +146,21 @@ def _check_schema(url: str) -> None:
         ).fetchone()
         if computed is not None:
             raise StorageError(f'{url}: holds the computed column {computed!r}, which no search has made')
+
+
+def _check_files_beside(path: Path) -> None:
+    """Raise StorageError for files beside an SQLite file by which SQLite would remove or write others."""
+    path = path.resolve()
+    for ending in ('-journal', '-wal', '-shm'):
+        beside = Path(f'{path}{ending}')
+        if beside.is_symlink():
+            raise StorageError(f'{beside}: a link, which SQLite would write through')
+    journal = Path(f'{path}-journal')
+    if journal.is_file():
+        with journal.open('rb') as file:
+            file.seek(max(0, journal.stat().st_size - len(_JOURNAL_MAGIC)))
+            if file.read() == _JOURNAL_MAGIC:
+                raise StorageError(f'{journal}: names another file, which SQLite would remove; no search writes that')
 
 
 def _check_tables(location: str, url: URL, options: Mapping[str, Any]) -> None:
