@@ -258,8 +258,9 @@ def _before(op: _Nodes, rule: Preprocessing) -> tuple[str, str, str]:
     sides = op('Cast', size, to=DOUBLE)  # as MMCV counts
     factors = []
     if rule.scale is not None and rule.keep_ratio:
-        ends = op('ReduceMax', sides, keepdims=0), op('ReduceMin', sides, keepdims=0)
-        factors += [op('Div', np.array(float(most)), side) for most, side in zip(rule.scale, ends, strict=True)]
+        # the smaller quotient is the longer side's; a number by ReduceMax(sides), OpenVINO computes upside down
+        for most, least in zip(rule.scale, ('ReduceMin', 'ReduceMax'), strict=True):
+            factors.append(op(least, op('Div', np.array(float(most)), sides), keepdims=0))
     elif rule.canvas is not None:
         factors.append(op('Identity', np.array(1.0)))
     if rule.canvas is not None:

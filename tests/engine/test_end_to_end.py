@@ -15,11 +15,12 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmhybrid.apis.export import export_model
+from mmhybrid.apis.runtimes import open_network
 from mmhybrid.commands import run_onnx
 from mmhybrid.commands.export import main as export_tool
 from mmhybrid.engine import end_to_end
 from mmhybrid.engine.end_to_end import Preprocessing, check_end_to_end, export_end_to_end
-from mmhybrid.torch_api import EXPORTING
+from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES
 
 pytestmark = [pytest.mark.dense, pytest.mark.torch_since(*EXPORTING)]
 
@@ -298,6 +299,78 @@ def with_pipeline(*transforms):
 def test_pipelines_that_a_file_has_no_part_for(transforms, shape, is_open, word):
     with pytest.raises(ValueError, match=word):
         Preprocessing.of_config(with_pipeline(*transforms), shape, is_open)
+
+
+class TinyDetector(nn.Module):
+    """RetinaHead on one convolution, for files that take no time."""
+
+    def __init__(self):
+        super().__init__()
+        scales = {'octave_base_scale': 2, 'scales_per_octave': 2, 'ratios': [0.5, 1.0], 'strides': [16]}
+        nms = {'type': 'nms', 'iou_threshold': 0.5}
+        test_cfg = {'nms_pre': 100, 'min_bbox_size': 0, 'score_thr': 0.05, 'max_per_img': 30, 'nms': nms}
+        head = {'type': 'RetinaHead', 'num_classes': 3, 'in_channels': 8, 'stacked_convs': 0, 'feat_channels': 8}
+        anchors = {'type': 'AnchorGenerator', **scales}
+        self.convolution = nn.Conv2d(3, 8, 16, 16)
+        self.bbox_head = MODELS.build(Config({**head, 'anchor_generator': anchors, 'test_cfg': test_cfg}))
+
+    def extract_feat(self, images):
+        """One map."""
+        return [self.convolution(images)]
+
+
+class TinySegmentor(nn.Module):
+    """One convolution, whose maps are made as large as the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.decode_head, self.align_corners = nn.Conv2d(3, 5, 8, 8), False
+        self.test_cfg = {'mode': 'whole'}
+
+    def encode_decode(self, images, _about):
+        """A map for each class."""
+        return nn.functional.interpolate(self.decode_head(images), images.shape[-2:], mode='bilinear')
+
+
+@pytest.mark.parametrize('is_open', [False, pytest.param(True, marks=pytest.mark.torch_since(*EXPORTING_SIZES))])
+@pytest.mark.parametrize('kind', [TinyDetector, TinySegmentor])
+def test_openvino_finds_what_onnx_runtime_finds(kind, is_open, photographs, tmp_path):
+    """It has no doubles, and divided the wrong way round where a number was divided by the largest of some."""
+    pytest.importorskip('openvino')
+    __import__('mmdet.models')
+    init_default_scope('mmdet')
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind().eval()
+        for weight in model.parameters():
+            weight.data.normal_(std=(2 / weight[0].numel()) ** 0.5) if weight.dim() > 1 else weight.data.zero_()
+    cfg = with_pipeline({'type': 'Resize', 'scale': (192, 160), 'keep_ratio': True})
+    cfg.model.data_preprocessor = DET
+    export_end_to_end(model, Preprocessing.of_config(cfg, None, is_open), tmp_path / 'a.onnx')
+    converted = convert_to_openvino(tmp_path / 'a.onnx')
+    for path in photographs:
+        expected = run(tmp_path / 'a.onnx', rgb(path))
+        for file in (tmp_path / 'a.onnx', converted):
+            found = open_network(file, 'openvino').run(rgb(path))
+            assert found.keys() == expected.keys()
+            if kind is TinySegmentor:
+                assert len(np.unique(expected['segmentation'])) > 2
+                assert found['segmentation'].shape == expected['segmentation'].shape
+                assert (found['segmentation'] == expected['segmentation']).mean() > 0.999
+                continue
+            assert len(expected['scores']) == len(found['scores']) > 10
+            np.testing.assert_allclose(found['scores'], expected['scores'], atol=2e-3)
+            is_same = np.abs(expected['boxes'][:, None] - found['boxes']).max(2) < 0.1
+            is_same &= expected['labels'][:, None] == found['labels']
+            assert is_same.any(0).all()
+            assert is_same.any(1).all()
+
+
+def convert_to_openvino(file):
+    """As OpenVINO's own tool does."""
+    openvino = pytest.importorskip('openvino')
+    openvino.save_model(openvino.Core().read_model(file), file.with_suffix('.xml'), compress_to_fp16=False)
+    return file.with_suffix('.xml')
 
 
 def test_pooling_keeps_the_regions_of_one_size(tmp_path):
