@@ -7,7 +7,6 @@ import re
 import runpy
 import sqlite3
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, replace
@@ -22,7 +21,9 @@ from PIL import Image
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.retraining import RECORD_FILE, Retraining, read_search
+from mmhybrid.apis.retraining import Retraining
+from mmhybrid.apis.retraining_record import RECORD_FILE
+from mmhybrid.apis.search_results import read_search
 from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
@@ -223,9 +224,7 @@ READERS: dict[str, Callable[[Path, Config], Any]] = {
     },
     'retrain_topk': lambda folder, evil: tool('retrain_topk', *dummy(journal(folder, 'space', evil))),
     'audit_ranking': lambda folder, evil: tool('audit_ranking', *dummy(journal(folder, 'stage.sampler', evil))),
-    'read_search': lambda folder, evil: read_search(
-        Namespace(work_dir=journal(folder, 'stage.space', evil), storage=None, study_name='search', count=1)
-    ),
+    'read_search': lambda folder, evil: read_search(journal(folder, 'stage.space', evil)),
     'table space': lambda folder, evil: report(table(folder, space=evil)),
     'table backbone': lambda folder, evil: report(table(folder, backbone=evil)),
     'table norm': lambda folder, evil: report(
@@ -302,7 +301,9 @@ REVIEWED = {
     'mmhybrid/engine/resume.py': 'a config',
     'mmhybrid/apis/runtimes.py': 'metadata of an exported file, strings; tests/apis/test_hostile_networks.py',
     'mmhybrid/apis/scoring.py': 'metadata of an exported file, checked; a config',
-    'mmhybrid/apis/retraining.py': 'networks.json, read_search',
+    'mmhybrid/apis/retraining_record.py': 'networks.json',
+    'mmhybrid/apis/search_results.py': 'read_search',
+    'mmhybrid/commands/shared/retraining.py': 'read_search',
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
     'mmhybrid/engine/search_origin.py': 'a config',
     'mmhybrid/apis/subnet_export.py': 'a config; export_subnet',

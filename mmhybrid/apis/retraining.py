@@ -2,14 +2,9 @@
 
 import gc
 import hashlib
-import json
 import math
-import os
-from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -18,9 +13,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
+from mmhybrid.apis.retraining_record import Retrained, RetrainingRecord
 from mmhybrid.apis.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
 from mmhybrid.apis.training import latest_checkpoint, train
-from mmhybrid.commands.shared.arguments import add_cfg_options, add_launcher
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.part_counter import num_classes_of
 from mmhybrid.engine.evaluated_images import EvaluatedImages
@@ -29,52 +25,16 @@ from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import named_estimates, team
 from mmhybrid.latency.load import build_latency
 from mmhybrid.models.one_shot import OneShot
-from mmhybrid.search import Candidate, Objective, SearchResult, SearchSettings, read_study
+from mmhybrid.search import Candidate, Objective, SearchSettings
 from mmhybrid.search.proposals import propose
-from mmhybrid.search.registered import build_settings, settings_from_data
-from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
+from mmhybrid.search.registered import build_settings
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
-from mmhybrid.utils.files import first_difference, read_json, write_json
+from mmhybrid.utils.checks import bad_value, check_choice, check_int
 
-RECORD_FILE = 'networks.json'
 # Where a training starts: as its config says, from the exported weights, or from random ones.
 STARTS = ('config', 'weights', 'scratch')
 # Of a config, what has no influence on a training.
 ELSEWHERE = ('work_dir', 'launcher', 'search_cfg')
-# Of a record, what is relative to its folder, which may be moved.
-PATHS = ('config', 'checkpoint')
-# Places in a schedule: single ones, and lists of them.
-PLACES = ('begin', 'end', 'T_max', 'step_size', 'total_steps')
-PLACE_LISTS = ('milestones', 'periods')
-# MMEngine's default.
-EMA_MOMENTUM = 0.0002
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """A network with its score in the supernet and its score after training.
-
-    Args:
-        name: Of its folder.
-        arch: The network.
-        supernet_score: What the search recorded; not a number (None in files) where there was none.
-        retrained_score: Of its last checkpoint, on the validation images of its config.
-        config: File that it was trained with.
-        checkpoint: File with its weights.
-    """
-
-    name: str
-    arch: Arch
-    supernet_score: float
-    retrained_score: float
-    config: str
-    checkpoint: str
-
-    def described(self) -> dict[str, Any]:
-        """What is known of the network, as plain JSON."""
-        score = None if math.isnan(self.supernet_score) else self.supernet_score
-        return {**asdict(self), 'arch': dict(self.arch), 'supernet_score': score}
 
 
 class Retraining:
@@ -118,16 +78,15 @@ class Retraining:
         check_metric(training, self.objective.name)
         if epochs is not None:
             check_counts_epochs(training)
-        self._settings = _plain(
-            {
-                'search': search.to_config(),
-                'supernet': None if checkpoint is None else _digest(checkpoint),
-                'recipe': None if recipe is None else Path(recipe).name,
-                'start': start,
-                'epochs': epochs,
-                'training': {key: value for key, value in training.to_dict().items() if key not in ELSEWHERE},
-            }
-        )
+        settings = {
+            'search': search.to_config(),
+            'supernet': None if checkpoint is None else _digest(checkpoint),
+            'recipe': None if recipe is None else Path(recipe).name,
+            'start': start,
+            'epochs': epochs,
+            'training': {key: value for key, value in training.to_dict().items() if key not in ELSEWHERE},
+        }
+        self._record = RetrainingRecord(self.folder, settings)
 
     def run(self, candidates: Sequence[Candidate], phase: Phase | None = None) -> list[Retrained]:
         """Train what the record does not have. On several ranks all call it.
@@ -145,14 +104,14 @@ class Retraining:
         """
         scores = {candidate.arch: self._supernet_score(candidate) for candidate in candidates}
         join_ranks(self.cfg)
-        record = team().lead(self._read_record)
+        record = team().lead(self._record.read)
         new = [candidate for candidate in candidates if candidate.arch not in record]
         team().lead(lambda: self._export(new))
         for arch in [candidate.arch for candidate in new]:
             name = name_of(arch)
             score, checkpoint = self._retrain(name, phase or Phase())
             record[arch] = Retrained(name, arch, scores[arch], score, str(self._config_file(name)), checkpoint)
-            team().lead(lambda: self._write_record(record))
+            team().lead(lambda: self._record.write(record))
             print_log(
                 f'{name}: {self.objective.name} {scores[arch]:.6g} in the supernet, {score:.6g} retrained',
                 logger='current',
@@ -161,32 +120,6 @@ class Retraining:
 
     def _supernet_score(self, candidate: Candidate) -> float:
         return math.nan if self.checkpoint is None else supernet_score(candidate, self.objective)
-
-    def _read_record(self) -> dict[Arch, Retrained]:
-        path = self.folder / RECORD_FILE
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write_record({})
-        content = read_json(path)
-        check_keys(str(path), content, ('settings', 'networks'))
-        if difference := first_difference(content['settings'], self._settings):
-            raise ValueError(f'{path} is of networks retrained otherwise, choose another folder: {difference}')
-        try:
-            return dict(map(self._read_network, content['networks']))
-        except (TypeError, KeyError) as error:
-            raise ValueError(f'{path}: not a record of retrained networks ({error})') from error
-
-    def _read_network(self, network: Mapping[str, Any]) -> tuple[Arch, Retrained]:
-        arch = Arch(network['arch'])
-        paths = {key: str(self.folder / network[key]) for key in PATHS}
-        score = math.nan if network['supernet_score'] is None else network['supernet_score']
-        return arch, Retrained(**{**network, **paths, 'arch': arch, 'supernet_score': score})
-
-    def _write_record(self, record: Mapping[Arch, Retrained]) -> None:
-        networks = [network.described() for network in record.values()]
-        for network in networks:
-            network |= {key: os.path.relpath(network[key], self.folder) for key in PATHS}
-        write_json(self.folder / RECORD_FILE, {'settings': self._settings, 'networks': networks})
 
     def _config_file(self, name: str) -> Path:
         recipe = '' if self.recipe is None else f'_{Path(self.recipe).stem}'
@@ -260,13 +193,6 @@ def name_of(arch: Arch) -> str:
     return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
 
 
-def best_of(networks: Sequence[Retrained], objective: Objective) -> Retrained:
-    """The best after training; among equals the first. A score that is not a number is the worst."""
-    return min(
-        networks, key=lambda network: (math.isnan(network.retrained_score), objective.sign * network.retrained_score)
-    )
-
-
 def supernet_score(candidate: Candidate, objective: Objective) -> float:
     """What the search recorded.
 
@@ -289,62 +215,6 @@ def check_metric(cfg: Config, name: str) -> None:
         raise bad_value(f'{cfg.filename}: val_evaluator', [f'{kind}/...' for kind in kinds], f'one that gives {name}')
 
 
-def check_counts_epochs(cfg: Config) -> None:
-    """Raise ValueError for a training that counts iterations."""
-    if 'max_epochs' not in (cfg.get('train_cfg') or {}):
-        raise ValueError(
-            f'{cfg.filename}: its training counts no epochs (train_cfg.max_epochs), so epochs cannot be set'
-        )
-
-
-def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
-    """Let ``cfg`` train for ``epochs``, its schedule stretched or compressed with it.
-
-    What counts epochs counts iterations afterwards; parts that become shorter than two of them are left out. What
-    counts iterations stays as it is. An ``EMAHook`` forgets so much faster or slower that the weights it begins with
-    have the same share in the end: with the momentum of a long training, a short one would be judged by them.
-
-    Args:
-        cfg: Changed in place.
-        epochs: To train for.
-        epoch_length: Iterations.
-    """
-    planned = cfg.train_cfg.max_epochs
-    steps = epochs * epoch_length / planned
-    cfg.train_cfg.max_epochs = epochs
-    given = cfg.get('param_scheduler') or []
-    schedule = [_rescaled(part, steps) for part in ([given] if isinstance(given, Mapping) else given)]
-    whole = epochs * epoch_length
-    cfg.param_scheduler = [part for part in schedule if part.get('end', whole) - part.get('begin', 0) >= 2]
-    for hook in cfg.get('custom_hooks') or []:
-        if hook['type'].rpartition('.')[2] == 'EMAHook':
-            _rescale_average(hook, epochs / planned)
-
-
-def _rescale_average(hook: dict[str, Any], share: float) -> None:
-    """Let an ``EMAHook`` begin and forget within ``share`` of the epochs it was meant for."""
-    if 'begin_epoch' in hook:
-        hook['begin_epoch'] = round(hook['begin_epoch'] * share)
-    if hook.get('ema_type') != 'StochasticWeightAverage':  # which has no momentum
-        hook['momentum'] = 1 - (1 - hook.get('momentum', EMA_MOMENTUM)) ** (1 / share)
-
-
-def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
-    """With places in iterations, ``steps`` of them for what was an epoch."""
-    if not scheduler.get('by_epoch', True):
-        return dict(scheduler)
-    changed = {name: round(scheduler[name] * steps) for name in PLACES if scheduler.get(name) is not None}
-    changed |= {name: [round(place * steps) for place in scheduler[name]] for name in PLACE_LISTS if name in scheduler}
-    kept = {name: value for name, value in scheduler.items() if name not in ('by_epoch', 'convert_to_iter_based')}
-    return {**kept, **changed, 'by_epoch': False}
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they are read back from a file."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return plain
-
-
 def _digest(checkpoint: str) -> str:
     """What tells one checkpoint from another, wherever it lies."""
     if '://' in checkpoint:
@@ -358,51 +228,12 @@ def _digest(checkpoint: str) -> str:
     return f'sha256:{digest.hexdigest()[:16]}'
 
 
-# What the tools share
-
-
-def add_arguments(parser: ArgumentParser, count: int, out: str, needs_checkpoint: bool = True) -> None:
-    """The arguments of every tool that retrains networks of a search.
+def draw_random(cfg: Config, count: int) -> tuple[SearchSettings, list[Candidate]]:
+    """Random networks that keep the constraints of the config's search, the same for the same ``search_cfg.seed``.
 
     Args:
-        parser: The parser of the tool.
-        count: Default of ``--count``.
-        out: Name of the default folder of results, in the work directory of the search.
-        needs_checkpoint: Whether ``--checkpoint`` has to be given.
-    """
-    parser.add_argument('config', help='config of the search or of the supernet')
-    parser.add_argument('--checkpoint', required=needs_checkpoint, help='weights of the supernet')
-    parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
-    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
-    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
-    parser.add_argument('--count', type=int, default=count, metavar='N', help=f'networks; default: {count}')
-    parser.add_argument(
-        '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
-    )
-    parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
-    add_cfg_options(parser)
-    add_launcher(parser)
-    parser.set_defaults(out_name=out)
-
-
-def read_search(args: Namespace) -> SearchResult:
-    """What was found, from the storage, which is only read.
-
-    Raises:
-        SearchError: If there is none, or it is damaged.
-        ValueError: If the work directory does not exist, or ``--count`` is more than was evaluated.
-    """
-    folder = Path(args.work_dir)
-    if not folder.is_dir():
-        raise ValueError(f'work directory {folder} does not exist')
-    settings, history = read_study(args.storage or folder / FILE_NAME, settings_from_data, args.study_name)
-    result = SearchResult(settings, tuple(history))
-    check_int('--count', args.count, 1, len(result.top()))
-    return result
-
-
-def draw_random(args: Namespace, count: int) -> tuple[SearchSettings, list[Candidate]]:
-    """Random networks that keep the constraints of the config's search, the same for the same ``search_cfg.seed``.
+        cfg: Of a search.
+        count: Of networks.
 
     Returns:
         The settings of a search that evaluates nothing, and the networks in the order in which they were drawn.
@@ -411,7 +242,6 @@ def draw_random(args: Namespace, count: int) -> tuple[SearchSettings, list[Candi
         SearchError: If no network keeps the constraints.
         ValueError: If ``count`` is below 1, fewer networks keep the constraints, or the config has no search.
     """
-    cfg = load_config(args.config, args.cfg_options)
     if 'search_cfg' not in cfg:
         raise ValueError(f'{cfg.filename} lacks search_cfg, whose constraints random networks have to keep')
     given, supernet = cfg.search_cfg, cfg.model.architecture.backbone
@@ -428,14 +258,4 @@ def draw_random(args: Namespace, count: int) -> tuple[SearchSettings, list[Candi
     candidates, shortage = propose(settings, settings.stages[0], 0, count, [], estimate)
     if shortage:
         raise ValueError(shortage)
-    Path(args.work_dir).mkdir(parents=True, exist_ok=True)
     return settings, candidates
-
-
-def retraining_of(
-    args: Namespace, search: SearchSettings, start: str = 'config', epochs: int | None = None
-) -> Retraining:
-    """What the command line says; see :class:`Retraining`."""
-    cfg = load_config(args.config, args.cfg_options, launcher=args.launcher)
-    folder = args.out_dir or Path(args.work_dir, args.out_name)
-    return Retraining(cfg, args.checkpoint, search, folder, args.recipe, start, epochs)

@@ -19,9 +19,10 @@ from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.table import Table
 
-from mmhybrid.apis.retraining import Retrained, add_arguments, read_search, retraining_of
+from mmhybrid.apis.retraining_record import Retrained
 from mmhybrid.commands.shared.arguments import Parser
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.commands.shared.retraining import add_retraining_arguments, retraining_of, search_of
 from mmhybrid.engine.ranks import together
 from mmhybrid.search.audit import Audit, audit, stratified
 from mmhybrid.utils.checks import check_int
@@ -31,7 +32,7 @@ from mmhybrid.utils.files import write_json
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, compare, print, and write the figures."""
     parser = Parser(description=(__doc__ or '').splitlines()[0])
-    add_arguments(parser, count=12, out='audit')
+    add_retraining_arguments(parser, count=12, out='audit')
     parser.add_argument('--epochs', type=int, metavar='N', help="of each training; default: the config's")
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights')
     parser.add_argument('--top', type=int, default=3, metavar='K', help='networks one would retrain; default: 3')
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     args = parser.parse_args(argv)
     with ending_on_mistakes() as phase:
-        found = read_search(args)
+        found = search_of(args)
         check_int('--count', args.count, 2)
         check_int('--top', args.top, 1, args.count)
         start = 'scratch' if args.from_scratch else 'weights'

@@ -23,9 +23,12 @@ from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.table import Table
 
-from mmhybrid.apis.retraining import Retrained, add_arguments, best_of, draw_random, read_search, retraining_of
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.retraining import draw_random
+from mmhybrid.apis.retraining_record import Retrained, best_of
 from mmhybrid.commands.shared.arguments import Parser
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.commands.shared.retraining import add_retraining_arguments, retraining_of, search_of
 from mmhybrid.engine.ranks import together
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_json
@@ -34,7 +37,7 @@ from mmhybrid.utils.files import write_json
 def main(argv: Sequence[str] | None = None) -> None:
     """Retrain, print both scores of each network, and write the best."""
     parser = Parser(description=(__doc__ or '').splitlines()[0])
-    add_arguments(parser, count=5, out='retrained', needs_checkpoint=False)
+    add_retraining_arguments(parser, count=5, out='retrained', needs_checkpoint=False)
     parser.add_argument(
         '--random', type=int, metavar='N', help='retrain N random networks; nothing was searched before'
     )
@@ -45,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 '--random', args.random, 'a number of networks, or else --checkpoint, the supernet searched in'
             )
         if args.random is None:
-            found = read_search(args)
+            found = search_of(args)
             settings, candidates = found.settings, found.top(args.count)
         else:
-            settings, candidates = draw_random(args, args.random)
+            settings, candidates = draw_random(load_config(args.config, args.cfg_options), args.random)
         retraining = retraining_of(args, settings)
         with together(retraining.cfg):
             networks = retraining.run(candidates, phase)

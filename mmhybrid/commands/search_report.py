@@ -9,10 +9,10 @@ The page comes from the storage, which is only read: the search may be finished,
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhybrid.apis.search_results import read_search
 from mmhybrid.commands.shared.arguments import Parser, add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.search import SearchError, SearchResult, list_studies, read_study
-from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search import SearchError, list_studies
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.utils.errors import printable, shortened
 from mmhybrid.utils.files import write_whole
@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for name, count in list_studies(storage).items():
                     print(f'{printable(shortened(name))}: {count} evaluated')
                 return
-            settings, history = read_study(storage, settings_from_data, args.study_name)
-            result = SearchResult(settings, tuple(history))
+            result = read_search(folder, storage, args.study_name)
             if args.best:
                 for path in result.write(folder, args.top):
                     print(f'written: {path}')

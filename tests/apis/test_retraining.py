@@ -17,14 +17,9 @@ from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 
-from mmhybrid.apis.retraining import (
-    Retrained,
-    add_arguments,
-    check_counts_epochs,
-    read_search,
-    rescale_epochs,
-    retraining_of,
-)
+from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
+from mmhybrid.apis.retraining_record import Retrained
+from mmhybrid.commands.shared.retraining import add_retraining_arguments, retraining_of, search_of
 from mmhybrid.engine.resume import ResumableEpochLoop
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.search import SearchError
@@ -38,9 +33,9 @@ ITERATIONS = 6  # of a network: 24 images in batches of 8, two epochs
 
 def retrain(arguments: list[str], out: Path, *more: str, **budget: Any) -> list[Retrained]:
     parser = ArgumentParser()
-    add_arguments(parser, 2, 'retrained')
+    add_retraining_arguments(parser, 2, 'retrained')
     args = parser.parse_args([*arguments, '--out-dir', str(out), *more])
-    found = read_search(args)
+    found = search_of(args)
     return retraining_of(args, found.settings, **budget).run(found.top(args.count))
 
 

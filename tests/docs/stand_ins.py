@@ -10,7 +10,7 @@ from typing import Any
 from doc_blocks import ROOT
 from mmengine.config import Config
 
-from mmhybrid.apis.retraining import rescale_epochs
+from mmhybrid.apis.epochs import rescale_epochs
 from mmhybrid.datasets.demo_scenes import make_demo_data
 
 TINY = (128, 128)

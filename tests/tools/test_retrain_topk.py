@@ -8,7 +8,7 @@ from retraining_demo import invented, make_finished_search, read
 
 from mmhybrid.apis import retraining
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.retraining import Retrained, best_of
+from mmhybrid.apis.retraining_record import Retrained, best_of
 from mmhybrid.commands import retrain_topk
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.models.checkpoints import read_checkpoint

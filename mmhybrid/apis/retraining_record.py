@@ -1,0 +1,96 @@
+"""Networks that were trained by themselves, and the record of them in a file."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmhybrid.search import Objective
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import check_keys
+from mmhybrid.utils.files import first_difference, read_json, write_json
+
+RECORD_FILE = 'networks.json'
+# Of a record, what is relative to its folder, which may be moved.
+PATHS = ('config', 'checkpoint')
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A network with its score in the supernet and its score after training.
+
+    Args:
+        name: Of its folder.
+        arch: The network.
+        supernet_score: What the search recorded; not a number (None in files) where there was none.
+        retrained_score: Of its last checkpoint, on the validation images of its config.
+        config: File that it was trained with.
+        checkpoint: File with its weights.
+    """
+
+    name: str
+    arch: Arch
+    supernet_score: float
+    retrained_score: float
+    config: str
+    checkpoint: str
+
+    def described(self) -> dict[str, Any]:
+        """What is known of the network, as plain JSON."""
+        score = None if math.isnan(self.supernet_score) else self.supernet_score
+        return {**asdict(self), 'arch': dict(self.arch), 'supernet_score': score}
+
+
+def best_of(networks: Sequence[Retrained], objective: Objective) -> Retrained:
+    """The best after training; among equals the first. A score that is not a number is the worst."""
+    return min(
+        networks, key=lambda network: (math.isnan(network.retrained_score), objective.sign * network.retrained_score)
+    )
+
+
+class RetrainingRecord:
+    """Keeps the trained networks of a folder in a file, with the settings that they were trained with.
+
+    Args:
+        folder: Made if missing, by :meth:`read`.
+        settings: Of the trainings, as JSON.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))  # as they are read back
+
+    def read(self) -> dict[Arch, Retrained]:
+        """The networks so far; an empty record is written where there is none.
+
+        Raises:
+            ValueError: If the record is of other settings, or damaged.
+        """
+        path = self.folder / RECORD_FILE
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.write({})
+        content = read_json(path)
+        check_keys(str(path), content, ('settings', 'networks'))
+        if difference := first_difference(content['settings'], self.settings):
+            raise ValueError(f'{path} is of networks retrained otherwise, choose another folder: {difference}')
+        try:
+            return dict(map(self._read_network, content['networks']))
+        except (TypeError, KeyError) as error:
+            raise ValueError(f'{path}: not a record of retrained networks ({error})') from error
+
+    def _read_network(self, network: Mapping[str, Any]) -> tuple[Arch, Retrained]:
+        arch = Arch(network['arch'])
+        paths = {key: str(self.folder / network[key]) for key in PATHS}
+        score = math.nan if network['supernet_score'] is None else network['supernet_score']
+        return arch, Retrained(**{**network, **paths, 'arch': arch, 'supernet_score': score})
+
+    def write(self, record: Mapping[Arch, Retrained]) -> None:
+        """Write all networks, the file whole or not at all."""
+        networks = [network.described() for network in record.values()]
+        for network in networks:
+            network |= {key: os.path.relpath(network[key], self.folder) for key in PATHS}
+        write_json(self.folder / RECORD_FILE, {'settings': self.settings, 'networks': networks})

@@ -1,0 +1,57 @@
+"""What the commands share that train networks of a search by themselves."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.retraining import Retraining
+from mmhybrid.apis.search_results import read_search
+from mmhybrid.commands.shared.arguments import add_cfg_options, add_launcher
+from mmhybrid.search import SearchResult, SearchSettings
+from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
+from mmhybrid.utils.checks import check_int
+
+
+def add_retraining_arguments(parser: ArgumentParser, count: int, out: str, needs_checkpoint: bool = True) -> None:
+    """The arguments of every command that retrains networks of a search.
+
+    Args:
+        parser: Of the command.
+        count: Default of ``--count``.
+        out: Name of the default folder of results, in the work directory of the search.
+        needs_checkpoint: Whether ``--checkpoint`` has to be given.
+    """
+    parser.add_argument('config', help='config of the search or of the supernet')
+    parser.add_argument('--checkpoint', required=needs_checkpoint, help='weights of the supernet')
+    parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
+    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
+    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
+    parser.add_argument('--count', type=int, default=count, metavar='N', help=f'networks; default: {count}')
+    parser.add_argument(
+        '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
+    )
+    parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
+    add_cfg_options(parser)
+    add_launcher(parser)
+    parser.set_defaults(out_name=out)
+
+
+def search_of(args: Namespace) -> SearchResult:
+    """What was found in the search that the command line names.
+
+    Raises:
+        SearchError: If there is none, or it is damaged.
+        ValueError: If the work directory does not exist, or ``--count`` is more than was evaluated.
+    """
+    result = read_search(args.work_dir, args.storage, args.study_name)
+    check_int('--count', args.count, 1, len(result.top()))
+    return result
+
+
+def retraining_of(
+    args: Namespace, search: SearchSettings, start: str = 'config', epochs: int | None = None
+) -> Retraining:
+    """What the command line says; see :class:`Retraining`."""
+    cfg = load_config(args.config, args.cfg_options, launcher=args.launcher)
+    folder = args.out_dir or Path(args.work_dir, args.out_name)
+    return Retraining(cfg, args.checkpoint, search, folder, args.recipe, start, epochs)
