@@ -5,11 +5,8 @@ before it runs. It therefore computes what the standalone backbone with exported
 a backbone needs no elastic twin: two networks share what has the same name (see :mod:`.sharing` for the sizes).
 """
 
-import itertools
-import re
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,29 +17,13 @@ from torch.nn import functional as F
 from mmhybrid.archs.base import plain_arch
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
 from mmhybrid.models.build import build_on_meta
-from mmhybrid.models.supernets.sharing import Slice, channel_axes
+from mmhybrid.models.supernets.single_path import SinglePath, name_in_block
 from mmhybrid.models.supernets.start import FROM_NETWORK, starting_network
+from mmhybrid.models.supernets.subnets import Binding, LatestSubnets, bind
+from mmhybrid.models.supernets.union import adds_to, covering_archs, graft
 from mmhybrid.registry import MODELS, SCOPE, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
-from mmhybrid.utils.checks import check_choice, check_list
-
-CACHED_SUBNETS = 8
-
-
-@dataclass(frozen=True)
-class Binding:
-    """One tensor of a subnet, by its name in a layer, and the part of the shared one that it is."""
-
-    layer: dict[str, Tensor | None]
-    shared: dict[str, Tensor | None]
-    name: str
-    part: Slice
-
-    def refresh(self) -> None:
-        """Look at the shared tensor as it is now."""
-        tensor = self.shared[self.name]
-        assert tensor is not None
-        self.layer[self.name] = self.part.of(tensor)
+from mmhybrid.utils.checks import check_list
 
 
 @MODELS.register_module()
@@ -73,26 +54,26 @@ class Supernet(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.space: SearchSpace = SEARCH_SPACES.build(dict(space))
-        self.separate = tuple(check_list('separate', separate))
+        self.single_path = SinglePath(tuple(check_list('separate', separate)))
         self.arch = self.space.largest()
         self.backbone_cfg = dict(backbone)
         if 'arch' in self.backbone_cfg:
             raise ValueError('supernet backbone: surplus arch, which the space decides')
         self.register_load_state_dict_post_hook(_forget_subnets)
-        self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
+        self._subnets = LatestSubnets()
         self.weights = self._build(self.arch)
-        self._check_separate()
-        self._rename(self.weights, self.arch)
+        self.single_path.check(self.space, self.weights)
+        self.single_path.rename(self.weights, self.arch)
         widths = []
-        for arch in covering_archs(self.space, joint=bool(self.separate)):
+        for arch in covering_archs(self.space, joint=bool(self.single_path.lists)):
             network = self._build_on_meta(arch)
             # the largest is at its widest everywhere, but in a network with fewer stages other stages are the outputs
             if arch == self.arch or self._num_stages(arch) != self._num_stages(self.arch):
                 widths.append(output_widths(network, self.backbone_cfg.get('in_channels', 3)))
-            if self._adds(network, arch):
+            if adds_to(self.weights, network, partial(self.single_path.shared_path, arch=arch)):
                 other = self._build(arch)
-                self._rename(other, arch)
-                _graft(self.weights, other)
+                self.single_path.rename(other, arch)
+                graft(self.weights, other)
         self.out_channels = tuple(max(sizes) for sizes in zip(*widths, strict=True))
 
     def init_weights(self) -> None:
@@ -113,11 +94,8 @@ class Supernet(BaseModule):
     def _take(self, network: HybridBackbone) -> None:
         """Write the tensors of a network into the parts that the active one looks at."""
         with torch.no_grad():
-            for binding in self._bind(network, self.arch):
-                shared, own = binding.shared[binding.name], binding.layer[binding.name]
-                assert shared is not None
-                assert own is not None
-                binding.part.put(shared, own)
+            for binding in self._bind(network):
+                binding.put()
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
         """Make the network of ``arch`` the active one.
@@ -133,19 +111,7 @@ class Supernet(BaseModule):
     @property
     def subnet(self) -> HybridBackbone:
         """The active network; its tensors are parts of the shared ones as they are now."""
-        if self.arch not in self._subnets:
-            network = self._build_on_meta(self.arch)
-            if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
-                # MMEngine's ``sync_bn`` converts what it finds: the shared layers
-                with torch.device('meta'):
-                    network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-            self._subnets[self.arch] = network.train(self.training), self._bind(network, self.arch)
-            if len(self._subnets) > CACHED_SUBNETS:
-                self._subnets.popitem(last=False)
-        self._subnets.move_to_end(self.arch)
-        network, bindings = self._subnets[self.arch]
-        for binding in bindings:
-            binding.refresh()
+        network = self._subnets.get(self.arch, self._make_subnet)
         if network.training != self.training:
             network.train(self.training)
         return network
@@ -177,12 +143,12 @@ class Supernet(BaseModule):
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """The depth in the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
-        name_in_block = re.sub('@[^.]*', '', param_name)  # a candidate is as deep as its block
-        return self.weights.get_layer_depth(name_in_block, f'{prefix}weights.')
+        # a candidate is as deep as its block
+        return self.weights.get_layer_depth(name_in_block(param_name), f'{prefix}weights.')
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the subnets, which hold no state of their own, so that models can be copied (EMA)."""
-        return {**self.__dict__, '_subnets': OrderedDict()}
+        return {**self.__dict__, '_subnets': LatestSubnets()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'Supernet':
         _forget_subnets(self, None)
@@ -194,89 +160,21 @@ class Supernet(BaseModule):
     def _build_on_meta(self, arch: Arch) -> HybridBackbone:
         return build_on_meta({**self.backbone_cfg, 'arch': self.space.decode(arch)})
 
-    def _bind(self, network: HybridBackbone, arch: Arch) -> list[Binding]:
-        bindings = []
-        for path, layer in network.named_modules():
-            owner = self.weights.get_submodule(self._shared_path(path, arch))
-            for tensors, shared in ((layer._parameters, owner._parameters), (layer._buffers, owner._buffers)):
-                for name, tensor in tensors.items():
-                    if tensor is not None:
-                        part = Slice.between(owner, shared[name].shape, layer, tensor.shape)
-                        bindings.append(Binding(tensors, shared, name, part))
-        return bindings
+    def _make_subnet(self) -> tuple[HybridBackbone, list[Binding]]:
+        network = self._build_on_meta(self.arch)
+        if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
+            # MMEngine's ``sync_bn`` converts what it finds: the shared layers
+            with torch.device('meta'):
+                network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return network.train(self.training), self._bind(network)
 
-    def _adds(self, network: HybridBackbone, arch: Arch) -> bool:
-        """Whether the network of ``arch`` has a tensor that the shared ones lack or that is larger."""
-        for path, layer in network.named_modules():
-            owner = _find(self.weights, self._shared_path(path, arch))
-            for key, tensor in _own_tensors(layer):
-                have = getattr(owner, key, None)
-                if owner is None or have is None or not _covers(owner, have, layer, tensor):
-                    return True
-        return False
+    def _bind(self, network: HybridBackbone) -> list[Binding]:
+        """Which part of the shared tensors each tensor of a network is that is built as the active one."""
+        return bind(network, self.weights, partial(self.single_path.shared_path, arch=self.arch))
 
     def _num_stages(self, arch: Arch) -> list[Any]:
         """The depths of the network as a whole; those within a stage have a dotted name."""
         return [arch[name] for name, choice in self.space.choices.items() if choice.is_depth and '.' not in name]
-
-    def _shared_path(self, path: str, arch: Arch) -> str:
-        """Where a layer of ``arch`` is among the shared ones."""
-        parts = path.split('.')
-        if parts[0] in self.separate and len(parts) > 1:
-            parts[1] = _candidate(f'{parts[0]}.{parts[1]}.', parts[1], arch)
-        return '.'.join(parts)
-
-    def _check_separate(self) -> None:
-        """Raise ValueError unless each block of the lists has genes of its own, and none a layer in it."""
-        levels: dict[str, set[int]] = {}
-        for gene in self.space.choices:
-            levels.setdefault(gene.split('.')[0], set()).add(gene.count('.'))
-        allowed = [name for name, _ in self.weights.named_children() if levels.get(name) == {2}]
-        for name in self.separate:
-            check_choice('separate', name, allowed)
-
-    def _rename(self, network: HybridBackbone, arch: Arch) -> None:
-        """Give the blocks of ``separate`` lists the names of their candidates."""
-        for name in self.separate:
-            blocks = network.get_submodule(name)
-            named = {_candidate(f'{name}.{i}.', i, arch): block for i, block in blocks.named_children()}
-            blocks._modules.clear()
-            blocks._modules.update(named)
-
-
-def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
-    """Networks that together have every layer of the space at its largest size.
-
-    Genes of the same field (``blocks.0.mixer``, ``blocks.1.mixer``) take the same of their values, all others the last
-    one, which is the largest; ``joint`` combines the values of all fields, as candidates with separate weights need.
-    In a space of several parts this goes for each of them: the largest of one may have a layer that another lacks.
-    """
-    fields: dict[str, int] = {}
-    for name, choice in space.choices.items():
-        field = name.rsplit('.', 1)[-1]
-        fields[field] = max(fields.get(field, 0), len(choice.values))
-    if joint:
-        picks: Iterable[dict[str, int]] = (
-            dict(zip(fields, indices, strict=True)) for indices in itertools.product(*map(range, fields.values()))
-        )
-    else:
-        picks = ({field: index} for field, count in fields.items() for index in range(count))
-    seen = set()
-    for pick in picks:
-
-        def choose(name: str, options: tuple[Any, ...], pick: dict[str, int] = pick) -> Any:
-            return options[min(pick.get(name.rsplit('.', 1)[-1], len(options) - 1), len(options) - 1)]
-
-        for part in range(space.num_parts):
-            arch = space.walk(choose, part)
-            if arch not in seen:
-                seen.add(arch)
-                yield arch
-
-
-def _candidate(prefix: str, index: str, arch: Arch) -> str:
-    genes = [f'{name[len(prefix) :]}={value}' for name, value in arch.items() if name.startswith(prefix)]
-    return '@'.join((index, *genes)).replace('.', '_')
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
@@ -289,43 +187,3 @@ def _widened(x: Tensor, width: int) -> Tensor:
 def _forget_subnets(supernet: Supernet, _: object) -> None:
     """Let go of the subnets, whose tensors would keep replaced ones in memory."""
     supernet._subnets.clear()
-
-
-def _own_tensors(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for key, tensor in (*layer._parameters.items(), *layer._buffers.items()):
-        if tensor is not None:
-            yield key, tensor
-
-
-def _covers(large: nn.Module, have: Tensor, small: nn.Module, want: Tensor) -> bool:
-    sizes = zip(channel_axes(large, have.shape), channel_axes(small, want.shape), strict=True)
-    return all(larger >= smaller for larger, smaller in sizes)
-
-
-def _find(module: nn.Module, path: str) -> nn.Module | None:
-    for name in path.split('.') if path else ():
-        found = module._modules.get(name)
-        if found is None:
-            return None
-        module = found
-    return module
-
-
-def _graft(ours: nn.Module, theirs: nn.Module) -> None:
-    """Add to ``ours`` the layers of ``theirs`` that it lacks, and take the larger of those that both have."""
-    for name, layer in theirs.named_children():
-        mine = ours._modules.get(name)
-        if mine is None:
-            ours.__dict__.pop(name, None)  # where a layer is optional, None stands in its place
-            ours.add_module(name, layer)
-        elif not any(True for _ in mine.children()) and not all(
-            _covers(mine, getattr(mine, key), layer, tensor) for key, tensor in _own_tensors(layer)
-        ):
-            ours._modules[name] = layer
-        else:
-            _graft(mine, layer)
-    for key, tensor in _own_tensors(theirs):
-        have = getattr(ours, key, None)
-        if have is None or not _covers(ours, have, theirs, tensor):
-            tensors: dict[str, Any] = ours._parameters if key in theirs._parameters else ours._buffers
-            tensors[key] = tensor

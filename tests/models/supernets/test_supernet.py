@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.supernets import Supernet
-from mmhybrid.models.supernets.supernet import CACHED_SUBNETS
+from mmhybrid.models.supernets.subnets import CACHED_SUBNETS
 
 FAMILIES = cases.params(cases.FAMILIES)
 WITH_SINGLE_PATH = cases.params([*cases.FAMILIES, cases.GLIT_SINGLE_PATH])

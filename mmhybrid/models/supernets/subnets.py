@@ -1,0 +1,81 @@
+"""Subnets: standalone backbones whose tensors are parts of shared ones, of which the latest are kept."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.supernets.sharing import Slice
+from mmhybrid.space import Arch
+
+CACHED_SUBNETS = 8
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One tensor of a subnet, by its name in a layer, and the part of the shared one that it is."""
+
+    layer: dict[str, Tensor | None]
+    shared: dict[str, Tensor | None]
+    name: str
+    part: Slice
+
+    def refresh(self) -> None:
+        """Look at the shared tensor as it is now."""
+        tensor = self.shared[self.name]
+        assert tensor is not None
+        self.layer[self.name] = self.part.of(tensor)
+
+    def put(self) -> None:
+        """Write the tensor of the subnet into its part of the shared one."""
+        shared, own = self.shared[self.name], self.layer[self.name]
+        assert shared is not None
+        assert own is not None
+        self.part.put(shared, own)
+
+
+def bind(network: HybridBackbone, weights: HybridBackbone, path_of: Callable[[str], str]) -> list[Binding]:
+    """Which part of the shared tensors each tensor of a network is.
+
+    Args:
+        network: The network.
+        weights: The layers with the shared tensors.
+        path_of: Where a layer of the network is among them.
+    """
+    bindings = []
+    for path, layer in network.named_modules():
+        owner = weights.get_submodule(path_of(path))
+        for tensors, shared in ((layer._parameters, owner._parameters), (layer._buffers, owner._buffers)):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    part = Slice.between(owner, shared[name].shape, layer, tensor.shape)
+                    bindings.append(Binding(tensors, shared, name, part))
+    return bindings
+
+
+class LatestSubnets:
+    """The subnets that were asked for last; they hold no state of their own."""
+
+    def __init__(self) -> None:
+        self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
+
+    def get(self, arch: Arch, make: Callable[[], tuple[HybridBackbone, list[Binding]]]) -> HybridBackbone:
+        """The subnet of ``arch``, on the shared tensors as they are now; ``make`` builds one that is not kept."""
+        if arch not in self._subnets:
+            self._subnets[arch] = make()
+            if len(self._subnets) > CACHED_SUBNETS:
+                self._subnets.popitem(last=False)
+        self._subnets.move_to_end(arch)
+        network, bindings = self._subnets[arch]
+        for binding in bindings:
+            binding.refresh()
+        return network
+
+    def clear(self) -> None:
+        """Let go of all of them, whose tensors would keep replaced ones in memory."""
+        self._subnets.clear()
+
+    def __len__(self) -> int:
+        return len(self._subnets)
