@@ -7,6 +7,7 @@ file of ours the checksum is in its metadata.
 import hashlib
 import io
 import re
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,8 @@ CHECKSUM = 'sha256'
 # Characters of what a partial fit is said to leave out: some hundred names.
 MOST_TOLD = 20_000
 _ZIP = b'PK\x03\x04'
+# What a zip archive ends in: the sizes and places of its directory, of large ones in a record of their own before.
+_END, _LOCATOR, _LARGE_END = '<4s8xLLH', '<4s4xQ4x', '<40xQQ'
 # How torch says which class or function a pickle names that weights have no use for.
 _NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')
 # Of what torch reads with ``weights_only=True``, what weights have a use for; beside it are types of values, and what
@@ -147,11 +150,39 @@ def check_entries(path: str | Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError('it has compressed entries, which torch does not write and which may be of any size')
+            _check_directory(path)
+            if sum(entry.file_size for entry in archive.infolist()) > Path(path).stat().st_size:
+                raise ValueError('its entries share their bytes')
             damaged = archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f'damaged or cut short ({first_line(error)})') from error
     if damaged is not None:
         raise ValueError(f'damaged, since the checksum of {damaged} is another')
+
+
+def _check_directory(path: str | Path) -> None:
+    """Raise ValueError unless the directory of an archive is where Python and torch both look for it.
+
+    Python looks before the end, torch where the end says: one may see other entries than the other.
+    """
+    with open(path, 'rb') as file:
+        end = file.seek(0, io.SEEK_END) - struct.calcsize(_END)
+        file.seek(end)
+        mark, size, offset, comment = struct.unpack(_END, file.read())
+        if mark != b'PK\5\6' or comment:
+            raise ValueError('it has something behind its end')
+        locator = end - struct.calcsize(_LOCATOR)
+        if locator >= 0:
+            file.seek(locator)
+            mark, place = struct.unpack(_LOCATOR, file.read(struct.calcsize(_LOCATOR)))
+            if mark == b'PK\6\7':
+                end = locator - struct.calcsize(_LARGE_END)
+                if place != end:
+                    raise ValueError('its end is elsewhere')
+                file.seek(end)
+                size, offset = struct.unpack(_LARGE_END, file.read(struct.calcsize(_LARGE_END)))
+    if offset + size != end:
+        raise ValueError('its directory is elsewhere')
 
 
 def write_safetensors(path: str | Path, weights: Mapping[str, Tensor]) -> None:

@@ -8,6 +8,7 @@ import random
 import re
 import resource
 import runpy
+import struct
 import threading
 import uuid
 import zipfile
@@ -331,6 +332,43 @@ def compressed(path: Path, content: object) -> Path:
     return path
 
 
+def repeated_entry(path: Path) -> Path:
+    """The directory of an archive names the same bytes again and again."""
+    zipped(path, {'model': {'linear.weight': torch.zeros(2, 10**5)}})
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        head = content[archive.start_dir : content.rindex(b'PK\6\6')]
+    path.write_bytes(
+        content[: archive.start_dir]
+        + head * 1000
+        + struct.pack('<4s8xLLH', b'PK\5\6', 1000 * len(head), archive.start_dir, 0)
+    )
+    return path
+
+
+def of_two_directories(path: Path, content: object) -> Path:
+    """Python looks for the directory of an archive before its end, torch where the end says."""
+    hidden = compressed(path, content).read_bytes()
+    zipped(path, {'model': {'linear.weight': torch.zeros(2)}})
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(path.with_name('plain'), 'w') as plain:
+        for entry in archive.infolist():  # without torch's large numbers
+            plain.writestr(entry.filename, archive.read(entry))
+    shown = path.with_name('plain').read_bytes()
+    before, after = (archive.rindex(b'PK\5\6') for archive in (hidden, shown))
+    (length, start), (_, place) = (struct.unpack('<LL', archive[-10:-2]) for archive in (shown, hidden))
+    directory = bytearray(shown[start:after])
+    at = 0
+    while at < len(directory):
+        name, extra, comment = struct.unpack('<3H', directory[at + 28 : at + 34])
+        (offset,) = struct.unpack('<L', directory[at + 42 : at + 46])
+        directory[at + 42 : at + 46] = struct.pack('<L', offset + place - start)  # to which Python adds the rest
+        at += 46 + name + extra + comment
+    path.write_bytes(
+        hidden[:before] + shown[:start] + directory + shown[after:-10] + struct.pack('<LLH', length, place, 0)
+    )
+    return path
+
+
 BOMBS: dict[str, Callable[[Path], Path]] = {
     'compressed': lambda path: compressed(path, {'model': {'linear.weight': torch.zeros(2, 10**6)}}),
     'repeated': lambda path: zipped(path, {'model': {'linear.weight': torch.zeros(1).expand(2, 10**11)}}),
@@ -346,9 +384,32 @@ def test_small_files_do_not_stand_for_much_memory(tmp_path: Path, bomb: str, rea
     path = BOMBS[bomb](tmp_path / 'epoch_1.pth')
     assert path.stat().st_size < 20_000
     with pytest.raises(
-        ValueError, match=r'compressed entries|repeat few values|from 1 values|that torch.save has written'
+        ValueError,
+        match=r'compressed entries|repeat few values|from 1 values|that torch.save has written',
     ):
         reader(str(path))
+
+
+@pytest.mark.parametrize('read', [read_checkpoint, read_label_map], ids=lambda read: read.__name__)
+def test_python_and_torch_read_the_same_archive(tmp_path: Path, read: Callable[[Any], Any]) -> None:
+    path = of_two_directories(tmp_path / 'a.pth', {'state_dict': {'linear.weight': torch.zeros(2, 10**6)}})
+    assert path.stat().st_size < 20_000
+    assert torch.load(path)['state_dict']['linear.weight'].numel() == 2 * 10**6, 'the attack must be one'
+    with zipfile.ZipFile(path) as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+    with pytest.raises(ValueError, match=r'its directory is elsewhere|that torch.save has written'):
+        read(str(path))
+
+
+def test_bytes_of_an_archive_are_those_of_one_entry(tmp_path: Path) -> None:
+    """Their checksum would be computed for each."""
+    path = repeated_entry(tmp_path / 'a.pth')
+    with zipfile.ZipFile(path) as archive:
+        assert sum(entry.file_size for entry in archive.infolist()) > 500 * path.stat().st_size, (
+            'the attack must be one'
+        )
+    with pytest.raises(ValueError, match='its entries share their bytes'):
+        read_checkpoint(str(path))
 
 
 def test_weights_that_were_expanded_are_read(tmp_path: Path) -> None:
