@@ -7,7 +7,7 @@ from mmhybrid.utils.optional import require
 
 require('mmcv', 'mmhybrid')
 
-from mmhybrid.models.backbones import AutoViT, GLiT, GLNet  # noqa: E402
+from mmhybrid.models.backbones import AutoViT, EfficientNetLite, GLiT, GLNet  # noqa: E402
 from mmhybrid.models.heads import TokenLabelHead  # noqa: E402
 from mmhybrid.models.necks import SimpleFeaturePyramid  # noqa: E402
 from mmhybrid.models.resized_inputs import ResizedInputs  # noqa: E402
@@ -16,6 +16,7 @@ from mmhybrid.registry import MODELS  # noqa: E402
 
 __all__ = [
     'AutoViT',
+    'EfficientNetLite',
     'GLNet',
     'GLiT',
     'ResizedInputs',

@@ -82,13 +82,13 @@ def convert(
     Raises:
         ValueError: If no family has these names, what the tensors do not tell is not said, the released class has an
             option that our backbone lacks, or a tensor is missing, is left over, or has another shape than in the
-            architecture, of GLiT the nearest preset; the first of each are named.
+            architecture, of families without :attr:`Layout.read_arch` the nearest preset; the first of each are named.
     """
     layouts = [(family, layout) for family in FAMILIES.values() for layout in family.layouts()]
     found = next(((family, layout) for family, layout in layouts if layout.marker in released), None)
     if found is None:
-        names = ' nor '.join(dict.fromkeys(family.name for family, _ in layouts))
-        raise ValueError(f'checkpoint: neither {names} as released; it begins with {_first(_shapes(released))}')
+        names = ', '.join(dict.fromkeys(family.name for family, _ in layouts))
+        raise ValueError(f'checkpoint: none of {names} as released; it begins with {_first(_shapes(released))}')
     fit = _best_fit(*found, released, arch, num_slots, head_dim)
     name = found[0].name
     if fit.missing or fit.surplus:
@@ -132,10 +132,12 @@ def _class_names(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def _fit(family: Family, layout: Layout, arch: Arch, released: Mapping[str, Tensor]) -> _Fit:
-    expected = _expected_shapes(family, layout, arch, released)
+    rules = layout.rules_of(family.arch.parse(arch))
+    renamed = {name: _rename(name, rules) for name in released}
+    expected = _expected_shapes(family, arch, {renamed[name]: tensor for name, tensor in released.items()})
     sources: dict[str, str] = {}
     for name, tensor in released.items():
-        ours = _rename(name, layout.rules)
+        ours = renamed[name]
         if ours in expected and _without_ones(tensor.shape) == _without_ones(expected[ours]):
             sources.setdefault(ours, name)
     used = set(sources.values())
@@ -144,17 +146,17 @@ def _fit(family: Family, layout: Layout, arch: Arch, released: Mapping[str, Tens
     return _Fit(arch, expected, sources, missing, surplus)
 
 
-def _expected_shapes(family: Family, layout: Layout, arch: Arch, released: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """Shapes of our backbone and of the heads; the number of classes is the checkpoint's."""
+def _expected_shapes(family: Family, arch: Arch, renamed: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes of our backbone and of the heads that a checkpoint under our names has; it tells the number of classes."""
     backbone = build_on_meta({'type': f'mmhybrid.{family.name}', 'arch': arch})
     shapes = _shapes(backbone.state_dict(prefix='backbone.'))
-    (width,) = shapes['backbone.norm.weight']
-    heads = {'head'} | {name.split('.')[0] for name in released if name.startswith('tklb_aux_head.')}
-    for head in sorted(heads):
-        bias = released.get(f'{head}.bias')
-        num_classes = IMAGENET_CLASSES if bias is None else bias.numel()
-        shapes[_rename(f'{head}.weight', layout.rules)] = (num_classes, width)
-        shapes[_rename(f'{head}.bias', layout.rules)] = (num_classes,)
+    width = backbone.outputs(backbone.arch)[-1].width
+    heads = {family.classifier: IMAGENET_CLASSES}
+    for name, tensor in renamed.items():
+        if name.startswith('head.') and name.endswith('.bias'):
+            heads[name.removesuffix('.bias')] = tensor.numel()
+    for head, num_classes in sorted(heads.items()):
+        shapes |= {f'{head}.weight': (num_classes, width), f'{head}.bias': (num_classes,)}
     return shapes
 
 

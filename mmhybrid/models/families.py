@@ -21,6 +21,8 @@ class Family:
         released: A module with ``LAYOUTS``, how its released checkpoints are named (see :class:`Layout`); None if there
             are none. It is imported when checkpoints are converted.
         classifier: Where a classifier of MMPretrain has its linear layer.
+        prefix: What the full names of its presets begin with; '' for its name in lower case and a hyphen.
+        folder: Of its configs; '' for its name in lower case.
     """
 
     backbone: type[HybridBackbone]
@@ -28,11 +30,22 @@ class Family:
     space: Mapping[str, Any]
     released: str | None = None
     classifier: str = 'head.fc'
+    prefix: str = ''
+    folder: str = ''
 
     @property
     def name(self) -> str:
         """``GLNet``, for instance."""
         return self.backbone.__name__
+
+    @property
+    def config_folder(self) -> str:
+        """Where its configs are within ``configs``."""
+        return self.folder or self.name.lower()
+
+    def full_name(self, preset: str) -> str:
+        """The name by which a preset is known among all families, ``glnet-4g`` for instance."""
+        return (self.prefix or f'{self.name.lower()}-') + preset
 
     def layouts(self) -> list[Any]:
         """How its released checkpoints are named."""
@@ -60,7 +73,6 @@ def preset_arch(name: str, field: str = 'preset') -> NetworkArch:
     Raises:
         ValueError: If there is no such preset.
     """
-    archs = {family.name.lower(): family.arch for family in FAMILIES.values()}
-    names = [f'{family}-{preset}' for family, arch in archs.items() for preset in arch.presets]
-    family, _, preset = check_choice(field, name, names).partition('-')
-    return archs[family].parse(preset)
+    presets = {family.full_name(key): (family.arch, key) for family in FAMILIES.values() for key in family.arch.presets}
+    arch, preset = presets[check_choice(field, name, tuple(presets))]
+    return arch.parse(preset)

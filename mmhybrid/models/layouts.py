@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mmhybrid.archs.base import NetworkArch
+
 Rules = tuple[tuple[re.Pattern[str], str], ...]
 
 
@@ -16,13 +18,18 @@ class Layout:
 
     Args:
         marker: A tensor that they have and no other layout's.
-        rules: Beginnings of released names and what they become; the first that matches counts.
+        rules: Beginnings of released names and what they become, or what tells these for an architecture, where the
+            names depend on it; the first that matches counts.
         read_arch: Reads an architecture beyond the presets, see :func:`mmhybrid.models.released_glnet.read_arch`.
     """
 
     marker: str
-    rules: Rules
+    rules: Rules | Callable[[Any], Rules]
     read_arch: Callable[[Mapping[str, Tensor], int | None, int | None], str | dict[str, Any]] | None = None
+
+    def rules_of(self, arch: NetworkArch) -> Rules:
+        """The rules for a network of this architecture."""
+        return self.rules(arch) if callable(self.rules) else self.rules
 
 
 def renaming(renamed: Mapping[str, str], released: str = '', ours: str = '') -> Rules:

@@ -4,7 +4,19 @@ from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.autovit import AutoViTSpace
 from mmhybrid.space.base import SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule
+from mmhybrid.space.efficientnet_lite import EfficientNetLiteSpace
 from mmhybrid.space.glit import GLiTSpace
 from mmhybrid.space.glnet import GLNetSpace
 
-__all__ = ['Arch', 'AutoViTSpace', 'Choice', 'Fact', 'GLNetSpace', 'GLiTSpace', 'Rule', 'SearchSpace', 'Value']
+__all__ = [
+    'Arch',
+    'AutoViTSpace',
+    'Choice',
+    'EfficientNetLiteSpace',
+    'Fact',
+    'GLNetSpace',
+    'GLiTSpace',
+    'Rule',
+    'SearchSpace',
+    'Value',
+]

@@ -12,7 +12,7 @@ from mmhybrid.counting.part_counter import PartCounter, num_classes_of
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS
-from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+from mmhybrid.space import AutoViTSpace, EfficientNetLiteSpace, GLiTSpace, GLNetSpace
 
 SMALL_GLNET = {'widths': ((32,), (32, 64), (64,), (64, 96)), 'depths': ((1, 2), (1, 2), (1, 2, 3), (1, 2))}
 SMALL = {
@@ -24,6 +24,7 @@ SMALL = {
         {'mbpool': False, 'out_indices': (0, 1, 2, 3), 'out_norm_cfg': {'type': 'BN'}},
         None,
     ),
+    'efficientnet-lite': (EfficientNetLiteSpace([96, 101]), 'EfficientNetLite', {}, None),
     'glit': (GLiTSpace(embed_dims=48, num_blocks=3), 'GLiT', {'patch_size': 8, 'img_size': 64}, 60),
     **{
         f'glit-{locality}': (
@@ -48,6 +49,7 @@ FULL = {
     'autovit-s': (AutoViTSpace('s'), 'AutoViT', {}, None),
     'autovit-union': (AutoViTSpace('union'), 'AutoViT', {}, None),
     'autovit-transformer': (AutoViTSpace('xxs', transformer_only=True), 'AutoViT', {}, None),
+    'efficientnet-lite': (EfficientNetLiteSpace(), 'EfficientNetLite', {}, None),
     'glit': (GLiTSpace(), 'GLiT', {}, 224),
     'glit-detail': (GLiTSpace(384, 6, level='detail'), 'GLiT', {}, 224),
     'glnet': (GLNetSpace(), 'GLNet', {}, 224),

@@ -8,10 +8,11 @@ from mmhybrid.counting.part_counter import PartCounter
 from mmhybrid.latency.design import choose_networks, part_keys
 from mmhybrid.latency.table import parts_of_space
 from mmhybrid.latency.timing import Plan
-from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+from mmhybrid.space import AutoViTSpace, EfficientNetLiteSpace, GLiTSpace, GLNetSpace
 
 SPACES = {
     **{f'autovit-{table}': AutoViTSpace(table) for table in ('xxs', 'xs', 's')},
+    'efficientnet-lite': EfficientNetLiteSpace(),
     'glit': GLiTSpace(),
     'glnet': GLNetSpace(),
 }

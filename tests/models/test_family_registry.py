@@ -38,7 +38,7 @@ def plain():
 
 
 def test_what_belongs_to_ours():
-    assert FAMILIES.keys() == {'AutoViT', 'GLiT', 'GLNet'}
+    assert FAMILIES.keys() == {'AutoViT', 'EfficientNetLite', 'GLiT', 'GLNet'}
     for family in FAMILIES.values():
         space = SEARCH_SPACES.build(dict(family.space))
         assert isinstance(space, SearchSpace)
@@ -49,6 +49,7 @@ def test_what_belongs_to_ours():
 def test_presets_are_found_by_their_full_names(plain, tmp_path):
     assert preset_arch('plain-small') == PlainArch(8)
     assert preset_arch('glnet-stl-paramslot').learned_slots
+    assert preset_arch('efficientnet-lite3').embed_dims[0] == 24
     plot_arch.main(['--preset', 'plain-small', '--out', str(tmp_path / 'arch.svg')])
     assert 'the only block' in (tmp_path / 'arch.svg').read_text()
 

@@ -15,7 +15,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.parts import Part, Share, sides
 from mmhybrid.registry import MODELS
-from mmhybrid.space import AutoViTSpace, Choice, GLiTSpace, GLNetSpace, SearchSpace
+from mmhybrid.space import AutoViTSpace, Choice, EfficientNetLiteSpace, GLiTSpace, GLNetSpace, SearchSpace
 from mmhybrid.torch_api import unfused_attention
 
 WIDTHS = [64, 96, 128, 160]
@@ -39,6 +39,15 @@ SPACES = {
     'glit': (GLiTSpace(48, 4, 3), {'type': 'mmhybrid.GLiT', 'img_size': 64}),
     'glit-conv2d': (GLiTSpace(48, 4, 3, locality='conv2d'), {'type': 'mmhybrid.GLiT', 'out_type': 'featmap'}),
     'glit-window': (GLiTSpace(48, 4, 3, locality='window'), {'type': 'mmhybrid.GLiT', 'patch_size': 8}),
+    'efficientnet-lite': (EfficientNetLiteSpace(), {'type': 'mmhybrid.EfficientNetLite', 'in_channels': 4}),
+    'efficientnet-lite-plain': (
+        EfficientNetLiteSpace(expand_ratios=[[1, 2], *[[1, 3, 4.5]] * 6], stem_widths=[16, 24], head_widths=[64, 96]),
+        {'type': 'mmhybrid.EfficientNetLite', 'out_indices': (0, 2, 3), 'out_norm_cfg': {'type': 'BN'}},
+    ),
+    'efficientnet-lite-dense': (
+        EfficientNetLiteSpace(),
+        {'type': 'mmhybrid.EfficientNetLite', 'head_conv': False, 'out_norm_cfg': {'type': 'LN2d'}},
+    ),
     'glnet': (
         GLNetSpace(widths=((32, 64), (64,), (64, 96), (96,)), depths=((1, 2), (1,), (2, 3), (1, 2))),
         {'type': 'mmhybrid.GLNet', 'out_indices': (1, 3), 'out_norm_cfg': {'type': 'LN2d'}},

@@ -10,14 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch
+from mmhybrid.archs import AutoViTArch, EfficientNetLiteArch, GLiTArch, GLNetArch
 from mmhybrid.counting.complexity import count_complexity
-from mmhybrid.models import AutoViT, GLiT, GLNet
+from mmhybrid.models import AutoViT, EfficientNetLite, GLiT, GLNet
 from mmhybrid.models.build import on_meta
-from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+from mmhybrid.space import AutoViTSpace, EfficientNetLiteSpace, GLiTSpace, GLNetSpace
 
 AUTOVIT, GLIT, GLNET = AutoViTArch.presets, GLiTArch.presets, GLNetArch.presets
-FAMILIES = {GLNetSpace: (GLNet, GLNET), GLiTSpace: (GLiT, GLIT), AutoViTSpace: (AutoViT, AUTOVIT)}
+LITE = EfficientNetLiteArch.presets
+FAMILIES = {
+    GLNetSpace: (GLNet, GLNET),
+    GLiTSpace: (GLiT, GLIT),
+    AutoViTSpace: (AutoViT, AUTOVIT),
+    EfficientNetLiteSpace: (EfficientNetLite, LITE),
+}
 ALL = [(family, name) for family, (_, presets) in FAMILIES.items() for name in presets]
 # What table 6's localities, and any network of these spaces, may be.
 SPACES = [
@@ -28,6 +34,8 @@ SPACES = [
     GLiTSpace(128, 4, 2, locality='conv2d'),
     AutoViTSpace('union-free', monotone=False, restrict={'stages.*.depth': [2, 3], 'num_stages': 3}),
     AutoViTSpace('xs', transformer_only=True, restrict={'num_stages': 3}),
+    EfficientNetLiteSpace(),
+    EfficientNetLiteSpace(kernel_sizes=[[3, 5, 7, 9]] * 7, expand_ratios=[[1, 1.2, 2, 6]] * 7, stem_widths=[4, 10]),
 ]
 MIXERS = ('local', 'mhsa', 'glmix')
 
@@ -116,6 +124,13 @@ def test_sizes_in_closed_form():
     # XXS: resolutions; layers of two MBConv stages; two depths, three ratios and heads from half on in five stages
     assert AutoViTSpace(around='xxs').size() == 3 * 2**2 * (2 * 3) ** 5 * (2 * 2 * 2 * 3 * 2)
 
+    # Lite0: resolutions; three ratios in each block but the first, two kernels where it has 5; blocks from half on
+    def stage(depths, kernels):
+        return sum((3 * kernels) ** depth for depth in depths)
+
+    lite0 = 4 * stage((1, 2), 1) * stage((1, 2), 2) * stage((2, 3), 1) * stage((2, 3), 2) * stage((2, 3, 4), 2) * 3
+    assert EfficientNetLiteSpace(around='lite0').size() == lite0
+
 
 def values(space, pattern):
     return [choice.values for name, choice in space.choices.items() if name.endswith(pattern)]
@@ -146,6 +161,18 @@ def test_lists_stand_for_what_follows_from_the_network():
     assert values(xxs, '2.width') == [(48,), (64, 80)]
     assert values(xxs, 'num_heads') == [(1, 3), (1, 3), (1, 3), (1, 4), (1, 2)]
     assert values(xxs, '1.mlp_ratio') == [(0.75, 1.125, 1.5)]
+    ratios = [[1], *[[2, 3]] * 6]
+    lite = EfficientNetLiteSpace(around='lite0', resolutions=[160], expand_ratios=ratios, head_widths=[640])
+    assert values(lite, 'resolution') == [(160,)]
+    assert values(lite, '0.expand_ratio') == [(1,), *[(2, 3, 6)] * 6]
+    assert values(lite, '2.blocks.1.kernel_size') == [(3, 5)]
+    assert values(lite, 'head.width') == [(640, 1280)]
+
+
+def test_what_expands_goes_on_to_expand():
+    """Without, a block has weights of its own, and those the network around which the space is lacks."""
+    lite = EfficientNetLiteSpace(around={**LITE['lite0'], 'expand_ratios': [1, 1.3, 2, 2, 2, 2, 2]})
+    assert [choice[0] for choice in values(lite, '.0.expand_ratio')] == [1, 1.3, 1.5, 1.5, 1.5, 1.5, 1.5]
 
 
 def test_restrict_leaves_less():
@@ -228,6 +255,11 @@ def test_other_files_are_refused(content, message, tmp_path):
         (AutoViTSpace, {'around': 'xs', 'table': {'num_stages': [5]}}, 'table.num_stages: got 5, allowed: at most 4'),
         (AutoViTSpace, {'around': 'xs', 'table': {'num_stages': [2]}}, 'table.num_stages: got 2, allowed: an int'),
         (AutoViTSpace, {'around': 'xs', 'transformer_only': True}, 'transformer_only: got True'),
+        (EfficientNetLiteSpace, {'around': 'xs'}, "around: EfficientNetLite arch: got 'xs', allowed: one of"),
+        (EfficientNetLiteSpace, {'around': 'lite0', 'head_widths': [1281]}, 'head_widths: got 1281, allowed: at most'),
+        (EfficientNetLiteSpace, {'around': 'lite0', 'depths': [[2]] * 7}, r'depths\[0\]: got 2, allowed: at most 1'),
+        (EfficientNetLiteSpace, {'around': 'lite0', 'kernel_sizes': [[5]] * 7}, r'kernel_sizes\[0\]: got 5, allowed: '),
+        (EfficientNetLiteSpace, {'around': 'lite0', 'expand_ratios': [[1]] * 6}, 'expand_ratios: .* 7'),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(family, arguments, message):

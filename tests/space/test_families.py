@@ -1,4 +1,4 @@
-"""The three families against their papers: sizes in closed form, published networks, sizes of networks."""
+"""The families against their papers: sizes in closed form, published networks, sizes of networks."""
 
 import ast
 import csv
@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmhybrid.space
-from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch
+from mmhybrid.archs import AutoViTArch, EfficientNetLiteArch, GLiTArch, GLNetArch
 from mmhybrid.registry import MODELS
-from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
+from mmhybrid.space import AutoViTSpace, EfficientNetLiteSpace, GLiTSpace, GLNetSpace
 from mmhybrid.space.autovit import TABLES
 
 DOCS = Path(__file__).parents[2] / 'docs' / 'spaces.md'
@@ -85,6 +85,35 @@ def test_glnet_presets_are_points_of_one_space(name):
     assert space.decode(arch) == GLNetArch.parse(name)
 
 
+@pytest.mark.parametrize('name', ['lite0', 'lite1', 'lite2'])
+def test_efficientnet_lite_presets_are_points_of_one_space(name):
+    space = EfficientNetLiteSpace()
+    arch, preset = space.encode(name, 240), EfficientNetLiteArch.presets[name]
+    assert space.contains(arch)
+    assert space.resolution(arch) == 240
+    for stage, depth in enumerate(preset['depths']):
+        assert arch[f'stages.{stage}.width'] == preset['embed_dims'][stage]
+        kernels = [value for gene, value in arch.items() if re.fullmatch(rf'stages\.{stage}\..*kernel_size', gene)]
+        assert kernels == [preset['kernel_sizes'][stage]] * depth
+    assert space.decode(arch) == EfficientNetLiteArch.parse(name)
+
+
+def test_efficientnet_lite_presets_follow_from_the_rule_of_the_release():
+    """Lite0's widths times a factor, in eighths; its depths but the first and the last times another, rounded up."""
+    factors = {'lite0': (1.0, 1.0), 'lite1': (1.0, 1.1), 'lite2': (1.1, 1.2), 'lite3': (1.2, 1.4), 'lite4': (1.4, 1.8)}
+    widths, depths = [16, 24, 40, 80, 112, 192, 320], [1, 2, 2, 3, 3, 4, 1]  # table 1 of the paper
+
+    def eighths(width):
+        rounded = max(8, int(width + 4) // 8 * 8)
+        return rounded + 8 * (rounded < 0.9 * width)
+
+    for name, (wide, deep) in factors.items():
+        arch = EfficientNetLiteArch.parse(name)
+        assert list(arch.embed_dims) == [eighths(wide * width) for width in widths]
+        assert list(arch.depths) == [1, *(math.ceil(deep * depth) for depth in depths[1:-1]), 1]
+        assert (arch.stem_width, arch.head_width) == (32, 1280)
+
+
 SPACES = [
     *(GLiTSpace(width, heads, level=level) for width, heads, level in
       [(192, 3, 'flat'), (384, 6, 'detail'), (768, 12, 'distribution'), (48, 3, 'attention')]),
@@ -92,6 +121,8 @@ SPACES = [
     *(AutoViTSpace(table) for table in ('xxs', 'xs', 's', 'union', 'union-free', 'xxs-table1')),
     AutoViTSpace('xs', transformer_only=True),
     GLNetSpace(),
+    EfficientNetLiteSpace(),
+    EfficientNetLiteSpace(expand_ratios=[[1, 2], *[[1, 2.5, 6]] * 6], head_widths=[640, 1280]),
 ]  # fmt: skip
 
 
@@ -463,6 +494,14 @@ def test_glnet_size():
         (GLNetSpace, {'mixers': []}, 'mixer'),
         (GLNetSpace, {'conv_ffn': True}, 'conv_ffn'),
         (GLNetSpace, {'conv_ffn': [0]}, 'conv_ffn'),
+        (EfficientNetLiteSpace, {'widths': [[16]] * 6}, 'widths'),
+        (EfficientNetLiteSpace, {'widths': [[16]] * 6 + [[0]]}, 'widths: got 0'),
+        (EfficientNetLiteSpace, {'depths': [[1]] * 6 + [[1001]]}, 'depths: got 1001'),
+        (EfficientNetLiteSpace, {'kernel_sizes': [[4]] * 7}, 'kernel_sizes: got 4, allowed: an odd number'),
+        (EfficientNetLiteSpace, {'expand_ratios': [[]] * 7}, 'expand_ratios'),
+        (EfficientNetLiteSpace, {'expand_ratios': [1, 6]}, 'expand_ratios'),
+        (EfficientNetLiteSpace, {'head_widths': [[1280]]}, 'head_widths'),
+        (EfficientNetLiteSpace, {'resolutions': ['224']}, 'resolutions'),
     ],
 )
 def test_wrong_arguments(family, arguments, named):
@@ -472,7 +511,8 @@ def test_wrong_arguments(family, arguments, named):
 
 def test_documented_sizes_are_the_computed_ones():
     """Each row of the table in docs/spaces.md: how to build the space, networks, combinations of values."""
-    families = {family.__name__: family for family in (GLiTSpace, AutoViTSpace, GLNetSpace)}
+    ours = (GLiTSpace, AutoViTSpace, GLNetSpace, EfficientNetLiteSpace)
+    families = {family.__name__: family for family in ours}
     rows = re.findall(r'^\| `(\w+)\((.*?)\)` \| ([\d,]+) \| ([\d.e+]+) \| ([\d.e+]+) \|', DOCS.read_text('utf-8'), re.M)
     assert len(rows) == 23
     for name, arguments, networks, rounded, combinations in rows:
@@ -499,6 +539,7 @@ def test_documented_code_runs():
         (GLNetSpace(), 'GLNet', ('stl', '4g', '9g')),
         (AutoViTSpace('xs'), 'AutoViT', ('xs',)),
         (GLiTSpace(), 'GLiT', ('tiny',)),
+        (EfficientNetLiteSpace(), 'EfficientNetLite', ('lite0', 'lite1', 'lite2')),
     ],
 )
 def test_published_networks_are_found_by_name(space, backbone, presets):

@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 import mmhybrid.space
 from mmhybrid.archs.base import plain_arch
 from mmhybrid.registry import SEARCH_SPACES
-from mmhybrid.space import Arch, AutoViTSpace, Choice, Fact, GLiTSpace, GLNetSpace, Rule, SearchSpace
+from mmhybrid.space import (
+    Arch,
+    AutoViTSpace,
+    Choice,
+    EfficientNetLiteSpace,
+    Fact,
+    GLiTSpace,
+    GLNetSpace,
+    Rule,
+    SearchSpace,
+)
 
 
 class Toy(SearchSpace):
@@ -78,6 +88,7 @@ SPACES = {
     'autovit union': AutoViTSpace('union'),
     'autovit free union': AutoViTSpace('union-free'),
     'autovit transformer-only': AutoViTSpace('xxs', transformer_only=True),
+    'efficientnet-lite': EfficientNetLiteSpace(),
     'glnet': GLNetSpace(),
     'glnet narrow': GLNetSpace(restrict={'stages.*.depth': [2, 3, 6], 'stages.1.blocks.*.mixer': 'mhsa'}),
 }
@@ -294,6 +305,10 @@ SMALL = {
             'resolution': [192, 256], 'stem.*': 16, 'conv.*.depth': 2, 'conv.*.kernel': 3, 'conv.*.width': [32, 48],
             'stages.*.depth': 2, 'stages.*.num_heads': 3, 'stages.*.mlp_ratio': 2, 'stages.*.width': [64, 96, 128],
         } | {'conv.0.width': 32, 'conv.1.width': 32, 'conv.2.width': 32},
+    ),
+    'efficientnet-lite': EfficientNetLiteSpace(
+        [192, 224], [32], [[16], [24], [40, 48], [80], [112], [192], [320]], [[1], [1, 2, 3], [1], [1], [1], [1], [1]],
+        [[3], [3, 5], [5], [3], [5], [5], [3]], [[1], [4, 6], [6], [6], [6], [6], [6]],
     ),
     'glnet': GLNetSpace(
         depths=[[1, 2], [1], [1], [1]], local_kernels=[3, 5], num_slots=[9, 64],
@@ -529,8 +544,8 @@ package.__path__ = [{str(root)!r}]
 sys.modules['mmhybrid'] = package
 for name in ('torch', 'mmengine', 'mmcv', 'numpy'):
     sys.modules[name] = None
-from mmhybrid.space import GLiTSpace, GLNetSpace, AutoViTSpace
-assert GLiTSpace().size() and GLNetSpace().size() and AutoViTSpace().size()
+from mmhybrid.space import GLiTSpace, GLNetSpace, AutoViTSpace, EfficientNetLiteSpace
+assert all(space().size() for space in (GLiTSpace, GLNetSpace, AutoViTSpace, EfficientNetLiteSpace))
 """
     subprocess.run([sys.executable, '-c', script], check=True, capture_output=True, timeout=60)
 

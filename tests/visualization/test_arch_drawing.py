@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmhybrid.archs import GLiTArch
-from mmhybrid.space import AutoViTSpace, Choice, GLiTSpace, GLNetSpace, SearchSpace
+from mmhybrid.space import AutoViTSpace, Choice, EfficientNetLiteSpace, GLiTSpace, GLNetSpace, SearchSpace
 from mmhybrid.visualization.arch_drawing import (
     GLOBAL,
     LOCAL,
@@ -22,6 +22,7 @@ SPACES = {
     'autovit': AutoViTSpace('xxs'),
     'autovit-union': AutoViTSpace('union'),
     'autovit-transformer': AutoViTSpace('xs', transformer_only=True),
+    'efficientnet-lite': EfficientNetLiteSpace(),
     'glit': GLiTSpace(),
     'glit-small': GLiTSpace(384, 6, 12),
     'glnet': GLNetSpace(),
@@ -49,6 +50,10 @@ def expected(name, space, arch):
         mixers = [(gene.split('.')[1], value) for gene, value in arch.items() if gene.endswith('.mixer')]
         return [(arch[f'stages.{stage}.width'], share[mixer]) for stage, mixer in mixers]
     blocks = [(arch['stem.width'], 1)]
+    if name == 'efficientnet-lite':
+        for i in range(7):
+            blocks += [(arch[f'stages.{i}.width'], 1)] * arch[f'stages.{i}.depth']
+        return [*blocks, (arch['head.width'], 1)]
     for i in range(3):
         blocks += [(arch[f'conv.{i}.width'], 1)] * arch.get(f'conv.{i}.depth', 1)
     for i in range(arch['num_stages']):

@@ -1,7 +1,8 @@
 """The backbone families."""
 
 from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.models.backbones.efficientnet_lite import EfficientNetLite
 from mmhybrid.models.backbones.glit import GLiT
 from mmhybrid.models.backbones.glnet import GLNet
 
-__all__ = ['AutoViT', 'GLNet', 'GLiT']
+__all__ = ['AutoViT', 'EfficientNetLite', 'GLNet', 'GLiT']

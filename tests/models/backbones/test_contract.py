@@ -21,8 +21,8 @@ from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch
-from mmhybrid.models.backbones import AutoViT, GLiT, GLNet
+from mmhybrid.archs import AutoViTArch, EfficientNetLiteArch, GLiTArch, GLNetArch
+from mmhybrid.models.backbones import AutoViT, EfficientNetLite, GLiT, GLNet
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import on_meta
 from mmhybrid.models.layers.glmix import SlotAttention
@@ -42,6 +42,13 @@ AUTOVIT_PARTS = (
     ('conv_stages.2', 'transformer_stages.0', 'out_norms.1'),
     ('transformer_stages.1', 'out_norms.2'),
     (*(f'transformer_stages.{i}' for i in (2, 3, 4)), 'mbpool', 'out_norms.3'),
+)
+LITE_PARTS = (
+    ('stem',),
+    ('stages.0', 'stages.1', 'out_norms.0'),
+    ('stages.2', 'out_norms.1'),
+    ('stages.3', 'stages.4', 'out_norms.2'),
+    ('stages.5', 'stages.6', 'head_conv', 'out_norms.3'),
 )
 GLIT_PARTS = (
     ('patch_embed', 'cls_token', 'pos_embed'),
@@ -101,6 +108,14 @@ AUTOVIT_5 = {
     'mlp_ratios': [2, 1.5, 2, 1.5, 2],
 }
 AUTOVIT_TRANSFORMER = {k: v for k, v in AUTOVIT_3.items() if k != 'conv_depths'} | {'transformer_only': True}
+LITE = {
+    'stem_width': 8,
+    'embed_dims': [8, 12, 16, 24, 24, 32, 48],
+    'depths': [1, 2, 1, 1, 2, 1, 1],
+    'kernel_sizes': [3, [3, 5], 5, 3, [5, 7], 5, 3],
+    'expand_ratios': [1, 3, 4, 6, [6, 2.5], 1, 3],
+    'head_width': 64,
+}
 # an old torch computes bfloat16 alone on CPUs
 HALF = pytest.param(torch.float16, marks=pytest.mark.torch_since(2, 6), id='torch.float16')
 
@@ -144,6 +159,11 @@ def autovit_case(name: str, channels: tuple[int, ...], **kwargs: Any) -> Case:
     return Case(name, AutoViT, kwargs, channels, (4, 8, 16, 32), AUTOVIT_PARTS, bfloat16_error=0.03)
 
 
+def lite_case(name: str, last: int, **kwargs: Any) -> Case:
+    # some thirty roundings of 2 ** -8 one behind the other, and a residual path around few of them
+    return Case(name, EfficientNetLite, kwargs, (12, 16, 24, last), (4, 8, 16, 32), LITE_PARTS, bfloat16_error=0.03)
+
+
 CASES = [
     glnet_case('glnet-stl', arch=GLNET_STL),
     glnet_case('glnet-4g', arch=GLNET_4G, out_norm_cfg={'type': 'LN2d'}),
@@ -156,9 +176,11 @@ CASES = [
     glit_case('glit-conv2d', arch=GLIT_MAP),
     glit_case('glit-window', arch=GLIT_WINDOWS),
     glnet_case('glnet-variants', arch=GLNET_VARIANTS),
+    lite_case('efficientnet-lite', 64, arch=LITE),
+    lite_case('efficientnet-lite-dense', 48, arch=LITE, head_conv=False, out_norm_cfg={'type': 'LN2d'}),
 ]
 each_case = pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
-ONE_OF_EACH = [CASES[1], CASES[3], CASES[6]]
+ONE_OF_EACH = [CASES[1], CASES[3], CASES[6], CASES[-1]]
 one_of_each = pytest.mark.parametrize('case', ONE_OF_EACH, ids=lambda case: case.name)
 
 # documented channels of the outputs (GLiT: of the last)
@@ -174,8 +196,18 @@ PRESET_CHANNELS = {
     (AutoViT, 'xxs'): (32, 32, 48, 480),
     (AutoViT, 'xs'): (48, 64, 80, 672),
     (AutoViT, 's'): (48, 96, 128, 1152),
+    (EfficientNetLite, 'lite0'): (24, 40, 112, 1280),
+    (EfficientNetLite, 'lite1'): (24, 40, 112, 1280),
+    (EfficientNetLite, 'lite2'): (24, 48, 120, 1280),
+    (EfficientNetLite, 'lite3'): (32, 48, 136, 1280),
+    (EfficientNetLite, 'lite4'): (32, 56, 160, 1280),
 }
-PRESETS = {GLNet: GLNetArch.presets, GLiT: GLiTArch.presets, AutoViT: AutoViTArch.presets}
+PRESETS = {
+    GLNet: GLNetArch.presets,
+    GLiT: GLiTArch.presets,
+    AutoViT: AutoViTArch.presets,
+    EfficientNetLite: EfficientNetLiteArch.presets,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -350,7 +382,7 @@ def test_strict_loading_reports_differences(case: Case) -> None:
     state = case.build().state_dict()
     with pytest.raises(RuntimeError, match='Unexpected'):
         case.build().load_state_dict({**state, 'surplus.weight': torch.zeros(1)})
-    state.pop(next(name for name in state if not belongs(name, ('norm', 'out_norms', 'mbpool'))))
+    state.pop(next(name for name in state if not belongs(name, ('norm', 'out_norms', 'mbpool', 'head_conv'))))
     with pytest.raises(RuntimeError, match='Missing'):
         case.build().load_state_dict(state)
 
@@ -377,18 +409,18 @@ def test_copies_are_independent(case: Case) -> None:
     torch.testing.assert_close(model(image()), case.build().eval()(image()))
 
 
-@pytest.mark.parametrize('case', [CASES[0], CASES[3], CASES[5]], ids=lambda case: case.name)
+@pytest.mark.parametrize('case', [CASES[0], CASES[3], CASES[5], CASES[-2]], ids=lambda case: case.name)
 def test_checkpoints_pass_between_classification_and_dense_prediction(case: Case) -> None:
-    no_pool = {'mbpool': False} if case.backbone is AutoViT else {}
+    plain = {layer: False for layer in case.backbone.output_layers if layer not in HybridBackbone.output_layers}
     classifier = case.build(out_indices=(-1,), out_norm_cfg=None)
-    dense = case.build(out_norm_cfg={'type': 'LN2d'}, **no_pool)
+    dense = case.build(out_norm_cfg={'type': 'LN2d'}, **plain)
     for source, target in ((classifier, dense), (dense, classifier)):
         for parameter in target.parameters():
             nn.init.normal_(parameter)
         before = copy.deepcopy(target.state_dict())
         target.load_state_dict(source.state_dict(), strict=True)
         for name, value in target.state_dict().items():
-            expected = before if name.startswith(('norm.', 'out_norms.', 'mbpool.')) else source.state_dict()
+            expected = before if belongs(name, case.backbone.output_layers) else source.state_dict()
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
@@ -758,6 +790,12 @@ BAD_ELEMENTS = {
         'num_heads': NOT_AN_INT,
         'mlp_ratios': NOT_A_RATIO,
     },
+    EfficientNetLite: {
+        'embed_dims': NOT_AN_INT,
+        'depths': (*NOT_AN_INT, 10**9),
+        'kernel_sizes': (*NOT_AN_INT, 4),
+        'expand_ratios': NOT_A_RATIO,
+    },
 }
 BAD_VALUES = {
     GLNet: {
@@ -776,6 +814,11 @@ BAD_VALUES = {
         'transformer_only': NOT_A_FLAG,
         **{name: (*NOT_A_LIST, [], [1] * 2, [1] * 6) for name in BAD_ELEMENTS[AutoViT]},
     },
+    EfficientNetLite: {
+        'stem_width': NOT_AN_INT,
+        'head_width': NOT_AN_INT,
+        **{name: (*NOT_A_LIST, [], [1] * 6, [1] * 8) for name in BAD_ELEMENTS[EfficientNetLite]},
+    },
 }
 BAD_BLOCKS = [
     *(({**MIXED_BLOCK, 'num_attn_heads': value}, 'num_attn_heads', value) for value in (None, 'x', 1.5, True, -1, 4)),
@@ -787,7 +830,7 @@ BAD_BLOCKS = [
     *(({**MIXED_BLOCK, 'kernel_size': value}, 'kernel_size', value) for value in (*NOT_AN_INT, 4)),
     *((value, 'blocks', value) for value in (None, 'x', 1, [])),
 ]
-VALID_ARCHS = {GLNet: GLNET_LEARNED, GLiT: GLIT_MIXED, AutoViT: AUTOVIT_5}
+VALID_ARCHS = {GLNet: GLNET_LEARNED, GLiT: GLIT_MIXED, AutoViT: AUTOVIT_5, EfficientNetLite: LITE}
 
 
 def bad_values() -> Iterator[tuple[type[HybridBackbone], dict[str, Any], str, Any]]:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.models.backbones.efficientnet_lite import EfficientNetLite
 from mmhybrid.models.backbones.glit import GLiT
 from mmhybrid.models.backbones.glnet import GLNet
 from mmhybrid.models.layers import packed
@@ -35,6 +36,14 @@ AUTOVIT = {
     'num_heads': [2, 2, 2],
     'mlp_ratios': [2, 2, 2],
 }
+LITE = {
+    'stem_width': 8,
+    'embed_dims': [8, 12, 16, 24, 24, 32, 48],
+    'depths': [1, 2, 1, 1, 2, 1, 1],
+    'kernel_sizes': [3, [3, 5], 5, 3, [5, 7], 5, 3],
+    'expand_ratios': [1, 3, 4, 6, [6, 2.5], 1, 3],
+    'head_width': 64,
+}
 NETWORKS = {
     'glnet': lambda: GLNet({**GLNET, 'mixers': MIXERS}, out_indices=(0, 1, 2, 3)),
     'glnet, advanced': lambda: GLNet({**GLNET, **ADVANCED, 'mixers': MIXERS}, out_indices=(0, 1, 2, 3)),
@@ -47,6 +56,10 @@ NETWORKS = {
     'autovit, dense': lambda: AutoViT(AUTOVIT, out_indices=(0, 1, 2, 3), mbpool=False, out_norm_cfg={'type': 'LN2d'}),
     'autovit, transformers': lambda: AutoViT(
         {**{k: v for k, v in AUTOVIT.items() if k != 'conv_depths'}, 'transformer_only': True}
+    ),
+    'efficientnet-lite': lambda: EfficientNetLite(LITE),
+    'efficientnet-lite, dense': lambda: EfficientNetLite(
+        LITE, out_indices=(0, 1, 2, 3), head_conv=False, out_norm_cfg={'type': 'LN2d'}
     ),
 }
 
@@ -86,6 +99,8 @@ LEFT = {
     'autovit': 0,
     'autovit, dense': 0,
     'autovit, transformers': 0,
+    'efficientnet-lite': 0,
+    'efficientnet-lite, dense': 0,
 }
 
 

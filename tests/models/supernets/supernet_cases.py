@@ -84,7 +84,22 @@ GLIT = glit_case('flat', 3)
 FEWER = {'blocks.*.mlp_ratio': [2, 6], 'blocks.*.qkv_ratio': [0.5, 2], 'blocks.*.conv_ratio': [1, 4]}
 GLIT_SINGLE_PATH = glit_case('flat', 3, separate=True, num_blocks=1, restrict=FEWER)
 AUTOVIT = autovit_case('autovit-xs', 'xs')
-FAMILIES = [GLIT, AUTOVIT, GLNET]
+LITE = Case(
+    'efficientnet-lite',
+    {
+        'type': 'mmhybrid.EfficientNetLiteSpace',
+        'stem_widths': (8, 12),
+        'widths': ((4, 8), (8, 12), (8, 16), (16,), (16, 24), (24, 32), (32, 48)),
+        'depths': ((1,), (1, 2), (1, 2), (1,), (1, 2, 3), (1, 2), (1,)),
+        'kernel_sizes': ((3,), (3, 5), (3, 5, 7), (3, 5), (5, 7), (3, 5), (3, 5)),
+        'expand_ratios': ((1,), (1, 3, 6), (3, 4.5), (2, 6), (1, 4, 6), (3, 6), (1, 3)),
+        'head_widths': (48, 64),
+    },
+    {'type': 'mmhybrid.EfficientNetLite', 'out_indices': (0, 1, 2, 3)},
+    (),
+    96,
+)
+FAMILIES = [GLIT, AUTOVIT, GLNET, LITE]
 
 SMALL = [
     *(glit_case(level, heads) for level in ('flat', 'detail', 'attention') for heads in (3, 6, 12)),
@@ -100,6 +115,7 @@ SMALL = [
     autovit_case('autovit-union-free', 'union-free'),
     autovit_case('autovit-transformer_only', 'xxs', narrower=1, transformer_only=True),
     GLNET,
+    LITE,
 ]
 
 
@@ -130,6 +146,7 @@ FULL = [
     *(full_autovit(table) for table in ('xxs', 'xs', 's', 'union', 'union-free')),
     full_autovit('xxs', transformer_only=True),
     Case('full-glnet', {'type': 'mmhybrid.GLNetSpace'}, {'type': 'mmhybrid.GLNet'}, (), 96),
+    Case('full-lite', {'type': 'mmhybrid.EfficientNetLiteSpace'}, {'type': 'mmhybrid.EfficientNetLite'}, (), 96),
 ]
 
 

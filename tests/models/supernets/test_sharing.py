@@ -36,7 +36,7 @@ def axes_apart(name: str, numbers: Tensor, head_dim: int) -> Tensor:
 def cropped(name: str, numbers: Tensor, shape: torch.Size) -> Tensor:
     """The leading elements, and those in the middle of a depth-wise kernel."""
     for axis, length in enumerate(shape):
-        is_kernel = name.endswith('.dwconv.weight') and axis >= 2
+        is_kernel = name.endswith(('.dwconv.weight', 'depthwise.0.weight')) and axis >= 2
         start = (numbers.shape[axis] - length) // 2 if is_kernel else 0
         numbers = numbers.narrow(axis, start, length)
     return numbers
@@ -52,7 +52,9 @@ def head_dims(network: nn.Module) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize('case', cases.params([cases.GLIT, cases.detail_case(False), cases.AUTOVIT, cases.GLNET]))
+@pytest.mark.parametrize(
+    'case', cases.params([cases.GLIT, cases.detail_case(False), cases.AUTOVIT, cases.GLNET, cases.LITE])
+)
 def test_two_subnets_share_exactly_what_overlaps(case):
     supernet = case.build()
     subnets = []
@@ -153,6 +155,28 @@ def test_glnet_kernels_are_cropped_around_their_centre(size, margin):
     full = cases.element_numbers(supernet, arch)[name]
     part = numbers_of(supernet, arch, **{'stages.1.local_kernel': size})[name]
     assert torch.equal(part, full[..., margin : 7 - margin, margin : 7 - margin])
+
+
+@pytest.mark.parametrize(('size', 'margin'), [(7, 0), (5, 1), (3, 2)])
+def test_efficientnet_lite_kernels_are_cropped_around_their_centre(size, margin):
+    supernet = built('efficientnet-lite')
+    arch, name = supernet.space.largest(), 'stages.2.0.layers.depthwise.0.weight'
+    full = cases.element_numbers(supernet, arch)[name]
+    part = numbers_of(supernet, arch, **{'stages.2.blocks.0.kernel_size': size})[name]
+    assert torch.equal(part, full[..., margin : 7 - margin, margin : 7 - margin])
+
+
+def test_blocks_that_do_not_expand_share_no_weights_with_those_that_do():
+    supernet = built('efficientnet-lite')
+    arch, block = supernet.space.largest(), 'stages.1.0.'
+    plain = numbers_of(supernet, arch, **{'stages.1.blocks.0.expand_ratio': 1})
+    narrow = numbers_of(supernet, arch, **{'stages.1.blocks.0.expand_ratio': 3})
+    plain, narrow = (
+        {number for name, part in numbers.items() if name.startswith(block) for number in part.flatten().tolist()}
+        for numbers in (plain, narrow)
+    )
+    assert plain
+    assert not plain & narrow
 
 
 def test_glnet_widths_cut_whole_heads():

@@ -70,7 +70,27 @@ AUTOVIT = {
         'mlp_ratios': [2, 1.5, 2],
     },
 }
-FAMILIES = pytest.mark.parametrize('family', [GLNET, GLIT, AUTOVIT], ids=['glnet', 'glit', 'autovit'])
+LITE = {
+    'space': {
+        'type': 'mmhybrid.EfficientNetLiteSpace',
+        'stem_widths': [8, 16],
+        'widths': [[8], [8, 12], [16], [16], [24], [32], [32, 48]],
+        'depths': [[1], [1, 2], [1, 2], [1], [1, 2], [1], [1]],
+        'expand_ratios': [[1], *[[3, 4, 6]] * 6],
+        'head_widths': [64],
+    },
+    'backbone': {'type': 'mmhybrid.EfficientNetLite'},
+    'arch': {
+        'stem_width': 8,
+        'embed_dims': [8, 8, 16, 16, 24, 32, 48],
+        'depths': [1, 2, 1, 1, 2, 1, 1],
+        'kernel_sizes': [3, [3, 5], 5, 3, 5, 5, 3],
+        'expand_ratios': [1, [6, 3], 6, 4, 6, 6, 6],
+        'head_width': 64,
+    },
+}
+IDS = ['glnet', 'glit', 'autovit', 'efficientnet-lite']
+FAMILIES = pytest.mark.parametrize('family', [GLNET, GLIT, AUTOVIT, LITE], ids=IDS)
 
 
 def trained(family, seed=0):
@@ -113,8 +133,9 @@ def test_computes_what_the_network_computed(family, prefix, tmp_path):
         (GLNET, {'out_indices': (1, 3), 'out_norm_cfg': {'type': 'BN'}}),
         (GLIT, {'out_type': 'featmap', 'out_norm_cfg': {'type': 'LN2d'}}),
         (AUTOVIT, {'out_indices': (1, 2, 3), 'mbpool': False, 'out_norm_cfg': {'type': 'BN'}}),
+        (LITE, {'out_indices': (1, 2, 3), 'head_conv': False, 'out_norm_cfg': {'type': 'BN'}}),
     ],
-    ids=['glnet', 'glit', 'autovit'],
+    ids=IDS,
 )
 def test_a_detector_begins_as_a_classifier(family, dense, tmp_path):
     """All but the norms behind the outputs, which a classifier does not have; those begin as in any network."""
@@ -123,7 +144,7 @@ def test_a_detector_begins_as_a_classifier(family, dense, tmp_path):
     weights = supernet.subnet.state_dict()
     shared = network.state_dict().keys() & weights.keys()
     assert all(torch.equal(weights[name], network.state_dict()[name]) for name in shared)
-    assert {name.split('.')[0] for name in network.state_dict().keys() - shared} <= {'norm', 'mbpool'}
+    assert {name.split('.')[0] for name in network.state_dict().keys() - shared} <= {'norm', 'mbpool', 'head_conv'}
     new = [name for name in weights if name not in shared]
     assert {name.split('.')[0] for name in new} == {'out_norms'}
     assert all((weights[name] == 1).all() for name in new if name.endswith('weight'))
@@ -150,10 +171,11 @@ AROUND = [
         },
     },
     AUTOVIT,
+    LITE,
 ]
 
 
-@pytest.mark.parametrize('family', AROUND, ids=['glnet', 'glnet-fixed', 'glit', 'glit-window', 'autovit'])
+@pytest.mark.parametrize('family', AROUND, ids=['glnet', 'glnet-fixed', 'glit', 'glit-window', *IDS[2:]])
 @pytest.mark.parametrize('sort', [False, True])
 def test_begins_as_the_network_that_its_space_is_around(family, sort, tmp_path):
     """It is the largest subnet, so the sandwich rule trains it in each step, and the shared tensors are its own."""
@@ -196,16 +218,17 @@ def test_sorting_changes_nothing_but_the_order(family, tmp_path):
         (GLNET, {f'stages.{i}.ffn_ratio': 1 for i in range(4)}, 1 / 2),
         (GLIT, {'blocks.0.mlp_ratio': 2, 'blocks.1.mlp_ratio': 2}, 1 / 2),
         (AUTOVIT, {'stages.0.mlp_ratio': 1.5, 'stages.2.mlp_ratio': 1.5}, 3 / 4),
+        (LITE, {f'stages.{i}.blocks.0.expand_ratio': 3 for i in (1, 2, 4, 5, 6)}, 1 / 2),
     ],
-    ids=['glnet', 'glit', 'autovit'],
+    ids=IDS,
 )
 def test_smaller_networks_keep_what_matters(family, smaller, share, tmp_path):
-    """Some hidden channels of each FFN do nothing: sorted, a network without as many computes the same."""
+    """Some hidden channels of each FFN or MBConv do nothing: sorted, a network without as many computes the same."""
     network = trained(family)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, layer in network.named_modules():
-            if name.endswith(('ffn.conv2', 'ffn.fc2', 'mlp.fc2')):
+            if name.endswith(('ffn.conv2', 'ffn.fc2', 'mlp.fc2', '.project.0')):
                 order = torch.randperm(layer.weight.shape[1], generator=generator)
                 layer.weight[:, order[round(share * len(order)) :]] = 0
         expected = network(images())[-1]

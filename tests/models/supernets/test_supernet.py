@@ -120,7 +120,7 @@ def test_the_backbone_may_not_name_what_the_space_decides():
         Supernet(cases.GLIT.space, {'type': 'mmhybrid.GLiT', 'arch': 'tiny'})
 
 
-@pytest.mark.parametrize('case', cases.params([cases.AUTOVIT, cases.GLNET]))
+@pytest.mark.parametrize('case', cases.params([cases.AUTOVIT, cases.GLNET, cases.LITE]))
 def test_only_blocks_with_genes_of_their_own_can_be_separate(case):
     for name in ('stages', 'transformer_stages', 'nothing'):
         with pytest.raises(ValueError, match='separate'):
@@ -310,7 +310,7 @@ def test_frozen_layers_stay_as_they_are(case):
             assert torch.equal(tensor, before[name]), name
 
 
-@pytest.mark.parametrize('case', cases.params([cases.AUTOVIT, cases.GLIT]))
+@pytest.mark.parametrize('case', cases.params([cases.AUTOVIT, cases.GLIT, cases.LITE]))
 def test_norm_eval_holds_in_new_and_old_subnets(case):
     supernet = case.build(norm_eval=True)
     for arch in (supernet.space.largest(), supernet.space.smallest(), supernet.space.largest()):
@@ -325,7 +325,7 @@ def test_small_images_of_tokens_are_not_padded():
     assert supernet(torch.randn(1, 3, 32, 32))[0].shape == (1, 1 + 4 * 4, 24)
 
 
-@pytest.mark.parametrize('case', cases.params([cases.AUTOVIT, cases.GLNET]))
+@pytest.mark.parametrize('case', cases.params([cases.AUTOVIT, cases.GLNET, cases.LITE]))
 def test_every_subnet_has_the_channels_of_the_widest(case):
     supernet = case.build().eval()
     for arch in cases.archs(supernet, num_random=3):
@@ -348,15 +348,16 @@ def test_outputs_of_every_subnet_are_contiguous(case, out_norm_cfg):
         widened |= {i for i, out in enumerate(supernet.subnet(images)) if out.shape[1] < outs[i].shape[1]}
         assert_contiguous(supernet(images.to(memory_format=torch.channels_last)))
     # GLNet's space has one width in the first stage, GLiT's one everywhere
-    assert widened == {'AutoViT': {0, 1, 2, 3}, 'GLNet': {1, 2, 3}, 'GLiT': set()}[case.backbone['type'][9:]]
+    varied = {'AutoViT': {0, 1, 2, 3}, 'EfficientNetLite': {0, 1, 2, 3}, 'GLNet': {1, 2, 3}, 'GLiT': set()}
+    assert widened == varied[case.backbone['type'][9:]]
 
 
 # Initial weights
 
 
-@pytest.mark.parametrize('case', WITH_SINGLE_PATH)
+@pytest.mark.parametrize('case', [one for one in WITH_SINGLE_PATH if one.id != 'efficientnet-lite'])
 def test_initial_weights_reach_every_layer(case):
-    """Linear weights of all families are drawn anew, with the spread of a standalone backbone's."""
+    """Linear weights of all families that have some are drawn anew, with the spread of a standalone backbone's."""
     supernet = case.build()
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
     supernet.init_weights()
@@ -368,6 +369,17 @@ def test_initial_weights_reach_every_layer(case):
         spread = xavier if case is cases.GLNET and name.endswith('qkv') else 0.02
         assert layer.weight.std().item() == pytest.approx(spread, rel=0.5), name
         assert not layer.bias.any(), name
+
+
+def test_initial_weights_of_efficientnet_lite_are_those_of_its_release():
+    """A normal distribution with the variance 2 / fan out, which of a depth-wise convolution is that of a channel."""
+    supernet = cases.LITE.build()
+    supernet.init_weights()
+    layers = [layer for layer in supernet.modules() if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 300]
+    assert {layer.groups > 1 for layer in layers} == {False, True}
+    for layer in layers:
+        fan_out = layer.weight[0, 0].numel() * (1 if layer.groups > 1 else layer.out_channels)
+        assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.25)
 
 
 def test_initial_weights_of_grafted_convolutions_are_those_of_a_backbone():
