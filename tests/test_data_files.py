@@ -298,7 +298,7 @@ REVIEWED = {
     'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
     'mmhybrid/engine/lifeline.py': 'two fields from the other ranks, which know a secret',
-    'mmhybrid/engine/resume.py': 'a config',
+    'mmhybrid/engine/seeding.py': 'a config',
     'mmhybrid/apis/runtimes.py': 'metadata of an exported file, strings; tests/apis/test_hostile_networks.py',
     'mmhybrid/apis/scoring.py': 'metadata of an exported file, checked; a config',
     'mmhybrid/apis/retraining_record.py': 'networks.json',

@@ -80,7 +80,7 @@ class DataPosition:
 
 
 def describe_feed(loader: DataLoader, sampler_cfg: object) -> Feed:
-    """The feed of a data loader whose batch sampler is a :class:`mmhybrid.engine.resume.SeededBatchSampler`."""
+    """The feed of a data loader whose batch sampler is a :class:`mmhybrid.engine.seeding.SeededBatchSampler`."""
     batches: Any = loader.batch_sampler
     return Feed(
         dataset=_describe_dataset(loader.dataset),

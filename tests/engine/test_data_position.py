@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import BatchSampler, Dataset
 
-from mmhybrid.engine.resume import SeededBatchSampler
+from mmhybrid.engine.seeding import SeededBatchSampler
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.registry import DATA_SAMPLERS
 from mmhybrid.utils.errors import CannotGoOnError

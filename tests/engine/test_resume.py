@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.training import train
-from mmhybrid.engine.resume import STEP_SLOT, SeededBatchSampler, seed_generators
+from mmhybrid.engine.seeding import STEP_SLOT, SeededBatchSampler, seed_generators
 from mmhybrid.models.checkpoints import load_local
 
 SIZE = 22
