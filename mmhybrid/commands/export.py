@@ -22,7 +22,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.apis.weights import load_weights
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.end_to_end import Preprocessing, export_end_to_end
 from mmhybrid.models.backbones.base import HybridBackbone
@@ -35,7 +35,7 @@ from mmhybrid.models.input_channels import input_channels
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Write the network of a config in a format that other programs run.')
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     parser.add_argument('--out', required=True, metavar='FILE')
     parser.add_argument('--format', required=True, choices=tuple(FORMATS))
     parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: at random')
@@ -55,7 +55,6 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help='from photographs to boxes or a segmentation (onnx); --shape is what they are made to fit on',
     )
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.end_to_end and (args.format != 'onnx' or args.batch != 1 or args.dynamic not in (None, 'size')):
         parser.error('--end-to-end: allowed with --format onnx, --batch 1 and --dynamic size')

@@ -21,7 +21,7 @@ from mmhybrid.apis.subnet_export import (
     write_host_config,
     write_network,
 )
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.latency.single import predict_arch, time_arch
 from mmhybrid.latency.table import LatencyTable
@@ -33,7 +33,7 @@ REPEATS = 20  # timed rounds
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, and print what was written."""
     parser = ArgumentParser(description='Take a searched network out of its supernet.')
-    parser.add_argument('config', help='config of the search or of the supernet')
+    add_config(parser, 'config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     parser.add_argument(
         '--arch', required=True, metavar='FILE', help='best_arch.json, best_retrained.json or topk.csv:RANK'
@@ -42,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--name', default='best', help='of the files; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
     parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     with ending_on_mistakes():
         check_name('--name', args.name)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.model_index import MIM
@@ -32,10 +32,9 @@ TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Parameters, MACs and activations of a model, part by part.')
-    parser.add_argument('config', nargs='?', help='config file')
+    add_config(parser, needed=False)
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
     parser.add_argument('--spaces', action='store_true', help='what supernets are trained on, without a config')
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if (args.config is not None) + args.spaces != 1:
         parser.error('give CONFIG or --spaces')

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.label_map_maker import make_label_maps
 from mmhybrid.models.distillation import Teacher
@@ -27,7 +27,7 @@ from mmhybrid.utils.errors import first_line
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
-    parser.add_argument('config', help="the teacher's config file")
+    add_config(parser, "the teacher's config file")
     parser.add_argument('checkpoint', help="the teacher's weights")
     parser.add_argument('images', type=Path, help='folder of class folders')
     parser.add_argument('out', type=Path, help='folder of the label maps')
@@ -35,7 +35,6 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--num-kept', type=int, default=5, metavar='K', help='classes to keep at each position')
     parser.add_argument('--batch-size', type=int, default=32, metavar='N')
     parser.add_argument('--device', default='cpu', help='such as cuda:0')
-    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

@@ -13,7 +13,6 @@ backend and all else are the table's.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-import torch
 from mmengine.model import BaseModel
 from torch import nn
 
@@ -22,17 +21,14 @@ from mmhybrid.apis.export import TensorModel
 from mmhybrid.apis.export_metadata import shape_for
 from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
+from mmhybrid.commands.shared.device import NAMES, add_device, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES
-from mmhybrid.latency.devices import Device
 from mmhybrid.latency.single import predict_arch, time_arch, time_network
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
 from mmhybrid.models.deployed import switch_to_deploy
 from mmhybrid.utils.files import write_json
-
-SETTINGS = ('device', 'backend', 'dtype', 'batch', 'threads', 'clock')  # which a table says
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -42,18 +38,13 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--table', metavar='FILE', help='latency table; the network is measured as its own were')
     parser.add_argument('--arch', metavar='FILE', help='genes of the network of a config, for the prediction')
     parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help="of images; default: the config's")
-    parser.add_argument('--device', help='cpu, cuda, or what the backend calls its own; default: cpu')
-    parser.add_argument('--backend', help=f'{", ".join(BACKENDS)}, or one that --import enters; default: eager')
-    parser.add_argument('--dtype', choices=tuple(DTYPES), help='default: float32')
-    parser.add_argument('--batch', type=int, metavar='N', help='images at once; default: 1')
-    parser.add_argument('--threads', type=int, metavar='N', help="default: torch's")
-    parser.add_argument('--clock', choices=tuple(CLOCKS), help='thread: for one thread of a busy CPU; default: wall')
+    add_device(parser, '--import enters')
     parser.add_argument('--repeats', type=int, default=20, metavar='N', help='timed rounds; default: 20')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     add_imports(parser)
     add_cfg_options(parser)
     args = parser.parse_args(argv)
-    given = [name for name in SETTINGS if vars(args)[name] is not None]
+    given = [name for name in NAMES if vars(args)[name] is not None]
     if args.table is not None and given:
         parser.error(f'--{given[0]}: without --table, which says it')
     if args.table is None and (is_arch(args.network) or args.arch is not None):
@@ -82,9 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ending_on_mistakes():
         import_modules(args.imports)
         if args.table is None:
-            threads = torch.get_num_threads() if args.threads is None else args.threads
-            how = (args.device or 'cpu', args.backend or 'eager', args.dtype or 'float32', args.batch or 1, threads)
-            device, table = Device.here(*how, args.clock or 'wall'), None
+            device, table = device_of(args), None
         else:
             table = LatencyTable.load(args.table)
             table.warn_if_elsewhere()

@@ -12,15 +12,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from statistics import median
 
-import torch
-
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.device import add_device, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.part_counter import PartCounter
-from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES
 from mmhybrid.latency.calibration import calibrate
-from mmhybrid.latency.devices import Device
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.timing import Plan
 from mmhybrid.utils.files import check_target
@@ -30,17 +27,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     default = Plan()
     parser = ArgumentParser(description='Measure the latency table of a search space on this device.')
-    parser.add_argument('config', help='config file with a supernet')
+    add_config(parser, 'config file with a supernet')
     parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table or model')
     parser.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, or what the backend calls its own; default: cpu')
-    parser.add_argument(
-        '--backend', default='eager', help=f'{", ".join(BACKENDS)}, or one that the config imports; default: eager'
-    )
-    parser.add_argument('--dtype', choices=tuple(DTYPES), default='float32')
-    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), metavar='N', help="default: torch's")
-    parser.add_argument('--clock', choices=tuple(CLOCKS), default='wall', help='thread: for one thread of a busy CPU')
+    add_device(parser, 'the config imports')
     parser.add_argument(
         '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
     )
@@ -51,7 +41,6 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--repeats', type=int, default=default.repeats, metavar='N', help='timed rounds')
     parser.add_argument('--warmup', type=int, default=default.warmup, metavar='N', help='rounds before them')
     parser.add_argument('--seed', type=int, default=default.seed)
-    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -64,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         costs = PartCounter.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:
             costs = costs.restrict({'resolution': args.resolutions})
-        device = Device.here(args.device, args.backend, args.dtype, args.batch, args.threads, args.clock)
+        device = device_of(args)
         if args.analytic:
             calibrate(device, costs).save(args.out)
             print(f'{args.out}: the analytic model of {device.name}, eager')

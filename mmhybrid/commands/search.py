@@ -7,8 +7,9 @@ import sys
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.searching import search
-from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_launcher
+from mmhybrid.commands.shared.arguments import Parser, add_config, add_launcher
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.engine.ranks import together
 
 # Exit code of a search that found far fewer networks than its budget; what it found is written all the same.
@@ -18,14 +19,12 @@ SHORT = 3
 def main(argv: list[str] | None = None) -> None:
     """Run the search that the config describes."""
     parser = Parser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('config', help='config file with a search')
+    add_config(parser, 'config file with a search')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     parser.add_argument('--work-dir', help='where the search and its results go')
     parser.add_argument('--resume', action='store_true', help='go on with the search in the work directory or storage')
-    parser.add_argument('--storage', metavar='URL', help='a file, or a database of many machines')
+    add_storage(parser, study_name=None)
     parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
-    parser.add_argument('--study-name', metavar='NAME', help='of this search, where a storage holds several')
-    add_cfg_options(parser)
     add_launcher(parser)
     args = parser.parse_args(argv)
     with ending_on_mistakes():

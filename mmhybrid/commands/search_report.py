@@ -12,8 +12,9 @@ from pathlib import Path
 from mmhybrid.apis.search_results import read_search
 from mmhybrid.commands.shared.arguments import Parser, add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchError, list_studies
-from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
+from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.utils.errors import printable, shortened
 from mmhybrid.utils.files import write_whole
 from mmhybrid.visualization.search_page import search_page
@@ -23,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the storage and write the page."""
     parser = Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('work_dir', help='work directory of the search')
-    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
-    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
+    add_storage(parser)
     parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
     parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')

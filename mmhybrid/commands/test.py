@@ -7,14 +7,12 @@ With ``--runtime``, the exported file computes and the config's data and metrics
 classes and images has to fit the config.
 """
 
-import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.runtimes import RUNTIMES, open_network
 from mmhybrid.apis.testing import enable_tta, evaluate
-from mmhybrid.commands.shared.arguments import add_common_arguments
+from mmhybrid.commands.shared.arguments import add_config, add_run, config_of_run
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 
@@ -22,7 +20,7 @@ from mmhybrid.engine.ranks import together
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Evaluate a checkpoint.')
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file; with --runtime an exported one')
     parser.add_argument('--runtime', choices=tuple(RUNTIMES), help='what runs an exported file')
     parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
@@ -35,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--deploy', action='store_true', help='score the deployed form, in which mmhybrid export writes the network'
     )
-    add_common_arguments(parser)
+    add_run(parser)
     args = parser.parse_args(argv)
     if args.runtime is not None and (args.tta or args.deploy):
         parser.error('--runtime: an exported file is scored as it is, without --tta and --deploy')
@@ -47,9 +45,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner from the command line, and evaluate."""
     args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with ending_on_mistakes() as phase:
-        cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        cfg = config_of_run(args)
         network = None if args.runtime is None else open_network(args.checkpoint, args.runtime)
         cfg.load_from = args.checkpoint if network is None else None
         if args.split == 'val':

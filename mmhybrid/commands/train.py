@@ -3,13 +3,11 @@
 mmhybrid train CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr] [--same-images]
 """
 
-import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.training import enable_amp, enable_auto_scale_lr, latest_checkpoint, train
-from mmhybrid.commands.shared.arguments import add_common_arguments
+from mmhybrid.commands.shared.arguments import add_config, add_run, config_of_run
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 
@@ -17,7 +15,7 @@ from mmhybrid.engine.ranks import together
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Train a model.')
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -32,16 +30,15 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help='make a recipe of iterations as many times longer as its batch is larger than the one here',
     )
-    add_common_arguments(parser)
+    add_run(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner from the command line, and train."""
     args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with ending_on_mistakes() as phase:
-        cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        cfg = config_of_run(args)
         if args.amp:
             enable_amp(cfg)
         if args.auto_scale_lr:

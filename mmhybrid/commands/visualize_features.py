@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.weights import load_weights
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.visualization.features import draw_features, feature_map
@@ -22,11 +22,10 @@ from mmhybrid.visualization.host import PhotographReader, build_host, write_pict
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Show where the last features of a backbone are strong.')
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
-    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.weights import load_weights
-from mmhybrid.commands.shared.arguments import add_cfg_options
+from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.visualization.host import PhotographReader, build_host, distinct_names, write_pictures
@@ -31,7 +31,7 @@ from mmhybrid.visualization.slots import (
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Show which pixels a GLNet assigns to each of its slots.')
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('images', nargs='+', metavar='image', help='image file, a picture each')
     parser.add_argument(
@@ -55,7 +55,6 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--stretch-first', action='store_true', help='with --range, for all checkpoints but the first (figure 7)'
     )
     parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
-    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

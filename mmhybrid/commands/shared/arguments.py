@@ -1,12 +1,14 @@
 """The arguments that several commands have, each stated once."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.engine.ranks import LAUNCHERS
 from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.errors import first_line
@@ -18,14 +20,6 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end the program."""
         super().error(without_passwords(message))
-
-
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """The arguments that every tool which builds a runner has."""
-    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: ./work_dirs/<name of the config>')
-    add_cfg_options(parser)
-    add_launcher(parser)
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
 
 
 class Settings(DictAction):
@@ -43,16 +37,35 @@ class Settings(DictAction):
             )
 
 
+def add_config(parser: ArgumentParser, what: str = 'config file', needed: bool = True) -> None:
+    """A config, with ``--cfg-options``, of every command that cannot do without one, or with ``needed=False`` can."""
+    parser.add_argument('config', nargs=None if needed else '?', help=what)
+    add_cfg_options(parser)
+
+
 def add_cfg_options(parser: ArgumentParser) -> None:
-    """``--cfg-options``, of every tool that reads a config."""
+    """``--cfg-options``, of every command that reads a config."""
     parser.add_argument(
         '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help="settings that replace the config's"
     )
 
 
 def add_launcher(parser: ArgumentParser) -> None:
-    """``--launcher``, of every tool that several processes may run together."""
+    """``--launcher``, of every command that several processes may run together."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """Where and by how many processes a runner of MMEngine works, behind :func:`add_config`."""
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: ./work_dirs/<name of the config>')
+    add_launcher(parser)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
+
+
+def config_of_run(args: Namespace) -> Config:
+    """The config of what :func:`add_run` describes; ValueError as :func:`load_config` raises it."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
 
 
 def add_imports(parser: ArgumentParser) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining import Retraining
 from mmhybrid.apis.search_results import read_search
-from mmhybrid.commands.shared.arguments import add_cfg_options, add_launcher
+from mmhybrid.commands.shared.arguments import add_config, add_launcher
+from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchResult, SearchSettings
-from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.utils.checks import check_int
 
 
@@ -21,17 +21,15 @@ def add_retraining_arguments(parser: ArgumentParser, count: int, out: str, needs
         out: Name of the default folder of results, in the work directory of the search.
         needs_checkpoint: Whether ``--checkpoint`` has to be given.
     """
-    parser.add_argument('config', help='config of the search or of the supernet')
+    add_config(parser, 'config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=needs_checkpoint, help='weights of the supernet')
     parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
-    parser.add_argument('--storage', metavar='URL', help=f'a file, or a database; default: WORK_DIR/{FILE_NAME}')
-    parser.add_argument('--study-name', metavar='NAME', default=STUDY_NAME, help='of a storage that holds several')
+    add_storage(parser)
     parser.add_argument('--count', type=int, default=count, metavar='N', help=f'networks; default: {count}')
     parser.add_argument(
         '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
     )
     parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
-    add_cfg_options(parser)
     add_launcher(parser)
     parser.set_defaults(out_name=out)
 
