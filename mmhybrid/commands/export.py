@@ -19,12 +19,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.end_to_end import Preprocessing, export_end_to_end
 from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.apis.weights import load_weights
 from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.engine.end_to_end import Preprocessing, export_end_to_end
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
 from mmhybrid.models.checkpoints import read_checkpoint

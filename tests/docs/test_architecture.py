@@ -20,7 +20,7 @@ MAY_IMPORT = {
     'counting': {'archs', 'space', 'models'},
     'latency': {'archs', 'space', 'models', 'counting'},
     'visualization': {'archs', 'space', 'search', 'models'},
-    'engine': {'archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets', 'apis'},
+    'engine': {'archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets'},
     'apis': {'archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets', 'engine'},
     'commands': {
         *('archs', 'space', 'search', 'models', 'counting', 'latency', 'datasets', 'visualization', 'engine', 'apis'),

@@ -14,12 +14,12 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mmhybrid.apis import end_to_end
+from mmhybrid.apis.end_to_end import Preprocessing, check_end_to_end, export_end_to_end
 from mmhybrid.apis.export import export_model
 from mmhybrid.apis.runtimes import open_network
 from mmhybrid.commands import run_onnx
 from mmhybrid.commands.export import main as export_tool
-from mmhybrid.engine import end_to_end
-from mmhybrid.engine.end_to_end import Preprocessing, check_end_to_end, export_end_to_end
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES
 
 pytestmark = [pytest.mark.dense, pytest.mark.torch_since(*EXPORTING)]
