@@ -1,1 +1,32 @@
-"""What the tools do, as functions that return and raise."""
+"""What the programs do, as functions that return and raise; none of them ends the process.
+
+A function is imported when it is asked for, since some need packages that others do without: those of a search.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    'configs': ('load_config',),
+    'training': ('enable_amp', 'enable_auto_scale_lr', 'latest_checkpoint', 'train'),
+    'testing': ('enable_tta', 'evaluate'),
+    'weights': ('load_weights',),
+    'searching': ('search',),
+    'search_results': ('read_search',),
+    'subnet_export': ('build_supernet', 'found_in', 'take_out', 'widths_of', 'write_host_config', 'write_network'),
+    'retraining': ('Retraining',),
+    'export': ('export_model',),
+    'end_to_end': ('export_end_to_end',),
+    'preprocessing': ('Preprocessing',),
+    'runtimes': ('open_network',),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """A function of one of the modules."""
+    if name in _HOMES:
+        return getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

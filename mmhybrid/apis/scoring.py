@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
-from mmhybrid.apis.end_to_end import Preprocessing
 from mmhybrid.apis.export_metadata import class_names, metadata_of, own_shape
+from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.runtimes import ExportedNetwork
 from mmhybrid.utils.checks import bad_value, check_int, check_list
 from mmhybrid.utils.files import parse_json

@@ -19,9 +19,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.end_to_end import Preprocessing, export_end_to_end
+from mmhybrid.apis.end_to_end import export_end_to_end
 from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
+from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.weights import load_weights
 from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes

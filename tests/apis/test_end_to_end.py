@@ -14,9 +14,10 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmhybrid.apis import end_to_end
-from mmhybrid.apis.end_to_end import Preprocessing, check_end_to_end, export_end_to_end
+from mmhybrid.apis.end_to_end import check_end_to_end, export_end_to_end
 from mmhybrid.apis.export import export_model
+from mmhybrid.apis.onnx_steps import Nodes, before_network
+from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.runtimes import open_network
 from mmhybrid.commands import run_onnx
 from mmhybrid.commands.export import main as export_tool
@@ -45,8 +46,8 @@ def run(path, image):
 def preprocessed(rule, image):
     """What a file's preprocessing alone makes of an image."""
     onnx, onnxruntime = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
-    nodes = end_to_end._Nodes(onnx, 'before_')
-    images, size, content = end_to_end._before(nodes, rule)
+    nodes = Nodes(onnx, 'before_')
+    images, size, content = before_network(nodes, rule)
     tell = onnx.helper.make_tensor_value_info
     outputs = [tell(images, 1, [1, 3, None, None]), tell(size, 7, [2]), tell(content, 7, [2])]
     graph = onnx.helper.make_graph(nodes.nodes, 'before', [tell('image', 2, ['h', 'w', 3])], outputs, nodes.constants)
