@@ -342,6 +342,7 @@ REVIEWED = {
     'mmhybrid/__main__.py': 'commands by their names',
     'mmhybrid/latency/backends.py': 'what it has written itself',
     'mmhybrid/engine/__init__.py': 'components by fixed names',
+    'mmhybrid/apis/__init__.py': 'modules by fixed names',
     'mmhybrid/model_index.py': 'a config; a checkpoint that MMPretrain has read before',
     'mmhybrid/models/__init__.py': 'components by fixed names',
     'mmhybrid/commands/demo.py': 'what it wrote itself',
