@@ -251,6 +251,19 @@ def test_onnx_at_other_shapes(backbone, dynamic, tmp_path):
             torch.testing.assert_close(run_onnx(path, images), network(images), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.torch_since(*EXPORTING_SIZES)
+def test_a_file_made_at_even_maps_takes_odd_ones(tmp_path):
+    """AutoViT resizes odd maps alone, which files did not, of networks that had none at the size of the export."""
+    torch.manual_seed(0)
+    network, path = Last(AUTOVIT).eval(), tmp_path / 'network.pt2'
+    export_model(network, (1, 3, 128, 128), path, 'exported', 'size')
+    program = torch.export.load(path).module()
+    for height, width in ((128, 128), (96, 128), (160, 224)):
+        images = torch.rand(1, 3, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(program(images), network(images), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize('shape', [(2, 3, 64, 96), (1, 3, 100, 65)])
 @pytest.mark.parametrize('backbone', [GLNET, GLIT, AUTOVIT], ids=lambda value: value['type'])
 def test_legacy_exporter_takes_every_family(backbone, shape, tmp_path):

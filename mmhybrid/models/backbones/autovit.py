@@ -22,7 +22,7 @@ from mmhybrid.archs.autovit import AutoViTArch, channels_of
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, layer_config
+from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, is_known, layer_config
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, sides
@@ -172,7 +172,7 @@ def fold_patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, as MobileViT resizes odd maps; padding would leak into the attention."""
-    if (x.shape[-2], x.shape[-1]) == size:
+    if is_known(*x.shape[-2:], *size) and (x.shape[-2], x.shape[-1]) == size:
         return x
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
 

@@ -24,7 +24,7 @@ from mmhybrid.archs.glit import GLiTArch, GLiTBlockArch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused
+from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused, is_known
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, Share, Size, sides
@@ -356,11 +356,6 @@ def resize_pos_embed(pos_embed: Tensor, own: tuple[int, int], grid: tuple[int, i
     patches = patches.unflatten(1, own).permute(0, 3, 1, 2)
     patches = F.interpolate(at_least_float32(patches), grid, mode='bicubic', align_corners=False).to(pos_embed.dtype)
     return torch.cat((cls_token, patches.flatten(2).transpose(1, 2)), dim=1)
-
-
-def is_known(*sizes: int) -> bool:
-    """Whether sizes are numbers and not symbols: an export with dynamic sizes must not depend on their values."""
-    return all(isinstance(size, int) for size in sizes)
 
 
 def _grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:

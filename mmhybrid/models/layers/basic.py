@@ -39,6 +39,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def is_known(*sizes: int) -> bool:
+    """Whether sizes are numbers and not symbols: an export with dynamic sizes must not depend on their values."""
+    return all(isinstance(size, int) for size in sizes)
+
+
 def layer_config(field: str, cfg: object, default: str) -> dict[str, Any]:
     """The config of a layer, of type ``default`` for None; ValueError if it is none."""
     if cfg is None:
