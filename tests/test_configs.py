@@ -10,7 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.datasets.demo_scenes import CLASSES, SEGMENTATION_CLASSES, make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
+from mmhybrid.datasets.demo_shapes import CLASSES, SEGMENTATION_CLASSES
 from mmhybrid.datasets.label_maps import label_map_path, top_classes, write_label_map
 from mmhybrid.registry import MODELS
 

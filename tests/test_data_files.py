@@ -29,7 +29,7 @@ from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
 from mmhybrid.counting.part_counter import PartCounter
 from mmhybrid.datasets import label_map_maker
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.latency.analytic import NOMINAL
 from mmhybrid.latency.devices import Device
@@ -284,7 +284,7 @@ def test_no_reader_imports_or_runs_what_a_file_names(
 REVIEWED = {
     'mmhybrid/compat.py': 'a module of this project',
     'mmhybrid/datasets/coco_annotations.py': 'JSON; tests/datasets/test_coco_annotations.py',
-    'mmhybrid/datasets/demo_scenes.py': 'demo data',
+    'mmhybrid/datasets/demo_data.py': 'demo data',
     'mmhybrid/datasets/label_map_transforms.py': 'a config; label maps are read by label_maps.py',
     'mmhybrid/datasets/label_maps.py': 'label map',
     'mmhybrid/engine/bn_calibration.py': 'a config',

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.dense

@@ -9,7 +9,7 @@ import pytest
 from mmengine.runner import Runner
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = ('glnet', 'glit', 'autovit')

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmhybrid import registry
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.training import train
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs/demo'
 PURE = str(DEMO / 'glnet_cls_pure-python.py')

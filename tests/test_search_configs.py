@@ -11,7 +11,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.searching import search
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.part_counter import PartCounter
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.table import Entry, LatencyTable, Measurement

@@ -6,7 +6,7 @@ mmhybrid make-demo-data data/demo
 import argparse
 from collections.abc import Sequence
 
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.utils.errors import sentence
 
 

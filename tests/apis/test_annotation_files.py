@@ -18,7 +18,7 @@ from mmhybrid.apis import testing, training
 from mmhybrid.apis.annotation_files import SEARCH, TEST, TRAINING, check_annotation_files
 from mmhybrid.apis.searching import build_search
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 
 pytestmark = pytest.mark.dense
 FILE = 'annotations/instances_val2017.json'

@@ -8,7 +8,7 @@ from torch import nn
 from mmhybrid.apis.export import export_model
 from mmhybrid.apis.export_metadata import write_metadata
 from mmhybrid.apis.runtimes import open_network
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.latency.backends import backend_class
 from mmhybrid.models import presets
 from mmhybrid.models.deployed import switch_to_deploy

@@ -13,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from mmhybrid.datasets import demo_scenes
-from mmhybrid.datasets.demo_scenes import CLASSES, OUTLINES, SEGMENTATION_CLASSES, draw_scene, make_demo_data
+from mmhybrid.datasets import demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
+from mmhybrid.datasets.demo_painting import paint_shape
+from mmhybrid.datasets.demo_scenes import draw_scene, rasterise
+from mmhybrid.datasets.demo_shapes import CLASSES, OUTLINES, SEGMENTATION_CLASSES, TEXTURES, Shape
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'make_demo_data.py'
 ADE_SPLITS = {'train': 'training', 'val': 'validation'}
@@ -93,11 +96,11 @@ def test_a_scene_depends_on_each_argument_alone():
 def test_masks_lie_where_the_shapes_are_painted():
     """A shape painted white on black is bright inside its mask and dark outside."""
     for label in range(len(CLASSES)):
-        one = demo_scenes._Shape(label, np.array([40.3, 37.8]), 25.0, 0.7)
+        one = Shape(label, np.array([40.3, 37.8]), 25.0, 0.7)
         canvas = np.zeros((80, 80, 3), dtype=np.float32)
         white = np.ones(3, dtype=np.float32)
-        demo_scenes._paint_shape(canvas, one, demo_scenes.TEXTURES[0], (white, white), 7.0)
-        mask = demo_scenes._rasterise([one.outline()], 80)
+        paint_shape(canvas, one, TEXTURES[0], (white, white), 7.0)
+        mask = rasterise([one.outline()], 80)
         painted = canvas[..., 0] > 0.5
         assert (painted & mask).sum() / (painted | mask).sum() > 0.94, CLASSES[label]
 
@@ -110,7 +113,7 @@ def test_classes_differ_in_outline():
         x, y = outline.T
         area = 0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        return demo_scenes._rasterise([(outline - outline.mean(axis=0)) @ turn * 20 / np.sqrt(area) + 32], 64)
+        return rasterise([(outline - outline.mean(axis=0)) @ turn * 20 / np.sqrt(area) + 32], 64)
 
     for first, second in itertools.combinations(CLASSES, 2):
         still = mask(first, 0)
@@ -266,7 +269,7 @@ def test_other_settings_are_refused_by_name(tmp_path, field):
 
 def test_a_set_drawn_by_another_version_is_refused(tmp_path, monkeypatch):
     make_demo_data(tmp_path, 1, 1, 32, 0)
-    monkeypatch.setattr(demo_scenes, 'DRAWING_VERSION', demo_scenes.DRAWING_VERSION + 1)
+    monkeypatch.setattr(demo_data, 'DRAWING_VERSION', demo_data.DRAWING_VERSION + 1)
     with pytest.raises(ValueError, match='drawing_version'):
         make_demo_data(tmp_path, 1, 1, 32, 0)
 
@@ -279,7 +282,7 @@ def test_an_unfinished_set_is_written_anew(tmp_path, monkeypatch):
 
     out, straight = tmp_path / 'out', tmp_path / 'straight'
     with monkeypatch.context() as patch:
-        patch.setattr(demo_scenes, 'draw_scene', killed)
+        patch.setattr(demo_data, 'draw_scene', killed)
         with pytest.raises(KeyboardInterrupt):
             make_demo_data(out, 9, 1, 32, 0)
     assert (out / 'coco/train2017/train_000008.jpg').is_file()

@@ -11,7 +11,7 @@ from doc_blocks import ROOT
 from mmengine.config import Config
 
 from mmhybrid.apis.epochs import rescale_epochs
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 
 TINY = (128, 128)
 

@@ -19,7 +19,7 @@ from mmhybrid.apis.searching import search
 from mmhybrid.apis.training import train
 from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 

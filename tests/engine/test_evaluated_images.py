@@ -18,7 +18,7 @@ from torch import nn
 
 from mmhybrid.apis.testing import evaluate
 from mmhybrid.apis.training import train
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.engine import search_loop
 from mmhybrid.space import Arch
 

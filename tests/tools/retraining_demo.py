@@ -11,7 +11,7 @@ from unittest.mock import patch
 from search_demo import ROOT, save_weights
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Searcher, StudyStorage
 from mmhybrid.search.registered import build_settings

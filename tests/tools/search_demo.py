@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

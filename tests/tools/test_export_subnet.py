@@ -18,7 +18,7 @@ from mmhybrid.apis import subnet_export
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export_metadata import own_shape
 from mmhybrid.apis.searching import search
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from mmengine.fileio import load
 from mmengine.registry import MODELS, DefaultScope
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

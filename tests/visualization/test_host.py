@@ -11,7 +11,7 @@ from mmengine.registry import TRANSFORMS
 
 from mmhybrid.apis import subnet_export
 from mmhybrid.apis.configs import load_config
-from mmhybrid.datasets.demo_scenes import make_demo_data
+from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.registry import MODELS
 from mmhybrid.visualization.features import draw_features, feature_map
 from mmhybrid.visualization.host import PADDING, PhotographReader, build_host, distinct_names, write_pictures
