@@ -217,7 +217,7 @@ def run_step(step: Step, args: Namespace, limit_s: float, outcome: Outcome) -> N
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            process_group=0,
+            start_new_session=True,
         )
         try:
             code = process.wait(limit_s)

@@ -11,7 +11,7 @@ only. A network that does not fit has no figures at that size. The file is writt
 import statistics
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from _common import (
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 throughput = require('throughput')  # first: it imports mmhybrid before torchvision
+from mmhybrid.torch_api import TORCH  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 
 KINDS = ('train_ms', 'ratio_to_swin_t', 'train_peak_mib', 'infer_peak_mib')
@@ -66,16 +67,22 @@ def peak_memory(figures: Figures, name: str, device: str) -> Iterator[None]:
     figures[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
+def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Mixed precision of a dtype; none for float32, which torch 2.1 does not take on a CPU."""
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device, dtype)
+
+
 def make_step(model: nn.Module, images: Tensor, dtype: torch.dtype) -> Callable[[], object]:
     """One training step."""
     device = images.device.type
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-6)
-    scaler = torch.amp.GradScaler(device, enabled=dtype is torch.float16)
+    half = dtype is torch.float16
+    scaler = torch.amp.GradScaler(device, enabled=half) if TORCH >= (2, 3) else torch.cuda.amp.GradScaler(enabled=half)
     labels = torch.arange(len(images), device=device)
 
     def job() -> object:
         optimizer.zero_grad()
-        with torch.autocast(device, dtype, enabled=dtype is not torch.float32):
+        with autocast(device, dtype):
             loss = F.cross_entropy(model(images), labels)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -95,15 +102,18 @@ def measure_size(args: Namespace, size: int | None, keep: Callable[[Figures], ob
         dtype = throughput.DTYPES[args.dtype]
         try:
             model = throughput.build(name, side).to(args.device)
-            autocast = torch.autocast(args.device, dtype, enabled=dtype is not torch.float32)
-            with peak_memory(figures, f'{key}.infer_peak_mib', args.device), torch.inference_mode(), autocast:
+            with (
+                peak_memory(figures, f'{key}.infer_peak_mib', args.device),
+                torch.inference_mode(),
+                autocast(args.device, dtype),
+            ):
                 model(images)
             step = make_step(model, images, dtype)
             step()  # the optimizer makes its state
             with peak_memory(figures, f'{key}.train_peak_mib', args.device):
                 step()
             model.zero_grad()
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             figures[f'{key}.fits'] = 'no'
         else:
             jobs[name] = step

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.registry import RUNNERS
@@ -17,6 +18,7 @@ from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import join_ranks
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.checkpoints import check_pretrained, read_checkpoint
+from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_text
 
@@ -50,6 +52,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     """
     _check_strategy(cfg)
     join_ranks(cfg)
+    _check_accumulation(cfg, get_world_size())
     check_annotation_files(cfg, TRAINING)
     hooks = {'finite_loss': {'type': 'mmhybrid.FiniteLossHook'}, **(cfg.get('default_hooks') or {})}
     if hooks['finite_loss'] is None:  # MMEngine takes None for hooks of its own alone
@@ -83,6 +86,18 @@ def _check_strategy(cfg: Config) -> None:
             'SingleDeviceStrategy, DDPStrategy or FSDPStrategy to resume or load_from: DeepSpeed runs what a file says'
         )
         raise bad_value('strategy.type', strategy, allowed)
+
+
+def _check_accumulation(cfg: Config, num_ranks: int) -> None:
+    """Raise ValueError where torch leaves gradients of unused parameters unsynchronised, and ranks drift apart.
+
+    Before torch 2.4 a parameter that the last of the accumulated steps does not use, as a supernet's may be, keeps the
+    gradients of its own rank from the steps before (pytorch/pytorch#69031).
+    """
+    counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if TORCH < (2, 4) and num_ranks > 1 and counts != 1 and cfg.get('find_unused_parameters'):
+        allowed = f'1 on several ranks with find_unused_parameters and torch {torch.__version__}; 2.4 takes others'
+        raise bad_value('optim_wrapper.accumulative_counts', counts, allowed)
 
 
 def latest_checkpoint(work_dir: str) -> str | None:

@@ -7,7 +7,7 @@ is until all of the pickle is read, as in :mod:`mmhybrid.models.released`, and t
 
 import pickle
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,16 @@ class _NoBytes(_Kept):
         if self.arguments:
             raise ValueError('bytes by another name')
         return b''
+
+
+class _Counter(_Kept):
+    """A Counter, in which schedulers keep their milestones."""
+
+    def value(self, content: '_Content') -> Counter[Any]:
+        counts = content.of(self.arguments[0]) if self.arguments else {}
+        if len(self.arguments) > 1 or not isinstance(counts, dict):
+            raise ValueError('a Counter of something else than counts')
+        return Counter(counts)
 
 
 class _Dtype(_Kept):
@@ -194,6 +204,7 @@ _DTYPES = [name for name in dir(torch) if isinstance(getattr(torch, name), torch
 _NAMES: dict[tuple[str, str], Any] = {
     **RELEASED_NAMES,
     ('collections', 'OrderedDict'): _KeptDict,
+    ('collections', 'Counter'): _Counter,
     ('torch', 'Size'): torch.Size,
     ('torch', 'device'): torch.device,
     **{('torch', name): getattr(torch, name) for name in _DTYPES},

@@ -12,7 +12,7 @@ from mmhybrid.apis import export
 from mmhybrid.apis.export import export_model
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.registry import MODELS
-from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES
+from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, TORCH
 from mmhybrid.utils import optional
 
 ARCH = {
@@ -75,6 +75,7 @@ def test_same_output(network, tmp_path, file_format):
     assert [file.name for file in tmp_path.iterdir()] == ['network.file']
 
 
+@NEEDS_EXPORT
 def test_missing_package_is_named(network, tmp_path, monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name=name)
@@ -85,7 +86,7 @@ def test_missing_package_is_named(network, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.torch_since(*EXPORTING)
+@NEEDS_EXPORT
 @pytest.mark.parametrize(
     ('backbone', 'shape'),
     [
@@ -119,6 +120,7 @@ def test_coreml_of_every_family(backbone, shape, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ['network.mlpackage']
 
 
+@NEEDS_EXPORT
 def test_folder_is_replaced_only_if_an_export_wrote_it(network, tmp_path, monkeypatch):
     def write(network, images, path, dynamic):
         path.mkdir()
@@ -138,6 +140,7 @@ def test_folder_is_replaced_only_if_an_export_wrote_it(network, tmp_path, monkey
     assert sorted(file.name for file in tmp_path.iterdir()) == ['network.mlpackage', 'other.mlpackage']
 
 
+@NEEDS_EXPORT
 @pytest.mark.parametrize(
     ('shape', 'name', 'file_format', 'word'),
     [
@@ -152,6 +155,7 @@ def test_wrong_arguments(network, tmp_path, shape, name, file_format, word):
         export_model(network, shape, tmp_path / name, file_format)
 
 
+@NEEDS_EXPORT
 def test_tool(tmp_path, capsys):
     """The file gives the logits of the config's model with the checkpoint's weights."""
     config = tmp_path / 'config.py'
@@ -227,7 +231,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.torch_since(*EXPORTING)
+@NEEDS_EXPORT
 @pytest.mark.parametrize(
     ('backbone', 'dynamic'),
     [
@@ -274,11 +278,13 @@ def test_legacy_exporter_takes_every_family(backbone, shape, tmp_path):
     torch.manual_seed(0)
     network, path = Last(backbone).eval(), tmp_path / 'network.onnx'
     images = torch.rand(shape)
+    legacy = {'dynamo': False} if TORCH >= (2, 5) else {}  # the only one before
     with torch.no_grad():
-        torch.onnx.export(network, (images,), path, dynamo=False, input_names=['images'], opset_version=17)
+        torch.onnx.export(network, (images,), str(path), input_names=['images'], opset_version=17, **legacy)
         torch.testing.assert_close(run_onnx(path, images), network(images), rtol=1e-3, atol=1e-4)
 
 
+@NEEDS_EXPORT
 def test_open_shapes_need_a_format_that_has_them(network, tmp_path):
     with pytest.raises(ValueError, match='nothing for the format torchscript; onnx and exported take it'):
         export_model(network, SHAPE, tmp_path / 'a.pt', 'torchscript', 'both')
@@ -286,7 +292,7 @@ def test_open_shapes_need_a_format_that_has_them(network, tmp_path):
         export_model(network, SHAPE, tmp_path / 'a.onnx', 'onnx', 'everything')
 
 
-@pytest.mark.torch_since(*EXPORTING)
+@NEEDS_EXPORT
 def test_network_that_cannot_leave_a_size_open(tmp_path):
     class Fixed(torch.nn.Module):
         """Knows one size."""
@@ -300,6 +306,7 @@ def test_network_that_cannot_leave_a_size_open(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@NEEDS_EXPORT
 def test_two_stage_detectors_end_with_a_sentence(tmp_path):
     class TwoStages(torch.nn.Module):
         """As MMDetection's, by what tells them."""
@@ -322,7 +329,7 @@ def test_detectors_of_the_demo(tmp_path):
         export_model(model, SHAPE, tmp_path / 'a.pt', 'torchscript')
 
 
-@pytest.mark.torch_since(*EXPORTING)
+@NEEDS_EXPORT
 @pytest.mark.parametrize(
     ('backbone', 'channels'),
     [(AUTOVIT, 1), (GLNET, 4), (GLIT, 12)],

@@ -111,7 +111,7 @@ def test_training_memory_keeps_figures_as_it_goes(benchmark, tmp_path, capsys, m
 
     def fitting(model, images, dtype):
         if images.shape[-1] == 96:
-            raise torch.OutOfMemoryError
+            raise torch.cuda.OutOfMemoryError
         return make_step(model, images, dtype)
 
     monkeypatch.setattr(training_memory, 'make_step', fitting)

@@ -33,7 +33,7 @@ LEFT_OUT = {
         'classify = ImageClassificationInferencer(',
         '[found] = classify(',
         'print(found[',
-        'for photo, found',
+        'for ',  # Python 3.10 writes its names in brackets
     ]
     + ['config = Config.fromfile(', 'detect = DetInferencer(', 'detect('],
     'docs/search.md': ['result = Searcher(', 'result.write('],
