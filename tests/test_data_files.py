@@ -319,7 +319,7 @@ REVIEWED = {
     'mmhybrid/models/checkpoints.py': 'averaged weights; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/convert.py': 'released weights',
     'mmhybrid/models/supernets/start.py': 'a config; tests/engine/test_hostile_checkpoints.py',
-    'mmhybrid/models/distillation.py': 'a config; tests/engine/test_hostile_checkpoints.py',
+    'mmhybrid/models/teachers.py': 'a config; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/families.py': 'families by the names of this process',
     'mmhybrid/models/one_shot.py': 'a config',
     'mmhybrid/models/released.py': 'released weights; tests/models/test_released.py',

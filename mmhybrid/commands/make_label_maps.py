@@ -19,7 +19,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.label_map_maker import make_label_maps
-from mmhybrid.models.distillation import Teacher
+from mmhybrid.models.teachers import Teacher
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import first_line
 

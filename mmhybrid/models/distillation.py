@@ -1,23 +1,16 @@
 """What a student learns from a teacher: logits (AutoViT section 5.1; DeiT), and the maps that a head reads."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmhybrid.models.build import build_model
-from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.models.layers.basic import at_least_float32
-from mmhybrid.models.resized_inputs import resized
-from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_keys
+from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_keys
 
 KINDS = ('soft', 'hard')
 FEATURES = ('backbone', 'neck')
@@ -194,146 +187,3 @@ def _relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
 def maps_of(output: Any) -> list[Tensor]:
     """The tensors that a module has returned, one or a sequence."""
     return [output] if isinstance(output, Tensor) else list(output)
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """How a preprocessor makes inputs of pixels, whose channels are in the order BGR.
-
-    Args:
-        mean: Subtracted, (channels, 1, 1).
-        std: Divisor, in the same shape.
-        to_rgb: Whether the order of the channels is turned round first.
-    """
-
-    mean: Tensor
-    std: Tensor
-    to_rgb: bool
-
-    @classmethod
-    def of(cls, preprocessor: nn.Module) -> 'Normalisation':
-        """What an MMPretrain or MMEngine preprocessor does.
-
-        Raises:
-            ValueError: If it is one of another kind, whose normalisation is unknown.
-        """
-        to_rgb = getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', None))
-        if to_rgb is None:
-            allowed = "one of MMPretrain's or MMEngine's for images, with a teacher"
-            raise bad_value('data_preprocessor', type(preprocessor).__name__, allowed)
-        mean = getattr(preprocessor, 'mean', torch.zeros(1, 1, 1))
-        std = getattr(preprocessor, 'std', torch.ones(1, 1, 1))
-        return cls(mean, std, to_rgb)
-
-    def undo(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, C, H, W) back to pixels."""
-        pixels = inputs * self.std.to(inputs) + self.mean.to(inputs)
-        return pixels.flip(1) if self.to_rgb else pixels
-
-
-class Teacher:
-    """A trained classifier, in eval mode, without gradients, and outside of any checkpoint.
-
-    Args:
-        config: An mmpretrain config, or its path. Give either this or ``timm``.
-        timm: Name of a timm model, where timm is installed; with the tag of the weights (``regnety_320.tv2_in1k``)
-            their mean, standard deviation and size of images are used, without one those of timm's default weights.
-        checkpoint: Path of the weights.
-        size: Pixels a side of the images that it sees; they are resized from the student's. By default the size of its
-            own weights: timm's ``input_size``, or what the test pipeline of the config crops to; without either, the
-            student's.
-
-    Raises:
-        ValueError: If a file is missing, the weights cannot be read or are not those of the model, or neither or both
-            of ``config`` and ``timm`` are given.
-    """
-
-    def __init__(
-        self, checkpoint: str, config: str | Config | None = None, timm: str | None = None, size: int | None = None
-    ) -> None:
-        if (config is None) == (timm is None):
-            raise bad_value('teacher', {'config': config, 'timm': timm}, 'either config or timm')
-        if not Path(checkpoint).is_file():
-            raise bad_value('teacher.checkpoint', checkpoint, 'the path of an existing file')
-        if isinstance(config, str):
-            if not Path(config).is_file():
-                raise bad_value('teacher.config', config, 'the path of an existing file')
-            config = Config.fromfile(config)
-        model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
-        self.model = model
-        own = _cropped_size(config) if config is not None else model.default_cfg.get('input_size', [None])[-1]
-        self.size = own if size is None else check_int('teacher.size', size, 1)
-        try:
-            model.load_state_dict(_read_weights(checkpoint), strict=True)
-        except RuntimeError as error:
-            reason = ' '.join(str(error).split())
-            raise ValueError(f'teacher.checkpoint: {checkpoint} does not fit the model: {reason}') from error
-        model.eval().requires_grad_(False)
-        if config is not None:
-            self._preprocessor = model.data_preprocessor
-        else:
-            mean, std = ([255 * value for value in model.default_cfg[name]] for name in ('mean', 'std'))
-            self._preprocessor = ImgDataPreprocessor(mean, std, bgr_to_rgb=True)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> 'Teacher':
-        return self  # it never changes, and a moving average of the student needs none of its own
-
-    @property
-    def num_classes(self) -> int:
-        """Classes that it knows."""
-        classifier: Any = self.model
-        return int((classifier.head if hasattr(classifier, 'data_preprocessor') else classifier).num_classes)
-
-    @torch.no_grad()
-    def logits(self, pixels: Tensor) -> Tensor:
-        """(B, classes) for pixels in the order BGR, as images are read; the teacher's own preprocessor takes them."""
-        self.model.to(pixels.device)
-        self._preprocessor.to(pixels.device)
-        pixels = pixels if self.size is None else resized(pixels, self.size)
-        return self.model(self._preprocessor({'inputs': pixels})['inputs'])
-
-
-def build_teacher(cfg: Mapping[str, Any]) -> Teacher:
-    """A teacher from its config, see :class:`Teacher`."""
-    check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm', 'size'))
-    return Teacher(**cfg)
-
-
-def _mmpretrain_model(config: Config) -> nn.Module:
-    cfg = copy.deepcopy(config)
-    cfg.default_scope = 'mmpretrain'
-    cfg.model.pop('train_cfg', None)
-    model: nn.Module = build_model(cfg)
-    return model
-
-
-def _cropped_size(config: Config) -> int | None:
-    """Side of the square images that the test pipeline of a config ends in, None where it does not say it."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    for transform in reversed(dataset.get('pipeline') or config.get('test_pipeline') or []):
-        size = transform.get('crop_size', transform.get('scale'))
-        if size is not None:
-            sides = {size} if isinstance(size, int) else set(size)
-            return int(sides.pop()) if len(sides) == 1 else None
-    return None
-
-
-def _timm_model(name: str) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise ValueError(f'teacher.timm: {name!r} needs timm, which is not installed') from error
-    if name not in {*timm.list_models(), *timm.list_pretrained()}:
-        raise bad_value('teacher.timm', name, 'a name of timm.list_models() or timm.list_pretrained()')
-    return timm.create_model(name, pretrained=False)
-
-
-def _read_weights(path: str) -> dict[str, Tensor]:
-    try:
-        content = read_checkpoint(path)
-    except ValueError as error:
-        raise ValueError(f'teacher.checkpoint: {error}') from error
-    weights = content.get('state_dict', content)
-    if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
-        raise ValueError(f'teacher.checkpoint: {path} holds no dict of weights')
-    return {name.removeprefix('module.'): weight for name, weight in weights.items()}

@@ -11,9 +11,7 @@ from torch import Tensor
 from mmhybrid.models.distillation import (
     Distillation,
     LogitsHead,
-    Normalisation,
     Outputs,
-    build_teacher,
     captured,
     maps_of,
 )
@@ -21,6 +19,7 @@ from mmhybrid.models.fitting import check_widths
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
+from mmhybrid.models.teachers import Normalisation, build_teacher
 from mmhybrid.registry import MODELS, MUTATORS
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value

@@ -1,7 +1,7 @@
 """A search on one HTML page that needs nothing beside itself."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from mmhybrid.search.candidate import Candidate
@@ -15,14 +15,9 @@ from mmhybrid.utils.checks import check_int
 from mmhybrid.visualization.arch_drawing import Diagram, arch_diagram, draw, thumbnail
 from mmhybrid.visualization.charts import Point, effects_chart, front_chart, progress_chart
 from mmhybrid.visualization.gene_effects import gene_effects
-from mmhybrid.visualization.picture import FONT
+from mmhybrid.visualization.page_parts import PAGE, STYLE, described, duration, large_number, listed, number, table
 
 NUM_EFFECTS = 15
-UNITS = {
-    'latency_ms': '{} ms',
-    'macs_m': '{} M MACs',
-    'params_m': '{} M parameters',
-}
 BESIDE_OTHERS = ('latency_upper_ms',)  # estimates that follow another one
 PAGE_WIDTH = 1040
 GAP = 20
@@ -54,7 +49,7 @@ def search_page(result: SearchResult, title: str, count: int = 10) -> str:
         ('Settings', _settings(result.settings)),
     ]
     body = '\n'.join(f'<section>\n<h2>{escape(name)}</h2>\n{content}\n</section>' for name, content in sections)
-    return _PAGE.format(title=escape(title), style=_STYLE, head=_head(result, title), body=body)
+    return PAGE.format(title=escape(title), style=STYLE, head=_head(result, title), body=body)
 
 
 def _head(result: SearchResult, title: str) -> str:
@@ -63,11 +58,11 @@ def _head(result: SearchResult, title: str) -> str:
     tries = result.rejections()['tries']
     tiles = {
         'evaluated networks': f'{len(evaluated)} of {settings.budget}',
-        'networks in the space': _count(settings.space.size()),
+        'networks in the space': large_number(settings.space.size()),
         'proposals drawn': f'{tries}',
     }
     if result.evaluation_hours:
-        tiles['of evaluations (GPU hours, where each has a GPU)'] = _duration(result.evaluation_hours)
+        tiles['of evaluations (GPU hours, where each has a GPU)'] = duration(result.evaluation_hours)
     if len(settings.objectives) > 1:
         tiles['networks on the front'] = f'{len(result.front())}'
     if failed:
@@ -83,19 +78,15 @@ def _head(result: SearchResult, title: str) -> str:
     return f'{text}<div class="tiles">{"".join(items)}</div>'
 
 
-def _duration(hours: float) -> str:
-    return f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.1f} min'
-
-
 def _sentence(result: SearchResult) -> str:
     best, objectives = result.best, result.settings.objectives
     names = [name for name in best.estimates if name not in (*_names(objectives), *BESIDE_OTHERS)]
-    scores = _listed([_described(name, best.numbers[name]) for name in _names(objectives)])
-    costs = _listed([_described(name, best.estimates[name]) for name in names])
-    number = f'{len(result.evaluated)} evaluated networks'
-    start = f'The best of {number}'
+    scores = listed([described(name, best.numbers[name]) for name in _names(objectives)])
+    costs = listed([described(name, best.estimates[name]) for name in names])
+    among = f'{len(result.evaluated)} evaluated networks'
+    start = f'The best of {among}'
     if len(objectives) > 1:
-        start = f'{len(result.front())} of {number} are on the front; the best of them by {objectives[0].name}'
+        start = f'{len(result.front())} of {among} are on the front; the best of them by {objectives[0].name}'
     return f'{start} reaches {scores}' + (f' at {costs}.' if costs else '.')
 
 
@@ -189,13 +180,13 @@ def _rejections(result: SearchResult) -> str:
         for reason in reasons
     ]
     rows.append(['proposals drawn', '', str(total['tries']), *(str(counts[name]['tries']) for name in stages)])
-    table = _table(['rejected for', '', 'all', *map(escape, stages)], rows)
+    shares = table(['rejected for', '', 'all', *map(escape, stages)], rows)
     note = (
         'Shares of the proposals drawn until each candidate was found. A network outside several bounds counts for '
         'each of them. Not stored, and not counted, are the draws of stages that evaluate nothing and those for places '
         'that were given up.'
     )
-    return f'{table}\n<p class="note">{note}</p>'
+    return f'{shares}\n<p class="note">{note}</p>'
 
 
 def _table_of_best(result: SearchResult, count: int) -> str:
@@ -209,12 +200,12 @@ def _table_of_best(result: SearchResult, count: int) -> str:
             [
                 str(rank),
                 *([] if diagram is None else [thumbnail(diagram).svg()]),
-                *(_number(candidate.numbers[name]) if name in candidate.numbers else '' for name in names),
+                *(number(candidate.numbers[name]) if name in candidate.numbers else '' for name in names),
                 escape(f'{candidate.stage} {candidate.generation}.{candidate.index}'),
                 _genes(candidate),
             ]
         )
-    return _table(['', *(['network'] if is_drawn else []), *map(escape, names), 'stage generation.place', 'arch'], rows)
+    return table(['', *(['network'] if is_drawn else []), *map(escape, names), 'stage generation.place', 'arch'], rows)
 
 
 def _settings(settings: SearchSettings) -> str:
@@ -240,7 +231,7 @@ def _settings(settings: SearchSettings) -> str:
     head = ['stage', 'sampler', 'budget', 'population', 'what is particular']
     whole = escape(json.dumps(config, indent=2))
     details = f'<details><summary>as JSON</summary><pre>{whole}</pre></details>'
-    return f'{_table([], rows)}\n{_table(head, stages)}\n{details}'
+    return f'{table([], rows)}\n{table(head, stages)}\n{details}'
 
 
 def _scope(stage: Stage) -> str:
@@ -284,37 +275,8 @@ def _genes(candidate: Candidate, opened: bool = False) -> str:
 
 
 def _title(candidate: Candidate) -> str:
-    numbers = ', '.join(f'{name} {_number(value)}' for name, value in candidate.numbers.items())
+    numbers = ', '.join(f'{name} {number(value)}' for name, value in candidate.numbers.items())
     return f'{candidate.stage} {candidate.generation}.{candidate.index}: {numbers}'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return '<tr>' + ''.join(f'<{tag}>{cell}</{tag}>' for cell in cells) + '</tr>'
-
-    return '\n'.join(['<table>', *([line(head, 'th')] if head else []), *(line(row, 'td') for row in rows), '</table>'])
-
-
-def _described(name: str, value: float) -> str:
-    return UNITS[name].format(_number(value)) if name in UNITS else f'{name} = {_number(value)}'
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return ' and '.join([', '.join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
-
-
-def _number(value: float) -> str:
-    return f'{value:.4g}'
-
-
-def _count(number: int) -> str:
-    """A number as HTML."""
-    if number < 10**6:
-        return f'{number:,}'
-    mantissa, _, exponent = f'{number:.1e}'.partition('e')
-    return f'{mantissa} &times; 10<sup>{int(exponent)}</sup>'
 
 
 def _names(objectives: Sequence[Objective]) -> list[str]:
@@ -323,50 +285,3 @@ def _names(objectives: Sequence[Objective]) -> list[str]:
 
 def _keys(candidates: Sequence[Candidate]) -> list[tuple[str, int, int]]:
     return [candidate.key for candidate in candidates]
-
-
-_STYLE = (
-    """
-body { margin: 0; background: #f5f6f8; color: #1f2933; font: 15px/1.5 """
-    + FONT
-    + """; }
-main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 8px; }
-h2 { font-size: 17px; margin: 0 0 14px; }
-section { background: #fff; border: 1px solid #e3e7ec; border-radius: 10px; padding: 20px 24px; margin: 20px -24px 0; }
-svg { display: block; max-width: 100%; height: auto; }
-.kind { color: #c2410c; font-size: 13px; font-weight: 600; margin: 0; }
-sup { font-size: 60%; }
-.result { font-size: 19px; margin: 0 0 8px; }
-.note { color: #6b7785; font-size: 13px; margin: 10px 0 0; max-width: 900px; }
-.tiles { display: flex; gap: 40px; margin: 20px 0 28px; color: #6b7785; font-size: 13px; }
-.tiles b { display: block; font-size: 22px; line-height: 1.3; color: #1f2933; font-weight: 600; }
-.charts { display: grid; gap: 20px; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-table + table { margin-top: 20px; }
-th { text-align: left; color: #6b7785; font-weight: 500; }
-th, td { padding: 6px 16px 6px 0; border-bottom: 1px solid #eceff3; vertical-align: middle; }
-td b { font-weight: 500; color: #6b7785; }
-summary { cursor: pointer; color: #3d5fa8; font-size: 13px; }
-code, pre { font: 12px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-pre { white-space: pre-wrap; }
-.bar { display: block; width: 280px; height: 10px; background: #eceff3; border-radius: 2px; }
-.bar i { display: block; height: 10px; background: #c2410c; border-radius: 2px; }
-"""
-)
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{head}
-{body}
-</main>
-</body>
-</html>
-"""

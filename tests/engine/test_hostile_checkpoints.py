@@ -33,9 +33,9 @@ from mmhybrid.apis.training import train
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.engine.checkpoint import AtomicCheckpointHook
 from mmhybrid.models.checkpoints import load_local, plain_weights, read_checkpoint, write_checkpoint, write_safetensors
-from mmhybrid.models.distillation import Teacher
 from mmhybrid.models.released import read_released
 from mmhybrid.models.supernets.start import starting_network
+from mmhybrid.models.teachers import Teacher
 from mmhybrid.space import AutoViTSpace
 
 ROOT = Path(__file__).resolve().parents[2]

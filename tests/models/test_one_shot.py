@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from mmhybrid.engine.bn_calibration import active_norms, calibrate, calibrated, calibration_batches
 from mmhybrid.engine.subnet_val import reported_archs
 from mmhybrid.models import fitting
-from mmhybrid.models.distillation import Distillation, Teacher
+from mmhybrid.models.distillation import Distillation
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.models.supernets import Supernet
+from mmhybrid.models.teachers import Teacher
 
 SPACE = {
     'type': 'mmhybrid.AutoViTSpace',

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.models.distillation import Teacher, _mmpretrain_model, _timm_model
+from mmhybrid.models.teachers import Teacher, _mmpretrain_model, _timm_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs/autovit').glob('supernet_*-regnety_in1k.py')) + sorted(
