@@ -5,7 +5,7 @@ Both readers run here: with a newer torch, its own says what the content is.
 
 import io
 import pickle
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def training_state():
         'ema_state_dict': {'module.weight': tied.detach(), 'view': tied.detach()[1:].transpose(0, 1)},
         'message_hub': hub.state_dict(),
         'optimizer': optimizer.state_dict(),
-        'param_schedulers': [OrderedDict(last_step=2)],
+        'param_schedulers': [OrderedDict(last_step=2), {'milestones': Counter({3: 2, 5: 1})}, Counter()],
     }
 
 
@@ -131,6 +131,7 @@ def test_nothing_that_a_pickle_names_is_run(tmp_path, pack, index):
         (np.zeros(1, 'f4,i4'), 'an array of'),
         (HistoryBuffer, 'which is no value'),
         (np.ndarray, 'which is no value'),
+        (Counter, 'which is no value'),
         (torch.ones(4).expand(3, 4).to_sparse(), 'GLOBAL torch._utils._rebuild_sparse_tensor is not'),
     ],
 )
