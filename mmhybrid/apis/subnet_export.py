@@ -25,7 +25,7 @@ from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.models.backbones.base import output_widths
 from mmhybrid.models.build import build_model, build_on_meta, on_meta
 from mmhybrid.models.checkpoints import read_checkpoint, write_safetensors
-from mmhybrid.models.fitting import fitted
+from mmhybrid.models.fitting import fitted, with_widths
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace
@@ -197,9 +197,7 @@ def _model_config(cfg: Config, channels: Sequence[int]) -> dict[str, Any]:
     config: dict[str, Any] = Config({'model': cfg.model.architecture}).to_dict()['model']
     config.pop('backbone')
     config.pop('data_preprocessor', None)
-    for name, change in fitted(config, channels).items():
-        config[name] = {**config[name], **change} if isinstance(change, Mapping) else change
-    return config
+    return with_widths(config, channels)
 
 
 def _preprocessor_config(model: OneShot, cfg: Config, arch: Arch, image: Sequence[int]) -> dict[str, Any] | None:

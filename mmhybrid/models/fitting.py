@@ -12,6 +12,9 @@ HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
 def fitted(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
     """What has to be merged into the config ``model`` so that it reads a backbone with these outputs.
 
+    A component that has ``in_channels`` reads as many outputs as that names. Where it is None, it reads those that its
+    ``in_index`` names, or else a neck reads all outputs, and a head the last one.
+
     Raises:
         ValueError: Naming the component that reads more outputs than there are.
     """
@@ -37,8 +40,12 @@ def fitted(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
 
 def _fitted(name: str, component: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
     wanted = component['in_channels']
-    single = isinstance(wanted, int)
-    places = component.get('in_index', -1 if single else range(len(wanted)))
+    if wanted is None:
+        everything = range(len(channels)) if name == 'neck' and len(channels) > 1 else -1
+    else:
+        everything = -1 if isinstance(wanted, int) else range(len(wanted))
+    places = component.get('in_index', everything)
+    single = isinstance(places, int)
     reads = [places] if single else list(places)
     if not all(-len(channels) <= place < len(channels) for place in reads):
         raise bad_value(f'{name}.in_channels', wanted, f'at most {len(channels)} outputs, of {list(channels)} channels')
@@ -46,19 +53,9 @@ def _fitted(name: str, component: Mapping[str, Any], channels: Sequence[int]) ->
     return {'in_channels': narrow[0] if single else narrow}
 
 
-def check_widths(model: Mapping[str, Any], channels: Sequence[int]) -> None:
-    """Raise ValueError unless what reads the outputs of a backbone in the config ``model`` reads ``channels``."""
-    for name, wanted in fitted(model, channels).items():
-        parts = zip(_listed(model[name]), _listed(wanted), strict=True)
-        for own, change in parts:
-            if 'in_channels' in change and not _same(own['in_channels'], change['in_channels']):
-                allowed = f"{change['in_channels']}, the backbone's output"
-                raise bad_value(f'{name}.in_channels', own['in_channels'], allowed)
-
-
-def _listed(parts: Any) -> list[Any]:
-    return [parts] if isinstance(parts, Mapping) else list(parts)
-
-
-def _same(own: Any, wanted: Any) -> bool:
-    return own == wanted if isinstance(own, int) else list(own) == list(wanted)
+def with_widths(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
+    """The config ``model`` with necks and heads that read a backbone with these outputs; see :func:`fitted`."""
+    changed = dict(model)
+    for name, change in fitted(model, channels).items():
+        changed[name] = {**changed[name], **change} if isinstance(change, Mapping) else change
+    return changed

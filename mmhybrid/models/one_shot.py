@@ -15,14 +15,14 @@ from mmhybrid.models.distillation import (
     captured,
     maps_of,
 )
-from mmhybrid.models.fitting import check_widths
+from mmhybrid.models.fitting import with_widths
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.models.teachers import Normalisation, build_teacher
 from mmhybrid.registry import MODELS, MUTATORS
 from mmhybrid.space import SearchSpace
-from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.checks import bad_value, check_class
 
 Losses = dict[str, Tensor]
 HEAD = 'head of logits'
@@ -35,7 +35,8 @@ class OneShot(BaseModel):
     Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one.
 
     Args:
-        architecture: Config of any mmpretrain, mmdet or mmseg model whose backbone is a :class:`Supernet`.
+        architecture: Config of any mmpretrain, mmdet or mmseg model whose backbone is a :class:`Supernet`. Its neck or
+            heads read what the widest subnet has, whatever ``in_channels`` they name.
         mutator: Config of what picks the architectures of a step.
         distillation: With a ``teacher``, or with a mutator of several architectures (the first of them teaches the
             others in place): arguments of :class:`Distillation`.
@@ -44,9 +45,9 @@ class OneShot(BaseModel):
         init_cfg: As in MMEngine.
 
     Raises:
-        ValueError: If the backbone is no supernet, a neck or head reads other channels than the widest subnet has,
-            teacher and student disagree on the classes, nothing teaches, the model has nothing of what is to be
-            compared, or a teacher cannot get its pixels back from the inputs.
+        ValueError: If the backbone is no supernet, a neck or head reads more outputs than it has, teacher and student
+            disagree on the classes, nothing teaches, the model has nothing of what is to be compared, or a teacher
+            cannot get its pixels back from the inputs.
     """
 
     def __init__(
@@ -58,13 +59,19 @@ class OneShot(BaseModel):
         data_preprocessor: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        model_cfg = dict(architecture)
+        backbone = check_class('architecture.backbone', architecture.get('backbone'), Mapping)
+        supernet = MODELS.build(dict(backbone))
+        if not isinstance(supernet, Supernet):
+            raise bad_value('architecture.backbone.type', type(supernet).__name__, 'mmhybrid.Supernet')
+
+        def built() -> Supernet:
+            return supernet
+
+        # not all hosts take a backbone that is built
+        model_cfg = {**with_widths(architecture, supernet.out_channels), 'backbone': {'type': built}}
         if data_preprocessor is not None:
             model_cfg.setdefault('data_preprocessor', dict(data_preprocessor))
         model = MODELS.build(model_cfg)
-        if not isinstance(model.backbone, Supernet):
-            raise bad_value('architecture.backbone.type', type(model.backbone).__name__, 'mmhybrid.Supernet')
-        check_widths(model_cfg, model.backbone.out_channels)
         super().__init__(model.data_preprocessor, init_cfg)
         self.architecture = model
         self.mutator: Mutator = MUTATORS.build(dict(mutator))

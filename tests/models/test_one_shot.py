@@ -272,30 +272,35 @@ def test_refuses(tmp_path: Path) -> None:
         one_shot(distillation={'kind': 'warm'})
     with pytest.raises(ValueError, match=r'architecture.backbone.type: got .*ResNet'):
         OneShot({**classifier(), 'backbone': {'type': 'ResNet', 'depth': 18}}, {'type': 'UniformMutator'})
+    for none in ({}, {'backbone': None}):
+        with pytest.raises(ValueError, match=r'architecture.backbone: got None, allowed: a Mapping'):
+            OneShot({'type': 'ImageClassifier', **none}, {'type': 'UniformMutator'})
 
 
-@pytest.mark.parametrize('width', [191, 193, 96])
+@pytest.mark.parametrize('width', [None, 96, 193])
 @pytest.mark.parametrize('neck', [{'type': 'GlobalAveragePooling'}, None, [{'type': 'GlobalAveragePooling'}]])
-def test_a_head_reads_the_widest_subnet(width: int, neck: Any) -> None:
-    """Otherwise the first image would end in an error about the shapes of matrices."""
+def test_a_head_reads_the_widest_subnet(width: int | None, neck: Any) -> None:
+    """Whatever width a config names, such as that of the network whose classifier it inherits."""
     architecture = {**classifier(), 'neck': neck}
-    assert OneShot(architecture, {'type': 'UniformMutator'}).supernet.out_channels[-1] == 192
     architecture['head'] = {**architecture['head'], 'in_channels': width}
-    with pytest.raises(ValueError, match=rf"head.in_channels: got {width}, allowed: 192, the backbone's output"):
-        OneShot(architecture, {'type': 'UniformMutator'})
+    model = OneShot(architecture, {'type': 'UniformMutator'})
+    assert model.supernet.out_channels[-1] == 192
+    assert model.architecture.head.fc.in_features == 192
+    assert architecture['head']['in_channels'] == width
 
 
 def test_a_neck_reads_the_widest_subnet() -> None:
     backbone = {**classifier()['backbone'], 'backbone': {'type': 'mmhybrid.AutoViT', 'out_indices': (2, 3)}}
-    architecture = {**classifier(), 'backbone': backbone}
-    widths = Supernet(SPACE, backbone['backbone']).out_channels
-    for channels, fits in ((list(widths), True), (tuple(widths), True), ([widths[0], widths[1] - 8], False)):
-        architecture['neck'] = {'type': 'HRFuseScales', 'in_channels': channels}
-        if fits:
-            fitting.check_widths(architecture, widths)
-            continue
-        with pytest.raises(ValueError, match=r'neck.in_channels: got \['):
-            fitting.check_widths(architecture, widths)
+    widths = list(Supernet(SPACE, backbone['backbone']).out_channels)
+    neck = {'type': 'HRFuseScales', 'in_channels': [8, 16]}
+    model = {**classifier(), 'backbone': backbone, 'neck': neck}
+    assert fitting.with_widths(model, widths) == {**model, 'neck': {**neck, 'in_channels': widths}}
+    assert neck['in_channels'] == [8, 16]
+    for outputs in (widths, widths[:1]):
+        fitted = fitting.with_widths({**model, 'neck': {**neck, 'in_channels': None}}, outputs)
+        assert fitted['neck']['in_channels'] == (outputs if len(outputs) > 1 else outputs[0])
+    with pytest.raises(ValueError, match=r'neck.in_channels: got \[8, 16, 32\], allowed: at most 2 outputs'):
+        fitting.with_widths({**model, 'neck': {**neck, 'in_channels': [8, 16, 32]}}, widths)
 
 
 @pytest.mark.parametrize('resolutions', [[64, 96], [64]])
@@ -407,7 +412,7 @@ def mask_rcnn() -> tuple[dict[str, Any], dict[str, Any], set[str]]:
     register_all_modules(init_default_scope=False)
     DefaultScope.get_instance('one_shot_det', scope_name='mmdet')
     config = Config.fromstring("_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'", '.py').model
-    config.neck.in_channels = [8, 16, 16, 32]
+    config.neck.in_channels = None
     data = demo_mm_inputs(1, [[3, 64, 64]], num_items=[2], num_classes=4, with_mask=True)
     return config, data, {'loss', 'loss_mask', 'loss_rpn_cls'}
 
@@ -422,8 +427,8 @@ def upernet() -> tuple[dict[str, Any], dict[str, Any], set[str]]:
     register_all_modules(init_default_scope=False)
     DefaultScope.get_instance('one_shot_seg', scope_name='mmseg')
     config = Config.fromstring("_base_ = 'mmseg::_base_/models/upernet_r50.py'", '.py').model
-    for head, channels in ((config.decode_head, [8, 16, 16, 32]), (config.auxiliary_head, 16)):
-        head.update(in_channels=channels, channels=16, num_classes=4, norm_cfg={'type': 'BN'})
+    for head in (config.decode_head, config.auxiliary_head):
+        head.update(in_channels=None, channels=16, num_classes=4, norm_cfg={'type': 'BN'})
     sample = SegDataSample(metainfo={'img_shape': (64, 64), 'ori_shape': (64, 64), 'pad_shape': (64, 64)})
     sample.gt_sem_seg = PixelData(data=torch.randint(0, 4, (1, 64, 64)))
     config.pretrained = None
