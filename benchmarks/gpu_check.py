@@ -168,8 +168,9 @@ def search_steps(args: Namespace, form: Form) -> Iterator[Step]:
     train = (program('train', 'tools'), str(supernet), '--work-dir', 'supernet', '--cfg-options', *rate, *saved)
     yield Step('supernet', 120, train, needs='images')
     weights = ('--checkpoint', f'supernet/epoch_{epochs}.pth')
-    stages = {'0.budget': counted, '0.population': counted, '1.budget': evaluated, '1.population': evaluated}
-    stages['1.skeletons.count'] = str(min(8, int(evaluated)))
+    stages = {'coarse.budget': counted, 'coarse.population': counted}
+    stages |= {'fine.budget': evaluated, 'fine.population': evaluated}
+    stages['fine.skeletons.count'] = str(min(8, int(evaluated)))
     options = [f'search_cfg.stages.{name}={value}' for name, value in stages.items()]
     look = (program('search', 'tools'), str(search), *weights, '--work-dir', 'search', '--cfg-options', *options)
     yield Step('search', 60, look, needs='supernet')

@@ -90,7 +90,7 @@ def run_rank(folder: Path, work_dir: str, candidates: int) -> None:
         'test_dataloader.dataset.data_root': root,
         'search_cfg.calibration.dataset.data_root': root,
         'search_cfg.calibration.num_images': 512,
-        'search_cfg.stages.1.budget': candidates,
+        'search_cfg.stages.fine.budget': candidates,
     }
     loop = load_search(CONFIG, str(folder / WEIGHTS), work_dir, options, launcher='pytorch')
     space, rng = loop.settings.space, random.Random(0)

@@ -6,17 +6,16 @@ custom_imports = dict(imports=['mmhybrid', 'tiny_convnet'])
 space = dict(type='mmhybrid.TinyConvNetSpace')
 model = dict(
     architecture=dict(
-        **_base_.classifier,
         backbone=dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.TinyConvNet')),
         neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', in_channels=None),
     )
 )
-model['architecture']['head'].update(type='LinearClsHead', in_channels=96)
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
-    stages=[dict(name='evolution', sampler=dict(type='Evolution'), budget=24, population=8)],
+    stages=dict(evolution=dict(sampler=dict(type='Evolution'), budget=24, population=8)),
     objectives=[dict(name='accuracy/top1')],
-    constraints=[dict(name='macs_m', max=20)],
+    constraints=dict(macs_m=dict(max=20)),
     calibration=_base_.calibration,
     input_size=96,
 )

@@ -50,7 +50,7 @@ def read(path: str) -> Config:
 def settings_of(cfg: Config) -> SearchSettings:
     named = ('stages', 'objectives', 'constraints', 'tie_breaks')
     space = SEARCH_SPACES.build(cfg.model.architecture.backbone.space)
-    return build_settings({'space': space, **{name: cfg.search_cfg.get(name, ()) for name in named}})
+    return build_settings({'space': space, **{name: cfg.search_cfg[name] for name in named if name in cfg.search_cfg}})
 
 
 def phone(size: str) -> AnalyticLatency:
@@ -220,7 +220,7 @@ def shorten(cfg: Config, data: str) -> Config:
     cfg.val_dataloader.dataset.indices = 2
     cfg.search_cfg.calibration.update(num_images=2, batch_size=2, num_workers=0)
     cfg.search_cfg.calibration.dataset.data_root = data
-    for stage in cfg.search_cfg.stages:
+    for stage in cfg.search_cfg.stages.values():
         stage.update({'budget': 20, 'population': 20} if 'rank_by' in stage else {'budget': 4, 'population': 2})
     cfg.default_hooks.logger.interval = 1
     return cfg

@@ -9,4 +9,4 @@ For a supernet of the free union the search takes the same ``model.architecture.
 
 _base_ = ['./supernet_autovit_union_in1k.py', '../_base_/search/coarse_to_fine.py']
 
-search_cfg = dict(constraints=[dict(name='params_m', min=1.0, max=1.8)], calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(params_m=dict(min=1.0, max=1.8)), calibration=_base_.calibration)

@@ -8,7 +8,11 @@ Published: none.
 
 _base_ = ['./supernet_autovit_xxs_imagenette.py', '../_base_/search/coarse_to_fine.py']
 
-coarse, fine = _base_.search_cfg.stages
-coarse.update(budget=1000, population=1000)
-fine.update(budget=200, population=20, skeletons=dict(stage='coarse', count=20))
-search_cfg = dict(stages=[coarse, fine], constraints=[dict(name='macs_m', max=80.0)], calibration=_base_.calibration)
+search_cfg = dict(
+    stages=dict(
+        coarse=dict(budget=1000, population=1000),
+        fine=dict(budget=200, population=20, skeletons=dict(count=20)),
+    ),
+    constraints=dict(macs_m=dict(max=80.0)),
+    calibration=_base_.calibration,
+)

@@ -8,4 +8,4 @@ Published: none.
 
 _base_ = ['./supernet_autovit_xxs_in1k.py', '../_base_/search/nsga2.py']
 
-search_cfg = dict(constraints=[dict(name='params_m', min=1.0, max=1.8)], calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(params_m=dict(min=1.0, max=1.8)), calibration=_base_.calibration)

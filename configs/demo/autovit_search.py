@@ -8,23 +8,21 @@ _base_ = ['./autovit_supernet.py']
 
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
-    stages=[
-        dict(
-            name='coarse',
+    stages=dict(
+        coarse=dict(
             sampler=dict(type='RandomSampler'),
             budget=200,
             population=200,
             rank_by=dict(name='macs_m'),
         ),
-        dict(
-            name='fine',
+        fine=dict(
             sampler=dict(type='BlockEvolution'),
             budget=24,
             population=8,
             skeletons=dict(stage='coarse', count=8),
         ),
-    ],
+    ),
     objectives=[dict(name='accuracy/top1')],
-    constraints=[dict(name='macs_m', max=24.0)],
+    constraints=dict(macs_m=dict(max=24.0)),
     calibration=_base_.calibration,
 )

@@ -4,13 +4,6 @@ Command: ``python tools/search.py configs/demo/glit_search.py --checkpoint CHECK
 ``configs/demo/glit_supernet.py``
 """
 
-_base_ = ['./glit_supernet.py']
+_base_ = ['./glit_supernet.py', '../_base_/demo/evolution.py']
 
-search_cfg = dict(
-    type='mmhybrid.SearchLoop',
-    stages=[dict(name='evolution', sampler=dict(type='Evolution', num_parents=4), budget=24, population=8)],
-    objectives=[dict(name='accuracy/top1')],
-    constraints=[dict(name='macs_m', max=24.0)],
-    input_size=96,
-    calibration=_base_.calibration,
-)
+search_cfg = dict(calibration=_base_.calibration)

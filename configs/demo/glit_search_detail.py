@@ -5,6 +5,7 @@ Command: ``python tools/search.py configs/demo/glit_search_detail.py --checkpoin
 ``configs/demo/glit_supernet_detail.py``
 """
 
-_base_ = ['./glit_search.py']
+_base_ = ['./glit_supernet.py', '../_base_/demo/evolution.py']
 
 model = dict(architecture=dict(backbone=dict(space=dict(level='detail', distribution=[0, 1, 1, 2]))))
+search_cfg = dict(calibration=_base_.calibration)

@@ -9,18 +9,16 @@ _base_ = ['../_base_/demo/glnet.py', '../_base_/demo/rtmdet.py', '../_base_/demo
 
 arch = _base_.backbone.arch
 dense = dict(out_indices=(1, 2, 3), out_norm_cfg=dict(type='LN2d'))
-detector = _base_.model
-detector['backbone'] = dict(
+supernet = dict(
     type='mmhybrid.Supernet',
     space=dict(type='mmhybrid.GLNetSpace', around=arch),
     backbone=dict(type='mmhybrid.GLNet', **dense),
     init_cfg=dict(type='mmhybrid.FromNetwork', arch=arch, checkpoint='work_dirs/classifier/epoch_5.pth'),
 )
-detector['neck'].update(in_channels=_base_.channels[1:])
 model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',
-    architecture=detector,
+    architecture={**_base_.model, 'backbone': supernet},
     mutator=dict(type='mmhybrid.SandwichMutator', num_random=1, seed=0),
     distillation=dict(alpha=0.5, features=dict(neck=1.0)),
 )
@@ -41,16 +39,11 @@ find_unused_parameters = True
 
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
-    stages=[
-        dict(
-            name='evolution',
-            sampler=dict(type='Evolution', num_parents=4, mutate_prob=0.2),
-            budget=12,
-            population=6,
-        )
-    ],
+    stages=dict(
+        evolution=dict(sampler=dict(type='Evolution', num_parents=4, mutate_prob=0.2), budget=12, population=6)
+    ),
     objectives=[dict(name='coco/bbox_mAP')],
-    constraints=[dict(name='latency_ms', max=20.0)],
+    constraints=dict(latency_ms=dict(max=20.0)),
     latency_table='work_dirs/rtmdet_latency.json',
     input_size=_base_.scale[0],
     calibration=calibration,

@@ -9,4 +9,4 @@ The bound is a reading: our Base, 17.0 G by the released code's formula, has 189
 
 _base_ = ['./supernet_glit_base_distribution_in1k.py', '../_base_/search/evolution.py']
 
-search_cfg = dict(constraints=[dict(name='macs_m', max=19300.0)], input_size=224, calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(macs_m=dict(max=19300.0)), input_size=224, calibration=_base_.calibration)

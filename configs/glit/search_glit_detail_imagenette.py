@@ -9,11 +9,9 @@ Published: none.
 
 _base_ = ['./supernet_glit_detail_imagenette.py', '../_base_/search/evolution.py']
 
-stage = _base_.search_cfg.stages[0]
-stage.update(budget=60, population=12)
 search_cfg = dict(
-    stages=[stage],
-    constraints=[dict(name='macs_m', max=45.0)],
+    stages=dict(evolution=dict(budget=60, population=12)),
+    constraints=dict(macs_m=dict(max=45.0)),
     input_size=160,
     calibration=_base_.calibration,
 )

@@ -9,4 +9,4 @@ The bound is a reading: our Small, 4.4 G by the released code's formula, has 490
 
 _base_ = ['./supernet_glit_small_detail_in1k.py', '../_base_/search/evolution.py']
 
-search_cfg = dict(constraints=[dict(name='macs_m', max=5000.0)], input_size=224, calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(macs_m=dict(max=5000.0)), input_size=224, calibration=_base_.calibration)

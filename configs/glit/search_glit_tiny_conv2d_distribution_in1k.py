@@ -9,4 +9,4 @@ Networks are retrained with ``--recipe configs/glit/retrain_glit_tiny_in1k.py``.
 
 _base_ = ['./supernet_glit_tiny_conv2d_distribution_in1k.py', '../_base_/search/evolution.py']
 
-search_cfg = dict(constraints=[dict(name='macs_m', max=1500.0)], input_size=224, calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(macs_m=dict(max=1500.0)), input_size=224, calibration=_base_.calibration)

@@ -12,4 +12,4 @@ evaluates is another baseline, ``python tools/search.py`` with this config and a
 _base_ = ['./supernet_glit_tiny_flat_in1k.py', '../_base_/search/random.py']
 
 # the published network, 1.4 G by the paper's count, has 1473 M
-search_cfg = dict(constraints=[dict(name='macs_m', max=1500.0)], input_size=224, calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(macs_m=dict(max=1500.0)), input_size=224, calibration=_base_.calibration)

@@ -9,4 +9,4 @@ Published: none.
 _base_ = ['./supernet_glnet_in1k.py', '../_base_/search/evolution.py']
 
 # GLNet-4G has 4482 M
-search_cfg = dict(constraints=[dict(name='macs_m', max=4500.0)], input_size=224, calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(macs_m=dict(max=4500.0)), input_size=224, calibration=_base_.calibration)

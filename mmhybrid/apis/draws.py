@@ -13,6 +13,7 @@ from mmhybrid.counting.part_counter import num_classes_of
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.registry import MUTATORS, SEARCH_SPACES
 from mmhybrid.search import Constraint
+from mmhybrid.search.registered import read_constraints
 from mmhybrid.space import SearchSpace
 
 NUM_STEPS = 1000
@@ -96,7 +97,7 @@ def read_supernet(path: Path, option: str, cfg: Config) -> Supernet:
     backbone, search = cfg.model.architecture.backbone, cfg.get('search_cfg') or {}
     space: SearchSpace = SEARCH_SPACES.build(backbone.space)
     side = None if 'resolution' in space.choices else search.get('input_size', INPUT_SIZE)
-    bounds = tuple(Constraint(**bound) for bound in search.get('constraints', ()) if bound['name'] in COUNTED)
+    bounds = tuple(bound for bound in read_constraints(search.get('constraints') or {}) if bound.name in COUNTED)
     estimator = Estimator(space, backbone.backbone, side, num_classes_of(cfg.model))
     return Supernet(path, option, space, MUTATORS.build(dict(cfg.model.mutator)), bounds, estimator)
 

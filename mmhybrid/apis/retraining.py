@@ -246,10 +246,10 @@ def draw_random(cfg: Config, count: int) -> tuple[SearchSettings, list[Candidate
         raise ValueError(f'{cfg.filename} lacks search_cfg, whose constraints random networks have to keep')
     given, supernet = cfg.search_cfg, cfg.model.architecture.backbone
     check_int('--random', count, 1)
-    stage = {'name': 'random', 'sampler': {'type': 'RandomSampler'}, 'budget': count, 'population': count}
+    stage = {'sampler': {'type': 'RandomSampler'}, 'budget': count, 'population': count}
     names = ('objectives', 'constraints', 'seed', 'max_tries')
     settings = build_settings(
-        {'space': supernet.space, 'stages': [stage], **{name: given[name] for name in names if name in given}}
+        {'space': supernet.space, 'stages': {'random': stage}, **{name: given[name] for name in names if name in given}}
     )
     side = None if 'resolution' in settings.space.choices else given.get('input_size')
     setting = (settings.space, supernet.backbone, side, num_classes_of(cfg.model))

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     budget = statistics.median(network['ms'] for network in json.loads(Path(table).read_text())['measurements'])
 
     shutil.rmtree(f'{to}/search', ignore_errors=True)
-    within = ('search_cfg.constraints.0.name=latency_ms', f'search_cfg.constraints.0.max={budget:.3g}')
+    within = ('search_cfg.constraints.macs_m=None', f'search_cfg.constraints.latency_ms.max={budget:.3g}')
     options = ('--cfg-options', f'search_cfg.latency_table={table}', *within)
     run('search', SEARCH, '--checkpoint', supernet, '--work-dir', f'{to}/search', *options)
 

@@ -114,7 +114,7 @@ class SearchLoop(BaseLoop):
         stages: As :func:`mmhybrid.search.registered.build_settings` takes them, like the next four. The space is the
             supernet's. What a stage starts from may be named as :func:`known_networks` takes it.
         objectives: Metrics of the evaluator, or estimates, each with a direction.
-        constraints: Bounds of estimates.
+        constraints: Bounds of estimates by their names.
         tie_breaks: Metrics or estimates, each with a direction, that decide among equals.
         seed: Everything proposed follows from it.
         max_tries: Draws for a candidate, on average over a stage, before the stage gives up.
@@ -148,10 +148,10 @@ class SearchLoop(BaseLoop):
         runner: Runner,
         dataloader: Mapping[str, Any],
         evaluator: Evaluator | dict | list,
-        stages: Sequence[Mapping[str, Any]],
+        stages: Mapping[str, Mapping[str, Any] | None],
         objectives: Sequence[Mapping[str, Any]],
         calibration: Mapping[str, Any],
-        constraints: Sequence[Mapping[str, Any]] = (),
+        constraints: Mapping[str, Mapping[str, Any] | None] | None = None,
         tie_breaks: Sequence[Mapping[str, Any]] = (),
         seed: int = 0,
         max_tries: int = 1000,
@@ -177,9 +177,9 @@ class SearchLoop(BaseLoop):
         self.settings = build_settings(
             {
                 'space': model.space,
-                'stages': [_with_start(stage, model) for stage in stages],
+                'stages': _with_starts(stages, model),
                 'objectives': objectives,
-                'constraints': constraints,
+                'constraints': {} if constraints is None else constraints,
                 'tie_breaks': tie_breaks,
                 'seed': seed,
                 'max_tries': max_tries,
@@ -249,12 +249,17 @@ def named_estimates(estimator: Estimator) -> Callable[[Arch], dict[str, float]]:
     return estimate
 
 
-def _with_start(stage: Mapping[str, Any], model: OneShot) -> Mapping[str, Any]:
-    """The config of a stage with the genes of the networks that its ``start`` names."""
-    if not isinstance(stage, Mapping) or not stage.get('start'):
-        return stage
-    field = f'stage {stage.get("name")}.start'
-    return {**stage, 'start': known_networks(field, stage['start'], model.space)}
+def _with_starts(stages: Any, model: OneShot) -> Any:
+    """The stages of a config, each with the genes of the networks that its ``start`` names."""
+    if not isinstance(stages, Mapping):
+        return stages
+
+    def begun(name: str, stage: Any) -> Any:
+        if not isinstance(stage, Mapping) or not stage.get('start'):
+            return stage
+        return {**stage, 'start': known_networks(f'stage {name}.start', stage['start'], model.space)}
+
+    return {name: begun(name, stage) for name, stage in stages.items()}
 
 
 def _build_scorer(

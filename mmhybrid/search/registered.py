@@ -14,28 +14,59 @@ from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_list
 
 Build = Callable[[Any], Any]
+# What a config has under names, and how it is written.
+EXAMPLES = {
+    'stages': 'stages=dict(coarse=dict(sampler=...), fine=dict(sampler=...))',
+    'constraints': 'constraints=dict(latency_ms=dict(max=12))',
+}
 
 for _sampler in (RandomSampler, Evolution, BlockEvolution, OptunaSampler):
     SAMPLERS.register_module(module=_sampler)
 
 
 def build_settings(config: Mapping[str, Any]) -> SearchSettings:
-    """The search that a config describes, in the form that :meth:`SearchSettings.to_config` gives.
+    """The search that a config describes.
 
     A config is a program: spaces and samplers may be named as MMEngine allows it. What a storage holds is for
     :func:`settings_from_data`.
 
-    Keys ``space``, ``stages`` and ``objectives``, and if wanted ``constraints``, ``seed`` and ``max_tries``; spaces
-    and samplers are dicts with a ``type``, the others the arguments of their classes.
+    Keys ``space``, ``stages`` and ``objectives``, and if wanted ``constraints``, ``tie_breaks``, ``seed`` and
+    ``max_tries``; spaces and samplers are dicts with a ``type``, the others the arguments of their classes. Stages, in
+    their order, and constraints stand under their names, so that a config that inherits them, or ``--cfg-options``,
+    reaches each: ``stages=dict(coarse=..., fine=...)``, ``constraints=dict(latency_ms=dict(max=12))``. One that is None
+    is left out. A stage names its sampler, so that no misspelt name is a stage more.
 
     Raises:
         ValueError: Naming the field, the value and what is allowed.
     """
-    return _settings(config, SEARCH_SPACES.build, _build_sampler)
+    listed = {name: _listed(name, config[name]) for name in EXAMPLES if name in config}
+    return _settings({**config, **listed}, SEARCH_SPACES.build, _build_sampler)
+
+
+def read_constraints(named: object) -> tuple[Constraint, ...]:
+    """The constraints of a config, see :func:`build_settings`."""
+    return tuple(_constraint(item) for item in _listed('constraints', named))
+
+
+def _listed(field: str, named: object) -> list[dict[str, Any]]:
+    """What stands under names, as a list that has the names too."""
+    if not isinstance(named, Mapping):
+        raise bad_value(field, named, f'a dict of dicts by name, such as {EXAMPLES[field]}')
+    items = {name: item for name, item in named.items() if item is not None}
+    for name, item in items.items():
+        if not isinstance(name, str) or name.isdigit():
+            raise bad_value(f'name in {field}', name, f'a name, not a place in a list, such as {EXAMPLES[field]}')
+        if 'name' in check_class(f'{field}.{name}', item, Mapping):
+            raise bad_value(f'{field}.{name}.name', item['name'], 'none beside the name under which it stands')
+        if field == 'stages' and item.get('sampler') is None:
+            raise bad_value(f'stages.{name}.sampler', None, f'the config of one, or no stage of the name {name!r}')
+    return [{'name': name, **item} for name, item in items.items()]
 
 
 def settings_from_data(config: Mapping[str, Any]) -> SearchSettings:
-    """The search that a storage describes; see :func:`build_settings`. Only registered classes are built.
+    """The search that a storage describes, of registered classes only.
+
+    It is as :meth:`SearchSettings.to_config` writes it: stages and constraints are lists, each with its name.
 
     Raises:
         ValueError: Naming the field, the value and what is allowed.
@@ -60,7 +91,7 @@ def _settings(config: Mapping[str, Any], build_space: Build, build_sampler: Buil
 
 def _stage(config: object, build_space: Build, build_sampler: Build) -> Stage:
     optional = ('sampler', 'budget', 'population', 'restrict', 'space', 'fix', 'skeletons', 'start', 'rank_by')
-    check_keys('stage', config, ('name',), optional)
+    check_keys(_called('stage', config), config, ('name',), optional)
     assert isinstance(config, Mapping)
     given = {name: value for name, value in config.items() if value is not None}
     readers: dict[str, Callable[[Any], Any]] = {
@@ -111,5 +142,10 @@ def _objective(config: Any) -> Objective:
 
 
 def _constraint(config: Any) -> Constraint:
-    check_keys('constraint', config, ('name',), ('min', 'max'))
+    check_keys(_called('constraint', config), config, ('name',), ('min', 'max'))
     return Constraint(**config)
+
+
+def _called(kind: str, config: object) -> str:
+    name = config.get('name') if isinstance(config, Mapping) else None
+    return f'{kind} {name}' if isinstance(name, str) else kind

@@ -38,6 +38,7 @@ UNTYPED = {
     'objectives': Objective,
     'stages': Stage,
 }
+NAMED = ('constraints', 'stages')  # what stands in them has names that a config chooses
 STAND_IN = '#!{python}\nimport json, sys\nprint(json.dumps([{name!r}, *sys.argv[1:]]))\n'
 
 
@@ -146,17 +147,19 @@ def _check_place(path: str, plain: Any, name: str, amp: bool) -> None:
     """Options replace what the config has, or are arguments of the class whose settings they stand among."""
     *parents, last = name.split('.')
     scope = plain.get('default_scope', 'mmengine')
-    holder = ''
+    holder, kind_of = '', None
     for parent in parents:
-        plain = plain[int(parent)] if isinstance(plain, list) else plain.get(parent)
+        is_name = holder in NAMED and parent != holder
+        plain = plain[int(parent)] if isinstance(plain, list) else plain.get(parent, {} if is_name else None)
         if plain is None:
             raise ValueError(f'--cfg-options {name}: {path} has no {parent}')
+        kind_of = UNTYPED.get(holder) if is_name else None
         holder = holder if parent.isdigit() else parent
     if isinstance(plain, list):
         if int(last) >= len(plain):
             raise ValueError(f'--cfg-options {name}: {path} has only {len(plain)}')
     elif last not in plain:
-        kind = plain.get('type', UNTYPED.get(holder))
+        kind = plain.get('type', kind_of or UNTYPED.get(holder))
         if amp and holder == 'optim_wrapper':
             kind = 'AmpOptimWrapper'
         if kind is None or last not in _arguments(kind, scope):

@@ -49,8 +49,7 @@ STAND_FOR = {
     'TABLE': 'work_dirs/table.json',
     'GPUS': '2',
     'cuda': 'cpu',
-    'search_cfg.constraints.0.max=MILLISECONDS': 'search_cfg.constraints.0.max=1000',
-    'search_cfg.constraints.1.max=MILLISECONDS': 'search_cfg.constraints.1.max=1000',
+    'search_cfg.constraints.latency_ms.max=MILLISECONDS': 'search_cfg.constraints.latency_ms.max=1000',
 }
 # CONFIG, by what reads it
 CONFIGS = {

@@ -72,7 +72,7 @@ def small(cfg: Config) -> Config:
             loop.calibration.update(num_images=2, num_workers=0)
     if 'calibration' in cfg.val_cfg:
         cfg.val_cfg.num_random = 1
-    for stage in cfg.get('search_cfg', {}).get('stages', ()):
+    for stage in cfg.get('search_cfg', {}).get('stages', {}).values():
         _shrink_stage(stage)
     return cfg
 

@@ -114,8 +114,8 @@ def test_options_named_in_prose_exist() -> None:
             for config, option in (
                 ('configs/glnet/glnet_4g_in1k.py', 'model.backbone.with_cpp'),
                 ('configs/demo/autovit_search.py', 'search_cfg.latency_tabel'),
-                ('configs/demo/autovit_search.py', 'search_cfg.constraints.0.maxx'),
-                ('configs/demo/autovit_search.py', 'search_cfg.stages.1.budgett'),
+                ('configs/demo/autovit_search.py', 'search_cfg.constraints.macs_m.maxx'),
+                ('configs/demo/autovit_search.py', 'search_cfg.stages.fine.budgett'),
                 ('configs/demo/autovit_search.py', 'model.architecture.backbone.space.restrictt'),
                 ('configs/demo/glnet_cls.py', 'optim_wrapper.accumulative_countss'),
                 ('configs/demo/glnet_cls.py', 'optim_wrapper.dtype'),

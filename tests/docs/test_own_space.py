@@ -76,7 +76,7 @@ train_dataloader = dict(batch_size=12, num_workers=0, persistent_workers=False, 
 val_dataloader = loader
 test_dataloader = loader
 calibration = dict(num_images=4, dataset=dict(data_root=root))
-few = [dict(name='few', sampler=dict(type='Evolution'), budget=4, population=2)]
+few = dict(evolution=dict(budget=4, population=2))
 search_cfg = dict(stages=few, calibration=calibration)
 val_cfg = dict(calibration=calibration)
 train_cfg = dict(max_epochs=1)
@@ -87,7 +87,7 @@ default_hooks = dict(checkpoint=dict(interval=1))
     checkpoint = (tmp_path / 'train/last_checkpoint').read_text()
     search(load_config(config, work_dir=str(tmp_path / 'search')), checkpoint)
     best = json.loads((tmp_path / 'search/best_arch.json').read_text())
-    assert best['estimates']['macs_m'] <= Config.fromfile(config).search_cfg.constraints[0].max
+    assert best['estimates']['macs_m'] <= Config.fromfile(config).search_cfg.constraints.macs_m.max
 
     found = ['--arch', str(tmp_path / 'search/best_arch.json'), '--out-dir', str(tmp_path / 'out')]
     export_subnet.main([config, '--checkpoint', checkpoint, *found])

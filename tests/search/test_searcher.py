@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from search_toys import (
     AUTOVIT,
     TOP1,
@@ -43,7 +44,7 @@ from mmhybrid.search import (
     Team,
 )
 from mmhybrid.search.proposals import propose
-from mmhybrid.search.registered import build_settings
+from mmhybrid.search.registered import build_settings, settings_from_data
 from mmhybrid.space import GLiTSpace
 from mmhybrid.space.glit import FIXED
 
@@ -70,6 +71,16 @@ COARSE_TO_FINE = [
     Stage('fine', BlockEvolution(), budget=60, population=20, skeletons=Skeletons('coarse', 8, stratify=False)),
 ]
 BUDGETS = [Constraint('params_m', max=620.0)]
+# A search as a config has it.
+CONFIG = {
+    'space': {'type': 'mmhybrid.GLiTSpace', 'num_blocks': 6},
+    'stages': {
+        'coarse': {'sampler': {'type': 'RandomSampler'}, 'budget': 20, 'rank_by': {'name': 'macs_m'}},
+        'fine': {'sampler': {'type': 'Evolution'}, 'budget': 60, 'skeletons': {'stage': 'coarse'}},
+    },
+    'objectives': [{'name': 'top1'}],
+    'constraints': {'params_m': {'max': 5}, 'macs_m': {'min': 1}},
+}
 
 
 def depths(space, arch):
@@ -251,7 +262,7 @@ def settings_of(stages):
 )
 def test_settings_survive_a_round_through_json(stages):
     plan = settings(GLIT, stages, constraints=BUDGETS)
-    rebuilt = build_settings(json.loads(json.dumps(plan.to_config())))
+    rebuilt = settings_from_data(json.loads(json.dumps(plan.to_config())))
     assert rebuilt.to_config() == plan.to_config()
     assert [c.arch for c in in_memory(rebuilt, Smooth(GLIT))[:30]] == [
         c.arch for c in in_memory(plan, Smooth(GLIT))[:30]
@@ -259,21 +270,70 @@ def test_settings_survive_a_round_through_json(stages):
 
 
 def test_a_typo_in_a_config_is_named():
-    config = settings(GLIT).to_config()
-    with pytest.raises(ValueError, match='buget'):
-        build_settings({**config, 'stages': [{'name': 'a', 'buget': 3}]})
+    with pytest.raises(ValueError, match='stage a: surplus buget'):
+        build_settings({**CONFIG, 'stages': {'a': {'sampler': {'type': 'Evolution'}, 'buget': 3}}})
 
 
 def test_an_unknown_sampler_is_named_with_those_there_are():
-    config = settings(GLIT).to_config()
     with pytest.raises(ValueError, match=r"sampler\.type: got 'Foo'.*BlockEvolution.*Evolution.*RandomSampler"):
-        build_settings({**config, 'stages': [{'name': 'a', 'sampler': {'type': 'Foo'}}]})
+        build_settings({**CONFIG, 'stages': {'a': {'sampler': {'type': 'Foo'}}}})
 
 
-@pytest.mark.parametrize('key', ['stages', 'objectives', 'constraints'])
-def test_a_key_that_nothing_takes_is_named(key):
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('stages', {'a': {'sampler': {'type': 'Evolution'}, 'nmae': 1}}),
+        ('objectives', [{'name': 'a', 'nmae': 1}]),
+        ('constraints', {'a': {'nmae': 1}}),
+    ],
+)
+def test_a_key_that_nothing_takes_is_named(key, value):
     with pytest.raises(ValueError, match='surplus nmae'):
-        build_settings({**settings(GLIT).to_config(), key: [{'name': 'a', 'nmae': 1}]})
+        build_settings({**CONFIG, key: value})
+    if key != 'objectives':
+        with pytest.raises(ValueError, match=rf"{key}\.a\.name: got 'b'"):
+            build_settings({**CONFIG, key: {'a': {'name': 'b'}}})
+
+
+def test_stages_and_constraints_stand_under_their_names():
+    """A config changes one of them without repeating the others, and leaves out those that are None."""
+    child = {'stages': {'fine': {'budget': 8}}, 'constraints': {'latency_ms': {'max': 12.5}, 'macs_m': None}}
+    merged = Config(CONFIG)
+    merged.merge_from_dict({**child, 'stages.on': {'sampler': {'type': 'RandomSampler'}, 'budget': 3, 'population': 3}})
+    plan = build_settings(merged.to_dict())
+    assert [(stage.name, stage.budget) for stage in plan.stages] == [('coarse', 20), ('fine', 8), ('on', 3)]
+    assert list(plan.constraints) == [Constraint('params_m', max=5), Constraint('latency_ms', max=12.5)]
+    assert build_settings(CONFIG).to_config() == settings_from_data(build_settings(CONFIG).to_config()).to_config()
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('stages', [{'name': 'a'}], r'stages: got \[.*allowed: a dict of dicts by name, such as stages=dict\(coarse='),
+        ('constraints', [{'name': 'macs_m', 'max': 3}], r'got \[.* such as constraints=dict\(latency_ms=dict'),
+        ('constraints', {'macs_m': 3}, r'constraints\.macs_m: got 3, allowed: a Mapping'),
+    ],
+)
+def test_lists_of_stages_and_constraints_are_refused(key, value, message):
+    """Of before 0.2.0; the message shows how they are written now."""
+    with pytest.raises(ValueError, match=message):
+        build_settings({**CONFIG, key: value})
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('constraints.0.max', 3, r"name in constraints: got '0', allowed: a name, not a place"),
+        ('stages.1.budget', 3, r"name in stages: got '1', allowed: a name, not a place"),
+        ('stages.fien.budget', 3, r"stages\.fien\.sampler: got None, allowed: .*no stage of the name 'fien'"),
+    ],
+)
+def test_options_that_reach_no_stage_or_constraint_are_refused(option, value, message):
+    """MMEngine adds what is not there, which would be one more stage, of a thousand candidates."""
+    config = Config(CONFIG)
+    config.merge_from_dict({option: value})
+    with pytest.raises(ValueError, match=message):
+        build_settings(config.to_dict())
 
 
 # Ranks

@@ -32,8 +32,8 @@ space = dict(
 )
 model = dict(architecture=dict(backbone=dict(space=space), head=dict(in_channels=192)))
 search_cfg = dict(
-    stages=[dict(name='random', sampler=dict(type='RandomSampler'), budget={budget}, population={budget})],
-    constraints=[],
+    stages=dict(_delete_=True, random=dict(sampler=dict(type='RandomSampler'), budget={budget}, population={budget})),
+    constraints=dict(_delete_=True),
     calibration=dict(num_images=4, dataset=dict(data_root=root)),
 )
 train_cfg = dict(max_epochs=2)

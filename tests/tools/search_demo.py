@@ -25,12 +25,12 @@ train_dataloader = dict(dataset=dict(data_root=root))
 val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=root))
 test_dataloader = dict(dataset=dict(data_root=root))
 search_cfg = dict(
-    stages=[
-        dict(name='coarse', sampler=dict(type='RandomSampler'), budget=20, population=20, rank_by=dict(name='macs_m')),
-        dict(name='fine', sampler=dict(type='BlockEvolution'), budget={BUDGET}, population=3,
-             skeletons=dict(stage='coarse', count=3)),
-    ],
-    constraints=[dict(name='params_m', max=0.5)],
+    stages=dict(
+        coarse=dict(sampler=dict(type='RandomSampler'), budget=20, population=20, rank_by=dict(name='macs_m')),
+        fine=dict(sampler=dict(type='BlockEvolution'), budget={BUDGET}, population=3,
+                  skeletons=dict(stage='coarse', count=3)),
+    ),
+    constraints=dict(_delete_=True, params_m=dict(max=0.5)),
     calibration=dict(num_images=4, dataset=dict(data_root=root)),
 )
 """)

@@ -60,8 +60,8 @@ val_dataloader = loader
 test_dataloader = loader
 model = dict(architecture=dict(backbone=dict(space=dict(table=dict(resolutions=[64, 80])))))
 search_cfg = dict(
-    stages=[dict(name='random', sampler=dict(type='RandomSampler'), budget=4, population=4)],
-    constraints=[],
+    stages=dict(_delete_=True, random=dict(sampler=dict(type='RandomSampler'), budget=4, population=4)),
+    constraints=dict(_delete_=True),
     calibration=dict(num_images=4, dataset=dict(data_root=root)),
 )
 train_cfg = dict(max_epochs=1)

@@ -50,9 +50,7 @@ def test_random_networks_need_neither_a_supernet_nor_a_search(
 ) -> None:
     """GLiT, table 5: they keep the constraints, start from random weights, and are the same the next time."""
     config = str(tmp_path / 'bounded.py')
-    Path(config).write_text(
-        f'_base_ = [{arguments[0]!r}]\nsearch_cfg = dict(constraints=[dict(name="macs_m", max=1.8)])'
-    )
+    Path(config).write_text(f'_base_ = [{arguments[0]!r}]\nsearch_cfg = dict(constraints=dict(macs_m=dict(max=1.8)))')
     out = tmp_path / 'new' / 'work_dir'
     retrain_topk.main([config, '--random', '2', '--work-dir', str(out)])
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith('│') and ' - ' in line]
@@ -84,14 +82,14 @@ def test_random_networks_need_neither_a_supernet_nor_a_search(
         ([], '--random: got None, allowed: a number of networks, or else --checkpoint'),
         (['--random', '2', '--checkpoint', 'supernet.pth'], '--random: got 2'),
         (['--random', '0'], '--random: got 0, allowed: an int >= 1'),
-        (['--random', '2', '--cfg-options', 'search_cfg.constraints.0.max=0.001'], 'macs_m <= 0.001: 100'),
+        (['--random', '2', '--cfg-options', 'search_cfg.constraints.macs_m.max=0.001'], 'macs_m <= 0.001: 100'),
     ],
 )
 def test_random_networks_that_cannot_be_drawn(
     arguments: list[str], given: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     config = tmp_path / 'bounded.py'
-    config.write_text(f'_base_ = [{arguments[0]!r}]\nsearch_cfg = dict(constraints=[dict(name="macs_m", max=1.8)])')
+    config.write_text(f'_base_ = [{arguments[0]!r}]\nsearch_cfg = dict(constraints=dict(macs_m=dict(max=1.8)))')
     with pytest.raises(SystemExit) as ended:
         retrain_topk.main([str(config), '--work-dir', str(tmp_path), *given])
     assert message in capsys.readouterr().err + str(ended.value)

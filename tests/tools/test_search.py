@@ -106,10 +106,8 @@ def test_mistakes_end_with_one_sentence(demo: dict[str, str], tmp_path: Path, ca
 
 def test_infeasible_constraints_are_named(demo: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / 'infeasible.py'
-    path.write_text(
-        f"_base_ = [{demo['config']!r}]\nsearch_cfg = dict(constraints=[dict(name='params_m', max=0.001)])\n"
-    )
-    assert Config.fromfile(path).search_cfg.constraints[0].max == 0.001
+    path.write_text(f'_base_ = [{demo["config"]!r}]\nsearch_cfg = dict(constraints=dict(params_m=dict(max=0.001)))\n')
+    assert Config.fromfile(path).search_cfg.constraints.params_m.max == 0.001
     with pytest.raises(SystemExit, match=r'params_m <= 0.001: 100'):
         search.main([str(path), '--checkpoint', demo['checkpoint'], '--work-dir', str(tmp_path)])
 
@@ -122,8 +120,8 @@ def test_a_constraint_on_the_upper_bound_of_latency(demo: dict[str, str], tmp_pa
     assert all(float(row[estimate]) < float(row[bound]) for row in rows)
     limit = sorted(float(row[bound]) for row in rows)[1]
     path = tmp_path / 'bounded.py'
-    constraint = {'name': 'latency_upper_ms', 'max': limit}
-    path.write_text(f'_base_ = [{demo["config"]!r}]\nsearch_cfg = dict(constraints=[{constraint}])\n')
+    constraint = {'latency_upper_ms': {'max': limit}}
+    path.write_text(f'_base_ = [{demo["config"]!r}]\nsearch_cfg = dict(constraints={constraint})\n')
     _, *rows = run({**demo, 'config': str(path)}, tmp_path / 'bounded', *options)
     assert len(rows) == BUDGET
     assert max(float(row[bound]) for row in rows) <= limit
@@ -246,9 +244,9 @@ def test_other_images_of_the_same_names_are_noticed(finished: dict[str, str], ag
         run(finished, again, '--resume', '--cfg-options', *options)
 
 
-def with_stages(demo: dict[str, str], path: Path, *stages: dict, **settings: object) -> dict[str, str]:
+def with_stages(demo: dict[str, str], path: Path, stages: dict[str, dict], **settings: object) -> dict[str, str]:
     """The demo's search with other stages."""
-    search_cfg = {'stages': list(stages), **settings}
+    search_cfg = {'stages': {'_delete_': True, **stages}, **settings}
     path.write_text(f'_base_ = [{demo["config"]!r}]\nsearch_cfg = dict(**{search_cfg!r})\n')
     return {**demo, 'config': str(path)}
 
@@ -258,14 +256,14 @@ def test_a_search_starts_from_what_another_one_found(finished: dict[str, str], t
     with open(Path(finished['work_dir'], 'topk.csv')) as file:
         third = json.loads(list(csv.DictReader(file))[2]['arch'])
     start = [f'{finished["work_dir"]}/best_arch.json', f'{finished["work_dir"]}/topk.csv:3']
-    stage = {'name': 'on', 'sampler': {'type': 'Evolution'}, 'budget': 4, 'population': 4, 'start': start}
-    rows = run(with_stages(finished, tmp_path / 'on.py', stage), tmp_path)
+    stage = {'sampler': {'type': 'Evolution'}, 'budget': 4, 'population': 4, 'start': start}
+    rows = run(with_stages(finished, tmp_path / 'on.py', {'on': stage}), tmp_path)
     found = [json.loads(row[-1]) for row in rows[1:]]
     assert best in found
     assert third in found
     for name, reason in (('none.json', 'none.json does not exist'), ('s', r'stage on.start\[0\]: .*allowed')):
         with pytest.raises(SystemExit) as ended:
-            run(with_stages(finished, tmp_path / 'off.py', {**stage, 'start': [name]}), tmp_path / 'off')
+            run(with_stages(finished, tmp_path / 'off.py', {'on': {**stage, 'start': [name]}}), tmp_path / 'off')
         assert ended.value.code == 2, reason
 
 
@@ -302,8 +300,8 @@ def test_the_best_network_is_written_whenever_a_search_ends(
 def test_a_search_that_falls_far_short_of_its_budget_says_so(
     demo: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    stage = {'name': 'few', 'sampler': {'type': 'RandomSampler'}, 'budget': 6, 'population': 6}
-    few = with_stages(demo, tmp_path / 'few.py', stage, max_tries=1, constraints=[{'name': 'params_m', 'max': 0.46}])
+    stages = {'few': {'sampler': {'type': 'RandomSampler'}, 'budget': 6, 'population': 6}}
+    few = with_stages(demo, tmp_path / 'few.py', stages, max_tries=1, constraints={'params_m': {'max': 0.46}})
     with pytest.raises(SystemExit) as ended:
         run(few, tmp_path)
     assert ended.value.code == search.SHORT

@@ -236,8 +236,8 @@ def test_what_is_refused_would_not_end(server: PostgresServer, monkeypatch: pyte
 
 BUDGET = 96
 OPTIONS = [
-    f'search_cfg.stages.1.budget={BUDGET}',
-    'search_cfg.stages.1.population=16',
+    f'search_cfg.stages.fine.budget={BUDGET}',
+    'search_cfg.stages.fine.population=16',
     f'search_cfg.claim_hours={10 / 3600}',
 ]
 KILLS, RESTARTS = 25, 5

@@ -11,6 +11,7 @@ model = dict(
     ),
     neck=dict(
         type='CSPNeXtPAFPN',
+        in_channels=None,  # all that a supernet puts out
         out_channels=48,
         num_csp_blocks=1,
         expand_ratio=0.5,

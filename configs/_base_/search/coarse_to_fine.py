@@ -3,22 +3,20 @@
 # resolution the share that it has of these.
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
-    stages=[
-        dict(
-            name='coarse',
+    stages=dict(
+        coarse=dict(
             sampler=dict(type='RandomSampler'),
             budget=5000,
             population=5000,
             rank_by=dict(name='macs_m'),
         ),
-        dict(
-            name='fine',
+        fine=dict(
             sampler=dict(type='BlockEvolution', num_parents=10, depth_prob=0.2, block_prob=0.4),
             budget=1000,
             population=50,
             skeletons=dict(stage='coarse', count=50),
         ),
-    ],
+    ),
     objectives=[dict(name='accuracy/top1')],
     # "maximize classification accuracy while minimizing the model size": of equally accurate networks the smallest
     tie_breaks=[dict(name='params_m', direction='minimize')],

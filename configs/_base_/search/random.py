@@ -1,6 +1,6 @@
 # As many evaluations as the other searches have.
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
-    stages=[dict(name='random', sampler=dict(type='RandomSampler'), budget=1000, population=50)],
+    stages=dict(random=dict(sampler=dict(type='RandomSampler'), budget=1000, population=50)),
     objectives=[dict(name='accuracy/top1')],
 )
