@@ -1,5 +1,5 @@
 # GLNet-STL and its recipe, the architecture spelled out for ablations to change.
-_base_ = ['../glnet/glnet_stl_in1k.py']
+_base_ = ['./glnet_in1k.py']
 
 model = dict(
     backbone=dict(
@@ -10,5 +10,7 @@ model = dict(
             ffn_ratios=[4, 4, 4, 4],
             mixers=['glmix', 'glmix', 'glmix', 'mhsa'],
         ),
+        drop_path_rate=0.1,
     ),
+    head=dict(in_channels=768),
 )

@@ -5,17 +5,9 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_s_hard-regn
 Source: AutoViT, sections 3.3.1 and 5.1, Tables 1, 2 and 5.
 Published: 79.2 % top-1 for the network found.
 The paper says of XXS only that its supernet was distilled.
-The paper does not name the teacher's weights. Of timm's that know ImageNet-1k alone, ``regnety_320.tv2_in1k`` come
-nearest to the 83.6 % (83.2 % by timm's own list). Save them once:
-``python -c "import timm, torch; torch.save(timm.create_model('regnety_320.tv2_in1k', pretrained=True).state_dict(),
-'checkpoints/regnety_320.pth')"``
-The paper does not give the weight of the distillation; this is DeiT's.
-The teacher sees the images resized to 224 px, the size of its weights.
+The teacher's weights and how to save them: ``configs/_base_/distillation/regnety.py``.
 """
 
-_base_ = ['./supernet_autovit_s_in1k.py']
+_base_ = ['./supernet_autovit_s_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']
 
-model = dict(
-    teacher=dict(timm='regnety_320.tv2_in1k', checkpoint='checkpoints/regnety_320.pth'),
-    distillation=dict(kind='hard', alpha=0.5),
-)
+model = dict(teacher=_base_.teacher, distillation=_base_.distillation)

@@ -5,16 +5,9 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_union_hard-
 Source: AutoViT, section 5.2: one supernet in place of three.
 Published: 65.3 % top-1, 1.8 M parameters for the network found; the XXS supernet leads to 71.3 %.
 The paper does not say whether this supernet was distilled; the 71.3 % that it is compared with was.
-The paper does not name the teacher's weights. Of timm's that know ImageNet-1k alone, ``regnety_320.tv2_in1k`` come
-nearest to the 83.6 % (83.2 % by timm's own list). Save them once:
-``python -c "import timm, torch; torch.save(timm.create_model('regnety_320.tv2_in1k', pretrained=True).state_dict(),
-'checkpoints/regnety_320.pth')"``
-The teacher sees the images resized to 224 px, the size of its weights.
+The teacher's weights and how to save them: ``configs/_base_/distillation/regnety.py``.
 """
 
-_base_ = ['./supernet_autovit_union_in1k.py']
+_base_ = ['./supernet_autovit_union_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']
 
-model = dict(
-    teacher=dict(timm='regnety_320.tv2_in1k', checkpoint='checkpoints/regnety_320.pth'),
-    distillation=dict(kind='hard', alpha=0.5),
-)
+model = dict(teacher=_base_.teacher, distillation=_base_.distillation)

@@ -10,6 +10,13 @@ By the other reading, ``--cfg-options model.architecture.backbone.space.table=un
 any width of the three; then less than 1 % of the steps train networks of that size, and the union cannot but lose.
 """
 
-_base_ = ['./supernet_autovit_xxs_in1k.py']
+_base_ = [
+    '../_base_/models/autovit_supernet.py',
+    '../_base_/datasets/imagenet_search_256.py',
+    '../_base_/schedules/imagenet_adamw_300e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(architecture=dict(backbone=dict(space=dict(table='union')), head=dict(in_channels=1152)))
+model = dict(architecture=dict(backbone=dict(space=dict(table='union'))))
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+train_cfg = dict(val_interval=10)

@@ -7,6 +7,13 @@ Published: none for a supernet that is known to be without distillation; 75.5 % 
 The paper says of XXS only that its supernet was distilled.
 """
 
-_base_ = ['./supernet_autovit_xxs_in1k.py']
+_base_ = [
+    '../_base_/models/autovit_supernet.py',
+    '../_base_/datasets/imagenet_search_256.py',
+    '../_base_/schedules/imagenet_adamw_300e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(architecture=dict(backbone=dict(space=dict(table='xs')), head=dict(in_channels=672)))
+model = dict(architecture=dict(backbone=dict(space=dict(table='xs'))))
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+train_cfg = dict(val_interval=10)

@@ -7,7 +7,7 @@ Published: none.
 """
 
 _base_ = [
-    '../_base_/models/autovit_cls.py',
+    '../_base_/models/autovit_supernet.py',
     '../_base_/datasets/imagenette_search_160.py',
     '../_base_/schedules/imagenette_adamw_20e.py',
     '../_base_/runtime/cls.py',
@@ -26,20 +26,11 @@ space = dict(
         resolutions=[128, 160],
     ),
 )
-classifier = _base_.model
 model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
     architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT')),
-            'train_cfg': None,
-        }
-    ),
+        backbone=dict(space=space, backbone=dict(drop_path_rate=0.0)), head=dict(num_classes=10), train_cfg=None
+    )
 )
-model['architecture']['head'].update(num_classes=10, in_channels=480)
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, end=1, convert_to_iter_based=True),
@@ -47,4 +38,3 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=6, val_interval=3)
 val_cfg = dict(type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True

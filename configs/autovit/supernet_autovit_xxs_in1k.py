@@ -9,28 +9,12 @@ AutoFormer's code. ``--cfg-options optim_wrapper.type=mmhybrid.FreezingOptimWrap
 """
 
 _base_ = [
-    '../_base_/models/autovit_cls.py',
+    '../_base_/models/autovit_supernet.py',
     '../_base_/datasets/imagenet_search_256.py',
     '../_base_/schedules/imagenet_adamw_300e.py',
     '../_base_/runtime/cls.py',
 ]
 
-space = dict(type='mmhybrid.AutoViTSpace', table='xxs')
-classifier = _base_.model
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(
-                type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.AutoViT', drop_path_rate=0.1)
-            ),
-        }
-    ),
-)
-model['architecture']['head'].update(in_channels=480)
+model = dict(architecture=dict(backbone=dict(space=dict(table='xxs'))))
 val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
 train_cfg = dict(val_interval=10)
-find_unused_parameters = True

@@ -9,8 +9,13 @@ XXS), for which docs/reproduce.md gives the reason. The paper does not describe 
 network.
 """
 
-_base_ = ['./supernet_autovit_xxs_in1k.py']
+_base_ = [
+    '../_base_/models/autovit_supernet.py',
+    '../_base_/datasets/imagenet_search_256.py',
+    '../_base_/schedules/imagenet_adamw_300e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(
-    architecture=dict(backbone=dict(space=dict(table='xxs', transformer_only=True)), head=dict(in_channels=480))
-)
+model = dict(architecture=dict(backbone=dict(space=dict(table='xxs', transformer_only=True))))
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
+train_cfg = dict(val_interval=10)

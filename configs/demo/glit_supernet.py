@@ -15,13 +15,12 @@ space = dict(
 )
 model = dict(
     architecture=dict(
-        **_base_.classifier,
         backbone=dict(
             type='mmhybrid.Supernet',
             space=space,
             backbone=dict(type='mmhybrid.GLiT', img_size=96, patch_size=16),
             separate=['blocks'],
         ),
+        head=dict(type='VisionTransformerClsHead', in_channels=None),
     )
 )
-model['architecture']['head'].update(type='VisionTransformerClsHead', in_channels=96)

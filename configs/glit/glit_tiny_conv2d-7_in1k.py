@@ -8,9 +8,17 @@ Gradients are clipped at a norm of 1.0, as in the released command; DeiT's recip
 The released command also trains in mixed precision: add ``--amp``.
 """
 
-_base_ = ['./glit_tiny_conv2d-3_in1k.py']
+_base_ = ['./glit_tiny_distribution_in1k.py']
 
-blocks = [
-    {**block, 'kernel_size': 7} if 'kernel_size' in block else block for block in _base_.model.backbone.arch.blocks
-]
-model = dict(backbone=dict(arch=dict(blocks=blocks)))
+sizes = dict(kernel_size=7)
+model = dict(
+    backbone=dict(
+        out_type='avg_featmap',
+        arch=dict(
+            locality='conv2d',
+            blocks=[
+                {**block, **sizes} if 'kernel_size' in block else block for block in _base_.model.backbone.arch.blocks
+            ],
+        ),
+    )
+)

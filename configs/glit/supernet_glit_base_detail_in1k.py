@@ -10,12 +10,19 @@ are Tiny's, four times as many, with 844 M parameters in all (10.1 GB on each GP
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_base_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
+distribution = [12, 0, 4, 12, 0, 4, 12, 4, 0, 12, 0, 12]
 model = dict(
     architecture=dict(
         backbone=dict(
-            space=dict(level='detail', distribution=[12, 0, 4, 12, 0, 4, 12, 4, 0, 12, 0, 12]),
-        ),
-    ),
+            space=dict(embed_dims=768, num_heads=12, level='detail', distribution=distribution), separate=['blocks']
+        )
+    )
 )
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

@@ -7,31 +7,18 @@ Published: none.
 """
 
 _base_ = [
-    '../_base_/models/glit_cls.py',
+    '../_base_/models/glit_supernet.py',
     '../_base_/datasets/imagenette_search_160.py',
     '../_base_/schedules/imagenette_adamw_20e.py',
     '../_base_/runtime/cls.py',
 ]
 
-classifier = _base_.model
-classifier['train_cfg'] = None
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(
-                type='mmhybrid.Supernet',
-                space=dict(type='mmhybrid.GLiTSpace', embed_dims=96, num_heads=3, num_blocks=4, level='distribution'),
-                backbone=dict(type='mmhybrid.GLiT', img_size=160, patch_size=20),
-                separate=['blocks'],
-            ),
-        }
-    ),
+supernet = dict(
+    space=dict(embed_dims=96, num_heads=3, num_blocks=4, level='distribution'),
+    backbone=dict(img_size=160, patch_size=20),
+    separate=['blocks'],
 )
-model['architecture']['head'].update(num_classes=10, in_channels=96)
+model = dict(architecture=dict(backbone=supernet, head=dict(num_classes=10)))
 
 max_epochs = 12
 param_scheduler = [
@@ -40,4 +27,3 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 val_cfg = dict(type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True

@@ -10,12 +10,19 @@ are Tiny's, twice as many, with 212 M parameters in all (2.5 GB on each GPU in d
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_small_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
+distribution = [6, 0, 2, 6, 0, 2, 6, 2, 0, 6, 0, 6]
 model = dict(
     architecture=dict(
         backbone=dict(
-            space=dict(level='detail', distribution=[6, 0, 2, 6, 0, 2, 6, 2, 0, 6, 0, 6]),
-        ),
-    ),
+            space=dict(embed_dims=384, num_heads=6, level='detail', distribution=distribution), separate=['blocks']
+        )
+    )
 )
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

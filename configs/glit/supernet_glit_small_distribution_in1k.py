@@ -9,8 +9,14 @@ distributed training. The sizes that this stage keeps are those of Tiny's, a rea
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
 model = dict(
-    architecture=dict(backbone=dict(space=dict(embed_dims=384, num_heads=6)), head=dict(in_channels=384)),
+    architecture=dict(backbone=dict(space=dict(embed_dims=384, num_heads=6, level='distribution'), separate=['blocks']))
 )
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

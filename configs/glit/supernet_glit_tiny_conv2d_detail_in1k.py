@@ -10,7 +10,21 @@ are those of GLiT-Tiny.
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_tiny_conv2d_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
 distribution = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]
-model = dict(architecture=dict(backbone=dict(space=dict(level='detail', distribution=distribution))))
+model = dict(
+    architecture=dict(
+        backbone=dict(
+            space=dict(level='detail', distribution=distribution, locality='conv2d'),
+            backbone=dict(out_type='avg_featmap'),
+            separate=['blocks'],
+        )
+    )
+)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

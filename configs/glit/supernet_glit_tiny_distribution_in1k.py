@@ -10,29 +10,11 @@ are a reading, with which the published heads cost 1.4 G. The option ``space.fix
 """
 
 _base_ = [
-    '../_base_/models/glit_cls.py',
+    '../_base_/models/glit_supernet.py',
     '../_base_/datasets/imagenet_search_plain_224.py',
     '../_base_/schedules/imagenet_sgd_100e.py',
     '../_base_/runtime/cls.py',
 ]
 
-classifier = _base_.model
-classifier['train_cfg'] = None  # mixup and CutMix belong to the retraining, as does the rest of DeiT's augmentation
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(
-                type='mmhybrid.Supernet',
-                space=dict(type='mmhybrid.GLiTSpace', level='distribution'),
-                backbone=dict(type='mmhybrid.GLiT'),
-                separate=['blocks'],
-            ),
-        }
-    ),
-)
+model = dict(architecture=dict(backbone=dict(space=dict(level='distribution'), separate=['blocks'])))
 val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True

@@ -9,6 +9,14 @@ in distributed training (docs/spaces.md). ``supernet_glit_tiny_flat_in1k.py`` sh
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_tiny_flat_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(architecture=dict(backbone=dict(separate=['blocks'])))
+model = dict(architecture=dict(backbone=dict(space=dict(level='flat'), separate=['blocks'])))
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, end=200, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=200)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

@@ -9,8 +9,14 @@ weights are shared. It fits where a single path over the whole space does not.
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(architecture=dict(backbone=dict(space=dict(level='flat'), separate=[])))
+model = dict(architecture=dict(backbone=dict(space=dict(level='flat'))))
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, end=200, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=200)
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

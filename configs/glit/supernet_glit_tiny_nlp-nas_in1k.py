@@ -6,6 +6,12 @@ Source: GLiT, sections 4.1 and 4.3, Table 4.
 Published: 73.4 % top-1 and 1.4 G FLOPs for the network found, retrained.
 """
 
-_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(architecture=dict(backbone=dict(space=dict(level='attention'))))
+model = dict(architecture=dict(backbone=dict(space=dict(level='attention'), separate=['blocks'])))
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

@@ -11,6 +11,12 @@ How wide queries and keys of a window are the paper does not say; they take the 
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 
-_base_ = ['./supernet_glit_tiny_distribution_in1k.py']
+_base_ = [
+    '../_base_/models/glit_supernet.py',
+    '../_base_/datasets/imagenet_search_plain_224.py',
+    '../_base_/schedules/imagenet_sgd_100e.py',
+    '../_base_/runtime/cls.py',
+]
 
-model = dict(architecture=dict(backbone=dict(space=dict(locality='window'))))
+model = dict(architecture=dict(backbone=dict(space=dict(level='distribution', locality='window'), separate=['blocks'])))
+val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)

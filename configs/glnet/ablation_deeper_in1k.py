@@ -5,7 +5,7 @@ Source: GLNet, Table 7, step 4; step 5 is ``glnet_4g_in1k.py``, whose stochastic
 Published: 83.5 % top-1, 26.8 M parameters, 4.5 G FLOPs.
 """
 
-_base_ = ['./ablation_position-encoding_in1k.py']
+_base_ = ['../_base_/ablation_glnet.py']
 
 model = dict(
     backbone=dict(
@@ -14,6 +14,8 @@ model = dict(
             depths=[4, 4, 18, 4],
             ffn_ratios=[3, 3, 3, 3],
             mixers=['glmix', 'glmix', ['glmix', 'mhsa'] * 9, 'mhsa'],
+            overlapped_patches=True,
+            pos_encoding=True,
         ),
         drop_path_rate=0.15,
     ),

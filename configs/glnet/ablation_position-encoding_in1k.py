@@ -6,6 +6,7 @@ Published: 83.2 % top-1, 31.4 M parameters, 4.8 G FLOPs.
 The recipe is that of GLNet-STL; the paper gives none for its ablations.
 """
 
-_base_ = ['./ablation_hybrid-stage-3_in1k.py']
+_base_ = ['../_base_/ablation_glnet.py']
 
-model = dict(backbone=dict(arch=dict(pos_encoding=True)))
+mixers = ['glmix', 'glmix', ['glmix', 'mhsa'] * 3, 'mhsa']
+model = dict(backbone=dict(arch=dict(mixers=mixers, overlapped_patches=True, pos_encoding=True)))

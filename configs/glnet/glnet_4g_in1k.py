@@ -9,18 +9,4 @@ out of ``best_accuracy_top1_origin_epoch_*.pth``. The released code trains in mi
 starts 4G with a stochastic depth of 0.1; Table 8 and its README say 0.15.
 """
 
-_base_ = [
-    '../_base_/models/glnet_cls.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/imagenet_adamw_300e.py',
-    '../_base_/runtime/cls.py',
-]
-
-optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.0))
-custom_hooks = [
-    dict(type='mmhybrid.EMAHook', momentum=1e-4, update_buffers=True, evaluate_on_origin=True, priority='ABOVE_NORMAL')
-]
-default_hooks = dict(checkpoint=dict(save_best=['accuracy/top1', 'accuracy/top1_origin'], rule='greater'))
-auto_scale_lr = dict(base_batch_size=2048)
-
-train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))
+_base_ = ['../_base_/glnet_in1k.py']

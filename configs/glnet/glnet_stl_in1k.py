@@ -8,6 +8,6 @@ the best of each is kept. The published accuracy is that of the best plain ones,
 out of ``best_accuracy_top1_origin_epoch_*.pth``. The released code trains in mixed precision: add ``--amp``.
 """
 
-_base_ = ['./glnet_4g_in1k.py']
+_base_ = ['../_base_/glnet_in1k.py']
 
 model = dict(backbone=dict(arch='stl', drop_path_rate=0.1), head=dict(in_channels=768))

@@ -10,25 +10,13 @@ networks, and repeated augmentation, with which an epoch shows a third of the im
 """
 
 _base_ = [
-    '../_base_/models/glnet_cls.py',
+    '../_base_/models/glnet_supernet.py',
     '../_base_/datasets/imagenet_search_224.py',
     '../_base_/schedules/imagenet_adamw_300e.py',
     '../_base_/runtime/cls.py',
 ]
 
-space = dict(type='mmhybrid.GLNetSpace')
-classifier = _base_.model
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
-    architecture=dict(
-        **{**classifier, 'backbone': dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.GLNet'))}
-    ),
-)
-model['architecture']['head'].update(in_channels=768)
 optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=5.0))
 auto_scale_lr = dict(base_batch_size=2048)
 val_cfg = dict(_delete_=True, type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
 train_cfg = dict(val_interval=10)
-find_unused_parameters = True

@@ -1,9 +1,13 @@
 # One-shot training of a classifier on the demo data: a random subnet a step; five subnets reported at each validation.
 _base_ = ['./cls.py']
 
-classifier = _base_.model
-classifier['train_cfg'] = None  # small networks that take turns have enough to learn without mixup
-model = dict(_delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator', seed=0))
+model = dict(
+    _delete_=True,
+    type='mmhybrid.OneShot',
+    mutator=dict(type='mmhybrid.UniformMutator', seed=0),
+    # small networks that take turns have enough to learn without mixup
+    architecture={**_base_.model, 'train_cfg': None},
+)
 # a quarter of the training images is held out, for this validation and for the search; the test set stays unseen
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(scale=96, crop_ratio_range=(0.7, 1.0))
