@@ -78,7 +78,7 @@ class OwnRegistry(Registry):
         return super().build({'_scope_': 'mmhybrid', **cfg} if isinstance(cfg, Mapping) else cfg)
 
 
-SEARCH_SPACES = OwnRegistry('search space', scope='mmhybrid', locations=['mmhybrid.space.registered'])
+SEARCH_SPACES = OwnRegistry('search space', scope='mmhybrid', locations=['mmhybrid.space'])
 MUTATORS = OwnRegistry('mutator', scope='mmhybrid', locations=['mmhybrid.models.mutators'])
 SAMPLERS = OwnRegistry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.registered'])
 

@@ -1,4 +1,4 @@
-"""Architecture search over Optuna's storages. Only ``registered``, which no other module imports, needs torch."""
+"""Architecture search over Optuna's storages."""
 
 from mmhybrid.utils.optional import require
 

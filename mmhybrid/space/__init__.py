@@ -1,4 +1,4 @@
-"""Search spaces: which architectures there are. Only ``registered``, which no other module imports, needs torch."""
+"""Search spaces: which architectures there are."""
 
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.autovit import AutoViTSpace

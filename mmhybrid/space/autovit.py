@@ -5,6 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from mmhybrid.archs.autovit import DEFAULT_DEPTH, DEFAULT_KERNEL, NUM_CONV_STAGES, AutoViTArch
+from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
@@ -134,6 +135,7 @@ UNIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+@SEARCH_SPACES.register_module()
 class AutoViTSpace(SearchSpace):
     """AutoViT's stages.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mmhybrid.archs.efficientnet_lite import NUM_STAGES, EfficientNetLiteArch
+from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
@@ -23,6 +24,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 OF_ALL = ('resolutions', 'stem_widths', 'head_widths')
 
 
+@SEARCH_SPACES.register_module()
 class EfficientNetLiteSpace(SearchSpace):
     """EfficientNet-Lite's stages, and the kernel and the expansion of each block.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmhybrid.archs.glit import GLiTArch, GLiTBlockArch
+from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.base import Restriction, SearchSpace
@@ -42,6 +43,7 @@ LOCAL_WEIGHTS = {'conv1d': 3, 'conv2d': 3, 'window': 4}
 LEVELS = ('flat', 'distribution', 'detail', 'attention')
 
 
+@SEARCH_SPACES.register_module()
 class GLiTSpace(SearchSpace):
     """GLiT's blocks.
 

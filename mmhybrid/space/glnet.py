@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmhybrid.archs.glnet import DEFAULT_KERNEL, DEFAULT_SLOTS, NUM_STAGES, GLNetArch
+from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
@@ -30,6 +31,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@SEARCH_SPACES.register_module()
 class GLNetSpace(SearchSpace):
     """GLNet's stages and the mixer of each block.
 

@@ -1,1 +1,1 @@
-"""Small torch-free helpers that every room may use."""
+"""Small helpers that every room may use."""
