@@ -23,8 +23,8 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, is_known, layer_config
+from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
-from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, sides
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int
@@ -83,26 +83,8 @@ class MBConv(nn.Module):
         self.norm1, self.norm2 = fold_norm(self.dwconv, self.norm1), fold_norm(self.conv, self.norm2)
 
 
-class MLP(nn.Module):
-    """Linear, activation, linear."""
-
-    def __init__(self, embed_dims: int, hidden_dims: int, layers: LayerConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
-        self.act = layers.act()
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., d) -> (..., d)."""
-        return self.fc2(self.act(self.fc1(x)))
-
-    def sort_channels(self) -> None:
-        """Sort the hidden channels."""
-        sort_hidden([self.fc1], self.fc2)
-
-
 class TransformerLayer(nn.Module):
-    """Pre-norm attention and MLP."""
+    """Pre-norm attention and FFN."""
 
     def __init__(
         self, embed_dims: int, num_heads: int, mlp_ratio: float, drop_path: float, layers: LayerConfig
@@ -111,7 +93,7 @@ class TransformerLayer(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.attention = SelfAttention(embed_dims, num_heads, HEAD_DIM)
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = MLP(embed_dims, int(mlp_ratio * embed_dims), layers)
+        self.mlp = FFN.on_tokens(embed_dims, int(mlp_ratio * embed_dims), layers.act())
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,27 +103,42 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerStage(nn.Module):
-    """One MBConv, then local convolution, transformer layers on the unfolded map, and fusion with the input."""
+    """One MBConv, then local convolution, transformer layers on the unfolded map, and fusion with the input.
+
+    Args:
+        in_width: Channels of the input.
+        embed_dims: Channels of the tokens, from which those of the map follow.
+        stride: Of the MBConv.
+        num_heads: Of each layer.
+        mlp_ratio: Of each layer.
+        drop_paths: Rate of each layer's stochastic depth.
+        transformer_only: See :class:`AutoViTArch`.
+        layers: Norm and activation.
+    """
 
     def __init__(
-        self, arch: AutoViTArch, stage: int, in_width: int, drop_paths: Sequence[float], layers: LayerConfig
+        self,
+        in_width: int,
+        embed_dims: int,
+        stride: int,
+        num_heads: int,
+        mlp_ratio: float,
+        drop_paths: Sequence[float],
+        transformer_only: bool,
+        layers: LayerConfig,
     ) -> None:
         super().__init__()
-        hidden = arch.embed_dims[stage]
-        width, stride = channels_of(hidden), TRANSFORMER_STRIDES[stage]
-        kernel_size = 1 if arch.transformer_only else 3
+        width, kernel_size = channels_of(embed_dims), 1 if transformer_only else 3
         self.down = (
-            layers.conv(in_width, width, 3, stride)
-            if arch.transformer_only
-            else MBConv(in_width, width, 3, stride, layers)
+            layers.conv(in_width, width, 3, stride) if transformer_only else MBConv(in_width, width, 3, stride, layers)
         )
         self.local = layers.conv(width, width, kernel_size)
-        self.proj_in = nn.Conv2d(width, hidden, 1, bias=False)
+        self.proj_in = nn.Conv2d(width, embed_dims, 1, bias=False)
         self.layers = nn.ModuleList(
-            TransformerLayer(hidden, arch.num_heads[stage], arch.mlp_ratios[stage], rate, layers) for rate in drop_paths
+            TransformerLayer(embed_dims, num_heads, mlp_ratio, rate, layers) for rate in drop_paths
         )
-        self.norm = nn.LayerNorm(hidden, eps=1e-6)
-        self.proj_out = layers.conv(hidden, width, 1)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.proj_out = layers.conv(embed_dims, width, 1)
         self.fuse = layers.conv(2 * width, width, kernel_size)
         fused(self.fuse[0], into=(2, width))
 
@@ -222,15 +219,21 @@ class AutoViT(HybridBackbone):
         self.conv_stages = nn.ModuleList()
         width = parsed.stem_width
         for stage, out_width in enumerate(parsed.conv_widths):
-            self.conv_stages.append(_conv_stage(parsed, stage, width, layers))
+            kernel_size, stride = parsed.conv_kernels[stage], CONV_STRIDES[stage]
+            self.conv_stages.append(
+                nn.ModuleList([layers.conv(width, out_width, 3, stride)])
+                if parsed.transformer_only
+                else _mbconvs(width, out_width, kernel_size, stride, parsed.conv_depths[stage], layers)
+            )
             width = out_width
 
         self.transformer_stages = nn.ModuleList()
         rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(parsed.depths)))
-        for stage, depth in enumerate(parsed.depths):
-            stage_rates = [next(rates) for _ in range(depth)]
-            self.transformer_stages.append(TransformerStage(parsed, stage, width, stage_rates, layers))
-            width = channels_of(parsed.embed_dims[stage])
+        for stage, (embed_dims, depth) in enumerate(zip(parsed.embed_dims, parsed.depths, strict=True)):
+            sizes = (width, embed_dims, TRANSFORMER_STRIDES[stage], parsed.num_heads[stage], parsed.mlp_ratios[stage])
+            drop_paths = [next(rates) for _ in range(depth)]
+            self.transformer_stages.append(TransformerStage(*sizes, drop_paths, parsed.transformer_only, layers))
+            width = channels_of(embed_dims)
 
         with_pool = check_bool('mbpool', mbpool) and 3 in self.out_indices
         self.mbpool = layers.conv(width, POOL_RATIO * width, 1) if with_pool else None
@@ -337,13 +340,11 @@ def _strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
     return tuple(-(-side // stride) for side in size)
 
 
-def _conv_stage(arch: AutoViTArch, stage: int, in_width: int, layers: LayerConfig) -> nn.ModuleList:
-    width, stride = arch.conv_widths[stage], CONV_STRIDES[stage]
-    if arch.transformer_only:
-        return nn.ModuleList([layers.conv(in_width, width, 3, stride)])
-    kernel_size = arch.conv_kernels[stage]
+def _mbconvs(
+    in_width: int, width: int, kernel_size: int, stride: int, depth: int, layers: LayerConfig
+) -> nn.ModuleList:
     blocks = [MBConv(in_width, width, kernel_size, stride, layers)]
-    blocks += [MBConv(width, width, kernel_size, 1, layers) for _ in range(arch.conv_depths[stage] - 1)]
+    blocks += [MBConv(width, width, kernel_size, 1, layers) for _ in range(depth - 1)]
     return nn.ModuleList(blocks)
 
 

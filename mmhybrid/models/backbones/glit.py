@@ -25,6 +25,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused, is_known
+from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, Share, Size, sides
@@ -120,10 +121,8 @@ LOCAL_HEADS: dict[str, Callable[[int, int, float, int], nn.Module]] = {
 class GlobalLocal(nn.Module):
     """The first channels through attention heads, the last ones through convolution heads (figure 2)."""
 
-    def __init__(self, arch: GLiTArch, block: GLiTBlockArch) -> None:
+    def __init__(self, head_dim: int, num_heads: int, block: GLiTBlockArch, locality: str) -> None:
         super().__init__()
-        head_dim = arch.embed_dims // arch.num_heads
-        num_conv_heads = arch.num_heads - block.num_attn_heads
         self.attn_dims = block.num_attn_heads * head_dim
         self.attention: SelfAttention | None = None
         self.conv: nn.Module | None = None
@@ -131,8 +130,8 @@ class GlobalLocal(nn.Module):
             qkv_dims = int(block.qkv_ratio * head_dim)
             self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims)
         if block.conv_ratio is not None and block.kernel_size is not None:
-            build = LOCAL_HEADS[arch.locality]
-            self.conv = build(num_conv_heads, head_dim, block.conv_ratio, block.kernel_size)
+            build = LOCAL_HEADS[locality]
+            self.conv = build(num_heads - block.num_attn_heads, head_dim, block.conv_ratio, block.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, ..., C) -> (B, ..., C)."""
@@ -145,33 +144,15 @@ class GlobalLocal(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
-class FFN(nn.Module):
-    """Linear, GELU, linear."""
-
-    def __init__(self, embed_dims: int, hidden_dims: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)."""
-        return self.fc2(self.act(self.fc1(x)))
-
-    def sort_channels(self) -> None:
-        """Sort the hidden channels."""
-        sort_hidden([self.fc1], self.fc2)
-
-
 class GLiTBlock(nn.Module):
     """One global-local block."""
 
-    def __init__(self, arch: GLiTArch, block: GLiTBlockArch, drop_path: float) -> None:
+    def __init__(self, embed_dims: int, num_heads: int, block: GLiTBlockArch, locality: str, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(arch.embed_dims, eps=1e-6)
-        self.mixer = GlobalLocal(arch, block)
-        self.norm2 = nn.LayerNorm(arch.embed_dims, eps=1e-6)
-        self.ffn = FFN(arch.embed_dims, int(block.mlp_ratio * arch.embed_dims))
+        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.mixer = GlobalLocal(embed_dims // num_heads, num_heads, block, locality)
+        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.ffn = FFN.on_tokens(embed_dims, int(block.mlp_ratio * embed_dims))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,7 +216,8 @@ class GLiT(HybridBackbone):
         self.pos_embed = nn.Parameter(torch.zeros(1, with_cls_token + math.prod(self.grid), width))
         rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_stages)
         self.blocks = nn.ModuleList(
-            GLiTBlock(self.arch, block, rate) for block, rate in zip(self.arch.blocks, rates, strict=True)
+            GLiTBlock(width, parsed.num_heads, block, parsed.locality, rate)
+            for block, rate in zip(parsed.blocks, rates, strict=True)
         )
         self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_stages)
         torch_api.register_load_hook(self, _adopt_pos_embed)

@@ -11,6 +11,7 @@ import itertools
 import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,9 +24,9 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, layer_config
+from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d, scale_outputs
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
-from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, Size, sides
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_float, check_int
@@ -90,42 +91,72 @@ class MHSA(SelfAttention):
         return [self.last_layer()]
 
 
-class FFN(nn.Module):
-    """Point-wise convolution, optional residual depth-wise convolution, GELU, point-wise convolution."""
+@dataclass(frozen=True)
+class MixerSizes:
+    """The sizes of a token mixer.
 
-    def __init__(self, embed_dims: int, hidden_dims: int, conv: bool) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(embed_dims, hidden_dims, 1)
-        self.dwconv = ResidualDepthwiseConv2d(hidden_dims, 3) if conv else None
-        self.act = nn.GELU()
-        self.conv2 = nn.Conv2d(hidden_dims, embed_dims, 1)
+    Args:
+        kind: One of :data:`MIXERS`.
+        width: Channels.
+        head_dim: Channels of a head of any attention.
+        kernel_size: Of the depth-wise convolution of a local branch.
+        num_slots: Of a global branch.
+        learned_slots: See :class:`GLNetArch`, as for ``fixed_scale``.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        x = self.conv1(x)
-        if self.dwconv is not None:
-            x = self.dwconv(x)
-        return self.conv2(self.act(x))
+    kind: str
+    width: int
+    head_dim: int
+    kernel_size: int
+    num_slots: int
+    learned_slots: bool
+    fixed_scale: bool
 
-    def sort_channels(self) -> None:
-        """Sort the hidden channels."""
-        sort_hidden([self.conv1, *([] if self.dwconv is None else [self.dwconv])], self.conv2)
+    def build(self) -> nn.Module:
+        """A mixer of these sizes."""
+        if self.kind == 'mhsa':
+            return MHSA(self.width, self.width // self.head_dim, self.head_dim)
+        local: LocalConv | WindowAttention | None = None
+        slots: SlotAttention | None = None
+        if self.kind == 'window-global':
+            local = WindowAttention(self.width, self.head_dim)
+        elif self.kind != 'global':
+            local = LocalConv(self.width, self.kernel_size)
+        if self.kind != 'local':
+            slots = SlotAttention(self.width, self.num_slots, self.head_dim, self.learned_slots, self.fixed_scale)
+        if isinstance(local, LocalConv) and slots is not None and self.kind != 'glmix':
+            return SequentialMix(local, slots, global_first=self.kind == 'global-local')
+        return GLMix(local, slots)
 
 
 class GLNetBlock(nn.Module):
-    """One block of a stage; ``stage`` and ``index`` select its choices from ``arch``."""
+    """One block.
 
-    def __init__(self, arch: GLNetArch, stage: int, index: int, drop_path: float) -> None:
+    Args:
+        mixer: Sizes of its mixer, the width among them.
+        hidden_dims: Of the FFN.
+        pos_encoding: See :class:`GLNetArch`, as for ``conv_ffn`` and ``layer_scale``.
+        drop_path: Rate of its stochastic depth.
+    """
+
+    def __init__(
+        self,
+        mixer: MixerSizes,
+        hidden_dims: int,
+        pos_encoding: bool,
+        conv_ffn: bool,
+        layer_scale: float | None,
+        drop_path: float,
+    ) -> None:
         super().__init__()
-        width = arch.embed_dims[stage]
-        self.pos_conv = ResidualDepthwiseConv2d(width, 3) if arch.pos_encoding else None
+        width = mixer.width
+        self.pos_conv = ResidualDepthwiseConv2d(width, 3) if pos_encoding else None
         self.norm1 = LayerNorm2d(width)
-        self.mixer: Any = _build_mixer(arch, stage, arch.mixers[stage][index])
+        self.mixer: Any = mixer.build()
         self.norm2 = LayerNorm2d(width)
-        self.ffn = FFN(width, int(arch.ffn_ratios[stage] * width), arch.conv_ffn)
-        scale = arch.layer_scale
-        self.scale1 = nn.Identity() if scale is None else LayerScale(width, scale)
-        self.scale2 = nn.Identity() if scale is None else LayerScale(width, scale)
+        self.ffn = FFN.on_maps(width, hidden_dims, conv_ffn)
+        self.scale1 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
+        self.scale2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,25 +174,8 @@ class GLNetBlock(nn.Module):
                 scale_outputs(layer, self.scale1.gamma)
             self.scale1 = nn.Identity()
         if isinstance(self.scale2, LayerScale):
-            scale_outputs(self.ffn.conv2, self.scale2.gamma)
+            scale_outputs(self.ffn.last_layer(), self.scale2.gamma)
             self.scale2 = nn.Identity()
-
-
-def _build_mixer(arch: GLNetArch, stage: int, mixer: str) -> nn.Module:
-    width = arch.embed_dims[stage]
-    if mixer == 'mhsa':
-        return MHSA(width, width // arch.head_dim, arch.head_dim)
-    local: LocalConv | WindowAttention | None = None
-    slots: SlotAttention | None = None
-    if mixer == 'window-global':
-        local = WindowAttention(width, arch.head_dim)
-    elif mixer != 'global':
-        local = LocalConv(width, arch.local_kernels[stage])
-    if mixer != 'local':
-        slots = SlotAttention(width, arch.num_slots[stage], arch.head_dim, arch.learned_slots, arch.fixed_scale)
-    if isinstance(local, LocalConv) and slots is not None and mixer != 'glmix':
-        return SequentialMix(local, slots, global_first=mixer == 'global-local')
-    return GLMix(local, slots)
 
 
 @MODELS.register_module()
@@ -202,8 +216,7 @@ class GLNet(HybridBackbone):
         self.stages = nn.ModuleList()
         for stage, (in_width, width) in enumerate(zip((in_channels, *widths), widths, strict=False)):
             self.downsamplers.append(make_downsampler(stage, in_width, width, norm_cfg))
-            depth = self.arch.depths[stage]
-            self.stages.append(nn.ModuleList(GLNetBlock(self.arch, stage, i, next(rates)) for i in range(depth)))
+            self.stages.append(_stage(self.arch, stage, rates))
         self.build_output_norms(out_norm_cfg, norm_cfg, widths)
         self.finish()
 
@@ -217,10 +230,9 @@ class GLNet(HybridBackbone):
             for name, module in self.named_modules():
                 _init_weights(name, module)
             for stage, blocks in enumerate(self.stages):
-                for layer in blocks.modules() if self.arch.has_linear_ffns(stage) else ():
-                    if isinstance(layer, FFN):
-                        _init_linear(layer.conv1)
-                        _init_linear(layer.conv2)
+                for name, layer in blocks.named_modules() if self.arch.has_linear_ffns(stage) else ():
+                    if isinstance(layer, nn.Conv2d) and name.endswith(('.ffn.conv1', '.ffn.conv2')):
+                        _init_linear(layer)
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
@@ -266,6 +278,19 @@ class GLNet(HybridBackbone):
             if stage in self.out_indices:
                 outs.append(self.output_norm(stage, x))
         return outs
+
+
+def _stage(arch: GLNetArch, stage: int, drop_paths: Iterator[float]) -> nn.ModuleList:
+    """The blocks of a stage, each of which takes the next of ``drop_paths``."""
+    width, flags = arch.embed_dims[stage], (arch.learned_slots, arch.fixed_scale)
+    sizes = (width, arch.head_dim, arch.local_kernels[stage], arch.num_slots[stage], *flags)
+    hidden_dims = int(arch.ffn_ratios[stage] * width)
+    return nn.ModuleList(
+        GLNetBlock(
+            MixerSizes(mixer, *sizes), hidden_dims, arch.pos_encoding, arch.conv_ffn, arch.layer_scale, next(drop_paths)
+        )
+        for mixer in arch.mixers[stage]
+    )
 
 
 def _block_parts(arch: GLNetArch, stage: int, size: Sequence[int]) -> Iterator[Part]:

@@ -1,0 +1,47 @@
+"""The feed-forward network of a block."""
+
+from collections import OrderedDict
+
+from torch import nn
+from typing_extensions import Self
+
+from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d
+from mmhybrid.models.layers.order import sort_hidden
+
+
+class FFN(nn.Sequential):
+    """A layer that widens, what acts on the hidden channels, and a layer that narrows.
+
+    The layers have the names that released checkpoints give them, so that tokens and maps differ in these.
+    """
+
+    @classmethod
+    def on_tokens(cls, embed_dims: int, hidden_dims: int, act: nn.Module | None = None) -> Self:
+        """Linear, activation, GELU for None, linear: (..., C) -> (..., C)."""
+        first, last = nn.Linear(embed_dims, hidden_dims), nn.Linear(hidden_dims, embed_dims)
+        return cls(OrderedDict(fc1=first, act=nn.GELU() if act is None else act, fc2=last))
+
+    @classmethod
+    def on_maps(cls, embed_dims: int, hidden_dims: int, conv: bool) -> Self:
+        """Point-wise convolution, with ``conv`` a residual depth-wise one, GELU, point-wise convolution.
+
+        (B, C, H, W) -> (B, C, H, W).
+        """
+        layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=nn.Conv2d(embed_dims, hidden_dims, 1))
+        if conv:
+            layers['dwconv'] = ResidualDepthwiseConv2d(hidden_dims, 3)
+        layers['act'] = nn.GELU()
+        layers['conv2'] = nn.Conv2d(hidden_dims, embed_dims, 1)
+        return cls(layers)
+
+    def last_layer(self) -> Product:
+        """The layer whose output is the network's."""
+        return self._products()[-1]
+
+    def sort_channels(self) -> None:
+        """Sort the hidden channels."""
+        *before, last = self._products()
+        sort_hidden(before, last)
+
+    def _products(self) -> list[Product]:
+        return [layer for layer in self.children() if isinstance(layer, Product)]
