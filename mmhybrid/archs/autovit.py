@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Diagram, NetworkArch, Stage, check_odd, check_ratio
+from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
 NUM_CONV_STAGES = 3
@@ -125,21 +125,21 @@ class AutoViTArch(NetworkArch):
         return described
 
     def diagram(self) -> Diagram:
-        """A stage for the stem and each of its own, a block for each MBConv and each transformer layer.
+        """A column for the stem and each stage, a block for each MBConv and each transformer layer.
 
         The convolutions within transformer stages have no choices and are left out.
         """
         stem = self.stem_width
         layer = 'convolution' if self.transformer_only else 'MBConv'
-        stages = [Stage('stem', (Block(f'stem: convolution, {stem} channels', stem, 1),), {'width': f'{stem}'})]
+        columns = [Column('stem', (Block(f'stem: convolution, {stem} channels', stem, 1),), {'width': f'{stem}'})]
         convs = zip(self.conv_widths, self.conv_depths, self.conv_kernels, strict=True)
         for i, (width, depth, kernel) in enumerate(convs, start=1):
             block = Block(f'convolution stage {i}: {layer}, kernel {kernel}, {width} channels', width, 1)
             sizes = {'width': f'{width}', 'layers': f'{depth}', 'kernel': f'{kernel}'}
-            stages.append(Stage(f'conv {i}', (block,) * depth, sizes))
+            columns.append(Column(f'conv {i}', (block,) * depth, sizes))
         fields = zip(self.embed_dims, self.depths, self.num_heads, self.mlp_ratios, strict=True)
         for i, (width, depth, heads, ratio) in enumerate(fields, start=1):
             title = f'transformer stage {i}: attention of {heads} heads, MLP ratio {ratio:g}, {width} channels'
             sizes = {'width': f'{width}', 'layers': f'{depth}', 'heads': f'{heads}', 'MLP ratio': f'{ratio:g}'}
-            stages.append(Stage(f'transformer {i}', (Block(title, width, 0),) * depth, sizes))
-        return Diagram('AutoViT', 'stage', tuple(stages))
+            columns.append(Column(f'transformer {i}', (Block(title, width, 0),) * depth, sizes))
+        return Diagram('AutoViT', 'stage', tuple(columns))

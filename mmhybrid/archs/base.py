@@ -25,11 +25,11 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Blocks that share their sizes.
+class Column:
+    """Blocks that share their sizes, side by side in a picture.
 
     Args:
-        name: Head of its column.
+        name: Its head.
         blocks: In order.
         sizes: Name to text.
     """
@@ -45,18 +45,18 @@ class Diagram:
 
     Args:
         title: The family, and what holds for the whole network.
-        unit: What a stage is called, ``stage`` or ``block``.
-        stages: In order.
+        unit: What a column stands for, ``stage`` or ``block``.
+        columns: In order.
     """
 
     title: str
     unit: str
-    stages: tuple[Stage, ...]
+    columns: tuple[Column, ...]
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks of all stages."""
-        return [block for stage in self.stages for block in stage.blocks]
+        """The blocks of all columns."""
+        return [block for column in self.columns for block in column.blocks]
 
 
 class NetworkArch:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Diagram, NetworkArch, Stage, check_odd, check_ratio
+from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import check_int, check_keys, check_list
 
 NUM_STAGES = 7
@@ -90,9 +90,9 @@ class EfficientNetLiteArch(NetworkArch):
         )
 
     def diagram(self) -> Diagram:
-        """A stage for the stem, each of its own, and the head; a block for each MBConv."""
+        """A column for the stem, each stage and the head; a block for each MBConv."""
         stem, head = self.stem_width, self.head_width
-        stages = [Stage('stem', (Block(f'stem: convolution, {stem} channels', stem, 1),), {'width': f'{stem}'})]
+        columns = [Column('stem', (Block(f'stem: convolution, {stem} channels', stem, 1),), {'width': f'{stem}'})]
         for i, (width, kernels, ratios) in enumerate(
             zip(self.embed_dims, self.kernel_sizes, self.expand_ratios, strict=True), start=1
         ):
@@ -102,9 +102,9 @@ class EfficientNetLiteArch(NetworkArch):
             )
             sizes = {'width': f'{width}', 'blocks': f'{len(kernels)}'}
             sizes |= {'kernel': _listed(kernels), 'expansion': _listed(ratios)}
-            stages.append(Stage(f'{i}', tuple(blocks), sizes))
-        stages.append(Stage('head', (Block(f'head: convolution, {head} channels', head, 1),), {'width': f'{head}'}))
-        return Diagram('EfficientNet-Lite', 'stage', tuple(stages))
+            columns.append(Column(f'{i}', tuple(blocks), sizes))
+        columns.append(Column('head', (Block(f'head: convolution, {head} channels', head, 1),), {'width': f'{head}'}))
+        return Diagram('EfficientNet-Lite', 'stage', tuple(columns))
 
 
 def _listed(values: tuple[float, ...]) -> str:

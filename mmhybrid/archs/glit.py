@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Diagram, NetworkArch, Stage, check_odd, check_ratio
+from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
 # What the local heads are: convolution over the sequence; table 6: over the map, attention within windows of tokens.
@@ -129,9 +129,9 @@ class GLiTArch(NetworkArch):
         return {**super().to_dict(), 'blocks': blocks}
 
     def diagram(self) -> Diagram:
-        """A stage for each block; heads that attend within windows are local ones, as convolutions are."""
+        """A column for each block; heads that attend within windows are local ones, as convolutions are."""
         local, size = ('window', 'window') if self.locality == 'window' else ('conv', 'kernel')
-        stages = []
+        columns = []
         for i, block in enumerate(self.blocks, start=1):
             attention = block.num_attn_heads
             conv = self.num_heads - attention
@@ -145,8 +145,8 @@ class GLiTArch(NetworkArch):
             if conv:
                 sizes |= {f'{local} ratio': f'{block.conv_ratio:g}', size: f'{block.kernel_size}'}
             title = f'block {i}: {", ".join(f"{name} {text}" for name, text in sizes.items())}'
-            stages.append(Stage(f'{i}', (Block(title, self.embed_dims, conv / self.num_heads),), sizes))
-        return Diagram(f'GLiT, {self.embed_dims} channels', 'block', tuple(stages))
+            columns.append(Column(f'{i}', (Block(title, self.embed_dims, conv / self.num_heads),), sizes))
+        return Diagram(f'GLiT, {self.embed_dims} channels', 'block', tuple(columns))
 
 
 def _read_block(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Diagram, NetworkArch, Stage, check_odd, check_ratio
+from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
 
 HEAD_DIM = 32
@@ -142,8 +142,8 @@ class GLNetArch(NetworkArch):
         return set(self.mixers[stage]) == {'mhsa'} and not (self.pos_encoding or self.conv_ffn)
 
     def diagram(self) -> Diagram:
-        """A stage of blocks for each of its own."""
-        stages = []
+        """A column for each stage."""
+        columns = []
         for i, mixers in enumerate(self.mixers):
             width = self.embed_dims[i]
             sizes = {'width': f'{width}', 'blocks': f'{len(mixers)}', 'FFN ratio': f'{self.ffn_ratios[i]:g}'}
@@ -156,9 +156,9 @@ class GLNetArch(NetworkArch):
                 Block(f'stage {i + 1}, block {j}: {mixer}, {width} channels', width, _local_share(mixer))
                 for j, mixer in enumerate(mixers, start=1)
             )
-            stages.append(Stage(f'{i + 1}', tuple(blocks), sizes))
+            columns.append(Column(f'{i + 1}', tuple(blocks), sizes))
         title = ', '.join(['GLNet', *(words for flag, words in FLAG_WORDS.items() if getattr(self, flag))])
-        return Diagram(title, 'stage', tuple(stages))
+        return Diagram(title, 'stage', tuple(columns))
 
 
 def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ part the share that is global (attention).
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mmhybrid.archs.base import Diagram, NetworkArch, Stage
+from mmhybrid.archs.base import Column, Diagram, NetworkArch
 from mmhybrid.space import SearchSpace, Value
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.visualization.picture import CHAR_WIDTH, INK, MUTED, Line, Picture, Rect, Shape, Text, Titled
@@ -18,7 +18,7 @@ GLOBAL = '#3d5fa8'
 FONT_SIZE = 12
 ROW = 19
 MARGIN = 12
-BAR, BAR_GAP, STAGE_GAP = 22.0, 3.0, 24.0
+BAR, BAR_GAP, COLUMN_GAP = 22.0, 3.0, 24.0
 BAR_HEIGHT = 130.0
 THUMBNAIL = 0.24
 ABSENT = '-'
@@ -41,8 +41,8 @@ def arch_diagram(space: SearchSpace, arch: Mapping[str, Value]) -> Diagram:
 
 def draw(diagram: Diagram) -> Picture:
     """The picture, with names and sizes."""
-    rows = list(dict.fromkeys(name for stage in diagram.stages for name in stage.sizes))
-    left = MARGIN + max(_length(name) for name in [diagram.unit, *rows]) + STAGE_GAP
+    rows = list(dict.fromkeys(name for column in diagram.columns for name in column.sizes))
+    left = MARGIN + max(_length(name) for name in [diagram.unit, *rows]) + COLUMN_GAP
     base = 40 + BAR_HEIGHT
     shapes: list[Shape] = [Text(MARGIN, 20, diagram.title, 13, bold=True)]
     shapes += [
@@ -50,17 +50,17 @@ def draw(diagram: Diagram) -> Picture:
         for row, name in enumerate([diagram.unit, *rows])
     ]
     scale = BAR_HEIGHT / max(block.width for block in diagram.blocks)
-    for stage in diagram.stages:
-        bars = _bars_width(stage)
-        column = max(bars, BOLD * _length(stage.name), *map(_length, stage.sizes.values()))
-        middle = left + column / 2
-        shapes += _bars(stage, middle - bars / 2, base, scale)
-        for row, text in enumerate([stage.name, *(stage.sizes.get(name, ABSENT) for name in rows)]):
+    for column in diagram.columns:
+        bars = _bars_width(column)
+        width = max(bars, BOLD * _length(column.name), *map(_length, column.sizes.values()))
+        middle = left + width / 2
+        shapes += _bars(column, middle - bars / 2, base, scale)
+        for row, text in enumerate([column.name, *(column.sizes.get(name, ABSENT) for name in rows)]):
             color = MUTED if text == ABSENT else INK
             shapes.append(Text(middle, base + (row + 1) * ROW, text, FONT_SIZE, 'middle', color, bold=row == 0))
-        left += column + STAGE_GAP
+        left += width + COLUMN_GAP
     legend = _length('local (convolution)') + _length('global (attention)') + 3 * ROW
-    width = max(left - STAGE_GAP + MARGIN, BOLD * _length(diagram.title) + legend + 5 * MARGIN)
+    width = max(left - COLUMN_GAP + MARGIN, BOLD * _length(diagram.title) + legend + 5 * MARGIN)
     shapes.append(Line([(MARGIN, base + 1), (width - MARGIN, base + 1)]))
     shapes += _legend(width - MARGIN - legend)
     return Picture(width, base + (len(rows) + 1) * ROW + MARGIN, shapes, diagram.title)
@@ -72,16 +72,16 @@ def thumbnail(diagram: Diagram) -> Picture:
     scale = height / max(block.width for block in diagram.blocks)
     shapes: list[Shape] = []
     left = 0.0
-    for stage in diagram.stages:
-        shapes += _bars(stage, left, height, scale, THUMBNAIL)
-        left += THUMBNAIL * (_bars_width(stage) + STAGE_GAP / 2)
+    for column in diagram.columns:
+        shapes += _bars(column, left, height, scale, THUMBNAIL)
+        left += THUMBNAIL * (_bars_width(column) + COLUMN_GAP / 2)
     return Picture(left, height, shapes, diagram.title)
 
 
-def _bars(stage: Stage, left: float, base: float, scale: float, thickness: float = 1.0) -> list[Shape]:
+def _bars(column: Column, left: float, base: float, scale: float, thickness: float = 1.0) -> list[Shape]:
     """From ``left`` on, standing on ``base``; ``scale`` is pixels a channel."""
     bars: list[Shape] = []
-    for i, block in enumerate(stage.blocks):
+    for i, block in enumerate(column.blocks):
         x, height = left + i * thickness * (BAR + BAR_GAP), block.width * scale
         local = block.local * height
         parts = [(base - local, local, LOCAL), (base - height, height - local, GLOBAL)]
@@ -90,8 +90,8 @@ def _bars(stage: Stage, left: float, base: float, scale: float, thickness: float
     return bars
 
 
-def _bars_width(stage: Stage) -> float:
-    return len(stage.blocks) * (BAR + BAR_GAP) - BAR_GAP
+def _bars_width(column: Column) -> float:
+    return len(column.blocks) * (BAR + BAR_GAP) - BAR_GAP
 
 
 def _legend(left: float) -> list[Shape]:

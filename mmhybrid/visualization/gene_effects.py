@@ -29,7 +29,7 @@ class GeneEffect:
     chance: float
 
     @property
-    def spread(self) -> float:
+    def gap(self) -> float:
         """The best mean minus the worst."""
         means = [mean for mean, _ in self.means.values()]
         return max(means) - min(means)
@@ -42,7 +42,7 @@ class GeneEffect:
 def gene_effects(
     space: SearchSpace, candidates: Sequence[Candidate], objective: Objective, deals: int = 200, seed: int = 0
 ) -> list[GeneEffect]:
-    """Each gene's, those first whose spread exceeds chance by most.
+    """Each gene's, those first whose gap exceeds chance by most.
 
     Only networks in which a gene has an effect count for it; genes of which these have but one value are left out.
 
@@ -67,6 +67,6 @@ def gene_effects(
         if len(masks) > 1:
             means = {value: (float(scores[mask].mean()), int(mask.sum())) for value, mask in masks.items()}
             dealt = rng.permuted(np.tile(scores, (deals, 1)), axis=1)
-            spreads = np.ptp([dealt[:, mask].mean(axis=1) for mask in masks.values()], axis=0)
-            effects.append(GeneEffect(gene, means, float(np.quantile(spreads, CONFIDENCE))))
-    return sorted(effects, key=lambda effect: effect.chance - effect.spread)
+            gaps = np.ptp([dealt[:, mask].mean(axis=1) for mask in masks.values()], axis=0)
+            effects.append(GeneEffect(gene, means, float(np.quantile(gaps, CONFIDENCE))))
+    return sorted(effects, key=lambda effect: effect.chance - effect.gap)

@@ -108,12 +108,12 @@ def test_columns_do_not_overlap():
 def test_windows_are_called_windows():
     block = {'num_attn_heads': 1, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 14, 'mlp_ratio': 2}
     arch = {'embed_dims': 96, 'num_heads': 3, 'blocks': [block]}
-    (stage,) = GLiTArch.parse({**arch, 'locality': 'window'}).diagram().stages
-    assert (stage.sizes['window heads'], stage.sizes['window']) == ('2', '14')
-    assert not [name for name in stage.sizes if 'conv' in name or 'kernel' in name]
+    (column,) = GLiTArch.parse({**arch, 'locality': 'window'}).diagram().columns
+    assert (column.sizes['window heads'], column.sizes['window']) == ('2', '14')
+    assert not [name for name in column.sizes if 'conv' in name or 'kernel' in name]
     block['kernel_size'] = 7
-    (stage,) = GLiTArch.parse({**arch, 'locality': 'conv2d'}).diagram().stages
-    assert (stage.sizes['conv heads'], stage.sizes['kernel']) == ('2', '7')
+    (column,) = GLiTArch.parse({**arch, 'locality': 'conv2d'}).diagram().columns
+    assert (column.sizes['conv heads'], column.sizes['kernel']) == ('2', '7')
 
 
 def test_different_networks_look_different():
@@ -136,7 +136,7 @@ def test_a_space_of_a_known_family_is_drawn_and_another_refused():
 
     own = Own('xxs')
     assert arch_diagram(own, own.largest()) == arch_diagram(AutoViTSpace('xxs'), own.largest())
-    assert arch_diagram(own, own.largest()).stages == own.decode(own.largest()).diagram().stages
+    assert arch_diagram(own, own.largest()).columns == own.decode(own.largest()).diagram().columns
     with pytest.raises(ValueError, match=r"'Other'.*NetworkArch.diagram"):
         arch_diagram(Other(), {'a': 1})
     with pytest.raises(ValueError, match='missing'):

@@ -22,7 +22,7 @@ def test_means_are_those_of_the_networks_that_have_the_value():
             scores = [c.metrics['top1'] for c in found if effect.gene in c.arch and c.arch[effect.gene] == value]
             assert (mean, count) == (pytest.approx(sum(scores) / len(scores)), len(scores))
         means = [mean for mean, _ in effect.means.values()]
-        assert effect.spread == max(means) - min(means)
+        assert effect.gap == max(means) - min(means)
 
 
 def test_the_gene_that_decides_comes_first_with_its_values_in_order():
@@ -32,7 +32,7 @@ def test_the_gene_that_decides_comes_first_with_its_values_in_order():
     assert first.gene == 'conv.1.width'
     assert first.order(TOP1) == list(reversed(values))
     assert first.order(Objective('top1', 'minimize')) == list(values)
-    assert first.spread > first.chance
+    assert first.gap > first.chance
 
 
 def test_noise_rarely_exceeds_chance():
@@ -40,7 +40,7 @@ def test_noise_rarely_exceeds_chance():
     found = candidates(space, lambda arch: random.Random(arch.to_json()).gauss(0, 1), 200)
     effects = gene_effects(space, found, TOP1)
     assert len(effects) == 40
-    assert sum(effect.spread > effect.chance for effect in effects) <= 6  # 2 are expected; more has odds of 1 in 100
+    assert sum(effect.gap > effect.chance for effect in effects) <= 6  # 2 are expected; more has odds of 1 in 100
 
 
 def test_genes_of_one_value_are_left_out():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmcv.cnn.bricks import DropPath, build_activation_layer
+from mmcv.cnn.bricks import DropPath
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,12 +22,12 @@ from mmhybrid.archs.autovit import AutoViTArch, channels_of
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import build_norm, depthwise_conv2d, fused, is_known, layer_config
+from mmhybrid.models.layers.basic import build_act, build_norm, depthwise_conv2d, fused, is_known, layer_config
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.parts import Part, Piece, sides
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int
+from mmhybrid.utils.checks import check_bool, check_float, check_int
 
 HEAD_DIM = 16
 # Of what leads into each stage: pixels of the map before for one behind it.
@@ -55,10 +55,7 @@ class LayerConfig:
 
     def act(self) -> nn.Module:
         """A new activation layer."""
-        try:
-            return build_activation_layer(self.act_cfg)
-        except KeyError as error:
-            raise bad_value('act_cfg.type', self.act_cfg['type'], 'a registered activation, such as SiLU') from error
+        return build_act(self.act_cfg)
 
 
 class MBConv(nn.Module):
@@ -178,8 +175,7 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 class AutoViT(HybridBackbone):
     """AutoViT backbone: maps at strides 4, 8, 16 and 32.
 
-    The outputs 0 to 3 are MBConv-2, Transformer-1, Transformer-2 and the last transformer stage. For freezing, a
-    stage is what leads from one output to the next.
+    The outputs 0 to 3 are MBConv-2, Transformer-1, Transformer-2 and the last transformer stage.
 
     Args:
         arch: A preset's name, or what else :meth:`AutoViTArch.parse` takes.
@@ -254,15 +250,15 @@ class AutoViT(HybridBackbone):
         """
         groups = [LayerGroup(0, ('stem',))]
         for stage, depth in enumerate(self.arch.conv_depths):
-            frozen_with = 1 if stage < 2 else 2
-            groups += [LayerGroup(frozen_with, (f'conv_stages.{stage}.{i}',)) for i in range(depth)]
+            frozen_from = 1 if stage < 2 else 2
+            groups += [LayerGroup(frozen_from, (f'conv_stages.{stage}.{i}',)) for i in range(depth)]
         for stage, depth in enumerate(self.arch.depths):
-            prefix, frozen_with = f'transformer_stages.{stage}', min(stage + 2, 4)
+            prefix, frozen_from = f'transformer_stages.{stage}', min(stage + 2, 4)
             before = tuple(f'{prefix}.{name}' for name in ('down', 'local', 'proj_in'))
             after = tuple(f'{prefix}.{name}' for name in ('norm', 'proj_out', 'fuse'))
-            groups.append(LayerGroup(frozen_with, before))
-            groups += [LayerGroup(frozen_with, (f'{prefix}.layers.{i}',)) for i in range(depth)]
-            groups[-1] = LayerGroup(frozen_with, groups[-1].names + after)
+            groups.append(LayerGroup(frozen_from, before))
+            groups += [LayerGroup(frozen_from, (f'{prefix}.layers.{i}',)) for i in range(depth)]
+            groups[-1] = LayerGroup(frozen_from, groups[-1].names + after)
         if self.mbpool is not None:
             groups.append(LayerGroup(4, ('mbpool',)))
         return groups

@@ -26,11 +26,11 @@ class LayerGroup:
     """Parameters that are frozen together and share a depth.
 
     Args:
-        stage: 0 for the stem, k for the k-th stage (GLiT: block).
+        frozen_from: The least ``frozen_stages`` that freezes it: 0 for the stem, n for what leads to the n-th output.
         names: Prefixes of parameter names.
     """
 
-    stage: int
+    frozen_from: int
     names: tuple[str, ...]
 
 
@@ -53,9 +53,9 @@ class HybridBackbone(BaseModule):
     :meth:`compute_outputs` and :meth:`layer_groups`, and for costs :meth:`outputs` and :meth:`parts`.
 
     Args:
-        num_stages: How many outputs there are to choose from (GLiT: blocks).
+        num_outputs: How many outputs there are to choose from: stages, or GLiT's blocks.
         out_indices: Which outputs to return; negative ones count from the last.
-        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and the first n stages (GLiT: blocks), each with the
+        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and all that leads to the first n outputs, with the
             output norms behind them. Frozen parameters get no gradient, and frozen modules stay in eval mode when the
             model is set to train.
         norm_eval: Keep all batch normalisation in eval mode (its statistics fixed) during training.
@@ -70,7 +70,7 @@ class HybridBackbone(BaseModule):
 
     def __init__(
         self,
-        num_stages: int,
+        num_outputs: int,
         out_indices: Sequence[int],
         frozen_stages: int,
         norm_eval: bool,
@@ -78,9 +78,9 @@ class HybridBackbone(BaseModule):
         init_cfg: dict | list[dict] | None,
     ) -> None:
         super().__init__(init_cfg)
-        self.num_stages = num_stages
-        self.out_indices = normalise_out_indices(out_indices, num_stages)
-        self.frozen_stages = check_int('frozen_stages', frozen_stages, -1, num_stages)
+        self.num_outputs = num_outputs
+        self.out_indices = normalise_out_indices(out_indices, num_outputs)
+        self.frozen_stages = check_int('frozen_stages', frozen_stages, -1, num_outputs)
         self.norm_eval = check_bool('norm_eval', norm_eval)
         self.with_cp = check_bool('with_cp', with_cp)
         torch_api.register_load_hook(self, _adopt_output_layers)
@@ -115,25 +115,25 @@ class HybridBackbone(BaseModule):
         final_norm_cfg: Mapping[str, Any],
         out_channels: Sequence[int],
     ) -> None:
-        """Create ``norm`` (after the last stage, as in classification) or ``out_norms`` (one for each output).
+        """Create ``norm`` (of the last output, as in classification) or ``out_norms`` (one for each output).
 
         Args:
             out_norm_cfg: None for the published single norm behind the last stage.
             final_norm_cfg: The type of that norm.
-            out_channels: Channels of all stages.
+            out_channels: Channels of all outputs there are to choose from.
         """
         if out_norm_cfg is not None:
             self.out_norms = nn.ModuleDict(
                 {str(i): build_norm(out_norm_cfg, out_channels[i]) for i in self.out_indices}
             )
-        elif self.num_stages - 1 in self.out_indices:
+        elif self.num_outputs - 1 in self.out_indices:
             self.norm = build_norm(final_norm_cfg, out_channels[-1])
 
     def output_norm(self, index: int, x: Tensor) -> Tensor:
-        """The output ``x`` of stage ``index``, normed where a norm belongs to it."""
+        """The output ``x`` with number ``index``, normed where a norm belongs to it."""
         if hasattr(self, 'out_norms'):
             return self.out_norms[str(index)](x)
-        return self.norm(x) if hasattr(self, 'norm') and index == self.num_stages - 1 else x
+        return self.norm(x) if hasattr(self, 'norm') and index == self.num_outputs - 1 else x
 
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then each block in order; what is named by none counts as output."""
@@ -209,26 +209,26 @@ class HybridBackbone(BaseModule):
     def _is_frozen(self, name: str) -> bool:
         if self.frozen_stages < 0 or not name:
             return False
-        groups = [group for group in self.layer_groups() if group.stage <= self.frozen_stages]
+        groups = [group for group in self.layer_groups() if group.frozen_from <= self.frozen_stages]
         frozen = [prefix for group in groups for prefix in group.names]
-        frozen += [f'out_norms.{stage}' for stage in range(self.frozen_stages)]
-        if self.frozen_stages == self.num_stages:
+        frozen += [f'out_norms.{index}' for index in range(self.frozen_stages)]
+        if self.frozen_stages == self.num_outputs:
             frozen.append('norm')
         return _belongs(name, frozen)
 
 
-def normalise_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+def normalise_out_indices(out_indices: Sequence[int], num_outputs: int) -> tuple[int, ...]:
     """Sorted, non-negative indices.
 
     Raises:
         ValueError: If there are none, one is out of range, or one is named twice.
     """
-    allowed = f'indices from {-num_stages} to {num_stages - 1}, each once'
+    allowed = f'indices from {-num_outputs} to {num_outputs - 1}, each once'
     indices = check_list('out_indices', [out_indices] if isinstance(out_indices, int) else out_indices)
     for index in indices:
-        if isinstance(index, bool) or not isinstance(index, int) or not -num_stages <= index < num_stages:
+        if isinstance(index, bool) or not isinstance(index, int) or not -num_outputs <= index < num_outputs:
             raise bad_value('out_indices', index, allowed)
-    normalised = tuple(sorted(index % num_stages for index in indices))
+    normalised = tuple(sorted(index % num_outputs for index in indices))
     if not normalised or len(set(normalised)) < len(normalised):
         raise bad_value('out_indices', out_indices, allowed)
     return normalised

@@ -15,18 +15,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmcv.cnn.bricks import DropPath, build_activation_layer
+from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmhybrid.archs.efficientnet_lite import NO_EXPANSION, EfficientNetLiteArch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
-from mmhybrid.models.layers.basic import build_norm, layer_config
+from mmhybrid.models.layers.basic import build_act, build_norm, layer_config
 from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, sides
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_int
+from mmhybrid.utils.checks import check_bool, check_float, check_int
 
 STEM_STRIDE = 2
 # Of the first block of each stage: pixels of the map before for one behind it.
@@ -74,10 +74,7 @@ class LayerConfig:
 
     def act(self) -> nn.Module:
         """A new activation layer."""
-        try:
-            return build_activation_layer(self.act_cfg)
-        except KeyError as error:
-            raise bad_value('act_cfg.type', self.act_cfg['type'], 'a registered activation, such as ReLU6') from error
+        return build_act(self.act_cfg)
 
 
 class MBConv(nn.Module):
@@ -131,7 +128,7 @@ def hidden_width(in_width: int, expand_ratio: float) -> int:
 class EfficientNetLite(HybridBackbone):
     """EfficientNet-Lite backbone: maps at strides 4, 8, 16 and 32.
 
-    The outputs 0 to 3 are the stages 2, 3, 5 and 7. For freezing, a stage is what leads from one output to the next.
+    The outputs 0 to 3 are the stages 2, 3, 5 and 7.
     Images are normalised by the mean 127 and the deviation 128 of each channel where released weights are used.
 
     Args:
@@ -189,8 +186,8 @@ class EfficientNetLite(HybridBackbone):
         """The stem, the blocks and the head."""
         groups = [LayerGroup(0, ('stem',))]
         for stage, depth in enumerate(self.arch.depths):
-            frozen_with = 1 + next(i for i, last in enumerate(OUTPUT_STAGES) if stage <= last)
-            groups += [LayerGroup(frozen_with, (f'stages.{stage}.{i}',)) for i in range(depth)]
+            frozen_from = 1 + next(i for i, last in enumerate(OUTPUT_STAGES) if stage <= last)
+            groups += [LayerGroup(frozen_from, (f'stages.{stage}.{i}',)) for i in range(depth)]
         if self.head_conv is not None:
             groups.append(LayerGroup(len(OUTPUT_STAGES), ('head_conv',)))
         return groups

@@ -214,12 +214,12 @@ class GLiT(HybridBackbone):
         self.patch_embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if with_cls_token else None
         self.pos_embed = nn.Parameter(torch.zeros(1, with_cls_token + math.prod(self.grid), width))
-        rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_stages)
+        rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_outputs)
         self.blocks = nn.ModuleList(
             GLiTBlock(width, parsed.num_heads, block, parsed.locality, rate)
             for block, rate in zip(parsed.blocks, rates, strict=True)
         )
-        self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_stages)
+        self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_outputs)
         torch_api.register_load_hook(self, _adopt_pos_embed)
         self.finish()
 
@@ -235,7 +235,7 @@ class GLiT(HybridBackbone):
     def layer_groups(self) -> list[LayerGroup]:
         """The embeddings, then the blocks."""
         stem = LayerGroup(0, ('patch_embed', 'cls_token', 'pos_embed'))
-        return [stem, *(LayerGroup(i + 1, (f'blocks.{i}',)) for i in range(self.num_stages))]
+        return [stem, *(LayerGroup(i + 1, (f'blocks.{i}',)) for i in range(self.num_outputs))]
 
     def outputs(self, arch: GLiTArch) -> tuple[Output, ...]:
         """One of each block."""

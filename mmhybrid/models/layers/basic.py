@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
-from mmcv.cnn import build_norm_layer
+from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_keys
@@ -69,6 +69,18 @@ def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
     check_keys('norm_cfg', norm_cfg, ('type',), ('eps', 'requires_grad'))
     norm = LayerNorm2d(width, check_float('norm_cfg.eps', norm_cfg.get('eps', 1e-6), 0, above=True))
     return norm.requires_grad_(check_bool('norm_cfg.requires_grad', norm_cfg.get('requires_grad', True)))
+
+
+def build_act(act_cfg: Mapping[str, Any]) -> nn.Module:
+    """The activation of a config.
+
+    Raises:
+        ValueError: If its type is unknown.
+    """
+    try:
+        return build_activation_layer(dict(act_cfg))
+    except KeyError as error:
+        raise bad_value('act_cfg.type', act_cfg['type'], 'a registered activation, such as SiLU') from error
 
 
 class _ContiguousGrad(torch.autograd.Function):
