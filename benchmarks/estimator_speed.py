@@ -16,8 +16,9 @@ import torch
 from _common import Figures, add_json_argument, describe_machine, positive
 
 from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.table import Entry, LatencyTable
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace, SearchSpace
 from mmhybrid.utils.files import write_json
 
@@ -33,12 +34,13 @@ def measure(name: str, count: int) -> float:
     space, input_size = SPACES[name]
     rng = random.Random(0)
     archs = list(dict.fromkeys(space.sample(rng) for _ in range(count)))
-    backbone = {'type': f'mmhybrid.{name}'}
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     # what the entries say makes no difference to the time
     entries = defaultdict(lambda: Entry(1.0, 0.1, 10))
-    table = LatencyTable(space.to_config(), backbone, input_size, 1000, (), device, 0.01, 0.3, 0.02, 0.02, entries)
-    estimator = Estimator(space, backbone, input_size, 1000, table)
+    workload = Workload(space, {'type': f'mmhybrid.{name}'}, input_size, 1000)
+    uncertainty = Uncertainty(residual=0.01, shrink=0.3, repeatability=0.02, speed_spread=0.02)
+    table = LatencyTable(workload=workload.to_config(), device=device, uncertainty=uncertainty, entries=entries)
+    estimator = Estimator(workload, table)
     start = time.perf_counter()
     for arch in archs:
         estimator(arch)

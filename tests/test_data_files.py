@@ -27,15 +27,16 @@ from mmhybrid.apis.search_results import read_search
 from mmhybrid.apis.subnet_export import found_in
 from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.latency.analytic import NOMINAL
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.load import build_latency, load_latency
+from mmhybrid.latency.load import build_estimator, load_latency
 from mmhybrid.latency.profile import profile
-from mmhybrid.latency.table import Entry, LatencyTable, Measurement, parts_of_space
+from mmhybrid.latency.rounds import Measurement
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty, parts_of_space
 from mmhybrid.latency.timing import Plan
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint
 from mmhybrid.models.convert import convert_file
@@ -58,6 +59,7 @@ ROOT = Path(__file__).resolve().parents[1]
 Config = dict[str, Any]
 SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
 BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 64}
+WORKLOAD = Workload(SPACE, BACKBONE, 64)
 PLAN = settings(AUTOVIT, [random_stage(budget=4, population=4)])
 PACKAGE = 'leaves_a_trace'
 
@@ -141,11 +143,17 @@ def database(folder: Path, place: str, evil: Config) -> str:
 
 def table(folder: Path, **changes: Any) -> Path:
     """A latency table, but for some of its fields."""
-    keys = parts_of_space(PartCounter(SPACE, BACKBONE, 64, None))
+    keys = parts_of_space(WORKLOAD)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
     entries = {key: Entry(2.0, 0.5, 10) for key in keys}
-    sound = LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, 0, 0, entries, (measured,))
+    sound = LatencyTable(
+        workload=WORKLOAD.to_config(),
+        device=device,
+        uncertainty=Uncertainty(residual=0.1, shrink=0.5, repeatability=0, speed_spread=0),
+        entries=entries,
+        measurements=(measured,),
+    )
     path = folder / 'table.json'
     sound.save(path)
     content_of({**json.loads(path.read_text()), **changes}, path)
@@ -182,7 +190,7 @@ def analytic_model(folder: Path, evil: Config) -> None:
 def partial_table(folder: Path, evil: Config) -> None:
     content_of({'setting': evil, 'timed': [evil], 'again': [evil]}, folder / 'table.json.partial')
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
-    profile(PartCounter(SPACE, BACKBONE, 64, None), device, Plan(3, 1, 0), folder / 'table.json')
+    profile(WORKLOAD, device, Plan(3, 1, 0), folder / 'table.json')
 
 
 def demo_settings(folder: Path, evil: Config) -> None:
@@ -234,8 +242,8 @@ READERS: dict[str, Callable[[Path, Config], Any]] = {
     'table below ours': lambda folder, evil: report(
         table(folder, backbone={**BACKBONE, 'type': 'GLiT', 'parts': [evil]})
     ),
-    'table of a search': lambda folder, evil: build_latency(table(folder, space=evil), None, SPACE, BACKBONE, 64, None),
-    'table of another space': lambda folder, evil: load_latency(table(folder, space=evil)).part_counter(),
+    'table of a search': lambda folder, evil: build_estimator(WORKLOAD, table(folder, space=evil)),
+    'table of another space': lambda folder, evil: load_latency(table(folder, space=evil)).build_workload(),
     'analytic model': analytic_model,
     'interrupted table': partial_table,
     'networks.json': networks_file,
@@ -310,11 +318,11 @@ REVIEWED = {
     'mmhybrid/latency/analytic.py': 'analytic model',
     'mmhybrid/latency/devices.py': 'packages by the names that a backend of this process has',
     'mmhybrid/apis/draws.py': 'a config',
-    'mmhybrid/counting/part_counter.py': 'a config, or a table that latency/table.py has checked: table norm',
+    'mmhybrid/counting/workload.py': 'a config, or a table that latency/table.py has checked: table norm',
     'mmhybrid/latency/load.py': 'table of a search, analytic model',
     'mmhybrid/latency/table.py': 'table space, table backbone',
     'mmhybrid/models/presets.py': 'presets of this project',
-    'mmhybrid/latency/profile.py': 'interrupted table',
+    'mmhybrid/latency/partial.py': 'interrupted table',
     'mmhybrid/models/build.py': 'a config',
     'mmhybrid/models/checkpoints.py': 'averaged weights; tests/engine/test_hostile_checkpoints.py',
     'mmhybrid/models/convert.py': 'released weights',

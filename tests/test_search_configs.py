@@ -1,7 +1,7 @@
 """Every search config: what it says, whether it can be met, and that it runs."""
 
 import random
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,12 @@ from mmengine.config import Config
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.searching import search
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.table import Entry, LatencyTable, Measurement
+from mmhybrid.latency.rounds import Measurement
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective, SearchSettings
 from mmhybrid.search.proposals import propose
@@ -56,7 +57,7 @@ def settings_of(cfg: Config) -> SearchSettings:
 def phone(size: str) -> AnalyticLatency:
     """A device on which the paper's network of this size is as fast as the paper says."""
     space = AutoViTSpace(size)
-    estimator = Estimator(space, {'type': 'mmhybrid.AutoViT'}, None, 1000, AnalyticLatency(NOMINAL))
+    estimator = Estimator(Workload(space, {'type': 'mmhybrid.AutoViT'}, None, 1000), AnalyticLatency(NOMINAL))
     latency = estimator(space.encode(size)).latency_ms
     assert latency is not None
     return AnalyticLatency(NOMINAL.slowed(BUDGETS[size][2] / latency))
@@ -72,11 +73,9 @@ def test_constraints_can_be_met(path: str) -> None:
     settings = settings_of(cfg)
     architecture, space = cfg.model.architecture, settings.space
     latency = phone(architecture.backbone.space.table) if 'latency_table' in cfg.search_cfg else None
-    estimate = Estimator(
-        space, architecture.backbone.backbone, cfg.search_cfg.get('input_size'), architecture.head.num_classes, latency
-    )
-    rng = random.Random(0)
-    estimates = (asdict(estimate(space.sample(rng))) for _ in range(1000))
+    workload = Workload.of_model(cfg.model, cfg.search_cfg.get('input_size'))
+    estimator, rng = Estimator(workload, latency), random.Random(0)
+    estimates = (estimator.estimates(space.sample(rng)) for _ in range(1000))
     assert settings.constraints
     assert any(not any(bound.violations(costs) for bound in settings.constraints) for costs in estimates)
 
@@ -161,11 +160,7 @@ def test_skeletons_are_of_all_kinds() -> None:
     cfg = read('configs/autovit/search_autovit_xxs_in1k.py')
     settings, latency = settings_of(cfg), phone('xxs')
     architecture = cfg.model.architecture
-    estimator = Estimator(settings.space, architecture.backbone.backbone, None, 1000, latency)
-
-    def estimate(arch):
-        return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
-
+    estimate = Estimator(Workload(settings.space, architecture.backbone.backbone, None, 1000), latency).estimates
     coarse, fine = settings.stages
     feasible, _ = propose(settings, replace(coarse, budget=600, population=600), 0, 600, [], estimate)
     results = settings.results(feasible)
@@ -241,16 +236,20 @@ def save_table(cfg: Config, folder: Path) -> str:
     """What the phone would have measured."""
     backbone = cfg.model.architecture.backbone
     space = SEARCH_SPACES.build(backbone.space)
-    costs, model = PartCounter(space, backbone.backbone, None, 1000), phone(backbone.space.table)
+    workload, model = Workload(space, backbone.backbone, None, 1000), phone(backbone.space.table)
     rng = random.Random(0)
     archs = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(3000))]
-    parts = {part.key: part for arch in archs for part in costs.parts(arch)}
-    entries = {key: Entry(model.part_latency(part, costs.cost_of(part)).ms, 0.0, 1) for key, part in parts.items()}
+    parts = {part.key: part for arch in archs for part in workload.parts(arch)}
+    entries = {key: Entry(model.part_latency(part, workload.cost_of(part)).ms, 0.0, 1) for key, part in parts.items()}
     resolutions = space.choices['resolution'].values
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = tuple(Measurement({**space.largest(), 'resolution': side}, 1.0, 0.1, 2) for side in resolutions)
     table = LatencyTable(
-        space.to_config(), costs.backbone, None, 1000, resolutions, device, 0.0, 0.3, 0.0, 0.0, entries, measured
+        workload=workload.to_config(),
+        device=device,
+        uncertainty=Uncertainty(residual=0.0, shrink=0.3, repeatability=0.0, speed_spread=0.0),
+        entries=entries,
+        measurements=measured,
     )
     table.save(folder / 'table.json')
     return str(folder / 'table.json')

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import num_classes_of
+from mmhybrid.counting.workload import Workload, num_classes_of
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.registry import MUTATORS, SEARCH_SPACES
 from mmhybrid.search import Constraint
@@ -98,7 +98,7 @@ def read_supernet(path: Path, option: str, cfg: Config) -> Supernet:
     space: SearchSpace = SEARCH_SPACES.build(backbone.space)
     side = None if 'resolution' in space.choices else search.get('input_size', INPUT_SIZE)
     bounds = tuple(bound for bound in read_constraints(search.get('constraints') or {}) if bound.name in COUNTED)
-    estimator = Estimator(space, backbone.backbone, side, num_classes_of(cfg.model))
+    estimator = Estimator(Workload(space, backbone.backbone, side, num_classes_of(cfg.model)))
     return Supernet(path, option, space, MUTATORS.build(dict(cfg.model.mutator)), bounds, estimator)
 
 

@@ -17,13 +17,12 @@ from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
 from mmhybrid.apis.retraining_record import Retrained, RetrainingRecord
 from mmhybrid.apis.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
 from mmhybrid.apis.training import latest_checkpoint, train
-from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import num_classes_of
+from mmhybrid.counting.workload import Workload
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
-from mmhybrid.engine.search_loop import named_estimates, team
-from mmhybrid.latency.load import build_latency
+from mmhybrid.engine.search_loop import team
+from mmhybrid.latency.load import build_estimator
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchSettings
 from mmhybrid.search.proposals import propose
@@ -251,11 +250,9 @@ def draw_random(cfg: Config, count: int) -> tuple[SearchSettings, list[Candidate
     settings = build_settings(
         {'space': supernet.space, 'stages': {'random': stage}, **{name: given[name] for name in names if name in given}}
     )
-    side = None if 'resolution' in settings.space.choices else given.get('input_size')
-    setting = (settings.space, supernet.backbone, side, num_classes_of(cfg.model))
-    table = given.get('latency_table')
-    estimate = named_estimates(Estimator(*setting, table and build_latency(table, given.get('analytic'), *setting)))
-    candidates, shortage = propose(settings, settings.stages[0], 0, count, [], estimate)
+    workload = Workload.of_model(cfg.model, given.get('input_size'))
+    estimator = build_estimator(workload, given.get('latency_table'), given.get('analytic'))
+    candidates, shortage = propose(settings, settings.stages[0], 0, count, [], estimator.estimates)
     if shortage:
         raise ValueError(shortage)
     return settings, candidates

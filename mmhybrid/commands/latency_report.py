@@ -22,7 +22,7 @@ from torch import nn
 from mmhybrid.commands.shared.arguments import add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import held_out as judge
 from mmhybrid.latency.backends import Backend, backend_class
 from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown
@@ -58,18 +58,18 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def judge_table(
-    args: Namespace, table: LatencyTable, costs: PartCounter, model: LatencyModel
+    args: Namespace, table: LatencyTable, workload: Workload, model: LatencyModel
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Predict, measure, compare; draw if asked to. The figures, and what was predicted and measured of each network."""
     device, plan = table.device, Plan(repeats=args.repeats, seed=args.seed)
-    estimator = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, model)
-    archs = judge.choose_held_out(costs, table, args.networks, args.seed)
+    estimator = Estimator(workload, model)
+    archs = judge.choose_held_out(workload, table, args.networks, args.seed)
     estimates, bounds = judge.predict(estimator, archs)  # first: a part that was not measured ends it here
-    held_out = judge.measure_held_out(costs, table, archs, plan)
+    held_out = judge.measure_held_out(workload, table, archs, plan)
     measured = held_out.milliseconds
     others = {'macs_line': judge.macs_line(estimator, table.measurements, archs)}
     if device.device in Backend.devices:
-        others['alone'] = judge.parts_alone(costs, table, archs, plan)
+        others['alone'] = judge.parts_alone(workload, table, archs, plan)
     figures = judge.prediction_errors(estimates, measured)
     corrected = judge.prediction_errors(estimates, measured * held_out.drift)
     figures |= {f'{name}_drift': value for name, value in corrected.items()}
@@ -77,14 +77,14 @@ def judge_table(
         figures |= {f'{other}.{name}': value for name, value in judge.prediction_errors(predicted, measured).items()}
     if args.png is not None:
         threads = '1 thread' if device.threads == 1 else f'{device.threads} threads'
-        title = f'{costs.backbone["type"]}, {device.backend}, {device.dtype}, {device.name}, {threads}'
+        title = f'{workload.backbone["type"]}, {device.backend}, {device.dtype}, {device.name}, {threads}'
         judged = 'table' if args.model is None else 'analytic model'
         judge.scatter(args.png, measured, {judged: estimates} | {PANELS[name]: others[name] for name in others}, title)
     networks = [
         {'arch': dict(arch), 'measured_ms': ms, 'estimated_ms': estimate, 'upper_ms': bound}
         for arch, ms, estimate, bound in zip(archs, measured.tolist(), estimates.tolist(), bounds.tolist(), strict=True)
     ]
-    per_side = [sum(costs.side(m.arch) == side for m in table.measurements) for side in table.resolutions]
+    per_side = [sum(workload.side(m.arch) == side for m in table.measurements) for side in table.resolutions]
     figures = {
         'measurements': max(per_side),
         'measurements_in_all': sum(per_side),
@@ -131,15 +131,13 @@ def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
     Console(width=120).print(rows)
 
 
-def load_model(args: Namespace, table: LatencyTable, costs: PartCounter) -> LatencyModel:
+def load_model(args: Namespace, table: LatencyTable, workload: Workload) -> LatencyModel:
     """What is judged."""
     if args.model is not None:
         return load_model_of(table, args.table, args.model)
     if args.analytic is None:
         return table
-    filled = fill(table, args.table, args.analytic)
-    filled.warn_of_gaps(costs)
-    return filled
+    return fill(table, args.table, args.analytic, workload)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -154,12 +152,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         table = LatencyTable.load(args.table)
         backend_class(table.device.backend)  # before long work: it may need an --import
         table.warn_if_elsewhere()
-        costs = table.part_counter()
-        model = load_model(args, table, costs)
+        workload = table.build_workload()
+        model = load_model(args, table, workload)
         if args.breakdown and table.device.device not in Backend.devices:
             raise bad_value('--breakdown', args.breakdown, f'none, since torch does not run on {table.device.device!r}')
-        models = {name: build_named(name, costs) for name in args.breakdown}
-        figures, networks = judge_table(args, table, costs, model)
+        models = {name: build_named(name, workload) for name in args.breakdown}
+        figures, networks = judge_table(args, table, workload, model)
         for name, value in figures.items():
             print(f'{name}: {value:.4g}')
         if args.networks < ENOUGH_NETWORKS:

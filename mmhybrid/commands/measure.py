@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             table.warn_if_elsewhere()
             device = table.device
         genes = args.network if is_arch(args.network) else args.arch
-        arch = None if table is None or genes is None else found_in(table.part_counter().space, genes).arch
+        arch = None if table is None or genes is None else found_in(table.build_workload().space, genes).arch
         predicted = None if table is None or arch is None else predict_arch(arch, table)
         if table is not None and arch is not None and is_arch(args.network):
             measured = time_arch(arch, table, args.repeats)

@@ -16,7 +16,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.device import add_device, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.calibration import calibrate
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.timing import Plan
@@ -50,16 +50,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ending_on_mistakes():
         check_target(args.out)
         cfg = load_config(args.config, args.cfg_options)
-        costs = PartCounter.of_model(cfg.get('model', {}), args.input_size)
+        workload = Workload.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:
-            costs = costs.restrict({'resolution': args.resolutions})
+            workload = workload.restrict({'resolution': args.resolutions})
         device = device_of(args)
         if args.analytic:
-            calibrate(device, costs).save(args.out)
+            calibrate(device, workload).save(args.out)
             print(f'{args.out}: the analytic model of {device.name}, eager')
             return
         plan = Plan(args.networks, args.repeats, args.warmup, args.seed)
-        table = profile(costs, device, plan, args.out)
+        table = profile(workload, device, plan, args.out)
     found = f'{len(table.entries)} parts from {len(table.measurements)} networks'
-    print(f'{args.out}: {found}, which deviate by {100 * table.residual:.1f} % from the sum of their parts')
+    print(f'{args.out}: {found}, which deviate by {100 * table.uncertainty.residual:.1f} % from the sum of their parts')
     print(f'{median(network.ms for network in table.measurements):.3g} ms: half of the networks are faster')

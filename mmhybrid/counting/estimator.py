@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from mmhybrid.counting.operations import PartCost
-from mmhybrid.counting.part_counter import InputSize, PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.models.parts import Part
-from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space import Arch
 from mmhybrid.space.arch import Value
 
 REMEMBERED_ARCHS = 100_000
@@ -61,26 +61,12 @@ class Estimator:
     """Arch -> :class:`Cost`; pure, and remembered.
 
     Args:
-        space: The search space.
-        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
-        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it
-            (``resolution``).
-        num_classes: Classes of a linear classifier behind the backbone, None for none.
+        workload: The networks.
         latency: A latency table or an analytic model; None for no latency.
-
-    Raises:
-        ValueError: If an argument is wrong, or the input size is missing or one too many.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        backbone: Mapping[str, Any],
-        input_size: InputSize | None = None,
-        num_classes: int | None = None,
-        latency: LatencyModel | None = None,
-    ) -> None:
-        self._costs = PartCounter(space, backbone, input_size, num_classes)
+    def __init__(self, workload: Workload, latency: LatencyModel | None = None) -> None:
+        self.workload = workload
         self._latency = latency
         self._known: dict[str, tuple[int, int, float, float, float]] = {}
         self._estimate: Callable[[Arch], Cost] = lru_cache(maxsize=REMEMBERED_ARCHS)(self._sum)
@@ -93,9 +79,13 @@ class Estimator:
         """
         return self._estimate(arch if isinstance(arch, Arch) else Arch(arch))
 
+    def estimates(self, arch: Mapping[str, Value]) -> dict[str, float]:
+        """The same by name, as constraints and objectives have it, without latencies if there is no model of them."""
+        return {name: value for name, value in vars(self(arch)).items() if value is not None}
+
     def _sum(self, arch: Arch) -> Cost:
         params, macs, milliseconds, variance, shared_std = 0, 0, 0.0, 0.0, 0.0
-        for part in self._costs.parts(arch):
+        for part in self.workload.parts(arch):
             known = self._known.get(part.key)
             if known is None:
                 known = self._known[part.key] = self._look_up(part)
@@ -111,6 +101,6 @@ class Estimator:
         return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance, shared_std))
 
     def _look_up(self, part: Part) -> tuple[int, int, float, float, float]:
-        cost = self._costs.cost_of(part)
+        cost = self.workload.cost_of(part)
         latency = PartLatency(0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
         return cost.params, cost.macs, *latency

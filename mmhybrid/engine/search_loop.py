@@ -1,7 +1,6 @@
 """Search over a trained supernet."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, Dataset
 
-from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import InputSize, num_classes_of
+from mmhybrid.counting.workload import InputSize, Workload
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.known_networks import known_networks
 from mmhybrid.engine.search_origin import check_disjoint, origin_of
-from mmhybrid.latency.load import build_latency
+from mmhybrid.latency.load import build_estimator
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, SearchError, SearchResult, StudyStorage, Team
@@ -185,7 +183,8 @@ class SearchLoop(BaseLoop):
                 'max_tries': max_tries,
             }
         )
-        self.estimate = self._build_estimate(model, latency_table, analytic, input_size)
+        workload = Workload.of_model(runner.cfg.model, input_size)
+        self.estimate = build_estimator(workload, latency_table, analytic).estimates
         place = storage or Path(runner.work_dir, FILE_NAME)
         images = DATASETS.build(dict(calibration['dataset']))
         origin = origin_of(runner.cfg, model, self.scorer.loader.dataset, images, calibration)
@@ -227,26 +226,6 @@ class SearchLoop(BaseLoop):
 
     def _save(self, result: SearchResult) -> list[Path]:
         return result.write(self.runner.work_dir)
-
-    def _build_estimate(
-        self, model: OneShot, latency_table: str | None, analytic: str | None, input_size: InputSize | None
-    ) -> Callable[[Arch], dict[str, float]]:
-        """Arch -> estimates by name."""
-        side = None if 'resolution' in model.space.choices else input_size
-        setting = (model.space, model.supernet.backbone_cfg, side, num_classes_of(self.runner.cfg.model))
-        if latency_table is None and analytic is not None:
-            raise bad_value('analytic', analytic, 'what fills a latency_table; alone it is a latency_table itself')
-        latency = None if latency_table is None else build_latency(latency_table, analytic, *setting)
-        return named_estimates(Estimator(*setting, latency))
-
-
-def named_estimates(estimator: Estimator) -> Callable[[Arch], dict[str, float]]:
-    """Arch -> estimates by name, those that the estimator has no means for left out."""
-
-    def estimate(arch: Arch) -> dict[str, float]:
-        return {name: value for name, value in asdict(estimator(arch)).items() if value is not None}
-
-    return estimate
 
 
 def _with_starts(stages: Any, model: OneShot) -> Any:

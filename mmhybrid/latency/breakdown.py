@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.timing import build_network, own_generator
 from mmhybrid.models.presets import PRESETS, build_classifier
 from mmhybrid.torch_api import fast_path_off
@@ -67,20 +67,20 @@ def operator_kind(name: str) -> str:
     return 'convolution' if name.startswith(('conv', 'thnn_conv')) else _KIND_OF.get(name, 'other')
 
 
-def build_named(name: str, costs: PartCounter) -> tuple[nn.Module, int]:
+def build_named(name: str, workload: Workload) -> tuple[nn.Module, int]:
     """A model and the side of its images in pixels.
 
     Args:
         name: ``smallest`` or ``largest`` for those of the space, a preset (``autovit-xxs``, as a classifier), or the
             name of a model of mmpretrain or timm.
-        costs: Of the space.
+        workload: The networks of the space.
 
     Raises:
         ValueError: If there is no such model.
     """
     if name in ('smallest', 'largest'):
-        arch = getattr(costs.space, name)()
-        return build_network(costs, arch), costs.side(arch)
+        arch = getattr(workload.space, name)()
+        return build_network(workload, arch), workload.side(arch)
     with own_generator():
         for preset in PRESETS:
             if name == f'{preset.family.lower()}-{preset.arch}':

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import PRODUCTS, AnalyticLatency, Rates
 from mmhybrid.latency.backends import DTYPES, Backend
 from mmhybrid.latency.devices import Device
@@ -27,7 +27,7 @@ ENOUGH_STARTS = 10
 SHORTEST_MS = 1e-6
 
 
-def calibrate(device: Device, costs: PartCounter) -> AnalyticLatency:
+def calibrate(device: Device, workload: Workload) -> AnalyticLatency:
     """Measure the model of ``device`` in seconds.
 
     Rates come from large and small products of each kind and from an addition. Operations within a network run
@@ -36,7 +36,7 @@ def calibrate(device: Device, costs: PartCounter) -> AnalyticLatency:
 
     Args:
         device: Where, and how it is used.
-        costs: Of the space that the model is for.
+        workload: The networks that the model is for.
 
     Raises:
         ValueError: If the device's backend is not ``eager``: a compiler starts fewer operations, which only a table can
@@ -47,10 +47,10 @@ def calibrate(device: Device, costs: PartCounter) -> AnalyticLatency:
     backend = Backend(device.device, device.dtype, device.threads, device.clock)
     with backend.running(), torch.inference_mode():
         rates = _rates(backend, device)
-    archs = [costs.space.smallest(), costs.space.largest()]
-    measured = measure(costs, archs, backend, device.batch, Plan(networks=2, repeats=5, warmup=1))
+    archs = [workload.space.smallest(), workload.space.largest()]
+    measured = measure(workload, archs, backend, device.batch, Plan(networks=2, repeats=5, warmup=1))
     model = AnalyticLatency(rates, device.batch, device)
-    estimator = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, model)
+    estimator = Estimator(workload, model)
     ratios = [network.ms / (estimator(network.arch).latency_ms or 0) for network in measured]
     return AnalyticLatency(rates.slowed(statistics.geometric_mean(ratios)), device.batch, device)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.fit import PART_STDS, Prior
 from mmhybrid.latency.timing import Plan
 from mmhybrid.space import Arch
@@ -22,34 +22,34 @@ POOL_SIZE = 2000
 EXPECTED_NOISE = 0.02
 
 
-def count_matrix(costs: PartCounter, archs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> np.ndarray:
+def count_matrix(workload: Workload, archs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> np.ndarray:
     """How often each arch (row) has each part (column); parts that are no column are left out."""
     column = {key: i for i, key in enumerate(keys)}
     counts = np.zeros((len(archs), len(keys)))
     for row, arch in enumerate(archs):
-        for part in costs.list_parts(arch):
+        for part in workload.list_parts(arch):
             if part.key in column:
                 counts[row, column[part.key]] += part.copies
     return counts
 
 
-def part_keys(costs: PartCounter, archs: Sequence[Mapping[str, Any]]) -> list[str]:
+def part_keys(workload: Workload, archs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys of all parts of ``archs``, as they come."""
-    return list(dict.fromkeys(part.key for arch in archs for part in costs.parts(arch)))
+    return list(dict.fromkeys(part.key for arch in archs for part in workload.parts(arch)))
 
 
-def choose_networks(costs: PartCounter, side: int, plan: Plan) -> list[Arch]:
+def choose_networks(workload: Workload, side: int, plan: Plan) -> list[Arch]:
     """The networks of one resolution to measure.
 
     First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
     those whose latency the others leave most uncertain. Warns if the plan has too few networks for all parts.
     """
-    space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
+    space = workload.space.restrict({'resolution': side}) if 'resolution' in workload.space.choices else workload.space
     rng = random.Random(f'{plan.seed} {side}')
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(POOL_SIZE))]))
-    keys = part_keys(costs, pool)
-    counts = count_matrix(costs, pool, keys)
-    prior = Prior.of_parts(costs, keys, 1)
+    keys = part_keys(workload, pool)
+    counts = count_matrix(workload, pool, keys)
+    prior = Prior.of_parts(workload, keys, 1)
     rows = counts / (counts @ prior.means)[:, None]
     covariance = prior.covariance(0, PART_STDS[-1], 0)
     chosen: list[int] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import NOMINAL, NOMINAL_START_MS, AnalyticLatency
 from mmhybrid.models.parts import Part
 
@@ -50,13 +50,13 @@ class Prior:
     nearness: np.ndarray
 
     @classmethod
-    def of_parts(cls, costs: PartCounter, keys: Sequence[str], batch: int) -> 'Prior':
+    def of_parts(cls, workload: Workload, keys: Sequence[str], batch: int) -> 'Prior':
         """The prior of counted parts by their keys, for ``batch`` images at once."""
         model = AnalyticLatency(NOMINAL, batch)
         means, starts = np.zeros(len(keys)), np.zeros(len(keys))
-        parts = [costs.known[key] for key in keys]
+        parts = [workload.known[key] for key in keys]
         for i, part in enumerate(parts):
-            cost = costs.cost_of(part)
+            cost = workload.cost_of(part)
             operations = BASE_OPERATIONS if part.kind == 'network' else max(len(cost.operations), 1)
             starts[i] = operations * NOMINAL_START_MS
             means[i] = starts[i] if part.kind == 'network' else model.part_latency(part, cost).ms

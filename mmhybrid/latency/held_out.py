@@ -16,10 +16,11 @@ from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import find
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.backends import Backend, Job, backend_class
-from mmhybrid.latency.table import LatencyTable, Measurement
-from mmhybrid.latency.timing import Plan, measure, own_generator, robust_median, time_round
+from mmhybrid.latency.rounds import Measurement, robust_median
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.latency.timing import Plan, measure, own_generator, time_round
 from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import write_whole
@@ -49,7 +50,7 @@ class HeldOut:
     spread: float
 
 
-def choose_held_out(costs: PartCounter, table: LatencyTable, count: int, seed: int) -> list[Arch]:
+def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: int) -> list[Arch]:
     """At least ``count`` random networks that the table was not measured with, as many of each resolution.
 
     Raises:
@@ -57,19 +58,19 @@ def choose_held_out(costs: PartCounter, table: LatencyTable, count: int, seed: i
     """
     seen = {Arch(measurement.arch) for measurement in table.measurements}
     per_side = math.ceil(count / len(table.resolutions))
-    return [arch for side in table.resolutions for arch in _new_networks(costs, side, per_side, seen, seed)]
+    return [arch for side in table.resolutions for arch in _new_networks(workload, side, per_side, seen, seed)]
 
 
-def measure_held_out(costs: PartCounter, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
+def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
     """Measure networks as the table was measured, and some of its own again."""
     device = table.device
     backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
     known = [
         measurement
         for side in table.resolutions
-        for measurement in [m for m in table.measurements if costs.side(m.arch) == side][:YARDSTICKS]
+        for measurement in [m for m in table.measurements if workload.side(m.arch) == side][:YARDSTICKS]
     ]
-    now = measure(costs, [*(Arch(m.arch) for m in known), *archs], backend, device.batch, plan)
+    now = measure(workload, [*(Arch(m.arch) for m in known), *archs], backend, device.batch, plan)
     others = now[len(known) :]
     drifts = np.array([m.ms / again.ms for m, again in zip(known, now, strict=False)])
     milliseconds = np.array([other.ms for other in others])
@@ -77,8 +78,8 @@ def measure_held_out(costs: PartCounter, table: LatencyTable, archs: Sequence[Ar
     return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), spread)
 
 
-def _new_networks(costs: PartCounter, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
-    space = costs.space.restrict({'resolution': side}) if 'resolution' in costs.space.choices else costs.space
+def _new_networks(workload: Workload, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
+    space = workload.space.restrict({'resolution': side}) if 'resolution' in workload.space.choices else workload.space
     rng = random.Random(f'held out {seed} {side}')
     found: dict[Arch, None] = {}
     for _ in range(100 * count):
@@ -106,8 +107,7 @@ def prediction_errors(predicted: np.ndarray, measured: np.ndarray, seed: int = 0
 
 def predict(estimator: Estimator, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
     """Estimated milliseconds, and the upper bounds."""
-    costs = [estimator(arch) for arch in archs]
-    pairs = [(cost.latency_ms, cost.latency_upper_ms) for cost in costs]
+    pairs = [(cost.latency_ms, cost.latency_upper_ms) for cost in map(estimator, archs)]
     return np.array([pair[0] for pair in pairs], float), np.array([pair[1] for pair in pairs], float)
 
 
@@ -118,23 +118,23 @@ def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: 
     return np.array([slope * estimator(arch).macs_m + offset for arch in archs])
 
 
-def parts_alone(costs: PartCounter, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
+def parts_alone(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
     """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
     device = table.device
     backend = Backend(device.device, device.dtype, device.threads, device.clock)
     milliseconds: dict[str, float] = {}
     for arch in archs:
-        new = [part for part in costs.parts(arch) if part.key not in milliseconds]
+        new = [part for part in workload.parts(arch) if part.key not in milliseconds]
         if not new:
             continue
         with own_generator():
-            network = costs.build(arch).to(device.device, backend.dtype)
+            network = workload.build(arch).to(device.device, backend.dtype)
         for part in new:
             with own_generator(), backend.running(), torch.inference_mode():
                 jobs = list(_part_jobs(network, part, device.batch, backend))
                 rounds = np.array([time_round(jobs, backend) for _ in range(plan.repeats)])
             milliseconds[part.key] = sum(robust_median(times)[0] for times in rounds.T)
-    return np.array([sum(part.copies * milliseconds[part.key] for part in costs.parts(arch)) for arch in archs])
+    return np.array([sum(part.copies * milliseconds[part.key] for part in workload.parts(arch)) for arch in archs])
 
 
 def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> Iterator[Job]:

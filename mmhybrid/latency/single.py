@@ -11,8 +11,9 @@ from torch import nn
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.latency.backends import backend_class
 from mmhybrid.latency.devices import Device
+from mmhybrid.latency.rounds import robust_median
 from mmhybrid.latency.table import LatencyTable
-from mmhybrid.latency.timing import build_network, robust_median, time_round
+from mmhybrid.latency.timing import build_network, time_round
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.checks import check_int
 
@@ -81,11 +82,11 @@ def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int) -> Tim
     """Measure a network of a table's space as its own were.
 
     Raises:
-        ValueError: As :func:`time_network` and :meth:`LatencyTable.part_counter`.
+        ValueError: As :func:`time_network` and :meth:`LatencyTable.build_workload`.
     """
-    costs = table.part_counter()
-    side = costs.side(arch)
-    return time_network(build_network(costs, arch), (side, side), table.device, repeats)
+    workload = table.build_workload()
+    side = workload.side(arch)
+    return time_network(build_network(workload, arch), (side, side), table.device, repeats)
 
 
 def predict_arch(arch: Mapping[str, Any], table: LatencyTable) -> Predicted:
@@ -94,8 +95,8 @@ def predict_arch(arch: Mapping[str, Any], table: LatencyTable) -> Predicted:
     Raises:
         ValueError: If the table lacks a part of the network, or its space the network.
     """
-    costs = table.part_counter()
-    cost = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, table)(arch)
+    workload = table.build_workload()
+    cost = Estimator(workload, table)(arch)
     assert cost.latency_ms is not None
     assert cost.latency_upper_ms is not None
     return Predicted(cost.latency_ms, max(0.0, 2 * cost.latency_ms - cost.latency_upper_ms), cost.latency_upper_ms)

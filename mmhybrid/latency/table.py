@@ -1,4 +1,4 @@
-"""Measured latencies of a space's parts, in a JSON file."""
+"""Measured latencies of the parts of a space's networks, in a JSON file."""
 
 import math
 import random
@@ -9,10 +9,11 @@ from typing import Any
 
 from mmhybrid.counting.estimator import UPPER_STDS, PartLatency
 from mmhybrid.counting.operations import PartCost
-from mmhybrid.counting.part_counter import InputSize, PartCounter
+from mmhybrid.counting.workload import Workload, WorkloadConfig
 from mmhybrid.latency.devices import Device
+from mmhybrid.latency.rounds import Measurement
 from mmhybrid.models.parts import Part
-from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data, registered_class
+from mmhybrid.registry import SEARCH_SPACES, registered_class
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
 from mmhybrid.utils.files import plain, read_json, write_json
@@ -38,54 +39,57 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One whole network.
+class Uncertainty:
+    """By how much measured networks differ from what a table says of them.
 
     Args:
-        arch: Its genes.
-        ms: Median milliseconds of a batch.
-        spread: Standard deviation of that median.
-        repeats: Timed runs that were kept.
-    """
-
-    arch: Mapping[str, Any]
-    ms: float
-    spread: float
-    repeats: int
-
-
-@dataclass(frozen=True)
-class LatencyTable:
-    """Latencies of parts on one device.
-
-    Args:
-        space: Config of the search space.
-        backbone: Config of the backbone.
-        input_size: Side of the image where the archs do not say it.
-        num_classes: Classes of the classifier, None for none.
-        resolutions: Sides of the image that were measured.
-        device: Where and how it was measured.
         residual: Standard deviation of measured networks from the sum of their parts, over that sum.
         shrink: Standard deviation of the error of such a sum, over what it were with independent errors of the parts.
         repeatability: Relative standard deviation of a network's latency from one measuring to another, noise included,
             at the same speed of the machine.
         speed_spread: Relative standard deviation of the machine's speed from one round of measuring to another.
-        entries: By the key of the part.
-        measurements: The networks behind the entries.
     """
 
-    space: Mapping[str, Any]
-    backbone: Mapping[str, Any]
-    input_size: int | None
-    num_classes: int | None
-    resolutions: tuple[int, ...]
-    device: Device
     residual: float
     shrink: float
     repeatability: float
     speed_spread: float
+
+    def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
+        """What a network that is measured another time stays below with 95 % probability.
+
+        Args:
+            milliseconds: Sum of its parts.
+            variance: Sum of the squared deviations of its parts.
+            shared_std: Sum of what their errors have in common.
+        """
+        whole = self.residual**2 + self.repeatability**2 + self.speed_spread**2
+        own = self.shrink**2 * variance + whole * milliseconds**2
+        return milliseconds + UPPER_STDS * math.sqrt(own + shared_std**2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyTable:
+    """Latencies of parts on one device.
+
+    Args:
+        workload: What was measured.
+        device: Where and how it was measured.
+        uncertainty: Of what the table says.
+        entries: By the key of the part.
+        measurements: The networks behind the entries.
+    """
+
+    workload: WorkloadConfig
+    device: Device
+    uncertainty: Uncertainty
     entries: Mapping[str, Entry]
     measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the images that were measured, in order."""
+        return tuple(sorted({m.arch.get('resolution', self.workload.input_size) for m in self.measurements}))
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
         """Latency of a part.
@@ -100,52 +104,34 @@ class LatencyTable:
         return PartLatency(entry.ms, entry.spread)
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a network that is measured another time stays below with 95 % probability, as far as the table tells.
+        """See :meth:`Uncertainty.upper`."""
+        return self.uncertainty.upper(milliseconds, variance, shared_std)
 
-        Args:
-            milliseconds: Sum of its parts.
-            variance: Sum of the squared deviations of its parts.
-            shared_std: Sum of what their errors have in common.
-        """
-        whole = self.residual**2 + self.repeatability**2 + self.speed_spread**2
-        own = self.shrink**2 * variance + whole * milliseconds**2
-        return milliseconds + UPPER_STDS * math.sqrt(own + shared_std**2)
-
-    def check_fits(
-        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
-    ) -> None:
+    def check_fits(self, workload: Workload) -> None:
         """Raise ValueError unless the table is one of this space, backbone, input size and number of classes.
 
         A table serves the parts of its space too. The smallest, the largest and random networks stand for the whole.
         """
-        self.check_setting(space, backbone, input_size, num_classes)
-        for key in parts_of_space(PartCounter(space, backbone, input_size, num_classes)):
+        self.check_setting(workload)
+        for key in parts_of_space(workload):
             if key not in self.entries:
                 raise ValueError(
                     f'latency table: measured for another space or with too few networks, it lacks the part "{key}"'
                 )
 
-    def check_setting(
-        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
-    ) -> None:
+    def check_setting(self, workload: Workload) -> None:
         """Raise ValueError unless space, backbone, input size and classes are the table's; parts are not looked for."""
-        wanted = {'backbone': dict(backbone), 'input_size': input_size, 'num_classes': num_classes}
-        name = type(space).__name__
-        if str(self.space.get('type')).removeprefix('mmhybrid.') != name:
-            raise ValueError(f'latency table: measured for {self.space.get("type")}, not for {name}')
-        for name, value in wanted.items():
-            if plain(getattr(self, name)) != plain(value):
-                raise ValueError(f'latency table: measured with {name} {getattr(self, name)!r}, not {value!r}')
+        ours, name = self.workload, type(workload.space).__name__
+        if str(ours.space.get('type')).removeprefix('mmhybrid.') != name:
+            raise ValueError(f'latency table: measured for {ours.space.get("type")}, not for {name}')
+        for name in ('backbone', 'input_size', 'num_classes'):
+            there, here = getattr(ours, name), getattr(workload, name)
+            if plain(there) != plain(here):
+                raise ValueError(f'latency table: measured with {name} {there!r}, not {here!r}')
 
-    def part_counter(self) -> PartCounter:
-        """Costs of the parts of the table's space, of registered classes only: a table is data.
-
-        Raises:
-            ValueError: If the space or the backbone is no registered class, or does not take its arguments.
-        """
-        space: SearchSpace = build_from_data(SEARCH_SPACES, 'latency table: space', self.space)
-        backbone = check_data(MODELS, 'latency table: backbone', self.backbone)
-        return PartCounter(space, backbone, self.input_size, self.num_classes)
+    def build_workload(self) -> Workload:
+        """The networks of the table's space; ValueError as of :meth:`WorkloadConfig.build`."""
+        return self.workload.build('latency table')
 
     def warn_if_elsewhere(self) -> None:
         """Warn if this machine is not the one that was measured."""
@@ -153,11 +139,16 @@ class LatencyTable:
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON, whole or not at all."""
-        content = dict(vars(self))
-        content['device'] = asdict(self.device)
-        content['entries'] = {key: asdict(entry) for key, entry in self.entries.items()}
-        content['measurements'] = [{**asdict(m), 'arch': dict(m.arch)} for m in self.measurements]
-        write_json(path, {'format': FORMAT, **content})
+        content = {
+            'format': FORMAT,
+            **vars(self.workload),
+            'resolutions': self.resolutions,
+            'device': asdict(self.device),
+            **vars(self.uncertainty),
+            'entries': {key: asdict(entry) for key, entry in self.entries.items()},
+            'measurements': [{**asdict(m), 'arch': dict(m.arch)} for m in self.measurements],
+        }
+        write_json(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> 'LatencyTable':
@@ -169,7 +160,7 @@ class LatencyTable:
         raw = read_json(path)
         if raw.get('format') != FORMAT:
             raise bad_value(f'{path}: format', raw.get('format'), f'{FORMAT}; measure the table anew')
-        check_keys(f'{path}', raw, ('format', *(field.name for field in fields(cls))))
+        check_keys(f'{path}', raw, FIELDS)
         entries = raw['entries']
         if not isinstance(entries, Mapping) or not entries:
             raise bad_value(f'{path}: entries', entries, 'an object with an entry for each part')
@@ -190,27 +181,26 @@ class LatencyTable:
         sides = [check_int(f'{path}: resolutions', side, 1) for side in raw['resolutions']]
         if sides != sorted({m.arch.get('resolution', raw['input_size']) for m in measurements}):
             raise bad_value(f'{path}: resolutions', sides, 'those of the measured networks, in order')
+        figures = {name: check_float(f'{path}: {name}', raw[name], 0) for name in UNCERTAINTY}
         return cls(
-            space=raw['space'],
-            backbone=raw['backbone'],
-            input_size=raw['input_size'],
-            num_classes=raw['num_classes'],
-            resolutions=tuple(sides),
+            workload=WorkloadConfig(**{name: raw[name] for name in WORKLOAD}),
             device=Device.parse(f'{path}: device', raw['device']),
-            residual=check_float(f'{path}: residual', raw['residual'], 0),
-            shrink=check_float(f'{path}: shrink', raw['shrink'], 0),
-            repeatability=check_float(f'{path}: repeatability', raw['repeatability'], 0),
-            speed_spread=check_float(f'{path}: speed_spread', raw['speed_spread'], 0),
+            uncertainty=Uncertainty(**figures),
             entries={key: Entry(*_figures(f'{path}: entries["{key}"]', entry)) for key, entry in entries.items()},
             measurements=measurements,
         )
 
 
-def parts_of_space(costs: PartCounter) -> list[str]:
+# What a file has, in this order.
+WORKLOAD, UNCERTAINTY = (tuple(field.name for field in fields(of)) for of in (WorkloadConfig, Uncertainty))
+FIELDS = ('format', *WORKLOAD, 'resolutions', 'device', *UNCERTAINTY, 'entries', 'measurements')
+
+
+def parts_of_space(workload: Workload) -> list[str]:
     """Keys of the parts of the smallest, the largest and random networks."""
-    rng, space = random.Random(0), costs.space
+    rng, space = random.Random(0), workload.space
     archs = (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLES)))
-    return list(dict.fromkeys(part.key for arch in archs for part in costs.list_parts(arch)))
+    return list(dict.fromkeys(part.key for arch in archs for part in workload.list_parts(arch)))
 
 
 def _known_space(name: str, raw: Mapping[str, Any]) -> SearchSpace | None:

@@ -8,7 +8,8 @@ from torch import nn
 
 from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.counting.estimator import Cost, Estimator
-from mmhybrid.counting.part_counter import PartCounter, num_classes_of
+from mmhybrid.counting.operations import PartCost
+from mmhybrid.counting.workload import Workload, num_classes_of
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.models.build import on_meta
 from mmhybrid.registry import MODELS
@@ -58,7 +59,7 @@ FULL = {
 
 def check(space, family, backbone, input_size, num_archs):
     backbone = {'type': f'mmhybrid.{family}', **backbone}
-    estimator, rng = Estimator(space, backbone, input_size), random.Random(0)
+    estimator, rng = Estimator(Workload(space, backbone, input_size)), random.Random(0)
     for arch in [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(num_archs - 2))]:
         with on_meta():
             network = MODELS.build({**backbone, 'arch': space.decode(arch)})
@@ -83,17 +84,21 @@ def autovit():
     return AutoViTSpace(restrict={'resolution': [192, 224], 'num_stages': 3})
 
 
+def workload(space, **arguments):
+    return Workload(space, {'type': 'mmhybrid.AutoViT'}, **arguments)
+
+
 def test_classifier_adds_a_linear_layer(autovit):
     arch = autovit.largest()
     width = 64 * 6  # MBPool of the widest third stage, d = 96
-    plain, classifier = (Estimator(autovit, {'type': 'mmhybrid.AutoViT'}, num_classes=n)(arch) for n in (None, 10))
+    plain, classifier = (Estimator(workload(autovit, num_classes=n))(arch) for n in (None, 10))
     head = sum(parameter.numel() for parameter in nn.Linear(width, 10).parameters())
     assert round(1e6 * (classifier.params_m - plain.params_m)) == head
     assert round(1e6 * (classifier.macs_m - plain.macs_m)) == width * 10
 
 
 def test_resolution_of_the_arch_counts(autovit):
-    estimator = Estimator(autovit, {'type': 'mmhybrid.AutoViT'})
+    estimator = Estimator(workload(autovit))
     small, large = (estimator({**autovit.smallest(), 'resolution': side}) for side in (192, 224))
     assert small.params_m == large.params_m
     assert small.macs_m < large.macs_m
@@ -103,27 +108,41 @@ def test_same_whatever_was_asked_before(autovit):
     rng = random.Random(3)
     archs = [autovit.sample(rng) for _ in range(6)]
     latency = AnalyticLatency(NOMINAL)
-    estimator = Estimator(autovit, {'type': 'mmhybrid.AutoViT'}, latency=latency)
+    estimator = Estimator(workload(autovit), latency)
     state = torch.get_rng_state()
     forwards = [estimator(arch) for arch in archs]
-    backwards = [Estimator(autovit, {'type': 'mmhybrid.AutoViT'}, latency=latency)(arch) for arch in archs[::-1]]
+    backwards = [Estimator(workload(autovit), latency)(arch) for arch in archs[::-1]]
     assert forwards == backwards[::-1] == [estimator(dict(arch)) for arch in archs]
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_no_part_is_counted_twice(autovit, monkeypatch):
-    estimator, arch = Estimator(autovit, {'type': 'mmhybrid.AutoViT'}), autovit.smallest()
+    estimator, arch = Estimator(workload(autovit)), autovit.smallest()
     first = estimator(arch)
     monkeypatch.setattr(MODELS, 'build', None)
     assert Estimator._sum(estimator, arch) == first
 
 
+def test_equal_parts_of_a_network_are_counted_once(monkeypatch):
+    """GLiT's 24 layers are of two kinds, attention and FFN; beside them are the network, the stem and the head."""
+    counted = []
+    monkeypatch.setattr(
+        'mmhybrid.counting.workload.count_part', lambda network, pieces: counted.append(pieces) or PartCost(0, 0)
+    )
+    whole = Workload(GLiTSpace(level='attention'), {'type': 'mmhybrid.GLiT'}, 224, 1000)
+    parts = whole.parts(whole.space.largest())
+    assert len({part.key for part in parts}) == 5
+    assert len(counted) == 4  # the head is a product of two numbers
+    whole.parts(whole.space.largest())
+    assert len(counted) == 4
+
+
 def test_finds_the_supernet_of_a_model():
     supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
     model = {'type': 'mmhybrid.OneShot', 'architecture': {'backbone': supernet, 'head': {'num_classes': 7}}}
-    costs = PartCounter.of_model(model, 192)
-    assert (costs.num_classes, costs.input_size) == (7, 192)
-    assert costs.space.to_config() == GLiTSpace().to_config()
+    found = Workload.of_model(model, 192)
+    assert (found.num_classes, found.input_size) == (7, 192)
+    assert found.space.to_config() == GLiTSpace().to_config()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +164,7 @@ def test_segmentor_has_no_classifier():
     supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
     heads = {'decode_head': {'type': 'UPerHead', 'num_classes': 19}, 'auxiliary_head': {'num_classes': 19}}
     model = {'type': 'mmhybrid.OneShot', 'architecture': {'type': 'EncoderDecoder', 'backbone': supernet, **heads}}
-    assert PartCounter.of_model(model, 192).num_classes is None
+    assert Workload.of_model(model, 192).num_classes is None
 
 
 @pytest.mark.parametrize(
@@ -160,14 +179,14 @@ def test_segmentor_has_no_classifier():
 )
 def test_wrong_arguments(autovit, arguments, word):
     with pytest.raises(ValueError, match=word):
-        Estimator(**{'space': autovit, 'backbone': {'type': 'mmhybrid.AutoViT'}, **arguments})
+        Workload(**{'space': autovit, 'backbone': {'type': 'mmhybrid.AutoViT'}, **arguments})
 
 
 def test_model_without_supernet():
     with pytest.raises(ValueError, match='supernet'):
-        PartCounter.of_model({'type': 'ImageClassifier', 'backbone': {'type': 'mmhybrid.GLiT'}}, 224)
+        Workload.of_model({'type': 'ImageClassifier', 'backbone': {'type': 'mmhybrid.GLiT'}}, 224)
 
 
 def test_arch_of_another_space(autovit):
     with pytest.raises(ValueError, match='allowed'):
-        Estimator(autovit, {'type': 'mmhybrid.AutoViT'})({'resolution': 192})
+        Estimator(workload(autovit))({'resolution': 192})

@@ -19,6 +19,7 @@ from mmhybrid.apis.searching import search
 from mmhybrid.apis.training import train
 from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
@@ -37,7 +38,7 @@ def test_costs_are_those_of_the_network(seed: int) -> None:
     space = SEARCH_SPACES.build({'type': 'mmhybrid.TinyConvNetSpace'})
     arch = space.sample(random.Random(seed))
     counted = count_complexity(MODELS.build({**BACKBONE, 'arch': space.decode(arch)}), (3, 64, 64))
-    cost = Estimator(space, BACKBONE, input_size=64)(arch)
+    cost = Estimator(Workload(space, BACKBONE, input_size=64))(arch)
     assert (cost.params_m, cost.macs_m) == (counted.params / 1e6, counted.macs / 1e6)
 
 

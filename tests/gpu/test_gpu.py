@@ -24,7 +24,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 from torch import Tensor, nn
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.engine.bn_calibration import calibrate
 from mmhybrid.latency.backends import Backend
 from mmhybrid.latency.devices import Device
@@ -247,7 +247,7 @@ def take_step_and_predict(model: nn.Module, total: Tensor, data: dict[str, Any])
 def test_latency_table(device: str, tmp_path: Path) -> None:
     """Measured and read again; on a GPU a network takes as long by CUDA events as by the clock of the table."""
     space = GLiTSpace(embed_dims=96, num_blocks=2, level='attention')
-    costs = PartCounter(space, {'type': 'mmhybrid.GLiT', 'img_size': 64, 'patch_size': 16}, 64, 5)
+    costs = Workload(space, {'type': 'mmhybrid.GLiT', 'img_size': 64, 'patch_size': 16}, 64, 5)
     here = Device.here(device, 'eager', 'float32', 8, torch.get_num_threads())
     table = profile(costs, here, Plan(networks=6, repeats=4, warmup=2), tmp_path / 'table.json')
     assert LatencyTable.load(tmp_path / 'table.json') == table

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import Operation, count_part
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import MODEL_STD, NOMINAL, AnalyticLatency
 from mmhybrid.latency.devices import Device
 from mmhybrid.models.parts import Part
@@ -54,7 +55,7 @@ def test_operations_of_a_part():
 def test_network_is_the_sum_of_its_parts():
     space, model = GLiTSpace(embed_dims=24, num_blocks=2, level='attention'), AnalyticLatency(RATES)
     backbone = {'type': 'mmhybrid.GLiT', 'img_size': 32}
-    costs = [Estimator(space, backbone, 32, classes, model)(space.largest()) for classes in (None, 10)]
+    costs = [Estimator(Workload(space, backbone, 32, classes), model)(space.largest()) for classes in (None, 10)]
     head = model.part_latency(Part('head', {}), count_part(nn.Linear(1, 1), ())).ms
     assert costs[1].latency_ms - costs[0].latency_ms == pytest.approx(head - 0.5 + 0.5 + 250 / 10)
     assert costs[0].latency_upper_ms == pytest.approx(costs[0].latency_ms * (1 + 1.645 * MODEL_STD))

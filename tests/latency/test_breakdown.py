@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown, operator_kind
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.space import GLiTSpace
 from mmhybrid.torch_api import TORCH
 
-COSTS = PartCounter(GLiTSpace(embed_dims=24, num_blocks=2, level='attention'), {'type': 'mmhybrid.GLiT'}, 32, 5)
+COSTS = Workload(GLiTSpace(embed_dims=24, num_blocks=2, level='attention'), {'type': 'mmhybrid.GLiT'}, 32, 5)
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import calibration
 from mmhybrid.latency.analytic import OPERATIONS, PRODUCTS, AnalyticLatency
 from mmhybrid.latency.backends import Backend
 from mmhybrid.latency.calibration import calibrate
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.table import Measurement
+from mmhybrid.latency.rounds import Measurement
 from mmhybrid.space import GLiTSpace
 
-COSTS = PartCounter(GLiTSpace(embed_dims=24, num_blocks=2, level='attention'), {'type': 'mmhybrid.GLiT'}, 32, 5)
+COSTS = Workload(GLiTSpace(embed_dims=24, num_blocks=2, level='attention'), {'type': 'mmhybrid.GLiT'}, 32, 5)
 DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
 
 
@@ -78,7 +78,7 @@ def test_meets_the_mean_of_the_smallest_and_the_largest_network(monkeypatch):
         lambda costs, archs, *_: [Measurement(arch, ms, 0.1, 5) for arch, ms in zip(archs, milliseconds, strict=True)],
     )
     model: AnalyticLatency = calibrate(DEVICE, COSTS)
-    estimator = Estimator(COSTS.space, COSTS.backbone, 32, 5, model)
+    estimator = Estimator(COSTS, model)
     small, large = (estimator(arch).latency_ms for arch in (COSTS.space.smallest(), COSTS.space.largest()))
     assert small * large == pytest.approx(3 * 40)
     assert set(model.rates.macs_per_ms) == set(PRODUCTS)

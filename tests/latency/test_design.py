@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.design import choose_networks, part_keys
 from mmhybrid.latency.table import parts_of_space
 from mmhybrid.latency.timing import Plan
@@ -26,7 +26,7 @@ def test_every_part_is_in_a_network_that_is_measured(name: str) -> None:
     resolutions = space.choices['resolution'].values if 'resolution' in space.choices else [224]
     for side in resolutions:
         part = space.restrict({'resolution': side}) if 'resolution' in space.choices else space
-        costs = PartCounter(part, {'type': f'mmhybrid.{family}'}, None if 'resolution' in space.choices else side, 1000)
+        costs = Workload(part, {'type': f'mmhybrid.{family}'}, None if 'resolution' in space.choices else side, 1000)
         with warnings.catch_warnings():
             warnings.simplefilter('error')
             archs = choose_networks(costs, side, Plan())

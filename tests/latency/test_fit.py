@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import AnalyticLatency, Rates
 from mmhybrid.latency.design import choose_networks, count_matrix, part_keys
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import Prior, most_likely
 from mmhybrid.latency.profile import build_table
-from mmhybrid.latency.table import Measurement
+from mmhybrid.latency.rounds import Measurement
 from mmhybrid.latency.timing import Plan
 from mmhybrid.space import AutoViTSpace
 
@@ -35,7 +35,7 @@ LAUNCH_BOUND = Rates(
 @pytest.fixture(scope='module')
 def xxs():
     """The XXS space at one resolution, and networks that nobody has measured."""
-    costs = PartCounter(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
+    costs = Workload(AutoViTSpace('xxs', restrict={'resolution': 256}), AUTOVIT, None, 1000)
     rng = random.Random(5)
     return costs, [costs.space.sample(rng) for _ in range(200)]
 
@@ -71,6 +71,10 @@ def simulate(costs, archs, truth, noise, seed):
     return exact, exact * np.random.default_rng(seed).normal(1, noise, len(archs))
 
 
+def with_uncertainty(table, **figures):
+    return replace(table, uncertainty=replace(table.uncertainty, **figures))
+
+
 def fitted(xxs, truth, noise, networks, seed=1):
     """Estimates of networks that were not measured, and what they take."""
     costs, others = xxs
@@ -79,7 +83,7 @@ def fitted(xxs, truth, noise, networks, seed=1):
     pairs = zip(archs, times, strict=False)
     measured = [Measurement(dict(arch), ms, max(noise, 1e-4) * ms, 20) for arch, ms in pairs]
     table = build_table(costs, measured, measured[:2], 0.0, DEVICE)
-    estimator = Estimator(costs.space, AUTOVIT, None, 1000, table)
+    estimator = Estimator(costs, table)
     return [estimator(arch) for arch in others], exact[len(archs) :], table
 
 
@@ -123,9 +127,9 @@ def test_upper_bound_means_95_percent_of_networks_measured_another_time(xxs):
     below, without = [], []
     for seed in range(0, 18, 3):
         table = build_table(costs, measure(archs, 1.0, seed), measure(archs[::4], 1.1, seed + 1), 0.0, DEVICE)
-        assert table.repeatability == pytest.approx(0.04, rel=0.5)
-        for judged, shares in ((table, below), (replace(table, repeatability=0.0), without)):
-            estimator = Estimator(costs.space, AUTOVIT, None, 1000, judged)
+        assert table.uncertainty.repeatability == pytest.approx(0.04, rel=0.5)
+        for judged, shares in ((table, below), (with_uncertainty(table, repeatability=0.0), without)):
+            estimator = Estimator(costs, judged)
             bounds = [estimator(arch).latency_upper_ms for arch in others]
             shares.append(
                 np.mean([m.ms <= bound for m, bound in zip(measure(others, 1.0, seed + 2), bounds, strict=True)])
@@ -137,7 +141,7 @@ def test_upper_bound_means_95_percent_of_networks_measured_another_time(xxs):
 def test_upper_bound_means_95_percent_where_the_speed_of_the_machine_varies(xxs):
     """By 5 % from one time to another, for all networks alike."""
     costs, exact, table = fitted(xxs, compute_bound, 0.0, 90)
-    estimator = Estimator(xxs[0].space, AUTOVIT, None, 1000, replace(table, speed_spread=0.05))
+    estimator = Estimator(xxs[0], with_uncertainty(table, speed_spread=0.05))
     bounds = [estimator(arch).latency_upper_ms for arch in xxs[1]]
     speeds = np.exp(np.random.default_rng(0).normal(0, 0.05, 1000))
     assert 0.93 < np.mean(np.outer(speeds, exact) <= bounds) < 0.97

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import held_out as judge
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.profile import profile
-from mmhybrid.latency.table import Entry, LatencyTable
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
 from mmhybrid.latency.timing import Plan
 from mmhybrid.space import Arch, GLiTSpace
 
 BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32}
+CERTAIN = Uncertainty(residual=0.01, shrink=0.5, repeatability=0.0, speed_spread=0.0)
 
 
 def test_accuracy_figures():
@@ -32,7 +33,7 @@ def test_accuracy_figures():
 
 def test_held_out_networks_are_new(tmp_path):
     space = GLiTSpace(embed_dims=24, num_blocks=3, level='attention')
-    costs = PartCounter(space, BACKBONE, 32, 5)
+    costs = Workload(space, BACKBONE, 32, 5)
     device = Device.here('cpu', 'eager', 'float32', 1, torch.get_num_threads())
     plan = Plan(networks=9, repeats=2, warmup=0)
     table = profile(costs, device, plan, tmp_path / 'table.json')
@@ -42,7 +43,7 @@ def test_held_out_networks_are_new(tmp_path):
     assert not set(held_out.archs) & {Arch(m.arch) for m in table.measurements}
     assert (held_out.milliseconds > 0).all()
     assert held_out.drift > 0
-    estimator = Estimator(space, BACKBONE, 32, 5, table)
+    estimator = Estimator(costs, table)
     alone = judge.parts_alone(costs, table, held_out.archs, plan)
     line = judge.macs_line(estimator, table.measurements, held_out.archs)
     assert np.isfinite(line).all()
@@ -53,11 +54,15 @@ def test_held_out_networks_are_new(tmp_path):
 
 def test_drift_is_how_much_faster_the_machine_was(monkeypatch):
     space = GLiTSpace(embed_dims=24, num_blocks=3, level='attention')
-    costs, rng = PartCounter(space, BACKBONE, 32, 5), random.Random(0)
+    costs, rng = Workload(space, BACKBONE, 32, 5), random.Random(0)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     known = tuple(judge.Measurement(dict(space.sample(rng)), 10.0, 0.1, 5) for _ in range(9))
     table = LatencyTable(
-        space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, 0.0, 0.0, {'a': Entry(1.0, 0.1, 2)}, known
+        workload=costs.to_config(),
+        device=device,
+        uncertainty=CERTAIN,
+        entries={'a': Entry(1.0, 0.1, 2)},
+        measurements=known,
     )
     archs = judge.choose_held_out(costs, table, 4, seed=0)
 
@@ -75,9 +80,9 @@ def test_drift_is_how_much_faster_the_machine_was(monkeypatch):
 def test_parts_alone_are_the_sum_of_their_jobs(monkeypatch):
     """Every job takes 1 ms: a part takes as many as it has modules, in each of its copies."""
     space = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
-    costs = PartCounter(space, BACKBONE, 32, 5)
+    costs = Workload(space, BACKBONE, 32, 5)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
-    table = LatencyTable(space.to_config(), BACKBONE, 32, 5, (32,), device, 0.01, 0.5, 0.0, 0.0, {})
+    table = LatencyTable(workload=costs.to_config(), device=device, uncertainty=CERTAIN, entries={})
     monkeypatch.setattr(judge, 'time_round', lambda jobs, backend: [1.0 for job in jobs if job() is not None])
     (alone,) = judge.parts_alone(costs, table, [space.largest()], Plan(repeats=2))
     # patch embedding and norm; of two blocks the attention, two norms and the FFN; the classifier
@@ -86,14 +91,14 @@ def test_parts_alone_are_the_sum_of_their_jobs(monkeypatch):
 
 def test_held_out_needs_enough_networks(tmp_path):
     space = GLiTSpace(embed_dims=24, num_blocks=1, level='attention')
-    costs = PartCounter(space, BACKBONE, 32, 5)
+    costs = Workload(space, BACKBONE, 32, 5)
     with pytest.raises(ValueError, match='no 99 networks'):
         judge._new_networks(costs, 32, 99, {space.sample(random.Random(0))}, 0)
 
 
 def test_macs_line_is_a_line():
     space = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
-    estimator = Estimator(space, BACKBONE, 32)
+    estimator = Estimator(Workload(space, BACKBONE, 32))
     rng = random.Random(0)
     archs = [space.sample(rng) for _ in range(6)]
     measurements = [judge.Measurement(dict(a), 3 * estimator(a).macs_m + 2, 0.1, 1) for a in archs]

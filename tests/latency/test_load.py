@@ -4,27 +4,31 @@ from dataclasses import replace
 
 import pytest
 
-from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.load import build_latency, load_latency
-from mmhybrid.latency.table import Entry, LatencyTable, Measurement
+from mmhybrid.latency.load import build_estimator, load_latency
+from mmhybrid.latency.rounds import Measurement
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
 from mmhybrid.space import GLiTSpace
 
 SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
-SETTING = {'space': SPACE, 'backbone': {'type': 'mmhybrid.GLiT', 'img_size': 64}, 'input_size': 64, 'num_classes': 5}
+WORKLOAD = Workload(SPACE, {'type': 'mmhybrid.GLiT', 'img_size': 64}, 64, 5)
 
 
 @pytest.fixture
 def table():
     """Of the largest network's parts alone."""
-    keys = {part.key for part in PartCounter(**SETTING).list_parts(SPACE.largest())}
+    keys = {part.key for part in WORKLOAD.list_parts(SPACE.largest())}
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     entries = dict.fromkeys(keys, Entry(2.0, 0.5, 10))
     return LatencyTable(
-        SPACE.to_config(), SETTING['backbone'], 64, 5, (64,), device, 0.1, 0.5, 0.0, 0.0, entries, (measured,)
+        workload=WORKLOAD.to_config(),
+        device=device,
+        uncertainty=Uncertainty(residual=0.1, shrink=0.5, repeatability=0.0, speed_spread=0.0),
+        entries=entries,
+        measurements=(measured,),
     )
 
 
@@ -42,34 +46,32 @@ def test_the_content_decides(files, table):
 
 def test_table_with_fallback(files):
     with pytest.raises(ValueError, match='lacks the part'):
-        build_latency(files[0], None, **SETTING)
+        build_estimator(WORKLOAD, files[0])
     with pytest.warns(UserWarning, match='parts come from the analytic model'):
-        filled = build_latency(*files, **SETTING)
-    estimate = Estimator(**SETTING, latency=filled)
+        estimate = build_estimator(WORKLOAD, *files)
     assert estimate(SPACE.largest()).latency_ms == pytest.approx(7 * 2.0)
     assert estimate(SPACE.smallest()).latency_ms > 0
 
 
 def test_analytic_model_alone(files):
-    model = build_latency(files[1], None, **SETTING)
-    assert Estimator(**SETTING, latency=model)(SPACE.smallest()).latency_ms > 0
+    assert build_estimator(WORKLOAD, files[1])(SPACE.smallest()).latency_ms > 0
 
 
 def test_files_that_do_not_go_together(files, table):
     with pytest.raises(ValueError, match=r'analytic: got .* an analytic model itself'):
-        build_latency(files[1], files[1], **SETTING)
+        build_estimator(WORKLOAD, files[1], files[1])
     with pytest.raises(ValueError, match='rates'):
-        build_latency(files[0], files[0], **SETTING)
+        build_estimator(WORKLOAD, files[0], files[0])
     with pytest.raises(ValueError, match='num_classes 5, not 6'):
-        build_latency(*files, **{**SETTING, 'num_classes': 6})
+        build_estimator(Workload(SPACE, WORKLOAD.backbone, 64, 6), *files)
     replace(table, device=replace(table.device, batch=4)).save(files[0])
     elsewhere = replace(table.device, threads=4)
     AnalyticLatency(NOMINAL, 4, replace(elsewhere, batch=4)).save(files[1])
     with pytest.raises(ValueError, match=r'device.threads: got 4, allowed: that of .*, 1'):
-        build_latency(*files, **SETTING)
+        build_estimator(WORKLOAD, *files)
     AnalyticLatency(NOMINAL).save(files[1])
     with pytest.raises(ValueError, match=r'batch: got 1, allowed: that of .*, 4'):
-        build_latency(*files, **SETTING)
+        build_estimator(WORKLOAD, *files)
 
 
 def test_other_machines_are_told(files, table):
@@ -80,6 +82,6 @@ def test_other_machines_are_told(files, table):
         pytest.warns(UserWarning, match='latency table: measured with name .Abacus'),
         pytest.warns(UserWarning, match='analytic model: measured with name .Abacus'),
     ):
-        build_latency(files[0], files[1], **SETTING)
+        build_estimator(WORKLOAD, *files)
     with pytest.warns(UserWarning, match='analytic model: measured with name .Abacus'):
-        build_latency(files[1], None, **SETTING)
+        build_estimator(WORKLOAD, files[1])

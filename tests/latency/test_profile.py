@@ -1,39 +1,30 @@
 """The design and the fit find known latencies again; measuring survives interruptions."""
 
 import json
-import math
 import random
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import design, timing
 from mmhybrid.latency import profile as profiler
 from mmhybrid.latency.backends import BACKENDS, Backend
 from mmhybrid.latency.design import choose_networks
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.profile import profile
-from mmhybrid.latency.table import LatencyTable, Measurement
-from mmhybrid.latency.timing import NUM_TIES, Plan, divide_out_speed, robust_median
+from mmhybrid.latency.rounds import NUM_TIES
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.latency.timing import Plan
 from mmhybrid.space import AutoViTSpace, GLiTSpace
 
 AUTOVIT = {'type': 'mmhybrid.AutoViT'}
 DEVICE = Device.here('cpu', 'eager', 'float32', 1, 1)
 TINY = GLiTSpace(embed_dims=24, num_blocks=2, level='attention')
 TINY_BACKBONE = {'type': 'mmhybrid.GLiT', 'img_size': 32, 'patch_size': 16}
-
-
-def test_median_ignores_outliers():
-    ms, spread, kept = robust_median(np.array([10.0, 10.1, 9.9, 10.05, 9.95, 80.0]))
-    assert ms == pytest.approx(10)
-    assert kept == 5
-    assert 0 < spread < 0.2
-    assert robust_median(np.full(4, 3.0)) == (3.0, 0.0, 4)
 
 
 class Sleeper(Backend):
@@ -66,7 +57,7 @@ def sleeping(monkeypatch):
 
 @pytest.fixture
 def tiny():
-    return PartCounter(TINY, TINY_BACKBONE, 32, 5)
+    return Workload(TINY, TINY_BACKBONE, 32, 5)
 
 
 def test_profile_writes_a_table(tiny, sleeping, tmp_path):
@@ -76,69 +67,27 @@ def test_profile_writes_a_table(tiny, sleeping, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ['table.json']
     assert len(table.measurements) == 5
     assert all(measurement.ms > 1 for measurement in table.measurements)
-    table.check_fits(TINY, TINY_BACKBONE, input_size=32, num_classes=5)
+    table.check_fits(tiny)
     assert table.entries[f'network side={32}'].repeats >= 5
+
+
+def groups_of(workload, archs):
+    return [group.archs for group in timing.plan_rounds(workload, archs).groups]
 
 
 def test_groups_share_the_first_networks(tiny, sleeping, monkeypatch):
     archs = choose_networks(tiny, 32, Plan(networks=9))
     sizes = [sum(part.copies * tiny.cost_of(part).params for part in tiny.parts(arch)) for arch in archs]
     monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', sum(sizes) - 1)
-    groups = timing.split_groups(tiny, archs)
+    groups = groups_of(tiny, archs)
     assert len(groups) == 2
     assert all(group[:NUM_TIES] == archs[:NUM_TIES] for group in groups)
     assert [*archs[:NUM_TIES], *(arch for group in groups for arch in group[NUM_TIES:])] == archs
     sizes_of_groups = [sum(sizes[archs.index(arch)] for arch in group) for group in groups]
     assert max(sizes_of_groups) < sum(sizes)
     monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 1)
-    assert [len(group) for group in timing.split_groups(tiny, archs)] == [NUM_TIES + 1] * (len(archs) - NUM_TIES)
-    assert timing.split_groups(tiny, archs[:2]) == [archs[:2]]
-
-
-def test_other_groups_are_given_at_the_speed_of_the_first(tiny, sleeping):
-    """The machine takes 1, 1/2, 1/3 ... as long in each group, and two of the ties 4 % more and less."""
-    archs = choose_networks(tiny, 32, Plan(networks=7))
-    groups = timing.split_groups(tiny, archs)
-    assert len(groups) > 1
-    odd = [1.04, 1 / 1.04, 1, 1]
-    timed = [
-        [[10.0 * k / (1 + i) * (odd[j] if i and j < NUM_TIES else 1) for j in range(len(group))] for k in (0.9, 1, 1.1)]
-        for i, group in enumerate(groups)
-    ]
-    # every network varies by itself, or the variation of a round would be the machine's speed
-    for rounds in timed:
-        for j in range(len(rounds[0])):
-            column = [milliseconds[j] for milliseconds in rounds]
-            for milliseconds, ms in zip(rounds, column[j % 3 :] + column[: j % 3], strict=True):
-                milliseconds[j] = ms
-    plan = Plan(networks=7, repeats=3)
-    found = timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 1, plan, timed)
-    assert [measurement.ms for measurement in found] == pytest.approx([10.0] * len(archs), rel=1e-3)
-    first, later = found[NUM_TIES - 1], found[-1]
-    assert later.spread > first.spread  # the noise of the ties is carried on
-    assert later.spread < 1.5 * first.spread  # and small, as there are several
-
-
-def test_repeatability_is_what_two_measurings_differ_by():
-    archs = [{'a': i} for i in range(4)]
-    first = [Measurement(arch, 10.0 * (i + 1), 0.1, 5) for i, arch in enumerate(archs)]
-    slower = [replace(m, ms=2 * m.ms) for m in first[1:]]
-    assert timing.repeatability(first, slower) == pytest.approx(0)
-    off = [replace(m, ms=m.ms * factor) for m, factor in zip(first, (1.02, 1 / 1.02, 1.02, 1 / 1.02), strict=True)]
-    assert timing.repeatability(first, off) == pytest.approx(math.log(1.02) * math.sqrt(4 / 3) / math.sqrt(2))
-
-
-def test_speed_spread_is_what_rounds_have_in_common():
-    """Of two groups with other networks beside the ties, and of a second measuring, on a machine that gets slower."""
-    times = 1.0 + np.arange(NUM_TIES + 3)
-    slower = np.exp(0.1 * np.arange(9.0))
-    groups = [times, np.append(times[:NUM_TIES], 20.0)]
-    timed = [np.outer(slower[3 * i : 3 * i + 3], group).tolist() for i, group in enumerate(groups)]
-    again = [np.outer(slower[6:], times[:2]).tolist()]
-    # medians at the speed of the first group, in its second round; those of the second measuring in its own
-    first = [Measurement({'a': i}, ms * slower[1], 0.1, 3) for i, ms in enumerate([*times, 20.0])]
-    second = [Measurement({'a': i}, ms * slower[7], 0.1, 3) for i, ms in enumerate(times[:2])]
-    assert timing.speed_spread(timed, again, first, second) == pytest.approx(np.std(np.log(slower), ddof=1))
+    assert [len(group) for group in groups_of(tiny, archs)] == [NUM_TIES + 1] * (len(archs) - NUM_TIES)
+    assert groups_of(tiny, archs[:2]) == [archs[:2]]
 
 
 def test_too_few_networks_are_told(tiny):
@@ -148,7 +97,7 @@ def test_too_few_networks_are_told(tiny):
 
 def test_several_resolutions_in_one_table(sleeping, tmp_path):
     space = AutoViTSpace('xxs', restrict={'resolution': [64 * 3, 64 * 4], 'num_stages': 3})
-    costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
+    costs = Workload(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
     with pytest.warns(UserWarning, match='in none of 3 networks'):
         table = profile(costs, sleeping, Plan(networks=3, repeats=2, warmup=0), tmp_path / 'table.json')
     assert table.resolutions == (192, 256)
@@ -159,15 +108,15 @@ def test_several_resolutions_in_one_table(sleeping, tmp_path):
 def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monkeypatch):
     """Resolutions take turns among the networks, and those measured again must not all be of one."""
     space = AutoViTSpace('xxs', restrict={'resolution': [64 * 3, 64 * 4], 'num_stages': 3})
-    costs = PartCounter(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
+    costs = Workload(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
     passes = []
 
-    def measure(costs, archs, backend, batch, plan, timed, tick):
-        passes.append([costs.side(arch) for arch in archs])
-        timed.append([[10.0] * len(archs)] * plan.repeats)
-        return [Measurement(dict(arch), 10.0, 0.1, 5) for arch in archs]
+    def run(rounds, workload, backend, batch, plan, tick):
+        (group,) = rounds.groups
+        passes.append([workload.side(arch) for arch in group.archs])
+        group.rounds = [[10.0] * len(group.archs)] * plan.repeats
 
-    monkeypatch.setattr(profiler, 'measure', measure)
+    monkeypatch.setattr(profiler, 'run_rounds', run)
     monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
     monkeypatch.setattr(design, 'POOL_SIZE', 200)
     profile(costs, sleeping, Plan(networks=36, repeats=2), tmp_path / 'table.json')
@@ -177,7 +126,7 @@ def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monk
 
 def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
     path, plan = tmp_path / 'table.json', Plan(networks=6, repeats=3, warmup=1)  # fewer than are measured twice
-    first = len(timing.split_groups(tiny, choose_networks(tiny, 32, plan))[0])
+    first = len(groups_of(tiny, choose_networks(tiny, 32, plan))[0])
     Sleeper.limit = 3 * first * 3 + 1  # three runs each: the warm-up, two rounds, and no third
     with pytest.raises(KeyboardInterrupt):
         profile(tiny, sleeping, plan, path)
@@ -190,8 +139,8 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
         with pytest.raises(ValueError, match=r'begin anew: archs'):
             profile(tiny, sleeping, plan, path)
     archs = choose_networks(tiny, 32, plan)
-    once = [len(group) for group in timing.split_groups(tiny, archs)]
-    again = [len(group) for group in timing.split_groups(tiny, random.Random(plan.seed).sample(archs, len(archs)))]
+    once = [len(group) for group in groups_of(tiny, archs)]
+    again = [len(group) for group in groups_of(tiny, random.Random(plan.seed).sample(archs, len(archs)))]
     # a warm-up each, then the rounds that were left; of the second measuring, a warm-up, two rounds, and no third
     left = 3 * (2 * once[0] + 4 * sum(once[1:]))
     Sleeper.runs, Sleeper.limit = 0, left + 3 * 3 * again[0] + 1
@@ -254,15 +203,9 @@ def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_speed_of_the_machine_drops_out():
-    usual = np.array([[10.0], [20.0], [35.0]])
-    speed = np.array([[1.0, 1.0, 2.0, 1.5, 1.0]])
-    assert divide_out_speed(usual * speed) == pytest.approx(np.repeat(usual, 5, axis=1))
-
-
 def test_eager_backend_runs_the_network(tiny, tmp_path):
     table = profile(tiny, DEVICE, Plan(networks=2, repeats=2, warmup=0), tmp_path / 'table.json')
-    cost = Estimator(TINY, TINY_BACKBONE, 32, 5, table)(TINY.largest())
+    cost = Estimator(tiny, table)(TINY.largest())
     assert 0 < cost.latency_ms < cost.latency_upper_ms
 
 

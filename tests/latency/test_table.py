@@ -11,11 +11,12 @@ import torch
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import PartCost
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import MODEL_STD, NOMINAL, AnalyticLatency
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.load import FilledTable
-from mmhybrid.latency.table import Entry, LatencyTable, Measurement
+from mmhybrid.latency.filled import FilledTable
+from mmhybrid.latency.rounds import Measurement
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
 from mmhybrid.models.parts import Part
 from mmhybrid.space import AutoViTSpace, GLiTSpace, GLNetSpace
 
@@ -25,7 +26,7 @@ SPACE = GLiTSpace(embed_dims=48, num_blocks=2, level='attention')
 
 @pytest.fixture(scope='module')
 def costs():
-    return PartCounter(SPACE, BACKBONE, 64, None)
+    return Workload(SPACE, BACKBONE, 64, None)
 
 
 @pytest.fixture
@@ -34,21 +35,27 @@ def table(costs):
     entries = {key: Entry(2.0, 0.5, 10) for key in keys}
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
     measured = Measurement(dict(SPACE.largest()), 12.0, 0.1, 10)
-    return LatencyTable(SPACE.to_config(), BACKBONE, 64, None, (64,), device, 0.1, 0.5, 0.0, 0.0, entries, (measured,))
+    return LatencyTable(
+        workload=costs.to_config(),
+        device=device,
+        uncertainty=Uncertainty(residual=0.1, shrink=0.5, repeatability=0.0, speed_spread=0.0),
+        entries=entries,
+        measurements=(measured,),
+    )
 
 
-def test_latency_is_the_sum_of_the_parts(table):
-    cost = Estimator(SPACE, BACKBONE, 64, latency=table)(SPACE.largest())
+def test_latency_is_the_sum_of_the_parts(costs, table):
+    cost = Estimator(costs, table)(SPACE.largest())
     # network, stem, two equal blocks of attention and FFN
     assert cost.latency_ms == pytest.approx(6 * 2.0)
     variance = 0.5**2 * (2 * 0.5**2 + 4 * 0.5**2) + (0.1 * 12) ** 2
     assert cost.latency_upper_ms == pytest.approx(12 + 1.645 * math.sqrt(variance))
 
 
-def test_unmeasured_part_is_named(table):
+def test_unmeasured_part_is_named(costs, table):
     arch = {**SPACE.largest(), 'blocks.1.qkv_ratio': 1}
     with pytest.raises(ValueError, match=r'attention d=48 heads=3/3 ratio=1\.0 .*not measured'):
-        Estimator(SPACE, BACKBONE, 64, latency=table)(arch)
+        Estimator(costs, table)(arch)
 
 
 def analytic_of(costs, part, model):
@@ -62,7 +69,7 @@ def test_fallback_fills_at_the_scale_of_the_table(costs, table):
     (new,) = (part for part in costs.parts(arch) if part.key not in table.entries)
     known = [part for part in parts.values() if part.kind == new.kind == 'attention']
     scale = 2.0 * len(known) / sum(analytic_of(costs, part, model).ms for part in known)
-    cost = Estimator(SPACE, BACKBONE, 64, latency=FilledTable(table, model, costs))(arch)
+    cost = Estimator(costs, FilledTable(table, model, costs))(arch)
     filled = scale * analytic_of(costs, new, model).ms
     assert cost.latency_ms == pytest.approx(10 + filled)
     own = sum((part.copies * 0.5) ** 2 for part in costs.parts(arch) if part.key != new.key)
@@ -174,17 +181,17 @@ def with_parts_of(table, costs, archs):
 def test_table_of_another_space(costs, table):
     rng = random.Random(1)
     table = with_parts_of(table, costs, [SPACE.sample(rng) for _ in range(400)])
-    table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
-    table.check_fits(SPACE.restrict({'blocks.*.mlp_ratio': [2, 6]}), BACKBONE, input_size=64, num_classes=None)
+    table.check_fits(costs)
+    table.check_fits(costs.restrict({'blocks.*.mlp_ratio': [2, 6]}))
     with pytest.raises(ValueError, match='measured for GLiTSpace, not for AutoViTSpace'):
-        table.check_fits(AutoViTSpace(), BACKBONE, input_size=None, num_classes=None)
+        table.check_fits(Workload(AutoViTSpace(), {'type': 'mmhybrid.AutoViT'}))
     wider = GLiTSpace(embed_dims=96, num_blocks=2)
     with pytest.raises(ValueError, match=r'another space.*stem width=96'):
-        table.check_fits(wider, BACKBONE, input_size=64, num_classes=None)
+        table.check_fits(Workload(wider, BACKBONE, 64))
     with pytest.raises(ValueError, match='input_size 64, not 32'):
-        table.check_fits(SPACE, BACKBONE, input_size=32, num_classes=None)
+        table.check_fits(Workload(SPACE, BACKBONE, 32))
     with pytest.raises(ValueError, match='backbone'):
-        table.check_fits(SPACE, {'type': 'mmhybrid.GLiT'}, input_size=64, num_classes=None)
+        table.check_fits(Workload(SPACE, {'type': 'mmhybrid.GLiT'}, 64))
 
 
 def test_missing_part_is_told_before_the_search(costs, table):
@@ -195,22 +202,22 @@ def test_missing_part_is_told_before_the_search(costs, table):
     table = replace(table, entries={key: entry for key, entry in table.entries.items() if key != missing})
     assert missing not in {p.key for arch in (SPACE.smallest(), SPACE.largest()) for p in costs.list_parts(arch)}
     with pytest.raises(ValueError, match=f'lacks the part "{missing}"'):
-        table.check_fits(SPACE, BACKBONE, input_size=64, num_classes=None)
+        table.check_fits(costs)
     with pytest.warns(UserWarning, match=f'1 of .* parts come from the analytic model instead: "{missing}"'):
-        FilledTable(table, AnalyticLatency(NOMINAL), costs).warn_of_gaps(costs)
+        FilledTable(table, AnalyticLatency(NOMINAL), costs).warn_of_gaps()
 
 
 def test_saved_tuples_still_fit(table, tmp_path):
     space = GLNetSpace(widths=((32,), (32,), (64,), (64,)), depths=((1,), (1,), (1, 2), (1,)))
     backbone = {'type': 'mmhybrid.GLNet', 'out_indices': (0, 1, 2, 3)}
-    costs, rng = PartCounter(space, backbone, 64, None), random.Random(1)
+    costs, rng = Workload(space, backbone, 64, None), random.Random(1)
     table = with_parts_of(table, costs, [space.sample(rng) for _ in range(400)])
     measured = (Measurement(dict(space.largest()), 12.0, 0.1, 10),)
-    replace(table, space=space.to_config(), backbone=backbone, measurements=measured).save(tmp_path / 'table.json')
+    replace(table, workload=costs.to_config(), measurements=measured).save(tmp_path / 'table.json')
     loaded = LatencyTable.load(tmp_path / 'table.json')
-    loaded.check_fits(space, backbone, input_size=64, num_classes=None)
+    loaded.check_fits(costs)
     with pytest.raises(ValueError, match='backbone'):
-        loaded.check_fits(space, {**backbone, 'out_indices': (1, 2, 3)}, input_size=64, num_classes=None)
+        loaded.check_fits(Workload(space, {**backbone, 'out_indices': (1, 2, 3)}, 64))
 
 
 def test_device_mismatch_warns(table):

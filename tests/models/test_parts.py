@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmhybrid.archs import GLNetArch
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import count_part, find
-from mmhybrid.counting.part_counter import PartCounter
+from mmhybrid.counting.workload import Workload
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.parts import Part, Share, sides
@@ -165,7 +165,7 @@ class OneConvolutionSpace(SearchSpace):
 
 
 def test_a_network_that_tells_no_parts_is_one():
-    estimate = Estimator(OneConvolutionSpace(), {'type': 'mmhybrid.OneConvolution'}, (64, 32))
+    estimate = Estimator(Workload(OneConvolutionSpace(), {'type': 'mmhybrid.OneConvolution'}, (64, 32)))
     assert estimate({'width': 8}).params_m == (27 + 1) * 8 / 1e6
     assert estimate({'width': 8}).macs_m == 16 * 8 * 27 * 8 / 1e6
     assert estimate({'width': 4}).params_m == (27 + 1) * 4 / 1e6
@@ -173,7 +173,7 @@ def test_a_network_that_tells_no_parts_is_one():
 
 def test_estimates_of_images_that_are_not_square():
     (space, backbone), size = SPACES['glnet'], (64, 160)
-    estimate = Estimator(space, backbone, size)
+    estimate = Estimator(Workload(space, backbone, size))
     arch = space.sample(random.Random(3))
     network = build_on_meta({**backbone, 'arch': space.decode(arch)}).eval()
     counter = FlopCounterMode(display=False)
@@ -185,9 +185,9 @@ def test_estimates_of_images_that_are_not_square():
 @pytest.mark.parametrize('size', [(64,), (64, 31), '64', 31, (64, 64, 3)])
 def test_wrong_sizes_of_images(size):
     with pytest.raises(ValueError, match='input_size'):
-        PartCounter(*SPACES['glnet'], size, None)
+        Workload(*SPACES['glnet'], size, None)
 
 
 def test_other_backbones():
     with pytest.raises(ValueError, match=r'backbone.type: got .ResNet., allowed: .*HybridBackbone'):
-        PartCounter(GLNetSpace(), {'type': 'ResNet'}, 64, None)
+        Workload(GLNetSpace(), {'type': 'ResNet'}, 64, None)

@@ -77,14 +77,14 @@ def test_a_config_in_its_deployed_form(toy, tmp_path, capsys):
 
 def test_a_network_of_a_table(table, tmp_path, capsys):
     content = LatencyTable.load(table)
-    costs = content.part_counter()
+    costs = content.build_workload()
     arch = costs.space.largest()
     genes, figures = tmp_path / 'genes.json', tmp_path / 'figures.json'
     genes.write_text(json.dumps(dict(arch)))
     capsys.readouterr()
     main([str(genes), '--table', str(table), '--json', str(figures), '--repeats', '3'])
     written = json.loads(figures.read_text())
-    cost = Estimator(costs.space, costs.backbone, costs.input_size, costs.num_classes, content)(arch)
+    cost = Estimator(costs, content)(arch)
     assert written['predicted']['ms'] == pytest.approx(cost.latency_ms)
     assert written['predicted']['high'] == pytest.approx(cost.latency_upper_ms)
     assert written['predicted']['low'] == pytest.approx(2 * cost.latency_ms - cost.latency_upper_ms)

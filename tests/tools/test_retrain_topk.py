@@ -11,8 +11,8 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining_record import Retrained, best_of
 from mmhybrid.commands import retrain_topk
 from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
 from mmhybrid.models.checkpoints import read_checkpoint
-from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective
 from mmhybrid.space import Arch
 
@@ -60,10 +60,9 @@ def test_random_networks_need_neither_a_supernet_nor_a_search(
     assert {network['supernet_score'] for network in networks} == {None}
     assert best['retrained_score'] == max(network['retrained_score'] for network in networks)
     cfg = load_config(config)
-    space = SEARCH_SPACES.build(cfg.model.architecture.backbone.space)
-    backbone = dict(cfg.model.architecture.backbone.backbone)
-    estimate = Estimator(space, backbone, None, cfg.model.architecture.head.num_classes)
-    costs = sorted(estimate(space.sample(random.Random(seed))).macs_m for seed in range(20))
+    workload = Workload.of_model(cfg.model, None)
+    estimate = Estimator(workload)
+    costs = sorted(estimate(workload.space.sample(random.Random(seed))).macs_m for seed in range(20))
     assert costs[0] < 1.8 < costs[-1]
     for network in networks:
         assert estimate(network['arch']).macs_m <= 1.8

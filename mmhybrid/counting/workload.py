@@ -1,6 +1,7 @@
-"""The parts of a space's networks, each counted once."""
+"""The networks of a search space, on images of a size: what is counted, estimated and measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -10,7 +11,7 @@ from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.models.parts import Part, head_part, sides
-from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data
 from mmhybrid.space import SearchSpace
 from mmhybrid.space.arch import Value
 from mmhybrid.space.base import Restriction
@@ -20,29 +21,47 @@ SMALLEST_SIDE = 32
 InputSize = int | Sequence[int]
 
 
-def num_classes_of(model: Mapping[str, Any]) -> int | None:
-    """Classes of the linear classifier that counts as part of the network.
+@dataclass(frozen=True)
+class WorkloadConfig:
+    """A :class:`Workload` as plain data, in which files hold it.
 
     Args:
-        model: Config of a :class:`mmhybrid.models.one_shot.OneShot`.
-
-    Returns:
-        The ``num_classes`` of a classifier's head; None for detectors and segmentors, whose heads are not counted.
+        space: Config of the search space.
+        backbone: Config of the backbone.
+        input_size: Side of the image, or height and width, where the archs do not say it.
+        num_classes: Classes of the classifier, None for none.
     """
-    head = (model.get('architecture') or {}).get('head') or {}
-    num_classes: int | None = head.get('num_classes')
-    return num_classes
+
+    space: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    input_size: InputSize | None
+    num_classes: int | None
+
+    def build(self, field: str) -> 'Workload':
+        """The workload, of registered classes only, since a file is data.
+
+        Args:
+            field: Where it is from, for messages.
+
+        Raises:
+            ValueError: If the space or the backbone is no registered class, or does not take its arguments.
+        """
+        space: SearchSpace = build_from_data(SEARCH_SPACES, f'{field}: space', self.space)
+        backbone = check_data(MODELS, f'{field}: backbone', self.backbone)
+        return Workload(space, backbone, self.input_size, self.num_classes)
 
 
-class PartCounter:
-    """Counts parts the first time they are asked for.
+class Workload:
+    """The networks of a search space, each with its backbone, a classifier if there is one, and an image.
 
-    Each is counted in the real backbone of the arch that has it, on the meta device (shapes without data).
+    It counts the parts of the networks: each once, the first time it is asked for, in the real backbone of an arch that
+    has it, on the meta device (shapes without data). So one workload should serve a whole search.
 
     Args:
         space: The search space.
         backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
-        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it.
+        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it
+            (``resolution``).
         num_classes: Classes of a linear classifier behind the backbone, None for none.
 
     Attributes:
@@ -53,7 +72,11 @@ class PartCounter:
     """
 
     def __init__(
-        self, space: SearchSpace, backbone: Mapping[str, Any], input_size: InputSize | None, num_classes: int | None
+        self,
+        space: SearchSpace,
+        backbone: Mapping[str, Any],
+        input_size: InputSize | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.space = space
         self.backbone = dict(backbone)
@@ -61,23 +84,16 @@ class PartCounter:
         check_keys('backbone', self.backbone, ('type',), set(self.backbone) - {'arch'})
         if not issubclass(MODELS.get(str(backbone['type'])) or object, HybridBackbone):
             raise bad_value('backbone.type', backbone['type'], 'a backbone that states its parts, a HybridBackbone')
-        if 'resolution' in space.choices:
-            if input_size is not None:
-                raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
-        elif isinstance(input_size, int) or input_size is None:
-            check_int('input_size', input_size, SMALLEST_SIDE)
-        else:
-            input_size = [check_int('input_size', s, SMALLEST_SIDE) for s in check_list('input_size', input_size, 2)]
-        self.input_size = input_size
+        self.input_size = _checked_size(input_size, 'resolution' in space.choices)
         # tells the parts of all archs
         self._network: HybridBackbone = build_on_meta({**self.backbone, 'arch': space.decode(space.smallest())})
         self._channels = input_channels(self._network)
         self.known: dict[str, Part] = {}
-        self._counted: dict[str, PartCost] = {}
+        self._costs: dict[str, PartCost] = {}
 
     @classmethod
-    def of_model(cls, model: Mapping[str, Any], input_size: InputSize | None) -> 'PartCounter':
-        """The counter for a model's config with a supernet somewhere in it.
+    def of_model(cls, model: Mapping[str, Any], input_size: InputSize | None) -> 'Workload':
+        """The workload of a model's config with a supernet somewhere in it.
 
         Args:
             model: Config with a ``space`` and a ``backbone``, at any depth; :func:`num_classes_of` tells its classes.
@@ -93,9 +109,13 @@ class PartCounter:
         input_size = None if 'resolution' in space.choices else input_size
         return cls(space, supernet['backbone'], input_size, num_classes_of(model))
 
-    def restrict(self, genes: Restriction) -> 'PartCounter':
-        """A counter for a part of the space, see :meth:`SearchSpace.restrict`."""
-        return PartCounter(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
+    def to_config(self) -> WorkloadConfig:
+        """What :meth:`WorkloadConfig.build` builds it from."""
+        return WorkloadConfig(self.space.to_config(), self.backbone, self.input_size, self.num_classes)
+
+    def restrict(self, genes: Restriction) -> 'Workload':
+        """The workload of a part of the space, see :meth:`SearchSpace.restrict`."""
+        return Workload(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
 
     def parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts of a network, all of them counted.
@@ -104,14 +124,14 @@ class PartCounter:
             ValueError: If ``arch`` is not in the space.
         """
         parts = self.list_parts(arch)
-        new = [part for part in parts if part.key not in self._counted]
+        new = {part.key: part for part in parts if part.key not in self._costs}
         if new:
             self._count(new, arch)
         return parts
 
     def cost_of(self, part: Part) -> PartCost:
         """What a part costs that :meth:`parts` has given before."""
-        return self._counted[part.key]
+        return self._costs[part.key]
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
@@ -150,16 +170,42 @@ class PartCounter:
         network: nn.Module = MODELS.build({**self.backbone, 'arch': self.space.decode(arch)})
         return network.eval()
 
-    def _count(self, parts: list[Part], arch: Mapping[str, Value]) -> None:
+    def _count(self, parts: Mapping[str, Part], arch: Mapping[str, Value]) -> None:
+        """Count ``parts``, by their keys, in the network of ``arch``."""
         network = build_on_meta({**self.backbone, 'arch': self.space.decode(arch)}).eval()
-        for part in parts:
-            self.known[part.key] = part
+        for key, part in parts.items():
+            self.known[key] = part
             if part.kind == 'head':
                 assert self.num_classes is not None
                 weights = self.out_width(arch) * self.num_classes
-                self._counted[part.key] = PartCost(weights + self.num_classes, weights)
+                self._costs[key] = PartCost(weights + self.num_classes, weights)
             else:
-                self._counted[part.key] = count_part(network, part.pieces)
+                self._costs[key] = count_part(network, part.pieces)
+
+
+def num_classes_of(model: Mapping[str, Any]) -> int | None:
+    """Classes of the linear classifier that counts as part of the network.
+
+    Args:
+        model: Config of a :class:`mmhybrid.models.one_shot.OneShot`.
+
+    Returns:
+        The ``num_classes`` of a classifier's head; None for detectors and segmentors, whose heads are not counted.
+    """
+    head = (model.get('architecture') or {}).get('head') or {}
+    num_classes: int | None = head.get('num_classes')
+    return num_classes
+
+
+def _checked_size(input_size: InputSize | None, is_in_genes: bool) -> InputSize | None:
+    """The size of images; ValueError if it is wrong, missing, or said by the genes already."""
+    if is_in_genes:
+        if input_size is not None:
+            raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
+        return None
+    if isinstance(input_size, int) or input_size is None:
+        return check_int('input_size', input_size, SMALLEST_SIDE)
+    return [check_int('input_size', side, SMALLEST_SIDE) for side in check_list('input_size', input_size, 2)]
 
 
 def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:
