@@ -80,7 +80,7 @@ class OwnRegistry(Registry):
 
 SEARCH_SPACES = OwnRegistry('search space', scope='mmhybrid', locations=['mmhybrid.space'])
 MUTATORS = OwnRegistry('mutator', scope='mmhybrid', locations=['mmhybrid.models.mutators'])
-SAMPLERS = OwnRegistry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.registered'])
+SAMPLERS = OwnRegistry('search sampler', scope='mmhybrid', locations=['mmhybrid.search.samplers'])
 
 
 def build_from_data(registry: Registry, field: str, config: object) -> Any:

@@ -43,7 +43,7 @@ from mmhybrid.models.convert import convert_file
 from mmhybrid.models.released import read_released
 from mmhybrid.registry import MODELS, SAMPLERS, SEARCH_SPACES
 from mmhybrid.search import Constraint, Searcher, SearchResult, StudyStorage, read_study
-from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search.config import settings_from_data
 from mmhybrid.space import Arch, GLiTSpace
 from mmhybrid.space.around import read_network
 from mmhybrid.space.autovit import TABLES
@@ -337,7 +337,7 @@ REVIEWED = {
     'mmhybrid/models/token_label_classifier.py': 'a config',
     'mmhybrid/registry.py': 'what is tested here',
     'mmhybrid/search/journal.py': 'search_report space',
-    'mmhybrid/search/registered.py': 'a config, or data: database space',
+    'mmhybrid/search/config.py': 'a config, or data: database space',
     'mmhybrid/search/study.py': 'database space',
     'mmhybrid/space/arch.py': 'arch',
     'mmhybrid/space/around.py': 'around',

@@ -18,8 +18,8 @@ from mmhybrid.latency.rounds import Measurement
 from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Objective, SearchSettings
+from mmhybrid.search.config import build_settings
 from mmhybrid.search.proposals import propose
-from mmhybrid.search.registered import build_settings
 from mmhybrid.space import AutoViTSpace
 
 ROOT = Path(__file__).resolve().parents[1]

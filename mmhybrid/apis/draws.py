@@ -13,7 +13,7 @@ from mmhybrid.counting.workload import Workload, num_classes_of
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.registry import MUTATORS, SEARCH_SPACES
 from mmhybrid.search import Constraint
-from mmhybrid.search.registered import read_constraints
+from mmhybrid.search.config import read_constraints
 from mmhybrid.space import SearchSpace
 
 NUM_STEPS = 1000

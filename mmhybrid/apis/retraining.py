@@ -25,8 +25,8 @@ from mmhybrid.engine.search_loop import team
 from mmhybrid.latency.load import build_estimator
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, Objective, SearchSettings
+from mmhybrid.search.config import build_settings
 from mmhybrid.search.proposals import propose
-from mmhybrid.search.registered import build_settings
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
 

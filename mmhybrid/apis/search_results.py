@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmhybrid.search import SearchResult, read_study
-from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search.config import settings_from_data
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 
 

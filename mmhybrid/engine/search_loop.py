@@ -24,7 +24,7 @@ from mmhybrid.latency.load import build_estimator
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, SearchError, SearchResult, StudyStorage, Team
-from mmhybrid.search.registered import build_settings
+from mmhybrid.search.config import build_settings
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 from mmhybrid.space import Arch
 from mmhybrid.torch_api import is_device_error
@@ -109,7 +109,7 @@ class SearchLoop(BaseLoop):
         runner: Its model is a :class:`OneShot` with trained weights.
         dataloader: Config; its dataset is the one that candidates are judged on.
         evaluator: As of ValLoop.
-        stages: As :func:`mmhybrid.search.registered.build_settings` takes them, like the next four. The space is the
+        stages: As :func:`mmhybrid.search.config.build_settings` takes them, like the next four. The space is the
             supernet's. What a stage starts from may be named as :func:`known_networks` takes it.
         objectives: Metrics of the evaluator, or estimates, each with a direction.
         constraints: Bounds of estimates by their names.

@@ -10,6 +10,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from mmhybrid.registry import SAMPLERS
 from mmhybrid.search.candidate import Candidate, Leaders, ranked
 from mmhybrid.search.optuna_tools import distributions, quiet
 from mmhybrid.search.pareto import Objective
@@ -65,6 +66,7 @@ class Sampler(Protocol):
         """Plain JSON: ``type`` and the arguments."""
 
 
+@SAMPLERS.register_module()
 @dataclass(frozen=True)
 class RandomSampler:
     """Independent random networks (:meth:`SearchSpace.sample`)."""
@@ -78,6 +80,7 @@ class RandomSampler:
         return {'type': 'RandomSampler'}
 
 
+@SAMPLERS.register_module()
 @dataclass(frozen=True)
 class Evolution:
     """The evolutionary search of SPOS and GLiT.
@@ -133,6 +136,7 @@ class Evolution:
         return {'type': type(self).__name__, **asdict(self)}
 
 
+@SAMPLERS.register_module()
 @dataclass(frozen=True)
 class BlockEvolution(Evolution):
     """The evolutionary search of AutoViT (algorithm 2), which mutates depths first, then whole blocks.
@@ -162,6 +166,7 @@ class BlockEvolution(Evolution):
         return {name: value for name, value in super().to_config().items() if name != 'mutate_prob'}
 
 
+@SAMPLERS.register_module()
 @dataclass(frozen=True)
 class OptunaSampler:
     """Any sampler of ``optuna.samplers`` that takes a seed and categorical choices.

@@ -43,8 +43,8 @@ from mmhybrid.search import (
     StudyStorage,
     Team,
 )
+from mmhybrid.search.config import build_settings, settings_from_data
 from mmhybrid.search.proposals import propose
-from mmhybrid.search.registered import build_settings, settings_from_data
 from mmhybrid.space import GLiTSpace
 from mmhybrid.space.glit import FIXED
 

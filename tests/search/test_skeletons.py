@@ -10,8 +10,8 @@ from search_toys import AUTOVIT, TOP1, Smooth, estimate, random_stage, search, s
 
 from mmhybrid.search import Objective, SearchSettings, Stage
 from mmhybrid.search.candidate import Candidate, ranked
+from mmhybrid.search.config import settings_from_data
 from mmhybrid.search.reading import read_study
-from mmhybrid.search.registered import settings_from_data
 from mmhybrid.search.skeletons import best_of_each_depth, stratified
 from mmhybrid.visualization.search_page import search_page
 

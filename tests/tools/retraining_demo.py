@@ -14,7 +14,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.search import Searcher, StudyStorage
-from mmhybrid.search.registered import build_settings
+from mmhybrid.search.config import build_settings
 
 EVALUATED = 6
 CONFIG = """

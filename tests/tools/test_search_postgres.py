@@ -29,8 +29,8 @@ from mmhybrid.search import (
     StudyStorage,
     read_study,
 )
+from mmhybrid.search.config import settings_from_data
 from mmhybrid.search.reading import list_studies
-from mmhybrid.search.registered import settings_from_data
 from mmhybrid.space import Arch, Choice, SearchSpace
 
 

@@ -21,7 +21,7 @@ from mmhybrid.search import (
     read_study,
     storage,
 )
-from mmhybrid.search.registered import settings_from_data
+from mmhybrid.search.config import settings_from_data
 from mmhybrid.utils import addresses
 from mmhybrid.utils.addresses import VARIABLE, masked, revealed, without_passwords
 

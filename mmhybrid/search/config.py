@@ -1,4 +1,4 @@
-"""The one module of this package that knows the registries, and with them MMEngine."""
+"""Settings of a search from its config, or from what a storage says of it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,7 +7,6 @@ from typing import Any
 from mmhybrid.registry import SAMPLERS, SEARCH_SPACES, build_from_data
 from mmhybrid.search.constraints import Constraint
 from mmhybrid.search.pareto import Objective
-from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler
 from mmhybrid.search.settings import SearchSettings
 from mmhybrid.search.stages import Fix, Skeletons, Stage
 from mmhybrid.space import Arch, SearchSpace, Value
@@ -19,9 +18,6 @@ EXAMPLES = {
     'stages': 'stages=dict(coarse=dict(sampler=...), fine=dict(sampler=...))',
     'constraints': 'constraints=dict(latency_ms=dict(max=12))',
 }
-
-for _sampler in (RandomSampler, Evolution, BlockEvolution, OptunaSampler):
-    SAMPLERS.register_module(module=_sampler)
 
 
 def build_settings(config: Mapping[str, Any]) -> SearchSettings:
