@@ -23,7 +23,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmhybrid import compat
-from mmhybrid.models.released import MOST_ITEMS, MOST_SURPLUS, names_in
+from mmhybrid.models.pickles import MOST_ITEMS
+from mmhybrid.models.released import MOST_SURPLUS, names_in
 from mmhybrid.models.restricted import read_restricted
 from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.errors import first_line, printable, shortened

@@ -2,7 +2,7 @@
 
 That takes torch 2.6: before, the function refuses what MMEngine's message hub holds.
 Here the pickle reaches only the names of ``_NAMES``, and any other one is an error. What they stand for is kept as it
-is until all of the pickle is read, as in :mod:`mmhybrid.models.released`, and then becomes tensors, arrays and buffers.
+is until all of the pickle is read, as in :mod:`mmhybrid.models.pickles`, and then becomes tensors, arrays and buffers.
 """
 
 import pickle
@@ -18,7 +18,8 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from mmhybrid import compat
-from mmhybrid.models.released import MOST_ITEMS, RELEASED_NAMES, Inert, Reader, Storage, StoredTensor, open_stored
+from mmhybrid.models.pickles import MOST_ITEMS, RELEASED_NAMES, Inert, Reader, Storage, StoredTensor
+from mmhybrid.models.released import open_stored
 from mmhybrid.utils.errors import first_line
 
 _BUFFER_PARTS = {'max_length', '_log_history', '_count_history', 'statistics_methods'}

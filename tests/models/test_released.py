@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mmhybrid.models import released
-from mmhybrid.models.released import Inert, StoredDict, StoredTensor, read_released
+from mmhybrid.models import pickles, released
+from mmhybrid.models.pickles import Inert, StoredDict, StoredTensor
+from mmhybrid.models.released import read_released
 
 FORMATS = pytest.mark.parametrize('as_zip', [True, False], ids=['zip', 'legacy'])
 DTYPES = (
@@ -277,7 +278,7 @@ def test_nothing_is_imported(tmp_path, monkeypatch):
 @pytest.mark.parametrize('state', [b'}', b'(N}t', b'(}(S"__init__"\ncbuiltins\neval\nu}t', b'(N}(S"load"\nI1\nut'])
 def test_state_given_to_a_class_changes_nothing(tmp_path, name, state):
     """BUILD sets attributes; given a class instead of an object it must not reach ours."""
-    classes = (StoredTensor, StoredDict, Inert, released.StoredSubclass, released._Uncallable)
+    classes = (StoredTensor, StoredDict, Inert, pickles.StoredSubclass, pickles._Uncallable)
     before = [dict(vars(cls)) for cls in classes]
     with pytest.raises(ValueError, match='checkpoint'):
         read_released(zip_of(tmp_path / 'file.pth', b'c' + name.encode() + b'\n' + state + b'b.'))
@@ -287,6 +288,6 @@ def test_state_given_to_a_class_changes_nothing(tmp_path, name, state):
 @pytest.mark.parametrize('opcodes', [b')R', b')R)R)R', b')\x81', b')R}b', b')R)\x81', b')R(I1\nI2\ne', b')RI1\nI2\ns'])
 def test_placeholder_takes_whatever_is_done_to_it(opcodes):
     """Called, built (of what a call gave too), given state, extended, indexed: it stays a placeholder."""
-    value = released.Reader(io.BytesIO(b'cos\nsystem\n' + opcodes + b'.')).load()
+    value = pickles.Reader(io.BytesIO(b'cos\nsystem\n' + opcodes + b'.')).load()
     assert type(value) is Inert
     assert vars(value) == {}
