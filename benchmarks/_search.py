@@ -8,7 +8,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.searching import build_search
 from mmhybrid.engine.search_loop import SearchLoop, team
 from mmhybrid.search import Searcher, SearchSettings, StudyStorage
-from mmhybrid.search.searcher import Evaluate
+from mmhybrid.search.evaluation import Evaluate
 from mmhybrid.search.storage import FILE_NAME
 
 

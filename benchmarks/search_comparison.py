@@ -45,7 +45,7 @@ from mmhybrid.search import (  # noqa: E402
     Stage,
     hypervolume,
 )
-from mmhybrid.search.searcher import Evaluate  # noqa: E402
+from mmhybrid.search.evaluation import Evaluate  # noqa: E402
 from mmhybrid.space import Arch  # noqa: E402
 from mmhybrid.utils.files import first_difference, plain, write_json  # noqa: E402
 

@@ -34,7 +34,7 @@ from mmengine.dist import barrier, get_rank  # noqa: E402
 from mmhybrid.apis.configs import load_config  # noqa: E402
 from mmhybrid.datasets.demo_data import make_demo_data  # noqa: E402
 from mmhybrid.models.build import build_model  # noqa: E402
-from mmhybrid.search.searcher import Evaluate  # noqa: E402
+from mmhybrid.search.evaluation import Evaluate  # noqa: E402
 from mmhybrid.space import Arch  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 

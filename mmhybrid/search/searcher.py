@@ -1,10 +1,9 @@
 """The search itself: propose a generation, evaluate what is not stored yet, go on."""
 
-import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,22 +11,18 @@ from itertools import islice
 from mmhybrid.search.candidate import Candidate, Key, Leaders
 from mmhybrid.search.constraints import Estimate
 from mmhybrid.search.errors import SearchError, StorageError
+from mmhybrid.search.evaluation import Evaluate, evaluated
 from mmhybrid.search.proposals import Proposer
 from mmhybrid.search.result import SearchResult, is_ranked, ranking_of
 from mmhybrid.search.settings import SearchSettings
 from mmhybrid.search.storage import StudyStorage
 from mmhybrid.search.team import Team
 from mmhybrid.search.watchers import Progress, Watcher
-from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_int
-from mmhybrid.utils.errors import CannotGoOnError, first_line
 
-Evaluate = Callable[[Arch], Mapping[str, float]]
 COST = 'macs_m'
 # Of so few evaluations the share of failures says nothing yet.
 FEW = 10
-
-_logger = logging.getLogger(__name__)
 
 
 class Searcher:
@@ -164,7 +159,7 @@ class Searcher:
         missing = _by_cost(proposal for proposal in proposals if proposal.key not in self._finished)
         for first in range(0, len(missing), team.world_size):
             turn = missing[first : first + team.world_size]
-            scored = team.share(partial(self._evaluate_one, turn[team.rank : team.rank + 1]))
+            scored = team.share(partial(self._evaluate_first, turn[team.rank : team.rank + 1]))
             finished = self._completed([candidate for candidate in scored if candidate is not None])
             team.lead(partial(self._commit, finished))
             for candidate in finished:
@@ -198,7 +193,7 @@ class Searcher:
     def _evaluate_claimed(self, ticket: int, proposal: Candidate) -> None:
         """Evaluate and store; whatever ends this process in between, others may have the candidate at once."""
         try:
-            scored = self._evaluate_one([proposal])
+            scored = self._evaluate_first([proposal])
             assert scored is not None
             [candidate] = self._completed([scored])
             counts = self._storage.finish(ticket, candidate)
@@ -211,29 +206,11 @@ class Searcher:
         else:
             self._say(f'candidate {candidate.key} was taken over by another process, which had not heard of this one')
 
-    def _evaluate_one(self, proposals: Sequence[Candidate]) -> Candidate | None:
-        """The first of the proposals with its metrics, or why it has none; None if there is no proposal."""
+    def _evaluate_first(self, proposals: Sequence[Candidate]) -> Candidate | None:
+        """The first of the proposals, evaluated; None if there is none."""
         if not proposals:
             return None
-        began = time.monotonic()
-        candidate = self._tried(proposals[0])
-        return replace(candidate, seconds=time.monotonic() - began)
-
-    def _tried(self, proposal: Candidate) -> Candidate:
-        for left in reversed(range(self._evaluation_tries)):
-            try:
-                metrics = self._evaluate(proposal.arch)
-            except CannotGoOnError:
-                raise
-            except Exception as error:
-                is_first = left == self._evaluation_tries - 1
-                _logger.warning('the evaluation of candidate %s failed', proposal.key, exc_info=is_first)
-                if not left:
-                    cause = error.__cause__ or error
-                    return proposal.failed(f'{type(cause).__name__}: {first_line(cause)}', self.settings.objectives)
-            else:
-                return proposal.evaluated(metrics)
-        raise AssertionError
+        return evaluated(proposals[0], self._evaluate, self.settings.objectives, self._evaluation_tries)
 
     def _check_failures(self, latest: Sequence[Candidate]) -> None:
         """Raise SearchError if one of the latest evaluations is one failure too many."""

@@ -521,14 +521,17 @@ def test_waiting_for_others_is_said_once(tmp_path):
     other.open()
     claims = [other.claim(proposals) for _ in range(2)]
 
-    def finish(seconds):
-        time.sleep(seconds)
+    watcher, storage = Messages(), StudyStorage(tmp_path / 'j', plan, shared=True, claim_hours=0.5)
+
+    def finish():
+        while not watcher.texts:
+            time.sleep(0.01)
+        time.sleep(0.1)  # some polls more
         for ticket, proposal in claims:
             other.finish(ticket, proposal.evaluated(Smooth(AUTOVIT)(proposal.arch)))
 
-    thread = threading.Thread(target=finish, args=(0.5,))
+    thread = threading.Thread(target=finish, daemon=True)
     thread.start()
-    watcher, storage = Messages(), StudyStorage(tmp_path / 'j', plan, shared=True, claim_hours=0.5)
     Searcher(plan, estimate, Smooth(AUTOVIT), storage, watcher=watcher, poll_seconds=0.01).run()
     thread.join()
     other.close()
