@@ -1,4 +1,7 @@
-"""The spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union."""
+"""The spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union.
+
+This file is a long one, since the spaces of a family are read from top to bottom in one file.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace

@@ -1,4 +1,7 @@
-"""The search space: the only owner of what is a valid architecture."""
+"""The search space: the only owner of what is a valid architecture.
+
+This file is a long one, since each of the operations on architectures is a walk through the same private diagram.
+"""
 
 import inspect
 import random

@@ -5,6 +5,8 @@ was released, and the paper gives widths, heads and ratios only. What it leaves 
 the presets are a reconstruction within 6 % of the published sizes. "Depth [5]" in table 5 counts the blocks.
 
 stem - MBConv-1 - MBConv-2 - MBConv-3 - Transformer-1 to -3, -4 or -5 (each behind one MBConv) - MBPool
+
+This file is a long one, since a family is read from top to bottom in one file.
 """
 
 import math

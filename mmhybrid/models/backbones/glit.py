@@ -6,6 +6,8 @@ attention heads, the last ones to the convolution heads, with no projection acro
 
 A block computes ``x += mixer(norm(x))``, ``x += ffn(norm(x))`` on the class token followed by the patches. What the
 ablation of table 6 puts in place of the convolution over the sequence is in :data:`LOCAL_HEADS`.
+
+This file is a long one, since a family is read from top to bottom in one file.
 """
 
 import math

@@ -5,6 +5,8 @@ paper and released code differ, this follows the code, since the released weight
 a block's input before its position encoding and norm, and the scale of the cosine is one learned number a block.
 
 A block computes ``x += pos_conv(x)``, ``x += mixer(norm(x))``, ``x += ffn(norm(x))``.
+
+This file is a long one, since a family is read from top to bottom in one file.
 """
 
 import itertools
