@@ -35,6 +35,25 @@ def test_names_every_room() -> None:
     assert not [room for room in rooms if f'mmhybrid/{room}' not in TEXT]
 
 
+def test_the_picture_is_of_the_imports() -> None:
+    """Each arrow is an import, and each import can be walked along arrows."""
+    picture = re.search(r'```mermaid\n(.*?)```', TEXT, re.DOTALL)
+    assert picture
+    arrows = set(re.findall(r'(\w+)(?:\[.*?\])? --> (\w+)', picture[1]))
+    imported = {
+        (room, other)
+        for room in MAY_IMPORT
+        for other in set().union(*map(imports, (ROOT / 'mmhybrid' / room).rglob('*.py')))
+        if other in MAY_IMPORT and other != room
+    }
+    assert arrows <= imported
+    walks = set(arrows)
+    for _ in MAY_IMPORT:
+        walks |= {(start, end) for start, middle in walks for begin, end in arrows if middle == begin}
+    assert imported <= walks
+    assert not [room for room in MAY_IMPORT if (room, room) in walks]
+
+
 def test_names_every_dependency() -> None:
     table = TEXT.partition('## Dependencies')[2]
     named = {name for row in re.findall(r'^\| ([^|]*) \|', table, re.MULTILINE) for name in re.findall(r'[\w-]+', row)}
