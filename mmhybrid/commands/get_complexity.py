@@ -47,7 +47,7 @@ def make_table(title: str, total: Complexity) -> Table:
     table.add_column('part', no_wrap=True)
     for name in ('parameters', 'MACs (G)', 'no products', 'no attention', 'activations (M)'):
         table.add_column(name, justify='right', no_wrap=True)
-    for name, cost in (*total.stages.items(), ('total', total)):
+    for name, cost in (*total.parts.items(), ('total', total)):
         if name == 'total':
             table.add_section()
         counts = (cost.macs, cost.macs - cost.macs_attention, cost.macs - cost.macs_attention_layers)

@@ -94,7 +94,7 @@ def judge_table(
         'upper_over_estimate': float((bounds / estimates).mean()),
         'drift': held_out.drift,
         'drift_spread': held_out.drift_spread,
-        'noise': held_out.spread,
+        'noise': held_out.noise,
     }
     return figures, networks
 

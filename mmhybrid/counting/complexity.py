@@ -48,7 +48,7 @@ class Complexity:
             two activations, and of the modules inside these. Counters that skip a layer they do not know leave these
             out, as those behind GLNet's tables on dense prediction do.
         activations: Output elements of convolutions and matrix products, as fvcore defines them.
-        stages: The same by part, in the order of the modules; the parts add up to the whole.
+        parts: The same by part, in the order of the modules; they add up to the whole.
     """
 
     params: int = 0
@@ -56,7 +56,7 @@ class Complexity:
     macs_attention: int = 0
     macs_attention_layers: int = 0
     activations: int = 0
-    stages: dict[str, 'Complexity'] = field(default_factory=dict)
+    parts: dict[str, 'Complexity'] = field(default_factory=dict)
 
     def __add__(self, other: 'Complexity') -> 'Complexity':
         return Complexity(
@@ -83,13 +83,13 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
     """
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 3)]
     rows = _rows(model)
-    parts = dict.fromkeys(rows.values(), Complexity())
+    costs = dict.fromkeys(rows.values(), Complexity())
     for name, parameter in model.named_parameters():
-        parts[rows[name.rpartition('.')[0]]] += Complexity(params=parameter.numel())
+        costs[rows[name.rpartition('.')[0]]] += Complexity(params=parameter.numel())
     for name, cost in _count_operations(model, shape):
-        parts[rows[name]] += cost
-    stages = {name: cost for name, cost in parts.items() if cost != Complexity()}
-    return replace(sum(stages.values(), Complexity()), stages=stages)
+        costs[rows[name]] += cost
+    parts = {name: cost for name, cost in costs.items() if cost != Complexity()}
+    return replace(sum(parts.values(), Complexity()), parts=parts)
 
 
 def _rows(model: nn.Module) -> dict[str, str]:

@@ -40,14 +40,14 @@ class HeldOut:
         drift: What networks of the table took when it was measured, over what they take now: multiplied by it, a
             latency is what it would have been then.
         drift_spread: Standard deviation of that factor from network to network.
-        spread: Median noise of these measurements, relative.
+        noise: Median standard deviation of these measurements, relative to them.
     """
 
     archs: tuple[Arch, ...]
     milliseconds: np.ndarray
     drift: float
     drift_spread: float
-    spread: float
+    noise: float
 
 
 def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: int) -> list[Arch]:
@@ -74,8 +74,8 @@ def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Ar
     others = now[len(known) :]
     drifts = np.array([m.ms / again.ms for m, again in zip(known, now, strict=False)])
     milliseconds = np.array([other.ms for other in others])
-    spread = statistics.median(other.spread / other.ms for other in others)
-    return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), spread)
+    noise = statistics.median(other.spread / other.ms for other in others)
+    return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), noise)
 
 
 def _new_networks(workload: Workload, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:

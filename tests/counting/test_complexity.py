@@ -97,7 +97,7 @@ def test_glnet_block_by_hand(learned_slots):
         'conv_ffn': True,
         'pos_encoding': True,
     }
-    stages = count_complexity(GLNet(arch), (3, 64, 96)).stages
+    stages = count_complexity(GLNet(arch), (3, 64, 96)).parts
     for i, c in enumerate(arch['embed_dims']):
         pixels = 64 * 96 // (4 * 2**i) ** 2
         pos_conv, ffn = pixels * 9 * c, pixels * (2 * 3 * c * c + 9 * 3 * c)
@@ -186,18 +186,18 @@ def test_glit_meets_the_published_flops_by_the_released_formula(arch, preset_cos
 def test_parts_add_up_and_are_named_as_the_modules():
     model = build_classifier(Preset('GLNet', 'stl', 64, 0, 0, 0))
     cost = count_complexity(model, (3, 64, 64))
-    assert sum(cost.stages.values(), Complexity()) == replace(cost, stages={})
+    assert sum(cost.parts.values(), Complexity()) == replace(cost, parts={})
     stages = [f'backbone.{kind}.{i}' for kind in ('downsamplers', 'stages') for i in range(4)]
-    assert list(cost.stages) == [*stages, 'backbone.norm', 'head']
+    assert list(cost.parts) == [*stages, 'backbone.norm', 'head']
     for name in (*stages, 'backbone.norm', 'head'):
-        assert cost.stages[name].params == sum(p.numel() for p in model.get_submodule(name).parameters())
-    assert cost.stages['head'].macs == 768 * 1000
+        assert cost.parts[name].params == sum(p.numel() for p in model.get_submodule(name).parameters())
+    assert cost.parts['head'].macs == 768 * 1000
 
 
 def test_parameters_outside_any_part_are_not_lost():
     model = build_classifier(Preset('GLiT', 'tiny', 224, 0, 0, 0))
     cost = count_complexity(model, (3, 224, 224))
-    assert cost.stages['backbone'].params == 192 + 197 * 192  # class token, position embedding
+    assert cost.parts['backbone'].params == 192 + 197 * 192  # class token, position embedding
 
 
 def test_shared_parameters_count_once_and_their_products_twice():

@@ -73,7 +73,7 @@ def test_drift_is_how_much_faster_the_machine_was(monkeypatch):
     held_out = judge.measure_held_out(costs, table, archs, Plan(repeats=2))
     assert held_out.drift == 0.5
     assert held_out.drift_spread == 0
-    assert held_out.spread == pytest.approx(0.02)
+    assert held_out.noise == pytest.approx(0.02)
     assert (held_out.milliseconds * held_out.drift == 10).all()
 
 
