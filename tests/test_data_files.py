@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import cv2
 import pytest
 import torch
 from PIL import Image
@@ -307,6 +308,7 @@ REVIEWED = {
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
     'mmhybrid/engine/lifeline.py': 'two fields from the other ranks, which know a secret',
     'mmhybrid/engine/seeding.py': 'a config',
+    'mmhybrid/apis/runtime_process.py': 'sizes and names, from JSON; tests/apis/test_hostile_networks.py',
     'mmhybrid/apis/runtimes.py': 'metadata of an exported file, strings; tests/apis/test_hostile_networks.py',
     'mmhybrid/apis/scoring.py': 'metadata of an exported file, checked; a config',
     'mmhybrid/apis/retraining_record.py': 'networks.json',
@@ -590,6 +592,16 @@ def test_an_image_is_not_decoded_that_is_larger_than_any(tmp_path: Path) -> None
     for read in readers:
         with pytest.raises(ValueError, match='at most 134217728 pixels'):
             read()
+
+
+def test_no_image_is_of_high_range(tmp_path: Path) -> None:
+    """A row of 30,000 pixels in a kilobyte, 0.4 megabytes once it is decoded."""
+    row = b'\2\2' + (30_000).to_bytes(2, 'big') + (b'\xff\0' * 236 + b'\x9c\0') * 4
+    path = tmp_path / 'photo.jpg'
+    path.write_bytes(b'#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 10 +X 30000\n' + row * 10)
+    assert cv2.imread(str(path)).shape == (10, 30_000, 3), 'the attack must be one'
+    with pytest.raises(ValueError, match=r'photo\.jpg.*, allowed: a photograph of 8 bits a channel'):
+        check_image(path)
 
 
 def test_no_reader_waits_for_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,7 +1,7 @@
 """Exported files scored as checkpoints are: on a config's data, by its metrics, in the place of the network alone."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -15,7 +15,9 @@ from mmhybrid.apis.export_metadata import class_names, metadata_of, own_shape
 from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.runtimes import ExportedNetwork
 from mmhybrid.utils.checks import bad_value, check_int, check_list
+from mmhybrid.utils.errors import CannotGoOnError
 from mmhybrid.utils.files import parse_json
+from mmhybrid.utils.images import check_image
 
 HEADS = ('head', 'bbox_head', 'decode_head')  # of classifiers, detectors and segmentors
 SAME = ('mean', 'std', 'channel_order')
@@ -60,13 +62,19 @@ def put_into(model: Any, network: ExportedNetwork) -> None:
         network: What takes the place of its layers.
     """
     if network.is_end_to_end:
-        model.__dict__['test_step'] = lambda data: [_found(network, sample) for sample in data['data_samples']]
+
+        def test_step(data: Any) -> list[Any]:
+            with _at_work():
+                return [_found(network, sample) for sample in data['data_samples']]
+
+        model.__dict__['test_step'] = test_step
         return
     head = next(getattr(model, name) for name in HEADS if hasattr(model, name))
     is_detector = hasattr(model, 'bbox_head')
 
     def extract_feat(images: Tensor, **_options: object) -> list[Tensor]:
-        return _run_batch(network, images)
+        with _at_work():
+            return _run_batch(network, images)
 
     def forward(outputs: list[Tensor]) -> Any:
         if not is_detector:
@@ -75,6 +83,15 @@ def put_into(model: Any, network: ExportedNetwork) -> None:
         return outputs[:half], outputs[half:]
 
     model.__dict__['extract_feat'], head.__dict__['forward'] = extract_feat, forward
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """Let programs tell what is wrong with a file while they evaluate, too."""
+    try:
+        yield
+    except ValueError as error:
+        raise CannotGoOnError(str(error)) from error
 
 
 def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
@@ -107,13 +124,17 @@ def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
 def _found(network: ExportedNetwork, sample: Any) -> Any:
     """A data sample with what an end-to-end file finds in its photograph."""
     path = sample.metainfo.get('img_path') or ''
-    image = cv2.imread(str(path)) if Path(path).is_file() else None
+    check_image(path)
+    image = cv2.imread(str(path))
     if image is None:
         raise bad_value('img_path of the data', path, 'a photograph that OpenCV reads, which the file takes whole')
     found = network.run(np.ascontiguousarray(image[..., ::-1]))
     names = ('segmentation',) if 'segmentation' in found else ('boxes', 'scores', 'labels')
-    if not all(isinstance(found.get(name), np.ndarray) for name in names):
-        raise bad_value(f'{network.path}: outputs', list(found), f'arrays {", ".join(names)}')
+    shapes = [getattr(found.get(name), 'shape', None) for name in names]
+    count = len(found[names[-1]]) if shapes[-1] else 0
+    if shapes != ([image.shape[:2]] if len(names) == 1 else [(count, 4), (count,), (count,)]):
+        allowed = 'a class of each pixel, or boxes with their scores and labels'
+        raise bad_value(f'{network.path}: outputs', {name: array.shape for name, array in found.items()}, allowed)
     tensors = {name: torch.from_numpy(found[name]) for name in names}
     if 'segmentation' in tensors:
         sample.pred_sem_seg = PixelData(data=tensors['segmentation'][None].long())

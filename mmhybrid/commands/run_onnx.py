@@ -11,6 +11,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -31,24 +32,37 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('photo')
     parser.add_argument('--out', required=True, metavar='PICTURE', help='a .png or .jpg file')
     parser.add_argument('--score', type=float, default=0.3, help='of the least certain box that is shown; default: 0.3')
+    parser.add_argument(
+        '--timeout', type=float, default=600, metavar='SECONDS', help='for a file that has no end; default: 600'
+    )
     parser.add_argument('--threads', type=int, default=0, help='of the CPU; default: all')
     return parser.parse_args(argv)
 
 
-def find(file: str, image: np.ndarray, threads: int) -> tuple[dict[str, np.ndarray], list[str]]:
+def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[dict[str, np.ndarray], list[str]]:
     """What a file gives, by name, for an image (H, W, 3) uint8, RGB; and the names of the classes, if it has them."""
     import onnxruntime
 
     if Path(file).exists() and not Path(file).is_file():
         raise ValueError(f'{file} is no file')  # a pipe would be waited for without end
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised too, and a terminal obeys what their names may hold
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # errors are raised too, and a terminal obeys what their names may hold
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, settings, providers=['CPUExecutionProvider'])
     if [given.name for given in session.get_inputs()] != ['image']:
         raise ValueError(f'{file} takes no photograph: write it with mmhybrid export --end-to-end')
     names = [output.name for output in session.get_outputs()]
-    found = dict(zip(names, session.run(names, {'image': image}), strict=True))
+    options = onnxruntime.RunOptions()
+    alarm = Timer(seconds, setattr, (options, 'terminate', True))  # between two layers, or two rounds of a loop
+    alarm.start()
+    try:
+        found = dict(zip(names, session.run(names, {'image': image}, options), strict=True))
+    except Exception as error:
+        if options.terminate:
+            raise ValueError(f'{file}: nothing within {seconds:g} s, allowed are as many as --timeout says') from error
+        raise
+    finally:
+        alarm.cancel()
     if not is_expected(found, image):
         raise ValueError(f'{file} gives something else than mmhybrid export --end-to-end writes')
     return found, names_of_classes(session.get_modelmeta().custom_metadata_map.get('classes', '[]'))
@@ -131,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         image = read_photo(args.photo)
-        found, classes = find(args.file, image, args.threads)
+        found, classes = find(args.file, image, args.threads, args.timeout)
         drawn(image, found, classes, args.score).save(args.out)
     except (OSError, ValueError, ImportError) as error:
         raise SystemExit(printable(f'run-onnx: {error}'[:LONGEST_MESSAGE])) from error

@@ -10,7 +10,7 @@ classes and images has to fit the config.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from mmhybrid.apis.runtimes import RUNTIMES, open_network
+from mmhybrid.apis.runtimes import RUNTIMES, SECONDS, open_network
 from mmhybrid.apis.testing import enable_tta, evaluate
 from mmhybrid.commands.shared.arguments import add_config, add_run, config_of_run
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
@@ -23,6 +23,13 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file; with --runtime an exported one')
     parser.add_argument('--runtime', choices=tuple(RUNTIMES), help='what runs an exported file')
+    parser.add_argument(
+        '--timeout',
+        type=float,
+        default=SECONDS,
+        metavar='SECONDS',
+        help=f'in which --runtime has to open the file, and to run a batch; default: {SECONDS:g}',
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
     parser.add_argument('--split', choices=('test', 'val'), default='test', help='on which images; default: test')
     parser.add_argument(
@@ -47,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with ending_on_mistakes() as phase:
         cfg = config_of_run(args)
-        network = None if args.runtime is None else open_network(args.checkpoint, args.runtime)
+        network = None if args.runtime is None else open_network(args.checkpoint, args.runtime, args.timeout)
         cfg.load_from = args.checkpoint if network is None else None
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator

@@ -1,8 +1,11 @@
 """Exported files and photographs of others run nothing, read no memory, and end in a sentence."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
+from mmhybrid.apis.export import export_model
 from mmhybrid.apis.runtimes import open_network
-from mmhybrid.apis.scoring import _run_batch, check_fits
+from mmhybrid.apis.scoring import _run_batch, check_fits, put_into
 from mmhybrid.commands import run_onnx
+from mmhybrid.utils.errors import CannotGoOnError
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -24,6 +29,7 @@ BOXES: dict[str, np.ndarray] = {
     'labels': np.array([0]),
 }
 ESCAPE = '\x1b[2J'
+FLOAT = onnx.TensorProto.FLOAT
 
 
 def written(path: Path, graph: Any, **told: str) -> Path:
@@ -114,6 +120,102 @@ def test_no_file_of_openvino_is_onnx_by_another_name(tmp_path: Path) -> None:
         open_network(file, 'openvino')
 
 
+def endless(path: Path, given: str, kind: int, shape: list[Any]) -> Path:
+    """A network whose loop goes on for as long as the largest number of its input is equal to itself."""
+    helper, tensors = onnx.helper, onnx.TensorProto
+
+    def infos(**kinds: int) -> list[Any]:
+        return [helper.make_tensor_value_info(name, kind, []) for name, kind in kinds.items()]
+
+    same = [helper.make_node('Identity', [old], [new]) for old, new in (('c', 'again'), ('x', 'y'))]
+    before, after = infos(i=tensors.INT64, c=tensors.BOOL, x=FLOAT), infos(again=tensors.BOOL, y=FLOAT)
+    nodes = [
+        helper.make_node('Cast', [given], ['numbers'], to=FLOAT),
+        helper.make_node('ReduceMax', ['numbers'], ['largest'], keepdims=0),
+        helper.make_node('Equal', ['largest', 'largest'], ['is']),
+        helper.make_node('Loop', ['', 'is', 'largest'], ['found'], body=helper.make_graph(same, 'body', before, after)),
+    ]
+    images = helper.make_tensor_value_info(given, kind, shape)
+    return written(path, helper.make_graph(nodes, 'g', [images], infos(found=FLOAT)))
+
+
+def large(path: Path) -> Path:
+    """A network that fills a tensor of the sizes that its input says."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node('Cast', ['images'], ['shape'], to=onnx.TensorProto.INT64),
+        helper.make_node('ConstantOfShape', ['shape'], ['found']),
+    ]
+    shapes: dict[str, list[Any]] = {'images': [3], 'found': ['a', 'b', 'c']}
+    images, found = (helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in shapes.items())
+    return written(path, helper.make_graph(nodes, 'g', [images], [found]))
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_a_network_without_end_is_given_up(tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    network = open_network(endless(tmp_path / 'a.onnx', 'images', FLOAT, [1, 16]), runtime)
+    network.seconds = 2
+    images = np.ones((1, 16), np.float32)
+    with pytest.raises(CannotGoOnError, match=r'a\.onnx: no answer within 2 s; .* --timeout'):
+        network.run(images)
+    with pytest.raises(CannotGoOnError, match='its process has ended'):
+        network.run(images)
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_no_network_takes_more_memory_than_there_is(tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    network = open_network(large(tmp_path / 'a.onnx'), runtime)
+    assert network.run(np.full(3, 2, np.float32))['found'].shape == (2, 2, 2)
+    with pytest.raises(CannotGoOnError, match=r'a\.onnx: .+'):
+        network.run(np.full(3, 2**14, np.float32))
+
+
+def test_a_network_that_ends_its_process_ends_no_other(tmp_path: Path) -> None:
+    """As damaged files of ExecuTorch do."""
+    network = open_network(large(tmp_path / 'a.onnx'), 'onnxruntime')
+    assert network._process is not None
+    os.kill(network._process.pid, signal.SIGSEGV)
+    with pytest.raises(CannotGoOnError, match=r'a\.onnx: the runtime was ended by SIGSEGV; the file is damaged'):
+        network.run(np.ones(3, np.float32))
+
+
+PROGRAM = """
+import os, sys, threading, time, numpy
+from mmhybrid.apis.export import export_model
+from mmhybrid.apis.runtimes import open_network
+network = open_network(sys.argv[1], 'onnxruntime')
+print(network._process.pid, flush=True)
+threading.Thread(target=network.run, args=[numpy.ones((1, 16), 'f4')]).start()
+time.sleep(1)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_network_ends_with_its_program(tmp_path: Path) -> None:
+    """One that is killed too, which cannot end it."""
+    file = endless(tmp_path / 'a.onnx', 'images', FLOAT, [1, 16])
+    ended = subprocess.run([sys.executable, '-c', PROGRAM, file], capture_output=True, text=True)
+    assert ended.stdout.strip().isdigit(), ended.stderr
+    process, until = Path('/proc', ended.stdout.strip(), 'cmdline'), time.monotonic() + 30
+    while process.exists() and process.read_bytes() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not process.exists() or not process.read_bytes()
+
+
+def test_no_damaged_file_of_executorch_ends_the_process(tmp_path: Path) -> None:
+    pytest.importorskip('executorch')
+    path = tmp_path / 'a.pte'
+    export_model(torch.nn.Linear(4, 2), (1, 1, 1, 4), path, 'executorch')
+    content = path.read_bytes()
+    names = re.compile(rb'[0-9a-f]{64}')  # of weights; one that is no text ends the runtime's process
+    assert names.search(content)
+    path.write_bytes(names.sub(b'\xff' * 64, content))
+    with pytest.raises((ValueError, CannotGoOnError), match='the runtime was ended by SIGABRT'):
+        open_network(path, 'executorch').run(np.ones((1, 1, 1, 4), np.float32))
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     Image.new('RGB', (16, 16)).save(tmp_path / 'photo.png')
@@ -197,6 +299,12 @@ def test_what_a_runtime_says_is_not_obeyed(tmp_path: Path, photo: Path, capfd: p
     assert str(ended.value).isprintable()
 
 
+def test_a_photograph_is_not_looked_at_without_end(tmp_path: Path, photo: Path) -> None:
+    file = endless(tmp_path / 'a.onnx', 'image', onnx.TensorProto.UINT8, ['h', 'w', 3])
+    with pytest.raises(SystemExit, match=r'a\.onnx: nothing within 1 s, allowed are as many as --timeout says'):
+        run_onnx.main([str(file), str(photo), '--out', str(tmp_path / 'a.png'), '--timeout', '1'])
+
+
 def network_of(**changes: Any) -> Any:
     return SimpleNamespace(**{'path': 'a.onnx', 'input_shape': [None, 3, 8, 8], 'is_end_to_end': False, **changes})
 
@@ -212,6 +320,16 @@ def test_a_file_takes_no_endless_batch() -> None:
     for found in ([], np.zeros(()), np.zeros((3, 4))):
         with pytest.raises(ValueError, match=r'a\.onnx: out: got .*, allowed: an array for 2 images'):
             _run_batch(network_of(run=lambda _, found=found: {'out': found}), torch.zeros(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize('outputs', ['sides', 'counts', 'no axes', 'names', 'axes'])
+def test_what_is_scored_is_what_such_files_find(tmp_path: Path, photo: Path, outputs: str) -> None:
+    """A program tells it while it evaluates, too."""
+    model, sample = SimpleNamespace(), SimpleNamespace(metainfo={'img_path': str(photo)})
+    given = {name: np.asarray(array) for name, array in OUTPUTS[outputs].items()}
+    put_into(model, open_network(end_to_end(tmp_path / 'a.onnx', '["a"]', given), 'onnxruntime'))
+    with pytest.raises(CannotGoOnError, match=r'a\.onnx: outputs: got .*, allowed: a class of each pixel, or boxes'):
+        model.test_step({'data_samples': [sample]})
 
 
 @pytest.mark.parametrize('value', ['[' * 100_000, '{', '9' * 5000])

@@ -20,6 +20,7 @@ from mmhybrid.apis.testing import evaluate
 from mmhybrid.commands.export import main as export_tool
 from mmhybrid.commands.test import main as evaluation
 from mmhybrid.torch_api import EXPORTING
+from mmhybrid.utils.errors import CannotGoOnError
 
 pytestmark = pytest.mark.torch_since(*EXPORTING)
 CONFIG = """
@@ -143,7 +144,7 @@ def test_an_image_of_another_size(classifier, monkeypatch):
     cv2.imwrite('images/0.png', np.zeros((32, 64, 3), np.uint8))
     cfg = load_config('other.py')
     cfg.test_dataloader.batch_size = 1
-    with pytest.raises(ValueError, match=re.escape("an image of the data: got '32 x 64', allowed: 64 x 64")):
+    with pytest.raises(CannotGoOnError, match=re.escape("an image of the data: got '32 x 64', allowed: 64 x 64")):
         evaluate(cfg, network=open_network('a.onnx', 'onnxruntime'))
 
 

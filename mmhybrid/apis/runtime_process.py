@@ -1,0 +1,173 @@
+"""Runs an exported file in a process of its own, which the file may end, keep busy or fill; a script of runtimes.py.
+
+    python runtime_process.py RUNTIME FILE
+
+It needs NumPy and the runtime alone, and imports nothing of mmhybrid. Either side sends a line of JSON, then the bytes
+of the arrays that the line tells of.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+import numpy as np
+
+Size = int | None  # of an axis; None if the file leaves it open
+Arrays = Mapping[str, np.ndarray]
+# What a file takes, what it says of itself (None if that is not known here), and what runs it.
+Opened = tuple[Mapping[str, list[Size]], Any, Callable[[np.ndarray], Arrays]]
+PARENT_DEATH = 1  # Linux's PR_SET_PDEATHSIG
+LONGEST_LINE = 2**24
+MOST_BYTES = 2**34
+NUMBERS = tuple(np.dtype(kind).str for kind in 'bBhHiIlL?efd')
+
+
+def open_onnxruntime(path: str) -> Opened:
+    """An ONNX file on ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised too
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    given, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
+    inputs = {each.name: [size if isinstance(size, int) else None for size in each.shape] for each in given}
+
+    def run(images: np.ndarray) -> Arrays:
+        return dict(zip(outputs, session.run(outputs, {given[0].name: images}), strict=True))
+
+    return inputs, None, run
+
+
+def open_openvino(path: str) -> Opened:
+    """An ONNX file, or OpenVINO's own, on OpenVINO in float32."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    compiled = core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    inputs = {
+        given.any_name: [size.get_length() if size.is_static else None for size in given.partial_shape]
+        for given in model.inputs
+    }
+    told = model.get_rt_info(['mmhybrid']).value if model.has_rt_info(['mmhybrid']) else None
+
+    def run(images: np.ndarray) -> Arrays:
+        found = compiled({0: images})
+        return {f'{place}' if not port.names else port.any_name: found[port] for place, port in enumerate(found)}
+
+    return inputs, told, run
+
+
+def open_executorch(path: str) -> Opened:
+    """A ``.pte`` file on ExecuTorch."""
+    import torch
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(path)
+    method = program.load_method('forward')
+    about = method.metadata
+    inputs = {f'images {place}': list(about.input_tensor_meta(place).sizes()) for place in range(about.num_inputs())}
+
+    def run(images: np.ndarray, needed: object = program) -> Arrays:  # which a method does not keep alive
+        return {f'{place}': array.numpy() for place, array in enumerate(method.execute([torch.from_numpy(images)]))}
+
+    return inputs, None, run
+
+
+RUNTIMES: dict[str, Callable[[str], Opened]] = {
+    'onnxruntime': open_onnxruntime,
+    'openvino': open_openvino,
+    'executorch': open_executorch,
+}
+
+
+def send(stream: BinaryIO, head: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write a line and what it tells of."""
+    kinds = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+    stream.write(json.dumps({**head, 'arrays': kinds}, default=str).encode() + b'\n')
+    for array in arrays.values():
+        stream.write(np.ascontiguousarray(array).tobytes())
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what :func:`send` wrote.
+
+    Raises:
+        ValueError: If it is something else.
+        EOFError: If the other side has ended.
+    """
+    line = stream.readline(LONGEST_LINE)
+    if not line.endswith(b'\n'):
+        raise EOFError
+    head = json.loads(line)
+    arrays = {}
+    for name, kind, shape in head.pop('arrays'):
+        if kind not in NUMBERS or not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f'{name!r} is no array of numbers')
+        length = math.prod(shape) * np.dtype(kind).itemsize
+        if length > MOST_BYTES:
+            raise ValueError(f'{name!r} has {length} bytes, allowed: at most {MOST_BYTES}')
+        content = stream.read(length)
+        if len(content) < length:
+            raise EOFError
+        arrays[name] = np.frombuffer(bytearray(content), kind).reshape(shape)
+    return head, arrays
+
+
+def limit_process() -> None:
+    """Take no more memory than the machine has, end first where it is scarce, and end with the parent."""
+    if sys.platform != 'linux':
+        return
+    import ctypes
+    import resource
+    import signal
+
+    ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)
+    memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    with suppress(ValueError, OSError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError), open('/proc/self/oom_score_adj', 'w') as score:
+        score.write('1000')
+
+
+def main(runtime: str, path: str) -> None:
+    """Open the file, tell what it takes, and run it on each array that comes."""
+    limit_process()
+    answers, quiet = os.fdopen(os.dup(1), 'wb'), os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # runtimes repeat names of the file in their logs, and a terminal obeys them
+        os.dup2(quiet, stream)
+    try:
+        inputs, told, run = RUNTIMES[runtime](path)
+    except BaseException as error:  # each runtime has errors of its own
+        send(answers, {'error': f'{error}' or type(error).__name__}, {})
+        return
+    send(answers, {'inputs': inputs, 'told': told}, {})
+    while True:
+        try:
+            _, images = receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            found = run(*images.values())
+            wrong = [
+                name for name, array in found.items() if getattr(array, 'dtype', np.dtype(object)).str not in NUMBERS
+            ]
+            if wrong:
+                raise ValueError(f'{wrong[0]!r} is no array of numbers')
+        except BaseException as error:
+            send(answers, {'error': f'{error}' or type(error).__name__}, {})
+        else:
+            send(answers, {}, found)
+
+
+if __name__ == '__main__':
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path != here]  # its modules have names that others have too
+    main(*sys.argv[1:])
