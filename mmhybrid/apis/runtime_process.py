@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -85,7 +85,7 @@ RUNTIMES: dict[str, Callable[[str], Opened]] = {
 }
 
 
-def send(stream: BinaryIO, head: Mapping[str, Any], arrays: Arrays) -> None:
+def send(stream: IO[bytes], head: Mapping[str, Any], arrays: Arrays) -> None:
     """Write a line and what it tells of."""
     kinds = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     stream.write(json.dumps({**head, 'arrays': kinds}, default=str).encode() + b'\n')
@@ -94,7 +94,7 @@ def send(stream: BinaryIO, head: Mapping[str, Any], arrays: Arrays) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read what :func:`send` wrote.
 
     Raises:
