@@ -27,9 +27,8 @@ from torch import Tensor
 
 from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.optional import is_of_onedl
+from mmhybrid.utils.optional import EXTENSION, is_of_onedl
 
-EXTENSION = 'mmcv._ext'
 SWITCH = 'MMHYBRID_MMCV_OPS'
 # of the same line of distributions as this MMCV, since both have the module
 COMPILED = 'Install MMCV with its compiled operators, beside torch 2.13 or older: ' + (

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 
@@ -19,6 +17,12 @@ from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.families import FAMILIES
 from mmhybrid.models.presets import PRESETS
 from mmhybrid.utils.checks import check_choice, check_float, check_int
+from mmhybrid.utils.optional import require
+
+require('timm', 'mmhybrid.timm')
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: E402
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
 
 POOLS = ('avg', '')
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from mmhybrid.utils.optional import EXTRAS
+from mmhybrid.utils.optional import EXTRAS, how_to_install
 from mmhybrid.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'requirements', 'tests', 'tools')
 # What the distributions are called that hold the hosts' modules.
 DISTRIBUTIONS = {
-    'openmmlab': {'mmengine', 'mmcv-lite', 'mmpretrain', 'mmdet', 'mmsegmentation'},
-    'onedl': {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmdetection', 'onedl-mmsegmentation'},
+    'openmmlab': {'mmengine', 'mmcv-lite', 'mmpretrain', 'mmdet', 'mmsegmentation', 'torchvision'},
+    'onedl': {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmdetection', 'onedl-mmsegmentation'}
+    | {'torchvision'},
     'mim': {'mmengine', 'mmcv'},
 }
 # Without an extra, as where it is not installed.
@@ -97,7 +98,7 @@ def test_metadata_name_no_host_but_in_extras(wheel: Path) -> None:
     for field in ('Summary', 'Author', 'License-File', 'Keywords', 'Project-URL', 'Classifier', 'Requires-Python'):
         assert metadata[field], field
     required = [Requirement(line) for line in metadata.get_all('Requires-Dist') or []]
-    hosts = set().union(*DISTRIBUTIONS.values()) | {'mmcv', 'torchvision'}
+    hosts = set().union(*DISTRIBUTIONS.values())
     assert not {line.name for line in required if line.marker is None} & hosts
     extras = {extra: requirements_of(required, extra) for extra in metadata.get_all('Provides-Extra') or []}
     assert {extra: extras[extra] for extra in DISTRIBUTIONS} == DISTRIBUTIONS
@@ -119,6 +120,7 @@ SEGMENTOR = 'mmhybrid::demo/glnet_seg.py'
 ONNX = ['--format', 'onnx', '--out', 'out.onnx', '--shape', '64', '64']
 ARCH = ['plot-arch', '--preset', 'glit-tiny', '--out', 'a.svg']
 HOSTS_TOLD = r"pip install 'mmhybrid\[openmmlab\]', or 'mmhybrid\[onedl\]'"
+MMCV, MMDET, MMPRETRAIN = (re.escape(how_to_install(module)) for module in ('mmcv', 'mmdet', 'mmpretrain'))
 
 
 def case(hidden: Iterable[str], *arguments: str, told: str = '', slow: bool = False) -> Any:
@@ -131,9 +133,10 @@ def case(hidden: Iterable[str], *arguments: str, told: str = '', slow: bool = Fa
         case(['optuna'], 'search', told=r"a search needs the package optuna: pip install 'mmhybrid\[search\]'"),
         case(['pycocotools'], 'make-demo-data', told=r"needs the package pycocotools: pip install 'mmhybrid\[dense\]'"),
         case(['mmengine'], '--help', told=f'mmhybrid needs the package mmengine: {HOSTS_TOLD}'),
-        case(['mmcv'], *ARCH, told=f'mmhybrid needs the package mmcv: {HOSTS_TOLD}', slow=True),
-        case(['mmdet'], *COUNT, DETECTOR, told=f'config {DETECTOR} needs mmdet: {HOSTS_TOLD}'),
-        case(['mmpretrain'], *COUNT, CLASSIFIER, told=f'config {CLASSIFIER} needs mmpretrain: {HOSTS_TOLD}', slow=True),
+        case(['mmcv'], *ARCH, told=f'mmhybrid needs the package mmcv: {MMCV}', slow=True),
+        case(['mmdet'], *COUNT, DETECTOR, told=f'config {DETECTOR} needs mmdet: {MMDET}'),
+        case(['mmpretrain'], *COUNT, CLASSIFIER, told=f'config {CLASSIFIER} needs mmpretrain: {MMPRETRAIN}', slow=True),
+        case(['torchvision'], *COUNT, CLASSIFIER, told=r"'torchvision': pip install torchvision", slow=True),
         case(['ftfy'], *COUNT, SEGMENTOR, told=r"No module named 'ftfy': pip install 'mmhybrid\[dense\]'", slow=True),
         case(['onnx'], 'export', CLASSIFIER, *ONNX, told=r"package onnx: pip install 'mmhybrid\[export\]'", slow=True),
         case(EXTRAS, *COUNT, CLASSIFIER),

@@ -18,8 +18,20 @@ EXTRAS = {
     'pycocotools': 'dense',
     'regex': 'dense',
 }
-HOSTS = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
+# By module, as OpenMMLab released it and as it is maintained; requirements/extras has each line of hosts as a whole.
+HOSTS = {
+    'mmengine': ('mmengine>=0.10.7,<1', 'onedl-mmengine>=0.10.12'),
+    'mmcv': ('mmcv-lite>=2.1.0,<2.2', 'onedl-mmcv>=2.3.6'),
+    'mmpretrain': ('mmpretrain>=1.2.0', 'onedl-mmpretrain>=1.3.6'),
+    'mmdet': ('mmdet>=3.3.0', 'onedl-mmdetection>=3.5.1'),
+    'mmseg': ('mmsegmentation>=1.2.2', 'onedl-mmsegmentation>=1.4.2'),
+}
 INSTALL_HOSTS = "pip install 'mmhybrid[openmmlab]', or 'mmhybrid[onedl]' for their maintained continuation"
+EXTENSION = 'mmcv._ext'  # the compiled module of MMCV, for which mmhybrid.mmcv_ops stands in
+NO_OPERATORS = (
+    'MMCV is not compiled, and mmhybrid stands in for its operators only beside a torchvision of the same release and '
+    'build as torch, whose own load, and where MMHYBRID_MMCV_OPS is not 0'
+)
 
 
 class MissingPackageError(ImportError, ValueError):
@@ -45,8 +57,10 @@ def require(module: str, purpose: str) -> ModuleType:
 
 def how_to_install(module: str) -> str:
     """The command that installs a package, by the name that is imported."""
-    if module in HOSTS:
+    if module == 'mmengine':
         return INSTALL_HOSTS
+    if module in HOSTS:  # alone, since its line's extra would put mmcv-lite over a compiled MMCV
+        return f"pip install '{HOSTS[module][is_of_onedl('mmengine')]}'"
     return f"pip install 'mmhybrid[{EXTRAS[module]}]'" if module in EXTRAS else f'pip install {module}'
 
 
@@ -62,7 +76,10 @@ def is_of_onedl(module: str) -> bool:
 def told(error: ImportError) -> str:
     """What an import failed for, in a line, and the command that installs it where that is known."""
     text = ' '.join(str(error).split())
-    # MMEngine says "mmdet is not installed", Python names the module
-    named = error.name or next(iter(re.findall(r'^(\w+) is not installed', text)), '')
+    # Python names a module that is missing, and one that is broken too; MMEngine says "mmdet is not installed"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    named = missing or next(iter(re.findall(r'^(\w+) is not installed', text)), '')
+    if named == EXTENSION:
+        return f'{text}: {NO_OPERATORS}'
     package = named.partition('.')[0]
-    return f'{text}: {how_to_install(package)}' if package in (*EXTRAS, *HOSTS) else text
+    return f'{text}: {how_to_install(package)}' if package in (*EXTRAS, *HOSTS, 'torchvision') else text
