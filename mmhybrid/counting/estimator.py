@@ -85,12 +85,13 @@ class Estimator:
 
     def _sum(self, arch: Arch) -> Cost:
         params, macs, milliseconds, variance, shared_std = 0, 0, 0.0, 0.0, 0.0
-        for part in self.workload.parts(arch):
-            known = self._known.get(part.key)
-            if known is None:
-                known = self._known[part.key] = self._look_up(part)
-            copies = part.copies
-            part_params, part_macs, ms, std, part_shared_std = known
+        known = self._known
+        for part in self.workload.list_parts(arch):
+            figures, copies = known.get(part.key), part.copies
+            if figures is None:
+                self._look_up(arch)
+                figures = known[part.key]
+            part_params, part_macs, ms, std, part_shared_std = figures
             params += copies * part_params
             macs += copies * part_macs
             milliseconds += copies * ms
@@ -100,7 +101,10 @@ class Estimator:
             return Cost(params / 1e6, macs / 1e6)
         return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance, shared_std))
 
-    def _look_up(self, part: Part) -> tuple[int, int, float, float, float]:
-        cost = self.workload.cost_of(part)
-        latency = PartLatency(0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
-        return cost.params, cost.macs, *latency
+    def _look_up(self, arch: Arch) -> None:
+        """Get to know the parts of a network."""
+        for part in self.workload.parts(arch):
+            if part.key not in self._known:
+                cost = self.workload.cost_of(part)
+                latency = PartLatency(0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)
+                self._known[part.key] = cost.params, cost.macs, *latency

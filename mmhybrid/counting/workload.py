@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -126,7 +127,9 @@ class Workload:
         parts = self.list_parts(arch)
         new = {part.key: part for part in parts if part.key not in self._costs}
         if new:
-            self._count(new, arch)
+            network = build_on_meta({**self.backbone, 'arch': self.space.decode(arch)}).eval()
+            self.known |= new
+            self._costs |= {key: _count(part, network) for key, part in new.items()}
         return parts
 
     def cost_of(self, part: Part) -> PartCost:
@@ -136,7 +139,7 @@ class Workload:
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
         decoded, shape = self.space.decode(arch), self.input_shape(arch)
-        parts = [Part('network', sides(*shape[1:])), *self._network.parts(decoded, shape)]
+        parts = [_image_part(*shape[1:]), *self._network.parts(decoded, shape)]
         if self.num_classes is not None:
             parts.append(head_part(self._out_width(decoded), self.num_classes))
         return parts
@@ -145,8 +148,8 @@ class Workload:
         """Channels of the last output, which the classifier takes."""
         return self._out_width(self.space.decode(arch))
 
-    def _out_width(self, arch: Any) -> int:
-        return self._network.outputs(arch)[self._network.out_indices[-1]].width
+    def _out_width(self, decoded: Any) -> int:
+        return self._network.outputs(decoded)[self._network.out_indices[-1]].width
 
     def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:
         """Channels, rows and columns of the image."""
@@ -170,18 +173,6 @@ class Workload:
         network: nn.Module = MODELS.build({**self.backbone, 'arch': self.space.decode(arch)})
         return network.eval()
 
-    def _count(self, parts: Mapping[str, Part], arch: Mapping[str, Value]) -> None:
-        """Count ``parts``, by their keys, in the network of ``arch``."""
-        network = build_on_meta({**self.backbone, 'arch': self.space.decode(arch)}).eval()
-        for key, part in parts.items():
-            self.known[key] = part
-            if part.kind == 'head':
-                assert self.num_classes is not None
-                weights = self.out_width(arch) * self.num_classes
-                self._costs[key] = PartCost(weights + self.num_classes, weights)
-            else:
-                self._costs[key] = count_part(network, part.pieces)
-
 
 def num_classes_of(model: Mapping[str, Any]) -> int | None:
     """Classes of the linear classifier that counts as part of the network.
@@ -195,6 +186,20 @@ def num_classes_of(model: Mapping[str, Any]) -> int | None:
     head = (model.get('architecture') or {}).get('head') or {}
     num_classes: int | None = head.get('num_classes')
     return num_classes
+
+
+@lru_cache
+def _image_part(rows: int, columns: int) -> Part:
+    """What a network takes outside its other parts."""
+    return Part('network', sides(rows, columns))
+
+
+def _count(part: Part, network: nn.Module) -> PartCost:
+    """Count a part in a backbone on the meta device that has it; the head is known by its sizes."""
+    if part.kind != 'head':
+        return count_part(network, part.pieces)
+    in_width, num_classes = (int(float(part.sizes[name])) for name in ('in', 'classes'))
+    return PartCost((in_width + 1) * num_classes, in_width * num_classes)
 
 
 def _checked_size(input_size: InputSize | None, is_in_genes: bool) -> InputSize | None:

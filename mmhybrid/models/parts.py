@@ -7,6 +7,7 @@ network, or a second time in this one. Backbones state theirs (:meth:`HybridBack
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -61,6 +62,7 @@ def sides(height: int, width: int) -> dict[str, Size]:
     return {'side': height} if height == width else {'rows': height, 'columns': width}
 
 
+@lru_cache
 def head_part(in_width: int, num_classes: int) -> Part:
     """The linear classifier, which is no part of the backbone."""
     return Part('head', {'in': in_width, 'classes': num_classes})

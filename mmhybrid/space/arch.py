@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 
 from typing_extensions import Self
 
@@ -70,6 +70,10 @@ class Arch(Mapping[str, Value]):
 
     def __len__(self) -> int:
         return len(self._genes)
+
+    def items(self) -> ItemsView[str, Value]:
+        """Names and values; faster than what a mapping inherits."""
+        return self._genes.items()
 
     def __hash__(self) -> int:
         if self._hash is None:

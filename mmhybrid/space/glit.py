@@ -1,6 +1,7 @@
 """The space of GLiT (section 3.2): how each block's heads are split, and the sizes of what they are split into."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mmhybrid.archs.glit import GLiTArch, GLiTBlockArch
@@ -133,15 +134,22 @@ class GLiTSpace(SearchSpace):
     def _decode(self, genes: Arch) -> GLiTArch:
         blocks: list[dict[str, Any]] = [{} for _ in range(self.num_blocks)]
         for name, value in genes.items():
-            _, index, field = name.split('.')
-            blocks[int(index)][field] = value
-        decoded = tuple(GLiTBlockArch(**block) for block in blocks)
+            index, field = _place(name)
+            blocks[index][field] = value
+        decoded = tuple([GLiTBlockArch(**block) for block in blocks])
         return GLiTArch(self.embed_dims, self.num_heads, decoded, self.locality)
 
     def _encode(self, arch: GLiTArch) -> Mapping[str, Value]:
         blocks = enumerate(arch.blocks)
         fields = ((i, name, value) for i, block in blocks for name, value in vars(block).items())
         return {f'blocks.{i}.{name}': value for i, name, value in fields if value is not None}
+
+
+@lru_cache(maxsize=10_000)
+def _place(name: str) -> tuple[int, str]:
+    """The block and the field that a gene decides; a space has few names, and each is split once."""
+    _, index, field = name.split('.')
+    return int(index), field
 
 
 def _around(network: GLiTArch, candidates: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:

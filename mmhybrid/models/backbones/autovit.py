@@ -12,6 +12,7 @@ This file is a long one, since a family is read from top to bottom in one file.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -281,39 +282,14 @@ class AutoViT(HybridBackbone):
         plain = 'plain' if arch.transformer_only else ''
         width, size = arch.stem_width, _strided(input_shape[1:], STEM_STRIDE)
         yield Part('stem', {'width': width, **sides(*input_shape[1:])}, 1, (('stem', tuple(input_shape)),))
-        for i, out in enumerate(arch.conv_widths):
-            path, kernel = f'conv_stages.{i}', arch.conv_kernels[i]
-            sizes = {'in': width, 'out': out, 'kernel': kernel, **sides(*size)}
-            pieces: tuple[Piece, ...] = ((f'{path}.0', (width, *size)),)
-            if i == 1:
-                pieces += (('out_norms.0',),)
-            yield Part(f'conv{i}', sizes, 1, pieces, plain)
+        stages = zip(arch.conv_widths, arch.conv_depths, arch.conv_kernels, strict=True)
+        for i, (out, depth, kernel) in enumerate(stages):
+            yield from _conv_parts(i, width, size, out, depth, kernel, plain)
             width, size = out, _strided(size, CONV_STRIDES[i])
-            if arch.conv_depths[i] > 1:
-                sizes = {'in': width, 'out': out, 'kernel': kernel, **sides(*size)}
-                yield Part('conv', sizes, arch.conv_depths[i] - 1, ((f'{path}.1', (width, *size)),))
-        for i, hidden in enumerate(arch.embed_dims):
-            path, out = f'transformer_stages.{i}', channels_of(hidden)
-            before, size = (width, *size), _strided(size, TRANSFORMER_STRIDES[i])
-            after = (out, *size)
-            tokens = (4, math.prod((side + 1) // 2 for side in size), hidden)
-            pieces = (
-                (f'{path}.down', before),
-                (f'{path}.local', after),
-                (f'{path}.proj_in', after),
-                (f'{path}.norm', tokens),
-                (f'{path}.proj_out', (hidden, *size)),
-                (f'{path}.fuse', (2 * out, *size)),
-            )
-            if i < 2:
-                pieces += ((f'out_norms.{i + 1}',),)
-            yield Part(f'stage{i}', {'in': width, 'd': hidden, **sides(*size)}, 1, pieces, plain)
-            layer, depth = f'{path}.layers.0', arch.depths[i]
-            pieces = ((f'{layer}.norm1', tokens), (f'{layer}.attention', tokens))
-            yield Part('attention', {'d': hidden, 'heads': arch.num_heads[i], **sides(*size)}, depth, pieces)
-            pieces = ((f'{layer}.norm2', tokens), (f'{layer}.mlp', tokens))
-            yield Part('mlp', {'d': hidden, 'ratio': float(arch.mlp_ratios[i]), **sides(*size)}, depth, pieces)
-            width = out
+        blocks = zip(arch.embed_dims, arch.depths, arch.num_heads, arch.mlp_ratios, strict=True)
+        for i, (hidden, depth, num_heads, mlp_ratio) in enumerate(blocks):
+            yield from _transformer_parts(i, width, size, hidden, depth, num_heads, mlp_ratio, plain)
+            width, size = channels_of(hidden), _strided(size, TRANSFORMER_STRIDES[i])
         yield Part('pool', {'in': width, **sides(*size)}, 1, (('mbpool', (width, *size)), ('out_norms.3',)))
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
@@ -331,6 +307,60 @@ class AutoViT(HybridBackbone):
         last = x if self.mbpool is None else self.mbpool(x)
         outputs = (maps[1], maps[3], maps[4], last)
         return [self.output_norm(index, outputs[index]) for index in self.out_indices]
+
+
+@lru_cache(maxsize=10_000)  # a space has few different stages
+def _conv_parts(
+    stage: int, width: int, size: tuple[int, ...], out: int, depth: int, kernel: int, variant: str
+) -> tuple[Part, ...]:
+    """The parts of a MBConv stage on a map of ``width`` channels: its first layer, and the others."""
+    path = f'conv_stages.{stage}'
+    pieces: tuple[Piece, ...] = ((f'{path}.0', (width, *size)),)
+    if stage == 1:
+        pieces += (('out_norms.0',),)
+    sizes = {'in': width, 'out': out, 'kernel': kernel, **sides(*size)}
+    first = Part(f'conv{stage}', sizes, 1, pieces, variant)
+    if depth == 1:
+        return (first,)
+    size = _strided(size, CONV_STRIDES[stage])
+    sizes = {'in': out, 'out': out, 'kernel': kernel, **sides(*size)}
+    return first, Part('conv', sizes, depth - 1, ((f'{path}.1', (out, *size)),))
+
+
+@lru_cache(maxsize=10_000)
+def _transformer_parts(
+    stage: int,
+    width: int,
+    size: tuple[int, ...],
+    hidden: int,
+    depth: int,
+    num_heads: int,
+    mlp_ratio: float,
+    variant: str,
+) -> tuple[Part, ...]:
+    """The parts of a transformer stage on a map of ``width`` channels: its convolutions, attentions and MLPs."""
+    path, out = f'transformer_stages.{stage}', channels_of(hidden)
+    before, size = (width, *size), _strided(size, TRANSFORMER_STRIDES[stage])
+    after = (out, *size)
+    tokens = (4, math.prod((side + 1) // 2 for side in size), hidden)
+    pieces: tuple[Piece, ...] = (
+        (f'{path}.down', before),
+        (f'{path}.local', after),
+        (f'{path}.proj_in', after),
+        (f'{path}.norm', tokens),
+        (f'{path}.proj_out', (hidden, *size)),
+        (f'{path}.fuse', (2 * out, *size)),
+    )
+    if stage < 2:
+        pieces += ((f'out_norms.{stage + 1}',),)
+    layer, place = f'{path}.layers.0', sides(*size)
+    attention = ((f'{layer}.norm1', tokens), (f'{layer}.attention', tokens))
+    mlp = ((f'{layer}.norm2', tokens), (f'{layer}.mlp', tokens))
+    return (
+        Part(f'stage{stage}', {'in': width, 'd': hidden, **place}, 1, pieces, variant),
+        Part('attention', {'d': hidden, 'heads': num_heads, **place}, depth, attention),
+        Part('mlp', {'d': hidden, 'ratio': float(mlp_ratio), **place}, depth, mlp),
+    )
 
 
 def _strided(size: Sequence[int], stride: int) -> tuple[int, ...]:

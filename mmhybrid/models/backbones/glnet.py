@@ -14,7 +14,8 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -256,17 +257,20 @@ class GLNet(HybridBackbone):
 
         Arguments are those of :meth:`HybridBackbone.parts`.
         """
-        in_width, *size = input_shape
-        for stage, width in enumerate(arch.embed_dims):
-            before, stride = (in_width, *size), STRIDES[stage]
-            size = [-(-side // stride) if arch.overlapped_patches else side // stride for side in size]
-            pieces: tuple[Piece, ...] = ((f'downsamplers.{stage}', before), (f'out_norms.{stage}',))
-            if stage == NUM_STAGES - 1:
-                pieces += (('norm', (width, *size)),)
-            sizes = {'in': in_width, 'out': width, **sides(*size)}
-            layout = 'overlapped' if arch.overlapped_patches else 'patches'
-            yield Part(f'down{stage}', sizes, 1, pieces, layout)
-            yield from _block_parts(arch, stage, size)
+        in_width, *sides_in = input_shape
+        size, layout = tuple(sides_in), 'overlapped' if arch.overlapped_patches else 'patches'
+        options = _Options(
+            arch.head_dim,
+            ' '.join([flag for flag in ('learned_slots', 'fixed_scale') if getattr(arch, flag)]),
+            arch.pos_encoding,
+            arch.conv_ffn,
+            arch.layer_scale is not None,
+        )
+        stages = zip(arch.embed_dims, arch.mixers, arch.local_kernels, arch.num_slots, arch.ffn_ratios, strict=True)
+        for stage, (width, *genes) in enumerate(stages):
+            down, size = _downsampling_part(stage, in_width, size, width, layout)
+            yield down
+            yield from _block_parts(stage, width, size, *genes, options)
             in_width = width
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
@@ -295,10 +299,42 @@ def _stage(arch: GLNetArch, stage: int, drop_paths: Iterator[float]) -> nn.Modul
     )
 
 
-def _block_parts(arch: GLNetArch, stage: int, size: Sequence[int]) -> Iterator[Part]:
+class _Options(NamedTuple):
+    """What all blocks of a network have in common and their parts depend on."""
+
+    head_dim: int
+    slots_variant: str
+    pos_encoding: bool
+    conv_ffn: bool
+    scaled: bool
+
+
+@lru_cache(maxsize=10_000)  # a space has few different stages
+def _downsampling_part(
+    stage: int, in_width: int, size: tuple[int, ...], width: int, layout: str
+) -> tuple[Part, tuple[int, ...]]:
+    """The down-sampling in front of a stage, and the size of the map behind it."""
+    before, stride = (in_width, *size), STRIDES[stage]
+    size = tuple(-(-side // stride) if layout == 'overlapped' else side // stride for side in size)
+    pieces: tuple[Piece, ...] = ((f'downsamplers.{stage}', before), (f'out_norms.{stage}',))
+    if stage == NUM_STAGES - 1:
+        pieces += (('norm', (width, *size)),)
+    return Part(f'down{stage}', {'in': in_width, 'out': width, **sides(*size)}, 1, pieces, layout), size
+
+
+@lru_cache(maxsize=10_000)
+def _block_parts(
+    stage: int,
+    width: int,
+    size: tuple[int, ...],
+    mixers: tuple[str, ...],
+    local_kernel: int,
+    num_slots: int,
+    ffn_ratio: float,
+    options: _Options,
+) -> tuple[Part, ...]:
     """The parts of a stage's blocks, on maps of ``size``."""
-    width, mixers, place = arch.embed_dims[stage], arch.mixers[stage], sides(*size)
-    pixels, depth = (width, *size), len(mixers)
+    place, pixels, depth, parts = sides(*size), (width, *size), len(mixers), []
     blocks_of: dict[str, list[int]] = {}
     for index, mixer in enumerate(mixers):
         for branch in MIXERS[mixer]:
@@ -308,23 +344,23 @@ def _block_parts(arch: GLNetArch, stage: int, size: Sequence[int]) -> Iterator[P
         sizes: dict[str, Size] = {'width': width}
         piece: Piece = (path, pixels, pixels)  # of mhsa
         if branch == 'local':
-            sizes['kernel'], piece = arch.local_kernels[stage], (f'{path}.local', pixels)
+            sizes['kernel'], piece = local_kernel, (f'{path}.local', pixels)
         elif branch == 'window':
             piece = (f'{path}.local', pixels)
         elif branch == 'slots':
-            sizes['slots'], piece = arch.num_slots[stage], (f'{path}.slots', pixels, (arch.num_slots[stage], width))
-            variant = ' '.join(flag for flag in ('learned_slots', 'fixed_scale') if getattr(arch, flag))
-        if branch != 'local' and arch.head_dim != HEAD_DIM:
-            sizes['head'] = arch.head_dim
-        yield Part(branch, {**sizes, **place}, len(blocks), (piece,), variant)
+            sizes['slots'], piece = num_slots, (f'{path}.slots', pixels, (num_slots, width))
+            variant = options.slots_variant
+        if branch != 'local' and options.head_dim != HEAD_DIM:
+            sizes['head'] = options.head_dim
+        parts.append(Part(branch, {**sizes, **place}, len(blocks), (piece,), variant))
     block = f'stages.{stage}.0'
-    if arch.pos_encoding:
-        yield Part('position', {'width': width, **place}, depth, ((f'{block}.pos_conv', pixels),))
-    scaled = arch.layer_scale is not None
-    names = ('norm1', 'norm2', 'ffn', *(('scale1', 'scale2') if scaled else ()))
-    sizes = {'width': width, 'ratio': float(arch.ffn_ratios[stage]), **place}
+    if options.pos_encoding:
+        parts.append(Part('position', {'width': width, **place}, depth, ((f'{block}.pos_conv', pixels),)))
+    names = ('norm1', 'norm2', 'ffn', *(('scale1', 'scale2') if options.scaled else ()))
+    sizes = {'width': width, 'ratio': float(ffn_ratio), **place}
     pieces = tuple([(f'{block}.{name}', pixels) for name in names])
-    yield Part('conv-ffn' if arch.conv_ffn else 'ffn', sizes, depth, pieces, 'scaled' if scaled else '')
+    kind, variant = 'conv-ffn' if options.conv_ffn else 'ffn', 'scaled' if options.scaled else ''
+    return (*parts, Part(kind, sizes, depth, pieces, variant))
 
 
 def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:
