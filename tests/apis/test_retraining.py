@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
+from retraining_demo import invented, make_finished_search, read, unformatted
 
 from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
 from mmhybrid.apis.retraining_record import Retrained
@@ -25,9 +26,6 @@ from mmhybrid.models.checkpoints import load_local
 from mmhybrid.search import SearchError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-from retraining_demo import invented, make_finished_search, read, unformatted  # noqa: E402
-
 ITERATIONS = 6  # of a network: 24 images in batches of 8, two epochs
 
 

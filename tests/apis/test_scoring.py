@@ -13,6 +13,7 @@ from demo_models import SEMANTIC_FPN, build, inferred, with_multiple, write_phot
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import MODELS, init_default_scope
+from small_classifier import small_classifier
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.runtimes import open_network
@@ -23,20 +24,14 @@ from mmhybrid.torch_api import EXPORTING
 from mmhybrid.utils.errors import CannotGoOnError
 
 pytestmark = pytest.mark.torch_since(*EXPORTING)
-CONFIG = """
-custom_imports = dict(imports=['mmhybrid'], allow_failed_imports=False)
-default_scope = 'mmpretrain'
-arch = dict(embed_dims=[32] * 4, depths=[1] * 4, ffn_ratios=[1] * 4, mixers=['glmix', 'local', 'local', 'mhsa'],
-            local_kernels=[3] * 4, num_slots=[16] * 4, pos_encoding=True, conv_ffn=True)
-model = dict(type='ImageClassifier', backbone=dict(type='mmhybrid.GLNet', arch=arch),
-             neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead', num_classes=4, in_channels=32))
-data_preprocessor = dict(num_classes=4, mean=[128, 120, 110], std=[64, 60, 55], to_rgb=True)
-test_dataloader = dict(batch_size=5, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(
-    type='CustomDataset', data_root='images', classes=['a', 'b', 'c', 'd'], ann_file='labels.txt',
-    pipeline=[dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=64), dict(type='PackInputs')]))
-test_evaluator = dict(type='Accuracy', topk=1)
-test_cfg = dict()
-"""
+CONFIG = small_classifier(
+    num_classes=4,
+    mean=[128, 120, 110],
+    std=[64, 60, 55],
+    batch_size=5,
+    dataset="classes=['a', 'b', 'c', 'd'], ann_file='labels.txt',",
+    transform="dict(type='CenterCrop', crop_size=64), ",
+)
 
 
 def score(config, file, *arguments):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import export_subnet
@@ -25,11 +26,23 @@ from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 
 BACKBONE = {'type': 'mmhybrid.TinyConvNet'}
+DOCUMENTS = ('README', 'docs/own_space')
 
 
-def test_takes_fewer_than_a_hundred_lines() -> None:
-    lines = [path.read_text().splitlines() for path in (ROOT / 'examples').glob('tiny_convnet*.py')]
-    assert sum(bool(line.strip()) for file in lines for line in file) < 100
+def test_nothing_but_the_example_knows_the_family() -> None:
+    """Whatever counts, searches, exports or draws a network finds it by what the example registers."""
+    files = [path for folder in ('mmhybrid', 'tools', 'configs') for path in (ROOT / folder).rglob('*.py')]
+    assert files
+    for path in files:
+        assert not re.search('tiny_?convnet', path.read_text(), re.IGNORECASE), path
+
+
+def test_it_is_as_short_as_the_documents_say() -> None:
+    said = [re.findall(r'(?:fewer than|under) (\d+) lines', (ROOT / f'{name}.md').read_text()) for name in DOCUMENTS]
+    (bound,) = {int(number) for numbers in said for number in numbers}
+    assert all(said)
+    code = [path.read_text() for path in (ROOT / 'examples').glob('tiny_convnet*.py')]
+    assert sum(bool(line.strip()) for text in code for line in text.splitlines()) < bound
 
 
 @settings(max_examples=20, deadline=None)

@@ -89,11 +89,22 @@ def test_parts_alone_are_the_sum_of_their_jobs(monkeypatch):
     assert alone == 2 + 2 * (1 + 3) + 1
 
 
-def test_held_out_needs_enough_networks(tmp_path):
-    space = GLiTSpace(embed_dims=24, num_blocks=1, level='attention')
+def test_held_out_needs_enough_networks():
+    """Other ones than the table was measured with, here all but one of the space."""
+    space, rng = GLiTSpace(embed_dims=24, num_blocks=1, level='attention'), random.Random(0)
+    archs = {}
+    while len(archs) < space.size():
+        archs[space.sample(rng)] = None
+    left, *measured = archs
     costs = Workload(space, BACKBONE, 32, 5)
-    with pytest.raises(ValueError, match='no 99 networks'):
-        judge._new_networks(costs, 32, 99, {space.sample(random.Random(0))}, 0)
+    device = Device.here('cpu', 'eager', 'float32', 1, 1)
+    measurements = tuple(judge.Measurement(dict(arch), 1.0, 0.1, 2) for arch in measured)
+    table = LatencyTable(
+        workload=costs.to_config(), device=device, uncertainty=CERTAIN, entries={}, measurements=measurements
+    )
+    assert judge.choose_held_out(costs, table, 1, 0) == [left]
+    with pytest.raises(ValueError, match='no 2 networks'):
+        judge.choose_held_out(costs, table, 2, 0)
 
 
 def test_macs_line_is_a_line():

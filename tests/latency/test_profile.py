@@ -171,8 +171,11 @@ def test_interrupted_profile_continues(tiny, sleeping, tmp_path):
 def test_malformed_partial(tiny, sleeping, tmp_path, monkeypatch, name, rounds, word):
     monkeypatch.setattr(timing, 'MAX_PARAMS_IN_MEMORY', 10**9)
     plan, partial = Plan(networks=2, repeats=3, warmup=0), tmp_path / 'table.json.partial'
-    setting = profiler._setting(tiny, sleeping, plan, choose_networks(tiny, 32, plan))
-    partial.write_text(json.dumps({'setting': setting, 'timed': [], 'again': [], name: rounds}))
+    Sleeper.limit = 3 * 2 + 1  # in the second round of both networks
+    with pytest.raises(KeyboardInterrupt):
+        profile(tiny, sleeping, plan, tmp_path / 'table.json')
+    begun = json.loads(partial.read_text())
+    partial.write_text(json.dumps({**begun, 'timed': [], 'again': [], name: rounds}))
     with pytest.raises(ValueError, match=name + word) as error:
         profile(tiny, sleeping, plan, tmp_path / 'table.json')
     assert str(partial) in str(error.value)

@@ -11,26 +11,19 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import MODELS, DefaultScope
+from small_classifier import small_classifier
 from torch import nn
 
 from mmhybrid.engine import deploy
 from mmhybrid.models.deployed import switch_to_deploy
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = """
-custom_imports = dict(imports=['mmhybrid'], allow_failed_imports=False)
-default_scope = 'mmpretrain'
-arch = dict(embed_dims=[32] * 4, depths=[1] * 4, ffn_ratios=[1] * 4, mixers=['glmix', 'local', 'local', 'mhsa'],
-            local_kernels=[3] * 4, num_slots=[16] * 4, pos_encoding=True, conv_ffn=True)
-model = dict(type='ImageClassifier', backbone=dict(type='mmhybrid.GLNet', arch=arch),
-             neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead', num_classes=2, in_channels=32))
-data_preprocessor = dict(num_classes=2, mean=[128] * 3, std=[64] * 3, to_rgb=True)
-test_dataloader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(
-    type='CustomDataset', data_root='images', pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
-test_evaluator = dict(type='Accuracy', topk=1)
-test_cfg = dict()
+CONFIG = (
+    small_classifier(num_classes=2, mean=[128] * 3, std=[64] * 3, batch_size=2)
+    + """
 custom_hooks = [dict(type='EMAHook')]
 """
+)
 
 
 def test_scores_stay(tmp_path, monkeypatch):

@@ -233,12 +233,16 @@ def test_the_subnets_used_last_are_kept():
     supernet = cases.GLIT.build()
     largest = supernet.subnet
     rng = random.Random(0)
+    built = []
     for _ in range(3 * CACHED_SUBNETS):
         supernet.set_arch(supernet.space.sample(rng))
         assert supernet.subnet is not largest
+        built.append(weakref.ref(supernet.subnet))
         supernet.set_arch(supernet.space.largest())
         assert supernet.subnet is largest
-    assert len(supernet._subnets) == CACHED_SUBNETS
+    gc.collect()
+    alive = [subnet() is not None for subnet in built]
+    assert alive == [False] * (2 * CACHED_SUBNETS + 1) + [True] * (CACHED_SUBNETS - 1)
 
 
 @pytest.mark.parametrize('case', FAMILIES)
