@@ -73,7 +73,8 @@ def checked(get_model: Callable[..., Any], hub: ModuleType) -> Callable[..., Any
             raise ValueError(f'pretrained=True: there are no weights of {name}, {WHERE_WEIGHTS_ARE}')
         built = get_model(model, pretrained, *arguments, **options)
         if isinstance(pretrained, str) and type(getattr(built, 'backbone', None)).__module__.startswith('mmhybrid.'):
-            from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
+            from mmhybrid.models.checkpoint_fit import check_fit
+            from mmhybrid.models.checkpoints import read_checkpoint, weights_of
 
             check_fit(built, weights_of(read_checkpoint(pretrained)), f'pretrained: {pretrained}')
         return built

@@ -17,7 +17,8 @@ from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import join_ranks
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.checkpoints import check_pretrained, read_checkpoint
+from mmhybrid.models.checkpoint_fit import check_pretrained
+from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_text

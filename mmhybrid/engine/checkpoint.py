@@ -15,7 +15,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmhybrid.models.checkpoints import check_fit, weights_of
+from mmhybrid.models.checkpoint_fit import check_fit
+from mmhybrid.models.checkpoints import weights_of
 from mmhybrid.registry import HOOKS
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import remove_parts, write_whole

@@ -9,8 +9,7 @@ import io
 import re
 import struct
 import zipfile
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,21 +17,18 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from mmengine.logging import MMLogger
 from mmengine.runner import CheckpointLoader
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmhybrid import compat
 from mmhybrid.models.pickles import MOST_ITEMS
 from mmhybrid.models.released import MOST_SURPLUS, names_in
 from mmhybrid.models.restricted import read_restricted
 from mmhybrid.torch_api import TORCH
-from mmhybrid.utils.errors import first_line, printable, shortened
+from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import is_special, write_whole
 
 CHECKSUM = 'sha256'
-# Characters of what a partial fit is said to leave out: some hundred names.
-MOST_TOLD = 20_000
 _ZIP = b'PK\x03\x04'
 # What a zip archive ends in: the sizes and places of its directory, of large ones in a record of their own before.
 _END, _LOCATOR, _LARGE_END = '<4s8xLLH', '<4s4xQ4x', '<40xQQ'
@@ -244,81 +240,10 @@ def plain_weights(path: str) -> dict[str, Any]:
     return {'meta': checkpoint.get('meta', {}), 'state_dict': state_dict}
 
 
-def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Raise ValueError if ``weights`` have no tensor for ``module``; log what a partial fit leaves out.
-
-    A tensor fits by its name and, but for axes of one, its shape. MMEngine itself loads nothing and goes on.
-
-    Args:
-        module: A model, or a part of one.
-        weights: Of a checkpoint, without the prefix that loading takes off.
-        source: What the message calls them.
-    """
-    own = module.state_dict()
-    shared = {name for name in own.keys() & weights.keys() if isinstance(weights[name], Tensor)}
-    if own and not any(_size(own[name]) == _size(weights[name]) for name in shared):
-        kind = type(module).__name__
-        problem = f'{source} fits nothing of {kind}: it has {_few(weights)}, {kind} has {_few(own)}'
-        if shared:
-            name = min(shared)
-            problem += f'; {name} has {_size(weights[name])} values in the one and {_size(own[name])} in the other'
-        elif prefix := _likely_prefix(weights, own):
-            problem += f'; the names in the file begin with {prefix!r} where those of {kind} do not'
-        elif prefix := _likely_prefix(own, weights):
-            problem += f'; the names of {kind} begin with {prefix!r} where those in the file do not'
-        raise ValueError(problem)
-    logger = MMLogger.get_current_instance()
-    if kept := sorted(own.keys() - shared):
-        logger.warning(_told(f'{source} fits in part: {type(module).__name__} keeps its own {", ".join(kept)}'))
-    if surplus := sorted(weights.keys() - shared):
-        logger.warning(_told(f'{source} fits in part: the file has {", ".join(surplus)} besides'))
-
-
-def _told(sentence: str) -> str:
-    """What a terminal may show, for names in files may hold anything."""
-    return printable(shortened(sentence, MOST_TOLD))
-
-
-def check_pretrained(module: nn.Module) -> None:
-    """Raise ValueError if a checkpoint that the ``init_cfg`` of ``module`` names has nothing for it."""
-    configs = getattr(module, 'init_cfg', None) or ()
-    for cfg in (configs,) if isinstance(configs, Mapping) else configs:
-        if cfg.get('type') not in ('Pretrained', 'PretrainedInit') or not isinstance(cfg.get('checkpoint'), str):
-            continue
-        weights = weights_of(read_checkpoint(cfg['checkpoint']))
-        source = f'init_cfg: {cfg["checkpoint"]}'
-        if cfg.get('prefix') is not None:
-            prefix = cfg['prefix'].removesuffix('.') + '.'
-            inside = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-            if not inside:
-                raise ValueError(f'{source} has no name that begins with the prefix {prefix!r}; it has {_few(weights)}')
-            weights, source = inside, f'{source} behind {prefix!r}'
-        check_fit(module, weights, source)
-
-
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The weights of a checkpoint, or of a file that holds nothing else, without a leading ``module.``."""
     weights = checkpoint.get('state_dict', checkpoint)
     return {name.removeprefix('module.'): weight for name, weight in weights.items()}
-
-
-def _size(tensor: Any) -> tuple[int, ...]:
-    return tuple(size for size in getattr(tensor, 'shape', ()) if size != 1)
-
-
-def _few(names: Iterable[str], count: int = 3) -> str:
-    names = list(names)
-    return ', '.join(names[:count]) + (f' and {len(names) - count} more' if len(names) > count else '')
-
-
-def _likely_prefix(longer: Iterable[str], shorter: Iterable[str]) -> str:
-    """What most of the names in ``longer`` have in front of a name in ``shorter``; '' if none has any."""
-    ends = set(shorter)
-    prefixes: Counter[str] = Counter()
-    for name in longer:
-        dots = [i + 1 for i, letter in enumerate(name) if letter == '.']
-        prefixes.update(name[:dot] for dot in dots if name[dot:] in ends)
-    return prefixes.most_common(1)[0][0] if prefixes else ''
 
 
 def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:

@@ -5,7 +5,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from mmhybrid.models.backbones.autovit import AutoViT
-from mmhybrid.models.checkpoints import check_fit, weights_of
+from mmhybrid.models.checkpoint_fit import check_fit
+from mmhybrid.models.checkpoints import weights_of
 
 ARCH = {
     'stem_width': 8,

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmhybrid import torch_api
-from mmhybrid.models.checkpoints import check_pretrained
+from mmhybrid.models.checkpoint_fit import check_pretrained
 from mmhybrid.models.layers.basic import build_norm, with_contiguous_grad
 from mmhybrid.models.layers.folding import fold
 from mmhybrid.models.layers.packed import pack

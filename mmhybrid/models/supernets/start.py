@@ -6,7 +6,8 @@ from typing import Any
 from torch import nn
 
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.checkpoints import check_fit, read_checkpoint, weights_of
+from mmhybrid.models.checkpoint_fit import check_fit
+from mmhybrid.models.checkpoints import read_checkpoint, weights_of
 from mmhybrid.models.layers.order import sort_channels
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, SearchSpace

@@ -1,0 +1,85 @@
+"""Whether weights are those of a network, before MMEngine loads what it can and goes on without a word."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from mmhybrid.models.checkpoints import read_checkpoint, weights_of
+from mmhybrid.utils.errors import printable, shortened
+
+# Characters of what a partial fit is said to leave out: some hundred names.
+MOST_TOLD = 20_000
+
+
+def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError if ``weights`` have no tensor for ``module``; log what a partial fit leaves out.
+
+    A tensor fits by its name and, but for axes of one, its shape. MMEngine itself loads nothing and goes on.
+
+    Args:
+        module: A model, or a part of one.
+        weights: Of a checkpoint, without the prefix that loading takes off.
+        source: What the message calls them.
+    """
+    own = module.state_dict()
+    shared = {name for name in own.keys() & weights.keys() if isinstance(weights[name], Tensor)}
+    if own and not any(_size(own[name]) == _size(weights[name]) for name in shared):
+        kind = type(module).__name__
+        problem = f'{source} fits nothing of {kind}: it has {_few(weights)}, {kind} has {_few(own)}'
+        if shared:
+            name = min(shared)
+            problem += f'; {name} has {_size(weights[name])} values in the one and {_size(own[name])} in the other'
+        elif prefix := _likely_prefix(weights, own):
+            problem += f'; the names in the file begin with {prefix!r} where those of {kind} do not'
+        elif prefix := _likely_prefix(own, weights):
+            problem += f'; the names of {kind} begin with {prefix!r} where those in the file do not'
+        raise ValueError(problem)
+    logger = MMLogger.get_current_instance()
+    if kept := sorted(own.keys() - shared):
+        logger.warning(_told(f'{source} fits in part: {type(module).__name__} keeps its own {", ".join(kept)}'))
+    if surplus := sorted(weights.keys() - shared):
+        logger.warning(_told(f'{source} fits in part: the file has {", ".join(surplus)} besides'))
+
+
+def check_pretrained(module: nn.Module) -> None:
+    """Raise ValueError if a checkpoint that the ``init_cfg`` of ``module`` names has nothing for it."""
+    configs = getattr(module, 'init_cfg', None) or ()
+    for cfg in (configs,) if isinstance(configs, Mapping) else configs:
+        if cfg.get('type') not in ('Pretrained', 'PretrainedInit') or not isinstance(cfg.get('checkpoint'), str):
+            continue
+        weights = weights_of(read_checkpoint(cfg['checkpoint']))
+        source = f'init_cfg: {cfg["checkpoint"]}'
+        if cfg.get('prefix') is not None:
+            prefix = cfg['prefix'].removesuffix('.') + '.'
+            inside = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+            if not inside:
+                raise ValueError(f'{source} has no name that begins with the prefix {prefix!r}; it has {_few(weights)}')
+            weights, source = inside, f'{source} behind {prefix!r}'
+        check_fit(module, weights, source)
+
+
+def _told(sentence: str) -> str:
+    """What a terminal may show, for names in files may hold anything."""
+    return printable(shortened(sentence, MOST_TOLD))
+
+
+def _size(tensor: Any) -> tuple[int, ...]:
+    return tuple(size for size in getattr(tensor, 'shape', ()) if size != 1)
+
+
+def _few(names: Iterable[str], count: int = 3) -> str:
+    names = list(names)
+    return ', '.join(names[:count]) + (f' and {len(names) - count} more' if len(names) > count else '')
+
+
+def _likely_prefix(longer: Iterable[str], shorter: Iterable[str]) -> str:
+    """What most of the names in ``longer`` have in front of a name in ``shorter``; '' if none has any."""
+    ends = set(shorter)
+    prefixes: Counter[str] = Counter()
+    for name in longer:
+        dots = [i + 1 for i, letter in enumerate(name) if letter == '.']
+        prefixes.update(name[:dot] for dot in dots if name[dot:] in ends)
+    return prefixes.most_common(1)[0][0] if prefixes else ''
