@@ -16,8 +16,8 @@ MIM = Path(__file__).parent / '.mim'  # configs, tools and the model index; link
 
 
 WHERE_WEIGHTS_ARE = (
-    'mmhybrid publishes none; pretrained takes a file: of a training of yours, or one that the authors of GLNet or '
-    'GLiT released, converted by `mmhybrid convert-checkpoint` (docs/use_it.md)'
+    'mmhybrid publishes none; pretrained takes a file: of a training of yours, or one that the authors of GLNet, GLiT '
+    'or EfficientNet-Lite released, converted by `mmhybrid convert-checkpoint` (docs/use_it.md)'
 )
 
 

@@ -1,7 +1,8 @@
 """The presets in timm: ``import mmhybrid.timm``, then ``timm.create_model('glnet_4g', num_classes=10)``.
 
-Names are those of the presets (``glnet_4g``, ``glit_tiny``, ``autovit_xxs``). Tensors are named as in MMPretrain's
-classifiers, so that checkpoints and safetensors of these, converted ones too, are ``checkpoint_path`` of timm.
+Names are those of the presets (``glnet_4g``, ``glit_tiny``, ``autovit_xxs``, ``efficientnetlite_lite0``: timm has an
+``efficientnet_lite0`` of its own). Tensors are named as in MMPretrain's classifiers, so that checkpoints and
+safetensors of these, converted ones too, are ``checkpoint_path`` of timm.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +16,12 @@ from mmhybrid.archs import GLiTArch
 from mmhybrid.models.backbones.base import HybridBackbone, normalise_out_indices
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.families import FAMILIES
-from mmhybrid.models.presets import PRESETS
+from mmhybrid.models.presets import PRESETS, Preset
 from mmhybrid.utils.checks import check_choice, check_float, check_int
 from mmhybrid.utils.optional import require
 
 require('timm', 'mmhybrid.timm')
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: E402
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
 
 POOLS = ('avg', '')
@@ -39,7 +39,7 @@ class TimmClassifier(nn.Module):
         global_pool: ``avg``, or '' for the last output as it is. GLiT takes its class token for ``avg``.
         drop_rate: Dropout in front of the classifier.
         drop_path_rate: Of the backbone.
-        for_features: Leave out what a classifier alone needs: AutoViT's wide last layer.
+        for_features: Leave out what a classifier alone needs: the wide last layer of AutoViT and of EfficientNet-Lite.
     """
 
     def __init__(
@@ -58,8 +58,9 @@ class TimmClassifier(nn.Module):
         options: dict[str, Any] = {'in_channels': in_chans, 'drop_path_rate': drop_path_rate}
         if family == 'GLiT':
             options |= {'img_size': img_size, 'out_type': 'raw'}
-        elif family == 'AutoViT':
-            options |= {'mbpool': not for_features}
+        # each layer behind the outputs, but the norms, has an argument of its name
+        own = [name for name in FAMILIES[family].backbone.output_layers if name not in HybridBackbone.output_layers]
+        options |= dict.fromkeys(own, not for_features)
         num_stages = 4 if family != 'GLiT' else len(GLiTArch.parse(arch).blocks)
         self.backbone: HybridBackbone = FAMILIES[family].backbone(arch, out_indices=range(num_stages), **options)
         self.backbone.init_weights()
@@ -171,20 +172,21 @@ class TimmClassifier(nn.Module):
         return lambda name: self.backbone.get_layer_depth(name, 'backbone.')[0]
 
 
-def _default_cfg(family: str, arch: str, side: int) -> dict[str, Any]:
+def _default_cfg(preset: Preset) -> dict[str, Any]:
+    family, side = preset.family, preset.image_size
     stride = 16 if family == 'GLiT' else 32
-    network = build_on_meta({'type': f'mmhybrid.{family}', 'arch': arch})
+    network = build_on_meta({'type': f'mmhybrid.{family}', 'arch': preset.arch})
     first_conv = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
     return {
         'url': '',  # no weights are published: docs/use_it.md
         'num_classes': 1000,
         'input_size': (3, side, side),
-        'pool_size': (side // stride, side // stride),
+        'pool_size': (-(-side // stride), -(-side // stride)),
         'fixed_input_size': False,
-        'crop_pct': {224: 224 / 256, 256: 256 / 288}[side],
+        'crop_pct': side / (side + 32),
         'interpolation': 'bicubic',
-        'mean': IMAGENET_DEFAULT_MEAN,
-        'std': IMAGENET_DEFAULT_STD,
+        'mean': tuple(value / 255 for value in preset.mean),
+        'std': tuple(value / 255 for value in preset.std),
         'first_conv': f'backbone.{first_conv}',
         'classifier': FAMILIES[family].classifier,
         'license': 'apache-2.0',
@@ -212,8 +214,6 @@ def _entry_point(family: str, arch: str, side: int) -> Callable[..., nn.Module]:
     return create
 
 
-default_cfgs = generate_default_cfgs(
-    {_name(p.family, p.arch): _default_cfg(p.family, p.arch, p.image_size) for p in PRESETS}
-)
+default_cfgs = generate_default_cfgs({_name(preset.family, preset.arch): _default_cfg(preset) for preset in PRESETS})
 for _preset in PRESETS:
     register_model(_entry_point(_preset.family, _preset.arch, _preset.image_size))

@@ -13,6 +13,7 @@ from modelindex.models.Model import Model
 from presets_table import count_presets
 
 from mmhybrid.model_index import MIM
+from mmhybrid.models.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 # configs that train one network, but those of our own quick checks
@@ -35,7 +36,7 @@ names = list_models('glnet', task='Image Classification')
 assert names == list_models('glnet')
 assert {'glnet-stl_in1k', 'glnet-4g_in1k', 'glnet-9g_token-label_in1k'} <= set(names)
 assert 'autovit-xxs_in1k' in list_models('autovit', task='Image Classification')
-for family in ('autovit', 'glit'):
+for family in ('autovit', 'glit', 'efficientnet-lite'):
     assert list_models(family, task='Image Classification') == list_models(family) != []
 assert not list_models('*_coco') and list_models('resnet50')
 try:
@@ -83,7 +84,7 @@ def indexed_name(stem: str) -> str:
 
 def test_presets_state_what_is_counted(models: dict[str, Model]) -> None:
     for preset, counted in count_presets():
-        metadata = models[f'{preset.family.lower()}-{preset.arch}_in1k'].metadata
+        metadata = models[f'{preset.name}_in1k'].metadata
         assert (metadata.parameters, metadata.flops) == (counted.params, counted.macs)
 
 
@@ -96,7 +97,7 @@ def test_results_are_the_published_ones_of_published_networks(models: dict[str, 
 def published_results(statement: Statement) -> dict[str, float]:
     """Reconstructions, and architectures of our own, state none."""
     is_published = statement.path.stem in ('glit_tiny_in1k', 'glit_tiny_uniform-3-0_in1k')
-    if statement.family != 'GLNet' and not is_published:
+    if statement.family not in ('GLNet', 'EfficientNetLite') and not is_published:
         return {}
     units = {unit.partition(' with')[0]: float(value) for unit, value in statement.figures.items()}
     return {METRICS.get(unit, unit): value for unit, value in units.items() if unit[:2] not in ('M ', 'G ')}
@@ -108,8 +109,8 @@ def test_mim_finds_the_configs_in_the_installed_package() -> None:
 
 
 def test_classifiers_are_apart_from_what_mmpretrain_cannot_build() -> None:
-    for family in ('glnet', 'glit', 'autovit'):
-        classifiers = read_index(ROOT / 'configs' / family / 'metafile.yml')
+    for family in FAMILIES.values():
+        classifiers = read_index(ROOT / 'configs' / family.config_folder / 'metafile.yml')
         assert classifiers
         assert not any(name.startswith(DENSE) for name in classifiers)
 
@@ -157,7 +158,7 @@ def dict_of_resnet() -> Any:
 def test_mmpretrain_builds_every_classifier() -> None:
     from mmpretrain import get_model
 
-    for family in ('glnet', 'glit', 'autovit'):
-        for name in read_index(ROOT / 'configs' / family / 'metafile.yml'):
+    for family in FAMILIES.values():
+        for name in read_index(ROOT / 'configs' / family.config_folder / 'metafile.yml'):
             with torch.device('meta'):
-                assert get_model(name).backbone.__class__.__name__.lower() == family
+                assert type(get_model(name).backbone) is family.backbone

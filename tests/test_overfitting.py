@@ -10,9 +10,10 @@ from mmengine.runner import Runner
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_data import make_demo_data
+from mmhybrid.models.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
-FAMILIES = ('glnet', 'glit', 'autovit')
+FOLDERS = [family.config_folder for family in FAMILIES.values()]
 NUM_IMAGES, BATCH_SIZE, NUM_ITERS = 8, 4, 300
 LOCATION = ('data_root', 'data_prefix', 'ann_file')
 pytestmark = [pytest.mark.slow, pytest.mark.docs, pytest.mark.dense]
@@ -59,20 +60,20 @@ def learn_by_heart(path: str, data_root: Path, work_dir: Path) -> dict[str, floa
     return runner.test()
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', FOLDERS)
 def test_mask_rcnn(family: str, data: Path, tmp_path: Path) -> None:
     metrics = learn_by_heart(f'configs/demo/{family}_det.py', data / 'coco', tmp_path)
     assert metrics['coco/bbox_mAP'] > 0.9, metrics
     assert metrics['coco/segm_mAP'] > 0.7, metrics
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', FOLDERS)
 def test_retinanet(family: str, data: Path, tmp_path: Path) -> None:
     metrics = learn_by_heart(f'configs/demo/{family}_retinanet.py', data / 'coco', tmp_path)
     assert metrics['coco/bbox_mAP'] > 0.9, metrics
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', FOLDERS)
 def test_upernet(family: str, data: Path, tmp_path: Path) -> None:
     metrics = learn_by_heart(f'configs/demo/{family}_seg.py', data / 'ade', tmp_path)
     assert metrics['mIoU'] > 80, metrics

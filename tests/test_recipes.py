@@ -48,6 +48,11 @@ GLIT_SUPERNET = {  # GLiT, section 4.1
     'epochs': 100, 'schedule': 'CosineAnnealingLR', 'eta_min': 0.0, 'warm_up': None,
     'smoothing': 0.1, 'Mixup': None, 'CutMix': None, 'RandAugment': None, 'RandomErasing': None,
 }  # fmt: skip
+LITE = {  # EfficientNet, section 5.2; the released code warms up for five epochs and averages the weights
+    'optimizer': 'RMSprop', 'momentum': 0.9, 'lr': 0.256, 'weight_decay': 1e-5, 'batch': 4096, 'epochs': 350,
+    'schedule': 'ExponentialLR', 'warm_up': 5, 'smoothing': 0.1, 'drop_path': 0.2, 'EMAHook': 1e-4,
+    'Mixup': None, 'CutMix': None, 'RandAugment': None, 'RandomErasing': None, 'clip': None,
+}  # fmt: skip
 # what GLNet's paper leaves open in dense prediction is as in the same author's code for BiFormer: statistics of the
 # backbone's batch norms fixed in detection, synchronised in segmentation
 COCO = {  # GLNet, appendix B
@@ -114,6 +119,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     'autovit/supernet_*_soft-*_in1k.py': {**AUTOVIT, 'distillation': ('soft', 0.1, 3.0)},
     'autovit/*_in1k.py': {**AUTOVIT, 'distillation': None},
     'autovit/autovit_s_*': FINETUNING,
+    'efficientnet-lite/*_in1k.py': LITE,
     'glnet/glnet_4g_*.py': {**FINETUNING, 'drop_path': 0.15},
     'glit/*_1x_coco.py': {**COCO, **ONCE, 'layer_decay': 0.7, 'drop_path': 0.1},
     'glit/upernet_*_ade20k.py': {**UPERNET, 'layer_decay': 0.9, 'drop_path': 0.1},

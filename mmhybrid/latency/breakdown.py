@@ -83,7 +83,7 @@ def build_named(name: str, workload: Workload) -> tuple[nn.Module, int]:
         return build_network(workload, arch), workload.side(arch)
     with own_generator():
         for preset in PRESETS:
-            if name == f'{preset.family.lower()}-{preset.arch}':
+            if name == preset.name:
                 return build_classifier(preset), preset.image_size
         return _timm_model(name) or _mmpretrain_model(name)
 

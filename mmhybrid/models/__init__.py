@@ -10,6 +10,7 @@ require('mmcv', 'mmhybrid')
 from mmhybrid.models.backbones import AutoViT, EfficientNetLite, GLiT, GLNet  # noqa: E402
 from mmhybrid.models.heads import TokenLabelHead  # noqa: E402
 from mmhybrid.models.necks import SimpleFeaturePyramid  # noqa: E402
+from mmhybrid.models.packaged import load_from_package  # noqa: E402
 from mmhybrid.models.resized_inputs import ResizedInputs  # noqa: E402
 from mmhybrid.models.token_label_classifier import TokenLabelClassifier  # noqa: E402
 from mmhybrid.registry import MODELS  # noqa: E402
@@ -23,6 +24,7 @@ __all__ = [
     'SimpleFeaturePyramid',
     'TokenLabelClassifier',
     'TokenLabelHead',
+    'load_from_package',
 ]
 
 

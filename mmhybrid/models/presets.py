@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmhybrid.models.families import FAMILIES
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import without_data
 
 NUM_CLASSES = 1000
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Preset:
         params_m: Published parameters in millions, with the classifier.
         gmacs: Published multiply-accumulates in billions ("FLOPs" in the papers), None where there are none.
         top1: Published ImageNet-1k accuracy in percent.
+        mean: What is subtracted from the pixels of each channel, of 0 to 255.
+        std: What they are divided by.
     """
 
     family: str
@@ -30,9 +35,17 @@ class Preset:
     params_m: float
     gmacs: float | None
     top1: float
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def name(self) -> str:
+        """The name by which it is known among all families, ``glnet-4g`` for instance."""
+        return FAMILIES[self.family].full_name(self.arch)
 
 
-PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the papers
+_LITE = {'mean': (127.0,) * 3, 'std': (128.0,) * 3}
+PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the papers; EfficientNet-Lite: its release
     Preset('GLNet', 'stl', 224, 30.3, 4.4, 82.5),
     Preset('GLNet', 'stl-paramslot', 224, 30.5, 4.4, 82.1),
     Preset('GLNet', '4g', 224, 27, 4.5, 83.7),
@@ -44,6 +57,11 @@ PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the 
     Preset('AutoViT', 'xxs', 256, 1.8, 0.3, 71.3),
     Preset('AutoViT', 'xs', 256, 2.5, 0.8, 75.5),
     Preset('AutoViT', 's', 256, 6.3, 1.3, 79.2),
+    Preset('EfficientNetLite', 'lite0', 224, 4.7, 0.407, 75.1, **_LITE),
+    Preset('EfficientNetLite', 'lite1', 240, 5.4, 0.631, 76.7, **_LITE),
+    Preset('EfficientNetLite', 'lite2', 260, 6.1, 0.899, 77.6, **_LITE),
+    Preset('EfficientNetLite', 'lite3', 280, 8.2, 1.44, 79.8, **_LITE),
+    Preset('EfficientNetLite', 'lite4', 300, 13.0, 2.64, 81.5, **_LITE),
 )
 
 

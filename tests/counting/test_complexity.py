@@ -134,7 +134,9 @@ class BruteCount(torch.overrides.TorchFunctionMode):
 
 
 @pytest.mark.parametrize(
-    'name', [('GLNet', 'stl'), ('GLNet', '4g'), ('GLiT', 'tiny'), ('AutoViT', 'xxs')], ids='-'.join
+    'name',
+    [('GLNet', 'stl'), ('GLNet', '4g'), ('GLiT', 'tiny'), ('AutoViT', 'xxs'), ('EfficientNetLite', 'lite0')],
+    ids='-'.join,
 )
 def test_equals_a_brute_count(name):
     backbone = build_classifier(Preset(*name, 64, 0, 0, 0)).backbone
@@ -153,6 +155,11 @@ EXACT = {  # parameters with the classifier, GMACs; by hand or by the released c
     ('AutoViT', 'xxs'): (1_725_600, 0.3094),
     ('AutoViT', 'xs'): (2_640_824, 0.5528),
     ('AutoViT', 's'): (6_173_592, 1.2173),
+    ('EfficientNetLite', 'lite0'): (4_652_008, 0.3852),
+    ('EfficientNetLite', 'lite1'): (5_416_680, 0.6002),
+    ('EfficientNetLite', 'lite2'): (6_092_072, 0.8597),
+    ('EfficientNetLite', 'lite3'): (8_197_096, 1.3833),
+    ('EfficientNetLite', 'lite4'): (13_006_568, 2.5530),
 }
 
 

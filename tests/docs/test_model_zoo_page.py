@@ -23,7 +23,7 @@ STATEMENTS = {statement.path.stem: statement for statement in published_statemen
 NETWORKS = [statement for statement in STATEMENTS.values() if statement.is_trained_alone]
 QUICK = (  # each framework and each way of counting
     *('glnet_4g_in1k', 'ablation_slots-9_in1k', 'mask-rcnn_glnet_4g_1x_coco', 'semantic-fpn_glnet_4g_80k_ade20k'),
-    *('glit_tiny_in1k', 'glit_small_in1k', 'autovit_xxs_in1k'),
+    *('glit_tiny_in1k', 'glit_small_in1k', 'autovit_xxs_in1k', 'efficientnet-lite2_in1k'),
 )
 # Top-1, box AP (and mask AP) or mIoU by the tables of the papers; what supernets and searches lead to stands beside the
 # network itself
@@ -197,7 +197,9 @@ def check_against_the_paper(row: Row) -> None:
     if 'M parameters' in figures:
         assert is_near(row.cost.params / 1e6, figures['M parameters'], 0.06 if is_reconstruction else 0.03)
     if 'G FLOPs' in figures and not is_stand_in and name != 'autovit_xs_in1k':
-        assert is_near(row.compared_macs / 1e9, figures['G FLOPs'], 0.07 if is_reconstruction else 0.03)
+        counts_more = row.statement.family == 'EfficientNetLite'
+        tolerance = 0.07 if is_reconstruction else 0.06 if counts_more else 0.03
+        assert is_near(row.compared_macs / 1e9, figures['G FLOPs'], tolerance)
     if is_stand_in:
         lacking = 1 - row.compared_macs / 1e9 / float(figures['G FLOPs'])
         assert 13 <= round(100 * lacking) <= 19  # as the page's introduction says
@@ -260,7 +262,8 @@ def test_a_config_states_figures_or_none() -> None:
 
 @pytest.mark.parametrize('preset', PRESETS, ids=lambda preset: f'{preset.family}-{preset.arch}')
 def test_presets_state_what_their_configs_state(preset) -> None:
-    figures = STATEMENTS[f'{preset.family.lower()}_{preset.arch}_in1k'].figures
+    (name,) = [name for name in STATEMENTS if name.replace('_', '-') == f'{preset.name}-in1k']
+    figures = STATEMENTS[name].figures
     top1 = next(value for unit, value in figures.items() if unit.startswith('% top-1'))
     assert (Decimal(str(preset.params_m)), Decimal(str(preset.top1))) == (figures['M parameters'], top1)
     if preset.gmacs is not None:

@@ -108,6 +108,7 @@ def test_transformer_layers_of_torch_are_taken_apart():
     [
         ('largest', 32),
         ('autovit-xxs', 256),
+        ('efficientnet-lite1', 240),
         ('glnet-stl', 224),
         ('mobilevit-xxsmall_3rdparty_in1k', 256),
         ('resnet18_8xb32_in1k', 224),

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from mmhybrid.archs import NetworkArch
-from mmhybrid.archs.base import Block, Diagram, Stage
+from mmhybrid.archs.base import Block, Column, Diagram
 from mmhybrid.commands import plot_arch
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.families import FAMILIES, Family, preset_arch, register_family
@@ -24,7 +24,7 @@ class PlainArch(NetworkArch):
         return cls(**raw)
 
     def diagram(self):
-        return Diagram('Plain', 'stage', (Stage('1', (Block('the only block', self.width, 1),), {'width': '8'}),))
+        return Diagram('Plain', 'stage', (Column('1', (Block('the only block', self.width, 1),), {'width': '8'}),))
 
 
 class Plain(HybridBackbone):

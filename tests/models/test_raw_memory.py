@@ -16,12 +16,13 @@ from layouts import assert_contiguous
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmhybrid.models.families import FAMILIES
 from mmhybrid.models.necks import SimpleFeaturePyramid
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import TORCH
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-FAMILIES = ('glnet', 'glit', 'autovit')
+FOLDERS = [family.config_folder for family in FAMILIES.values()]
 CHANNELS = 32
 Layer = Callable[[Sequence[Tensor]], Iterable[Tensor]]
 
@@ -40,10 +41,10 @@ compiled = pytest.mark.skipif(
 
 def backbone(name: str) -> nn.Module:
     """A demo network for dense prediction; with ``supernet``, the narrowest subnet behind outputs of the widest."""
-    family, _, kind = name.partition('-')
+    family = name.removesuffix('-supernet')
     base = Config.fromfile(CONFIGS / f'_base_/demo/{family}.py')
     torch.manual_seed(0)
-    if kind == 'supernet':
+    if family != name:
         config = Config.fromfile(CONFIGS / f'demo/{family}_supernet.py').model.architecture.backbone
         model = MODELS.build({**config, 'backbone': {**config.backbone, **base.dense}})
         model.set_arch(model.space.smallest())
@@ -53,7 +54,7 @@ def backbone(name: str) -> nn.Module:
     return model.eval()
 
 
-BACKBONES = [f'{family}{kind}' for family in FAMILIES for kind in ('', '-supernet')]
+BACKBONES = [f'{family}{kind}' for family in FOLDERS for kind in ('', '-supernet')]
 each_backbone = pytest.mark.parametrize('name', BACKBONES)
 
 

@@ -15,7 +15,7 @@ from mmhybrid.registry import MODELS
 timm = pytest.importorskip('timm')
 import mmhybrid.timm  # noqa: E402, F401
 
-QUICK = ('glit_tiny', 'autovit_xxs')
+QUICK = ('glit_tiny', 'autovit_xxs', 'efficientnetlite_lite1')
 
 
 def parameters(names: Iterable[str]) -> list[Any]:
@@ -116,7 +116,8 @@ def test_features(name: str) -> None:
     inputs = images(name, 2)
     outputs = model(inputs)
     assert [out.shape[1] for out in outputs] == model.feature_info.channels()
-    assert [inputs.shape[-1] // out.shape[-1] for out in outputs] == model.feature_info.reduction()
+    sides = [-(-inputs.shape[-1] // stride) for stride in model.feature_info.reduction()]
+    assert [out.shape[-1] for out in outputs] == sides
     assert all(out.shape[0] == 2 and not out.isnan().any() for out in outputs)
     count = len(outputs)
     few = timm.create_model(name, features_only=True, out_indices=(0, 2)).eval()
@@ -168,7 +169,7 @@ def test_options(name: str) -> None:
 
 @one_of_a_family
 def test_other_sizes(name: str) -> None:
-    side = {'glnet_4g': 160, 'glit_tiny': 160, 'autovit_xxs': 192}[name]
+    side = {'glnet_4g': 160, 'glit_tiny': 160, 'autovit_xxs': 192, 'efficientnetlite_lite1': 160}[name]
     model = timm.create_model(name, img_size=side).eval()
     assert model(torch.rand(1, 3, side, side)).shape == (1, 1000)
 

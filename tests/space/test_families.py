@@ -514,7 +514,7 @@ def test_documented_sizes_are_the_computed_ones():
     ours = (GLiTSpace, AutoViTSpace, GLNetSpace, EfficientNetLiteSpace)
     families = {family.__name__: family for family in ours}
     rows = re.findall(r'^\| `(\w+)\((.*?)\)` \| ([\d,]+) \| ([\d.e+]+) \| ([\d.e+]+) \|', DOCS.read_text('utf-8'), re.M)
-    assert len(rows) == 23
+    assert len(rows) == 25
     for name, arguments, networks, rounded, combinations in rows:
         pairs = [argument.split('=') for argument in arguments.split(', ') if argument]
         space = families[name](**{key: ast.literal_eval(value) for key, value in pairs})

@@ -1,0 +1,13 @@
+"""UperNet with a small EfficientNet-Lite on the demo data.
+
+Command: ``python tools/train.py configs/demo/efficientnet-lite_seg.py``, after
+``python tools/make_demo_data.py data/demo``
+"""
+
+_base_ = ['../_base_/demo/efficientnet-lite.py', '../_base_/demo/seg.py', '../_base_/demo/runtime.py']
+
+model = dict(
+    backbone=dict(_delete_=True, **_base_.backbone, **_base_.dense),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]),
+)
