@@ -125,12 +125,13 @@ class Retraining:
         return self.folder / name / f'{name}{recipe}.py'
 
     def _export(self, candidates: Sequence[Candidate]) -> None:
-        """Take out of the supernet the networks that are not there yet; the config is the last file of each."""
+        """Take the networks out of the supernet; also those that are there, since a config is a program.
+
+        A folder of results may come from others; what is run in it is written here.
+        """
         model: OneShot | None = None
         for candidate in candidates:
             name = name_of(candidate.arch)
-            if self._config_file(name).exists():
-                continue
             if model is None:
                 model = build_supernet(self.cfg, self.checkpoint)
             if self.checkpoint is None:

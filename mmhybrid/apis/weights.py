@@ -7,6 +7,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from mmhybrid.models.checkpoints import weights_of
+from mmhybrid.utils.checks import check_int, check_keys
 
 
 def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
@@ -17,6 +18,9 @@ def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> 
     if not isinstance(checkpoint['meta'], Mapping) or 'config' in checkpoint['meta']:
         # MMEngine's Runner.resume writes ``meta['config']`` to a file and runs it; its own checkpoints have ``cfg``
         raise ValueError(f'training cannot resume from {path}: its meta has a config, which MMEngine would run')
+    check_keys(f'{path}: meta', checkpoint['meta'], ('epoch', 'iter'), checkpoint['meta'])
+    for name in ('epoch', 'iter'):
+        check_int(f'{path}: meta.{name}', checkpoint['meta'][name], 0)
     load_weights(model, checkpoint, path)
 
 

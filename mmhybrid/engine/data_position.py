@@ -10,6 +10,8 @@ from typing import Any
 from mmengine.dist import get_world_size
 from torch.utils.data import BatchSampler, DataLoader
 
+from mmhybrid.utils.checks import check_class, check_int, check_keys
+
 HUB_KEY = 'data_position'
 # Samplers that give process r of n the samples r, r + n, r + 2n, ... of one order: what n processes have used is the
 # beginning of that order, whatever n.
@@ -75,7 +77,15 @@ class DataPosition:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> 'DataPosition':
-        """The reverse of :meth:`to_dict`."""
+        """The reverse of :meth:`to_dict`; ValueError for data that is not from there."""
+        check_keys(HUB_KEY, data, [field.name for field in fields(cls)])
+        check_keys(f'{HUB_KEY}.feed', data['feed'], [field.name for field in fields(Feed)])
+        for name in ('epoch', 'samples'):
+            check_int(f'{HUB_KEY}.{name}', data[name], 0)
+        for name in ('batch_size', 'num_processes'):
+            check_int(f'{HUB_KEY}.feed.{name}', data['feed'][name], 1)
+        for name in ('dataset', 'sampler', 'batch_sampler'):
+            check_class(f'{HUB_KEY}.feed.{name}', data['feed'][name], str)
         return cls(data['epoch'], data['samples'], Feed(**data['feed']))
 
 

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from retraining_demo import invented, make_finished_search, read, unformatted
 
 from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
+from mmhybrid.apis.retraining import name_of
 from mmhybrid.apis.retraining_record import Retrained
 from mmhybrid.commands.shared.retraining import add_retraining_arguments, retraining_of, search_of
 from mmhybrid.engine.resume import ResumableEpochLoop
@@ -159,6 +160,24 @@ def test_it_starts_from_what_it_is_told(arguments: list[str], tmp_path: Path, st
     trained = load_local(network.checkpoint, 'cpu')['state_dict']
     name = 'head.fc.weight'
     assert torch.equal(exported[name], trained[name]) == (start == 'weights')
+
+
+def test_no_config_is_run_that_lay_in_the_folder(arguments: list[str], tmp_path: Path) -> None:
+    """It may have come with the search, from others."""
+    parser = ArgumentParser()
+    add_retraining_arguments(parser, 1, 'retrained')
+    args = parser.parse_args([*arguments, '--out-dir', str(tmp_path / 'out')])
+    found = search_of(args)
+    (candidate,) = found.top(1)
+    name = name_of(candidate.arch)
+    (tmp_path / 'out' / name).mkdir(parents=True)
+    program = f'open({str(tmp_path / "trace")!r}, "w")\n_base_ = [{arguments[0]!r}]\n'
+    for file in (f'{name}.py', f'{name}_backbone.py'):
+        (tmp_path / 'out' / name / file).write_text(program)
+    retraining = retraining_of(args, found.settings)
+    retraining._export([candidate])
+    assert retraining._training_config(name).model.type == 'ImageClassifier'
+    assert not (tmp_path / 'trace').exists()
 
 
 def test_other_settings_in_the_same_place_are_refused(arguments: list[str], whole: Path, tmp_path: Path) -> None:

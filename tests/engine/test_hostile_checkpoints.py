@@ -30,6 +30,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
 from mmhybrid.apis.training import train
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.engine.checkpoint import AtomicCheckpointHook
 from mmhybrid.models.checkpoints import load_local, plain_weights, read_checkpoint, write_checkpoint, write_safetensors
@@ -234,6 +235,44 @@ def test_the_config_in_a_checkpoint_is_not_run_by_resuming(tmp_path: Path, trace
         with pytest.raises(ValueError, match='has a config, which MMEngine would run'):
             train(toy_config(tmp_path, load_from=found, resume=True, **runner))
         assert not trace.exists()
+
+
+WRONG_STATES: dict[str, Any] = {
+    'meta': [{}],
+    'meta.iter': [None, -1, 1.5, [], torch.ones(3)],
+    'meta.epoch': [torch.ones(3)],
+    'message_hub': [None, 'x', torch.ones(3)],
+    'message_hub.log_scalars': [5],
+    'message_hub.runtime_info': [b'x'],
+    'message_hub.runtime_info.data_position': [-1, [], {}, {'epoch': 1, 'samples': 1, 'feed': 5}],
+    'optimizer.state': ['x'],
+    'optimizer.param_groups': [None, [5], [{}]],
+    'param_schedulers': [7, [None]],
+}
+
+
+def test_a_state_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Wherever MMEngine and torch find it."""
+    schedule = {'param_scheduler': {'type': 'MultiStepLR', 'milestones': [1], 'by_epoch': True}}
+    train(toy_config(tmp_path, train_cfg={'type': 'mmhybrid.ResumableEpochLoop', 'max_epochs': 1}, **schedule))
+    path = tmp_path / 'work' / 'epoch_1.pth'
+    for place, values in WRONG_STATES.items():
+        *parents, name = place.split('.')
+        for value in values:
+            checkpoint = part = load_local(path, 'cpu')
+            for parent in parents:
+                part = part[parent]
+            part[name] = value
+            torch.save(checkpoint, tmp_path / 'wrong.pth')
+            cfg = toy_config(tmp_path, load_from=str(tmp_path / 'wrong.pth'), resume=True, **schedule)
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended, ending_on_mistakes() as phase:
+                train(cfg, phase=phase)
+            assert ended.value.code == 2, (place, value)
+            assert re.search(
+                r'does not hold the state of a training: |meta\.(iter|epoch): got |meta: missing |data_position',
+                capsys.readouterr().err,
+            ), (place, value)
 
 
 def test_a_checkpoint_names_no_file_to_be_removed(tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 BUILDERS = ('build', 'from_cfg', 'init_default_scope', 'register_', 'scale_lr', 'setup_', 'set_randomness')
 
 
+# What loads the state of a training, whose parts each believe what they find.
+RESUMING = 'load_or_resume'
+
+
 @contextmanager
 def ending_on_mistakes() -> Iterator[Phase]:
     """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs alone.
@@ -68,6 +72,8 @@ def _mistake(error: Exception) -> str | None:
     if isinstance(error, TypeError) and ' argument' in message:
         return message
     calls = traceback.extract_tb(error.__traceback__)
+    if any('mmengine' in Path(call.filename).parts and call.name == RESUMING for call in calls):
+        return f'the checkpoint does not hold the state of a training: {_named(error)}'
     if any('mmengine' in Path(call.filename).parts and call.name.startswith(BUILDERS) for call in calls):
         return f'what the config describes cannot be built: {_named(error)}'
     return None
