@@ -5,7 +5,7 @@ transformer layer. Its key says all of them, so parts of equal keys cost the sam
 network, or a second time in this one. Backbones state theirs (:meth:`HybridBackbone.parts`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -60,6 +60,11 @@ class Part:
 def sides(height: int, width: int) -> dict[str, Size]:
     """The sizes of a map or an image, one if it is square."""
     return {'side': height} if height == width else {'rows': height, 'columns': width}
+
+
+def strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
+    """Rows and columns behind a convolution with same padding."""
+    return tuple(-(-side // stride) for side in size)
 
 
 @lru_cache

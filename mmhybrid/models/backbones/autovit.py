@@ -28,7 +28,7 @@ from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import build_act, build_norm, depthwise_conv2d, fused, is_known, layer_config
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
-from mmhybrid.models.parts import Part, Piece, sides
+from mmhybrid.models.parts import Part, Piece, sides, strided
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_bool, check_float, check_int
 
@@ -280,16 +280,16 @@ class AutoViT(HybridBackbone):
         Arguments are those of :meth:`HybridBackbone.parts`.
         """
         plain = 'plain' if arch.transformer_only else ''
-        width, size = arch.stem_width, _strided(input_shape[1:], STEM_STRIDE)
+        width, size = arch.stem_width, strided(input_shape[1:], STEM_STRIDE)
         yield Part('stem', {'width': width, **sides(*input_shape[1:])}, 1, (('stem', tuple(input_shape)),))
         stages = zip(arch.conv_widths, arch.conv_depths, arch.conv_kernels, strict=True)
         for i, (out, depth, kernel) in enumerate(stages):
             yield from _conv_parts(i, width, size, out, depth, kernel, plain)
-            width, size = out, _strided(size, CONV_STRIDES[i])
+            width, size = out, strided(size, CONV_STRIDES[i])
         blocks = zip(arch.embed_dims, arch.depths, arch.num_heads, arch.mlp_ratios, strict=True)
         for i, (hidden, depth, num_heads, mlp_ratio) in enumerate(blocks):
             yield from _transformer_parts(i, width, size, hidden, depth, num_heads, mlp_ratio, plain)
-            width, size = channels_of(hidden), _strided(size, TRANSFORMER_STRIDES[i])
+            width, size = channels_of(hidden), strided(size, TRANSFORMER_STRIDES[i])
         yield Part('pool', {'in': width, **sides(*size)}, 1, (('mbpool', (width, *size)), ('out_norms.3',)))
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
@@ -322,7 +322,7 @@ def _conv_parts(
     first = Part(f'conv{stage}', sizes, 1, pieces, variant)
     if depth == 1:
         return (first,)
-    size = _strided(size, CONV_STRIDES[stage])
+    size = strided(size, CONV_STRIDES[stage])
     sizes = {'in': out, 'out': out, 'kernel': kernel, **sides(*size)}
     return first, Part('conv', sizes, depth - 1, ((f'{path}.1', (out, *size)),))
 
@@ -340,7 +340,7 @@ def _transformer_parts(
 ) -> tuple[Part, ...]:
     """The parts of a transformer stage on a map of ``width`` channels: its convolutions, attentions and MLPs."""
     path, out = f'transformer_stages.{stage}', channels_of(hidden)
-    before, size = (width, *size), _strided(size, TRANSFORMER_STRIDES[stage])
+    before, size = (width, *size), strided(size, TRANSFORMER_STRIDES[stage])
     after = (out, *size)
     tokens = (4, math.prod((side + 1) // 2 for side in size), hidden)
     pieces: tuple[Piece, ...] = (
@@ -361,11 +361,6 @@ def _transformer_parts(
         Part('attention', {'d': hidden, 'heads': num_heads, **place}, depth, attention),
         Part('mlp', {'d': hidden, 'ratio': float(mlp_ratio), **place}, depth, mlp),
     )
-
-
-def _strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Rows and columns behind a convolution with same padding."""
-    return tuple(-(-side // stride) for side in size)
 
 
 def _mbconvs(

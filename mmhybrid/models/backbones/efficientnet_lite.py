@@ -24,7 +24,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.basic import build_act, build_norm, layer_config
 from mmhybrid.models.layers.order import sort_hidden
-from mmhybrid.models.parts import Part, Piece, sides
+from mmhybrid.models.parts import Part, Piece, sides, strided
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_bool, check_float, check_int
 
@@ -206,7 +206,7 @@ class EfficientNetLite(HybridBackbone):
         """
         size = tuple(input_shape[1:])
         yield Part('stem', {'width': arch.stem_width, **sides(*size)}, 1, (('stem', tuple(input_shape)),))
-        size = _strided(size, STEM_STRIDE)
+        size = strided(size, STEM_STRIDE)
         for stage, blocks in enumerate(_blocks(arch)):
             for i, (in_width, width, kernel_size, stride, ratio) in enumerate(blocks):
                 sizes = {'in': in_width, 'hidden': hidden_width(in_width, ratio), 'out': width, 'kernel': kernel_size}
@@ -215,7 +215,7 @@ class EfficientNetLite(HybridBackbone):
                     pieces += ((f'out_norms.{OUTPUT_STAGES.index(stage)}',),)
                 variant = 'plain' if ratio == NO_EXPANSION else ''
                 yield Part(f'stage{stage}' if i == 0 else 'mbconv', {**sizes, **sides(*size)}, 1, pieces, variant)
-                size = _strided(size, stride)
+                size = strided(size, stride)
         width = arch.embed_dims[-1]
         sizes = {'in': width, 'out': arch.head_width}
         yield Part('head_conv', {**sizes, **sides(*size)}, 1, (('head_conv', (width, *size)), ('out_norms.3',)))
@@ -242,11 +242,6 @@ def _blocks(arch: EfficientNetLiteArch) -> Iterator[list[tuple[int, int, int, in
             blocks.append((in_width, width, kernel_size, STRIDES[stage] if i == 0 else 1, ratio))
             in_width = width
         yield blocks
-
-
-def _strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Rows and columns behind a convolution with same padding."""
-    return tuple(-(-side // stride) for side in size)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -30,7 +30,7 @@ from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused, is
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
-from mmhybrid.models.parts import Part, Piece, Share, Size, sides
+from mmhybrid.models.parts import Part, Piece, Share, Size, sides, strided
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_list
 
@@ -249,7 +249,7 @@ class GLiT(HybridBackbone):
         Arguments are those of :meth:`HybridBackbone.parts`.
         """
         width, (channels, *size) = arch.embed_dims, input_shape
-        rows, columns = (-(-side // self.patch_size) for side in size)
+        rows, columns = strided(size, self.patch_size)
         length = arch.has_cls_token + rows * columns
         tokens = (length, width) if arch.has_cls_token else (rows, columns, width)
         padded = (channels, rows * self.patch_size, columns * self.patch_size)
