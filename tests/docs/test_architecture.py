@@ -15,6 +15,7 @@ MAY_IMPORT = {
     'archs': set(),
     'space': {'archs'},
     'search': {'space'},
+    'mmcv_ops': set(),
     'models': {'archs', 'space'},
     'datasets': {'models'},
     'counting': {'archs', 'space', 'models'},
