@@ -316,6 +316,7 @@ REVIEWED = {
     'mmhybrid/commands/shared/retraining.py': 'retrain_topk, audit_ranking',
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
     'mmhybrid/engine/search_origin.py': 'a config',
+    'mmhybrid/engine/subnet_evaluator.py': 'a config',
     'mmhybrid/apis/subnet_export.py': 'a config; export_subnet',
     'mmhybrid/latency/analytic.py': 'analytic model',
     'mmhybrid/latency/devices.py': 'packages by the names that a backend of this process has',

@@ -1,6 +1,7 @@
 """Networks that a search may start from, by the names and files that a config gives."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmhybrid.space import SearchSpace, Value
 from mmhybrid.space.found import read_found
@@ -37,3 +38,16 @@ def _genes(network: object, space: SearchSpace) -> Mapping[str, Value]:
     if '.json' in network or '.csv' in network:
         return read_found(network).arch
     return space.encode(network)
+
+
+def with_known_networks(stages: Any, space: SearchSpace) -> Any:
+    """The stages of a config, each with the genes of the networks that its ``start`` names."""
+    if not isinstance(stages, Mapping):
+        return stages
+
+    def begun(name: str, stage: Any) -> Any:
+        if not isinstance(stage, Mapping) or not stage.get('start'):
+            return stage
+        return {**stage, 'start': known_networks(f'stage {name}.start', stage['start'], space)}
+
+    return {name: begun(name, stage) for name, stage in stages.items()}

@@ -19,7 +19,7 @@ from torch import nn
 from mmhybrid.apis.testing import evaluate
 from mmhybrid.apis.training import train
 from mmhybrid.datasets.demo_data import make_demo_data
-from mmhybrid.engine import search_loop
+from mmhybrid.engine import subnet_evaluator
 from mmhybrid.space import Arch
 
 pytestmark = pytest.mark.dense
@@ -130,9 +130,9 @@ def in_search(cfg: Config) -> dict[str, float]:
     """Metrics of a candidate in tools/search.py."""
     evaluator = Evaluator({**cfg.val_evaluator, '_scope_': 'mmdet'})
     dataset = DATASETS.build({**cfg.val_dataloader.dataset, '_scope_': 'mmdet'})
-    with patch.object(search_loop, 'calibrated', lambda *_: nullcontext()):  # there are no norms
+    with patch.object(subnet_evaluator, 'calibrated', lambda *_: nullcontext()):  # there are no norms
         model = EveryOtherBox(cfg.model.share)
-        return search_loop.SubnetEvaluator(model, dataset, evaluator, [], batch_size=1, num_workers=0)(Arch({}))
+        return subnet_evaluator.SubnetEvaluator(model, dataset, evaluator, [], batch_size=1, num_workers=0)(Arch({}))
 
 
 WAYS = pytest.mark.parametrize('metrics_of', [in_test_tool, in_training, in_search])

@@ -1,0 +1,147 @@
+"""Scores of the networks in a supernet, each with batch-norm statistics of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import get_world_size
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset
+
+from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
+from mmhybrid.engine.evaluated_images import count_only
+from mmhybrid.engine.search_origin import check_disjoint
+from mmhybrid.models.one_shot import OneShot
+from mmhybrid.search import SearchError
+from mmhybrid.space import Arch
+from mmhybrid.torch_api import is_device_error
+from mmhybrid.utils.checks import bad_value, check_keys
+from mmhybrid.utils.errors import first_line
+
+
+class SubnetEvaluator:
+    """Scores of a subnet with batch-norm statistics of its own; no rank waits for another.
+
+    Args:
+        model: The supernet.
+        dataset: What to evaluate on, whole on every rank.
+        evaluator: Of the config.
+        batches: To calibrate on.
+        batch_size: Images of a batch.
+        num_workers: Processes that load them.
+
+    Attributes:
+        loader: Of the images that networks are judged on.
+    """
+
+    def __init__(
+        self,
+        model: OneShot,
+        dataset: Dataset,
+        evaluator: Evaluator,
+        batches: list[Any],
+        batch_size: int,
+        num_workers: int,
+    ) -> None:
+        self.model = model
+        self.evaluator = evaluator
+        self.evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
+        count_only(dataset, self.evaluator)
+        self.batches = batches
+        self.loader: DataLoader = DataLoader(
+            dataset,
+            batch_size,
+            num_workers=num_workers,
+            collate_fn=pseudo_collate,
+            persistent_workers=num_workers > 0,
+        )
+
+    def __call__(self, arch: Arch) -> dict[str, float]:
+        """Every metric of the evaluator that is a number.
+
+        Raises:
+            SearchError: If the device is lost for this process.
+            RuntimeError: Naming the network, from whatever else went wrong.
+        """
+        try:
+            return self._score(arch)
+        except Exception as error:
+            if is_device_error(error):
+                raise SearchError(
+                    f'the device failed ({first_line(error)}), and can do nothing more for this process: start again '
+                    'with --resume'
+                ) from error
+            raise RuntimeError(f'the evaluation of {arch.to_json()} failed: {error}') from error
+
+    @torch.no_grad()
+    def _score(self, arch: Arch) -> dict[str, float]:
+        self.model.set_arch(arch)
+        for metric in self.evaluator.metrics:
+            metric.results.clear()  # of an evaluation that ended half-way
+        with calibrated(self.model, self.batches):
+            for batch in self.loader:
+                self.evaluator.process(data_samples=self.model.val_step(batch), data_batch=batch)
+        metrics: dict[str, float] = {}
+        for metric in self.evaluator.metrics:
+            # BaseMetric.evaluate would gather from all ranks, which are at other subnets
+            found = metric.compute_metrics(metric.results)
+            metric.results.clear()
+            prefix = f'{metric.prefix}/' if metric.prefix else ''
+            metrics |= {f'{prefix}{name}': float(value) for name, value in found.items() if _is_number(value)}
+        return metrics
+
+
+def supernet_of(runner: Runner) -> OneShot:
+    """The supernet of a runner, whose ranks may each be at another network.
+
+    Raises:
+        ValueError: If the runner's model is another one.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if not isinstance(model, OneShot):
+        raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, for a search')
+    if get_world_size() > 1:
+        revert_sync_batchnorm(model)  # ranks are at different subnets and must not wait for each other
+    return model
+
+
+def build_subnet_evaluator(
+    runner: Runner,
+    model: OneShot,
+    dataloader: Mapping[str, Any],
+    evaluator: Evaluator | dict | list,
+    calibration: Mapping[str, Any],
+) -> SubnetEvaluator:
+    """What judges the networks of a search, by images that are not in the test set.
+
+    Args:
+        runner: Of the search; its config names the test set.
+        model: The supernet.
+        dataloader: Config of the images that networks are judged on.
+        evaluator: As of ValLoop.
+        calibration: Arguments of :func:`calibration_batches`.
+
+    Raises:
+        ValueError: If an argument is wrong, or images are in the test set too.
+    """
+    dataset = DATASETS.build(dict(dataloader['dataset']))
+    check_keys('calibration', calibration, ('dataset', 'num_images'), ('batch_size', 'num_workers', 'seed'))
+    seen = {'val_dataloader': dataset, 'calibration.dataset': DATASETS.build(dict(calibration['dataset']))}
+    check_disjoint(seen, runner.cfg.get('test_dataloader'))
+    return SubnetEvaluator(
+        model,
+        dataset,
+        evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator),
+        calibration_batches(**calibration),
+        dataloader['batch_size'],
+        dataloader.get('num_workers', 0),
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) or (isinstance(value, torch.Tensor) and value.numel() == 1)
