@@ -25,7 +25,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining import Retraining
 from mmhybrid.apis.retraining_record import RECORD_FILE
 from mmhybrid.apis.search_results import read_search
-from mmhybrid.apis.subnet_export import found_in
+from mmhybrid.apis.taking_out import found_in
 from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
 from mmhybrid.counting.workload import Workload
@@ -317,7 +317,8 @@ REVIEWED = {
     'mmhybrid/engine/search_loop.py': 'a config; tables of searches: table of a search',
     'mmhybrid/engine/search_origin.py': 'a config',
     'mmhybrid/engine/subnet_evaluator.py': 'a config',
-    'mmhybrid/apis/subnet_export.py': 'a config; export_subnet',
+    'mmhybrid/apis/taking_out.py': 'a config; export_subnet',
+    'mmhybrid/apis/host_configs.py': 'a config',
     'mmhybrid/latency/analytic.py': 'analytic model',
     'mmhybrid/latency/devices.py': 'packages by the names that a backend of this process has',
     'mmhybrid/apis/draws.py': 'a config',

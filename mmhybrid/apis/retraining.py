@@ -14,8 +14,10 @@ from mmengine.runner import Runner
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
+from mmhybrid.apis.host_configs import write_host_config
+from mmhybrid.apis.network_files import write_network
 from mmhybrid.apis.retraining_record import Retrained, RetrainingRecord
-from mmhybrid.apis.subnet_export import build_supernet, take_out, untrained, write_host_config, write_network
+from mmhybrid.apis.taking_out import build_supernet, take_out, untrained
 from mmhybrid.apis.training import latest_checkpoint, train
 from mmhybrid.counting.workload import Workload
 from mmhybrid.engine.evaluated_images import EvaluatedImages

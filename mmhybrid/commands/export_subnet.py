@@ -13,14 +13,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.subnet_export import (
-    build_supernet,
-    described,
-    found_in,
-    take_out,
-    write_host_config,
-    write_network,
-)
+from mmhybrid.apis.host_configs import write_host_config
+from mmhybrid.apis.network_files import described, write_network
+from mmhybrid.apis.taking_out import build_supernet, found_in, take_out
 from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.latency.single import predict_arch, time_arch

@@ -19,7 +19,7 @@ from torch import nn
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import TensorModel
 from mmhybrid.apis.export_metadata import shape_for
-from mmhybrid.apis.subnet_export import found_in
+from mmhybrid.apis.taking_out import found_in
 from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
 from mmhybrid.commands.shared.device import NAMES, add_device, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes

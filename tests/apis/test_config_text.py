@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from mmhybrid.apis.config_text import WIDTH, Expression, checked, config_text, docstring, literal
-from mmhybrid.apis.subnet_export import write_network
+from mmhybrid.apis.network_files import write_network
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 names = st.text(st.sampled_from('abcdefgh_'), min_size=1, max_size=12).filter(

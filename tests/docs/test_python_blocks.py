@@ -11,7 +11,8 @@ import torch
 from doc_blocks import DOCUMENTS, ROOT, Block, blocks_of
 from mmengine.config import Config
 
-from mmhybrid.apis.subnet_export import fitted, widths_of
+from mmhybrid.apis import widths_of
+from mmhybrid.models.fitting import fitted
 from mmhybrid.registry import MODELS
 
 pytestmark = pytest.mark.docs

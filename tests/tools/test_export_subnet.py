@@ -14,11 +14,15 @@ import safetensors.torch
 import torch
 from mmengine.config import Config
 
-from mmhybrid.apis import subnet_export
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export_metadata import own_shape
+from mmhybrid.apis.host_configs import write_host_config
+from mmhybrid.apis.narrowing import narrowed
+from mmhybrid.apis.network_files import write_network
 from mmhybrid.apis.searching import search
+from mmhybrid.apis.taking_out import TOLERANCE, Standalone, build_supernet, take_out
 from mmhybrid.datasets.demo_data import make_demo_data
+from mmhybrid.models.fitting import fitted
 from mmhybrid.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,11 +91,11 @@ def test_its_score_is_that_of_the_search(found: dict[str, Any], capfd: pytest.Ca
 @pytest.mark.parametrize('seed', range(4))
 def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_path: Path) -> None:
     cfg = load_config(str(found['config']))
-    model = subnet_export.build_supernet(cfg, str(found['supernet']))
+    model = build_supernet(cfg, str(found['supernet']))
     arch = model.space.sample(random.Random(seed))
-    network = subnet_export.take_out(model, cfg, arch)
-    assert network.difference <= subnet_export.TOLERANCE
-    subnet_export.write_network(network, cfg, tmp_path, 'net', {})
+    network = take_out(model, cfg, arch)
+    assert network.difference <= TOLERANCE
+    write_network(network, cfg, tmp_path, 'net', {})
     written = load_config(str(tmp_path / 'net.py'))
     standalone = MODELS.build(
         {**written.model, 'data_preprocessor': written.data_preprocessor, '_scope_': 'mmpretrain'}
@@ -138,11 +142,11 @@ val_cfg = dict(calibration=dict(num_images=4, batch_size=4, dataset=images))
     cfg = load_config(str(config))
     model = MODELS.build({**cfg.model, '_scope_': 'mmseg'})
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'supernet.pth')
-    model = subnet_export.build_supernet(cfg, str(tmp_path / 'supernet.pth'))
+    model = build_supernet(cfg, str(tmp_path / 'supernet.pth'))
     widths = set()
     for seed in range(3):
-        network = subnet_export.take_out(model, cfg, model.space.sample(random.Random(seed)))
-        assert network.difference <= subnet_export.TOLERANCE
+        network = take_out(model, cfg, model.space.sample(random.Random(seed)))
+        assert network.difference <= TOLERANCE
         widths.add(network.channels)
     assert len(widths) > 1
 
@@ -218,31 +222,31 @@ def test_mistakes_are_told_in_a_sentence(found: dict[str, Any], tmp_path: Path, 
 def test_heads_that_read_several_outputs_lose_the_right_channels() -> None:
     wide, narrow = (8, 16), (6, 12)
     alone = torch.arange(16.0).reshape(1, 16)
-    assert subnet_export.narrowed('head', alone, torch.Size((1, 12)), wide, narrow).tolist() == [list(range(12))]
+    assert narrowed('head', alone, torch.Size((1, 12)), wide, narrow).tolist() == [list(range(12))]
     beside = torch.arange(20.0).reshape(1, 20)
     expected = [*range(12), *range(16, 20)]
-    assert subnet_export.narrowed('head', beside, torch.Size((1, 16)), wide, narrow).tolist() == [expected]
+    assert narrowed('head', beside, torch.Size((1, 16)), wide, narrow).tolist() == [expected]
     with pytest.raises(ValueError, match='cannot be made narrower'):
-        subnet_export.narrowed('head', alone, torch.Size((1, 15)), wide, narrow)
+        narrowed('head', alone, torch.Size((1, 15)), wide, narrow)
 
 
 def test_fitted_reads_what_the_configs_say() -> None:
     channels = (8, 16, 24)
-    assert subnet_export.fitted(
-        {'neck': {'type': 'FPN', 'in_channels': [1, 2, 3]}, 'head': {'in_channels': 9}}, channels
-    ) == {'neck': {'in_channels': [8, 16, 24]}}
+    assert fitted({'neck': {'type': 'FPN', 'in_channels': [1, 2, 3]}, 'head': {'in_channels': 9}}, channels) == {
+        'neck': {'in_channels': [8, 16, 24]}
+    }
     model = Config(
         {
             'decode_head': {'in_channels': [1, 2], 'in_index': [0, 2]},
             'auxiliary_head': [{'in_channels': 5, 'in_index': 1, 'type': 'FCNHead'}],
         }
     )._cfg_dict.to_dict()
-    assert subnet_export.fitted(model, channels) == {
+    assert fitted(model, channels) == {
         'decode_head': {'in_channels': [8, 24]},
         'auxiliary_head': [{'in_channels': 16, 'in_index': 1, 'type': 'FCNHead'}],
     }
     with pytest.raises(ValueError, match='in_channels'):
-        subnet_export.fitted({'neck': {'in_channels': [1, 2, 3, 4]}}, channels)
+        fitted({'neck': {'in_channels': [1, 2, 3, 4]}}, channels)
 
 
 def test_a_files_words_are_not_run(found: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -299,13 +303,13 @@ def test_strides_of_another_patch_size_are_refused(
     """Anchors would lie where nobody looks; a segmentor and a classifier count in no strides."""
     patches = {} if patch_size is None else {'patch_size': patch_size}
     backbone = {**SEARCHED_GLIT, **patches}
-    network = subnet_export.Standalone({'type': 'ImageClassifier'}, None, backbone, (24,), {}, 0.0, 1.0, 1.0)
+    network = Standalone({'type': 'ImageClassifier'}, None, backbone, (24,), {}, 0.0, 1.0, 1.0)
     config = str(ROOT / f'configs/{target}.py')
     if strides is None:
-        written = subnet_export.write_host_config(network, config, tmp_path, 'best')
+        written = write_host_config(network, config, tmp_path, 'best')
         assert written.is_file()
         return
     with pytest.raises(ValueError, match=re.escape(f'{strides}')) as caught:
-        subnet_export.write_host_config(network, config, tmp_path, 'best')
+        write_host_config(network, config, tmp_path, 'best')
     assert f'those of patches of 16 pixels, and the searched network has patches of {patch_size};' in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from mmhybrid.apis import subnet_export
+from mmhybrid.apis import build_supernet, take_out, write_network
 from mmhybrid.apis.configs import load_config
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.registry import MODELS
@@ -70,10 +70,10 @@ search_cfg = dict(calibration=dict(num_images=2, dataset=dict(data_root={str(fol
     cfg = load_config(str(folder / 'search.py'))
     model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor, '_scope_': 'mmpretrain'})
     torch.save({'state_dict': model.state_dict()}, folder / 'supernet.pth')
-    model = subnet_export.build_supernet(cfg, str(folder / 'supernet.pth'))
+    model = build_supernet(cfg, str(folder / 'supernet.pth'))
     for size in (64, 128):
         arch = model.space.canonical({**model.space.smallest(), 'resolution': size})
-        subnet_export.write_network(subnet_export.take_out(model, cfg, arch), cfg, folder, f'{size}', {})
+        write_network(take_out(model, cfg, arch), cfg, folder, f'{size}', {})
     return {size: Config.fromfile(folder / f'{size}.py') for size in (64, 128)}
 
 

@@ -1,0 +1,124 @@
+"""The files of a network that was taken out of its supernet: configs as one would write them, and weights."""
+
+import io
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from mmhybrid.apis.config_text import Expression, checked, config_text, docstring, literal
+from mmhybrid.apis.taking_out import Standalone
+from mmhybrid.models.checkpoints import write_safetensors
+from mmhybrid.utils.checks import bad_value, check_name
+from mmhybrid.utils.files import write_whole
+
+# Sections of an exported config, each with the settings it has of the supernet's.
+SECTIONS = (
+    ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
+    ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr'),
+    (
+        'default_scope',
+        'default_hooks',
+        'custom_hooks',
+        'env_cfg',
+        'vis_backends',
+        'visualizer',
+        'log_processor',
+        'log_level',
+        'randomness',
+        'sync_bn',
+    ),
+)
+# What registers the backbones, hooks and loops of a config that names no other modules; no code of the search.
+IMPORTS = {'imports': ['mmhybrid'], 'allow_failed_imports': False}
+
+
+def write_network(
+    network: Standalone, cfg: Config, folder: str | Path, name: str, metrics: Mapping[str, float]
+) -> list[Path]:
+    """Write ``<name>_backbone.py``, ``<name>.py``, ``<name>.pth`` and ``<name>.safetensors``, each whole or not at all.
+
+    Args:
+        network: From :func:`take_out`.
+        cfg: Of the supernet; gives the data, the schedule and the runtime.
+        folder: Made if missing.
+        name: Of the files, see :func:`check_name`.
+        metrics: The scores that the search recorded, for the docstring.
+
+    Raises:
+        ValueError: If ``name`` is no plain name, the path of ``folder`` cannot stand in a config, or a setting of
+            ``cfg`` has a value that is no literal.
+    """
+    check_name('name', name)
+    folder = Path(folder)
+    _check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {end: folder / f'{name}{end}' for end in ('_backbone.py', '.py', '.pth', '.safetensors')}
+    checkpoint = io.BytesIO()
+    meta: dict[str, Any] = {'metrics': dict(metrics)}
+    if network.image_shape is not None:
+        meta['image_shape'] = list(network.image_shape)
+    torch.save({'state_dict': network.weights, 'meta': meta}, checkpoint)
+    lines = '\n'.join(f'{key}: {value}' for key, value in described(network, metrics).items())
+    contents: dict[str, bytes | str] = {
+        '.pth': checkpoint.getvalue(),
+        '_backbone.py': _backbone_text(network, lines, paths['.pth'].name),
+        '.py': _config_text(network, cfg, lines, paths),
+    }
+    write_safetensors(paths['.safetensors'], network.weights)
+    for end, content in contents.items():
+        write_whole(paths[end], content)
+    return list(paths.values())
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise ValueError for a path that MMEngine, which puts it into the text of a config, would make code of."""
+    path = str(folder.resolve())
+    if not path.isprintable() or any(sign in path for sign in '\'"\\{}'):
+        raise bad_value(
+            'folder', path, "a path without quotes, backslashes and braces, since it stands in the config's text"
+        )
+
+
+def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, str]:
+    """What to tell of a network, by name."""
+    costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}'}
+    if network.image_shape is not None:
+        costs['resolution'] = f'{network.image_shape[0]} x {network.image_shape[1]}'
+    return {**{name: f'{value:.6g}' for name, value in metrics.items()}, **costs}
+
+
+def _backbone_text(network: Standalone, about: str, weights: str) -> str:
+    path = literal(f'/{weights}').replace('/', '{{ fileDirname }}/', 1)
+    searched = {
+        'backbone': network.backbone,
+        # MMEngine fills the folder in, so that it can be moved
+        'pretrained': {'type': 'Pretrained', 'checkpoint': Expression(path), 'prefix': 'backbone.'},
+        'channels': list(network.channels),
+    }
+    head = docstring(f'The backbone of a searched network.\n\n{about}')
+    return checked(head + config_text({'searched': searched}))
+
+
+def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[str, Path]) -> str:
+    command = shlex.join(['python', 'tools/test.py', str(paths['.py']), str(paths['.pth']), '--split', 'val'])
+    model = {'type': network.model['type'], 'backbone': Expression('_base_.searched.backbone')}
+    model |= {name: value for name, value in network.model.items() if value is not None}
+    given = {} if network.data_preprocessor is None else {'data_preprocessor': network.data_preprocessor}
+    settings = _without_scopes(cfg.to_dict()) | {'val_cfg': {}}
+    sections = [{'model': model | given} if 'data_preprocessor' not in cfg else given | {'model': model}]
+    sections += [{key: settings[key] for key in keys if settings.get(key) is not None} for keys in SECTIONS]
+    head = docstring(f'A searched network.\n\nIts score: ``{command}``\n{about}')
+    bases = config_text({'_base_': [f'./{paths["_backbone.py"].name}']}) + '\n'
+    sections.append({'custom_imports': settings.get('custom_imports') or IMPORTS})
+    return checked(head + bases + '\n'.join(map(config_text, sections)))
+
+
+def _without_scopes(settings: Any) -> Any:
+    """Without the notes that MMEngine leaves where a config is based on one of another package."""
+    if isinstance(settings, dict):
+        return {key: _without_scopes(value) for key, value in settings.items() if key != '_scope_'}
+    return [_without_scopes(value) for value in settings] if isinstance(settings, list) else settings
