@@ -646,6 +646,25 @@ def test_curves_are_of_numbers(tmp_path: Path, line: str, capsys: pytest.Capture
     assert "line 1 has no numbers of 'loss'" in capsys.readouterr().err
 
 
+def test_names_of_curves_are_no_formulas(tmp_path: Path) -> None:
+    folder = tmp_path / r'$\frac{$' / 'a' / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text(json.dumps({r'$\frac{$': 1.0, 'step': 1}))
+    tool('plot_curves', tmp_path / r'$\frac{$', '--out', tmp_path / 'a.png', '--keys', r'$\frac{$')
+    assert (tmp_path / 'a.png').is_file()
+
+
+@pytest.mark.parametrize('name', ['\x1b[2J', 'a' * 10**6])
+@pytest.mark.parametrize('field', ['name', 'backend', 'device'])
+def test_a_terminal_obeys_no_table(tmp_path: Path, field: str, name: str) -> None:
+    path = table(tmp_path)
+    content = json.loads(path.read_text())
+    content['device'][field] = name
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf'device\.{field}: got .*, allowed: the name of a'):
+        LatencyTable.load(path)
+
+
 OWN_SPACE = """
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import AutoViTSpace

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmhybrid.search import Objective
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import check_keys
+from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_name
 from mmhybrid.utils.files import first_difference, read_json, write_json
 
 RECORD_FILE = 'networks.json'
@@ -84,6 +84,12 @@ class RetrainingRecord:
 
     def _read_network(self, network: Mapping[str, Any]) -> tuple[Arch, Retrained]:
         arch = Arch(network['arch'])
+        check_name('name', network['name'])
+        for key in PATHS:
+            check_class(key, network[key], str)
+        for key in ('supernet_score', 'retrained_score'):
+            if type(network[key]) not in (int, float) and (network[key] is not None or key == 'retrained_score'):
+                raise bad_value(key, network[key], 'a number')
         paths = {key: str(self.folder / network[key]) for key in PATHS}
         score = math.nan if network['supernet_score'] is None else network['supernet_score']
         return arch, Retrained(**{**network, **paths, 'arch': arch, 'supernet_score': score})

@@ -45,6 +45,11 @@ def read_curve(work_dir: str, key: str) -> dict[int, float]:
     return {epoch: float(np.mean(values)) for epoch, values in sorted(found.items())}
 
 
+def plain(name: str) -> str:
+    """A name as Matplotlib shows it: between dollar signs it would look for a formula."""
+    return name.replace('$', r'\$')
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read and draw."""
     parser = ArgumentParser(description='Draw the training curves of runs side by side.')
@@ -59,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for panel, key in zip(panels, args.keys, strict=True):
             for work_dir in args.work_dirs:
                 curve = read_curve(work_dir, key)
-                panel.plot(list(curve), list(curve.values()), marker='.', label=Path(work_dir).name)
-            panel.set(xlabel='epoch', ylabel=key)
+                panel.plot(list(curve), list(curve.values()), marker='.', label=plain(Path(work_dir).name))
+            panel.set(xlabel='epoch', ylabel=plain(key))
             panel.grid(alpha=0.3)
         panels[0].legend()
         figure.savefig(args.out)

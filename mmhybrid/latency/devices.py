@@ -13,6 +13,7 @@ import torch
 
 from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, backend_class
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
+from mmhybrid.utils.files import LONGEST
 
 PACKAGES = ('torch', 'mmcv', 'onnxruntime')
 
@@ -64,7 +65,7 @@ class Device:
         check_keys(name, raw, [field.name for field in fields(cls)])
         assert isinstance(raw, Mapping)
         for field in ('device', 'backend'):
-            if not isinstance(raw[field], str) or not raw[field]:
+            if not _is_name(raw[field]) or not raw[field]:
                 raise bad_value(f'{name}.{field}', raw[field], f'the name of a {field}')
         check_choice(f'{name}.clock', raw['clock'], tuple(CLOCKS))
         check_choice(f'{name}.dtype', raw['dtype'], tuple(DTYPES))
@@ -72,7 +73,7 @@ class Device:
             check_int(f'{name}.{field}', raw[field], 1)
         if raw['clock'] == 'thread' and (raw['device'] != 'cpu' or raw['threads'] != 1):
             raise bad_value(f'{name}.clock', 'thread', 'wall, except with one thread of a CPU')
-        if not isinstance(raw['name'], str):
+        if not _is_name(raw['name']):
             raise bad_value(f'{name}.name', raw['name'], 'the name of a processor or GPU')
         versions = raw['versions']
         if not isinstance(versions, Mapping) or not all(isinstance(text, str) for text in versions.values()):
@@ -98,6 +99,11 @@ class Device:
         """Warn of each difference; ``what`` was measured."""
         for name, (there, here) in self.differences().items():
             warnings.warn(f'{what}: measured with {name} {there!r}, here it is {here!r}', stacklevel=3)
+
+
+def _is_name(text: object) -> bool:
+    """Whether a terminal and a picture can show it."""
+    return isinstance(text, str) and text.isprintable() and len(text) <= LONGEST
 
 
 def _version(package: str) -> str | None:

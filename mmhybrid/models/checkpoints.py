@@ -73,7 +73,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     weights = checkpoint.get('state_dict', checkpoint)
     if not isinstance(weights, Mapping):
         raise ValueError(f'{path} is not a checkpoint: its state_dict is a {type(weights).__name__}')
-    nameless = next((name for name in weights if not isinstance(name, str)), None)
+    nameless = next((name for name in weights if not isinstance(name, str) or not name.isprintable()), None)
     if nameless is not None:
         raise ValueError(f'{path} is not a checkpoint: {nameless!r} is no name of a tensor')
     return checkpoint

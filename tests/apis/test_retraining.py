@@ -205,6 +205,19 @@ def test_a_damaged_record_is_told(arguments: list[str], tmp_path: Path) -> None:
         assert (tmp_path / 'networks.json').read_text() == content
 
 
+@pytest.mark.parametrize(
+    'changes',
+    [{'name': '[/bold]'}, {'name': '\x1b[2J'}, {'retrained_score': 'x'}, {'supernet_score': []}, {'config': 5}],
+    ids=str,
+)
+def test_a_record_holds_what_is_printed(arguments: list[str], whole: Path, tmp_path: Path, changes: Any) -> None:
+    content = read(whole / 'networks.json')
+    content['networks'][0].update(changes)
+    (tmp_path / 'networks.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf'{next(iter(changes))}: got .*, allowed: '):
+        retrain(arguments, tmp_path)
+
+
 def test_mistakes_are_told_before_any_training(arguments: list[str], tmp_path: Path) -> None:
     def told(*more: str, **budget: Any) -> str:
         with pytest.raises(ValueError, match=r'got|not exist') as error:
