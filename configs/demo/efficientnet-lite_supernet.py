@@ -17,9 +17,8 @@ space = dict(
 )
 model = dict(
     architecture=dict(
-        **_base_.classifier,
         backbone=dict(type='mmhybrid.Supernet', space=space, backbone=dict(type='mmhybrid.EfficientNetLite')),
         neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', in_channels=None),
     )
 )
-model['architecture']['head'].update(type='LinearClsHead', in_channels=256)

