@@ -1,4 +1,4 @@
-"""What MMEngine runs: loops, hooks and the tools' shared code. Importing it registers all but the search's."""
+"""What MMEngine runs: loops, hooks, optimizer wrappers. Importing it registers all but the search's."""
 
 from importlib import import_module
 from typing import Any

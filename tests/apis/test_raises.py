@@ -10,7 +10,6 @@ import mmhybrid
 from mmhybrid.apis.searching import search
 from mmhybrid.apis.testing import evaluate
 from mmhybrid.apis.training import train
-from mmhybrid.commands.shared.arguments import import_modules
 
 PACKAGE = Path(mmhybrid.__file__).parent
 # What programs ask for by name: the end of a tool, and of a process that is told to stop.
@@ -52,21 +51,3 @@ def test_mistakes_are_raised(tmp_path: Path) -> None:
         evaluate(cfg)
     with pytest.raises(ValueError, match='a search needs search_cfg'):
         search(cfg, 'none.pth')
-
-
-@pytest.mark.parametrize(
-    ('module', 'content', 'message'),
-    [
-        ('raises_at_import', '1 / 0', "--import 'raises_at_import': ZeroDivisionError"),
-        ('no_python', 'def', "--import 'no_python': SyntaxError"),
-        ('.relative', '', r"--import '\.relative': TypeError"),
-        ('', '', "--import '': ValueError"),
-    ],
-)
-def test_a_module_that_cannot_be_imported_is_named(
-    module: str, content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / f'{module}.py').write_text(content)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match=message):
-        import_modules([module])
