@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmhybrid.apis.configs import load_config
 from mmhybrid.archs import EfficientNetLiteArch
 from mmhybrid.models.convert import convert
 from mmhybrid.registry import MODELS
 
+ROOT = Path(__file__).resolve().parents[3]
 MEAN, DEVIATION = 127, 128
 SIDES = {'lite0': 224, 'lite1': 240, 'lite2': 260, 'lite3': 280, 'lite4': 300}
 WITH_WEIGHTS = ('lite0', 'lite1', 'lite2')
@@ -77,6 +81,41 @@ def test_computes_what_the_package_computes(preset: str) -> None:
                 (classifier.head(classifier.extract_feat(images)), logits),
             ):
                 assert (found - wanted).norm() < 1e-5 * wanted.norm()
+
+
+IMAGENETTE = ROOT / 'data/imagenette/val'
+CLASSES = {  # of ImageNet, by Imagenette's folders
+    'n01440764': 0,
+    'n02102040': 217,
+    'n02979186': 482,
+    'n03000684': 491,
+    'n03028079': 497,
+    'n03394916': 566,
+    'n03417042': 569,
+    'n03425413': 571,
+    'n03445777': 574,
+    'n03888257': 701,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IMAGENETTE.is_dir(), reason='needs Imagenette in data/imagenette')
+@pytest.mark.parametrize('preset', WITH_WEIGHTS)
+def test_recognises_photographs(preset: str) -> None:
+    """Twenty of each of Imagenette's classes, cropped and normalised as the config says, among the ten."""
+    cfg = load_config(str(ROOT / f'configs/efficientnet-lite/efficientnet-{preset}_in1k.py'))
+    classifier = ours(theirs(preset))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        read = Compose(cfg.test_pipeline)
+        prepare = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.data_preprocessor, '_scope_': 'mmpretrain'})
+    ten, right = list(CLASSES.values()), 0
+    for place, folder in enumerate(CLASSES):
+        paths = sorted((IMAGENETTE / folder).iterdir())[:20]
+        images = prepare(pseudo_collate([read({'img_path': str(path), 'gt_label': 0}) for path in paths]))['inputs']
+        with torch.no_grad():
+            logits = classifier.head(classifier.extract_feat(images))
+        right += int((logits[:, ten].argmax(1) == place).sum())
+    assert right / 200 >= 0.975
 
 
 @pytest.mark.parametrize('size', [(224, 224), (225, 97), (64, 130), (33, 47)])
