@@ -9,6 +9,7 @@ some of them, and are tested against these.
 
 import ast
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -291,4 +292,5 @@ def _beside(counted: float, published: Decimal | None, unit: str) -> tuple[str, 
 
 
 if __name__ == '__main__':
+    ArgumentParser(description=(__doc__ or '').splitlines()[0]).parse_args()
     print(model_zoo_markdown(ROOT), end='')

@@ -3,6 +3,7 @@
 python docs/generate/presets_table.py
 """
 
+from argparse import ArgumentParser
 from functools import cache
 
 from mmhybrid.counting.complexity import Complexity, count_complexity
@@ -46,4 +47,5 @@ def _count(preset: Preset) -> Complexity:
 
 
 if __name__ == '__main__':
+    ArgumentParser(description=(__doc__ or '').splitlines()[0]).parse_args()
     print(presets_markdown())
