@@ -106,7 +106,7 @@ def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable)
     backend, by its clock.
     """
     device = table.device
-    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    backend = device.open()
     place = {'device': backend.device, 'dtype': backend.dtype}
     found = {}
     with backend.running():

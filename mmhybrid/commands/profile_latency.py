@@ -20,7 +20,6 @@ from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.calibration import calibrate
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.timing import Plan
-from mmhybrid.utils.files import check_target
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -48,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write."""
     args = parse_args(argv)
     with ending_on_mistakes():
-        check_target(args.out)
         cfg = load_config(args.config, args.cfg_options)
         workload = Workload.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:

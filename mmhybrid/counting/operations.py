@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmhybrid.counting.complexity import CONVOLUTIONS, ProductCounter
+from mmhybrid.models.parts import Part
 from mmhybrid.torch_api import unfused_attention
 
 _ATEN = torch.ops.aten
@@ -64,6 +65,12 @@ def count_part(network: nn.Module, pieces: Sequence[tuple[Any, ...]]) -> PartCos
             if shapes:
                 operations += _trace(piece, shapes)
     return PartCost(params, sum(operation.macs for operation in operations), tuple(operations))
+
+
+def head_cost(part: Part) -> PartCost:
+    """What a classifier costs, which its sizes say."""
+    in_width, num_classes = (int(float(part.sizes[name])) for name in ('in', 'classes'))
+    return PartCost((in_width + 1) * num_classes, in_width * num_classes)
 
 
 def find(network: nn.Module, path: str) -> Any:

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from torch import nn
 
-from mmhybrid.counting.operations import PartCost, count_part
+from mmhybrid.counting.operations import PartCost, count_part, head_cost
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.classifier import Classifier, own_generator
 from mmhybrid.models.input_channels import input_channels
-from mmhybrid.models.parts import Part, head_part, sides
+from mmhybrid.models.parts import Part, sides
 from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data
 from mmhybrid.space import SearchSpace
 from mmhybrid.space.arch import Value
@@ -124,12 +126,16 @@ class Workload:
         Raises:
             ValueError: If ``arch`` is not in the space.
         """
-        parts = self.list_parts(arch)
+        decoded = self.space.decode(arch)
+        parts = self._parts_of(decoded, self.input_shape(arch))
         new = {part.key: part for part in parts if part.key not in self._costs}
         if new:
-            network = build_on_meta({**self.backbone, 'arch': self.space.decode(arch)}).eval()
+            network = build_on_meta({**self.backbone, 'arch': decoded}).eval()
             self.known |= new
-            self._costs |= {key: _count(part, network) for key, part in new.items()}
+            self._costs |= {
+                key: head_cost(part) if part.kind == 'head' else count_part(network, part.pieces)
+                for key, part in new.items()
+            }
         return parts
 
     def cost_of(self, part: Part) -> PartCost:
@@ -138,17 +144,16 @@ class Workload:
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
-        decoded, shape = self.space.decode(arch), self.input_shape(arch)
+        return self._parts_of(self.space.decode(arch), self.input_shape(arch))
+
+    def _parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
         parts = [_image_part(*shape[1:]), *self._network.parts(decoded, shape)]
         if self.num_classes is not None:
-            parts.append(head_part(self._out_width(decoded), self.num_classes))
+            parts.append(_head_part(self._out_width(decoded), self.num_classes))
         return parts
 
-    def out_width(self, arch: Mapping[str, Value]) -> int:
-        """Channels of the last output, which the classifier takes."""
-        return self._out_width(self.space.decode(arch))
-
     def _out_width(self, decoded: Any) -> int:
+        """Channels of the last output, which the classifier takes."""
         return self._network.outputs(decoded)[self._network.out_indices[-1]].width
 
     def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:
@@ -167,6 +172,36 @@ class Workload:
         if height != width:
             raise bad_value('input_size', self.input_size, 'one side, of square images')
         return height
+
+    def params(self, arch: Mapping[str, Value]) -> int:
+        """Parameters of a network."""
+        return sum(part.copies * self._costs[part.key].params for part in self.parts(arch))
+
+    def composition(self, archs: Sequence[Mapping[str, Value]]) -> tuple[list[str], np.ndarray]:
+        """The keys of all parts of networks, as they come, and how often each network (row) has each part (column).
+
+        All parts are counted.
+        """
+        parts = [self.parts(arch) for arch in archs]
+        keys = list(dict.fromkeys(part.key for network in parts for part in network))
+        return keys, _count_copies(parts, keys)
+
+    def count_matrix(self, archs: Sequence[Mapping[str, Value]], keys: Sequence[str], power: int = 1) -> np.ndarray:
+        """How often each network (row) has each of some parts (column), none of which is counted.
+
+        Args:
+            archs: The networks.
+            keys: Of the parts; the others of a network are left out.
+            power: Of what is added up, the copies of a part in each place.
+        """
+        return _count_copies([self.list_parts(arch) for arch in archs], keys, power)
+
+    def build_network(self, arch: Mapping[str, Value]) -> Classifier:
+        """What is timed for ``arch``, in eval mode, weights at random but always the same."""
+        decoded = self.space.decode(arch)
+        with own_generator():
+            backbone: nn.Module = MODELS.build({**self.backbone, 'arch': decoded})
+            return Classifier(backbone, self._out_width(decoded), self.num_classes).eval()
 
     def build(self, arch: Mapping[str, Value]) -> nn.Module:
         """The standalone backbone in eval mode, weights at random."""
@@ -189,17 +224,25 @@ def num_classes_of(model: Mapping[str, Any]) -> int | None:
 
 
 @lru_cache
+def _head_part(in_width: int, num_classes: int) -> Part:
+    """The linear classifier, which is no part of the backbone."""
+    return Part('head', {'in': in_width, 'classes': num_classes})
+
+
+@lru_cache
 def _image_part(rows: int, columns: int) -> Part:
     """What a network takes outside its other parts."""
     return Part('network', sides(rows, columns))
 
 
-def _count(part: Part, network: nn.Module) -> PartCost:
-    """Count a part in a backbone on the meta device that has it; the head is known by its sizes."""
-    if part.kind != 'head':
-        return count_part(network, part.pieces)
-    in_width, num_classes = (int(float(part.sizes[name])) for name in ('in', 'classes'))
-    return PartCost((in_width + 1) * num_classes, in_width * num_classes)
+def _count_copies(networks: Sequence[Sequence[Part]], keys: Sequence[str], power: int = 1) -> np.ndarray:
+    column = {key: i for i, key in enumerate(keys)}
+    counts = np.zeros((len(networks), len(keys)))
+    for row, parts in enumerate(networks):
+        for part in parts:
+            if part.key in column:
+                counts[row, column[part.key]] += part.copies**power
+    return counts
 
 
 def _checked_size(input_size: InputSize | None, is_in_genes: bool) -> InputSize | None:

@@ -7,7 +7,7 @@ with :meth:`Backend.build` where torch does not run the network.
 import copy
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,6 +85,14 @@ class Backend:
         job()
         self.synchronise()
         return (self.clock() - start) * 1e3
+
+    def time_round(self, jobs: Sequence[Job]) -> list[float]:
+        """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two."""
+        milliseconds = []
+        for job in jobs:
+            job()
+            milliseconds.append(min(self.milliseconds(job) for _ in range(2)))
+        return milliseconds
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.timing import build_network, own_generator
+from mmhybrid.models.classifier import own_generator
 from mmhybrid.models.presets import PRESETS, build_classifier
 from mmhybrid.torch_api import fast_path_off
 from mmhybrid.utils.checks import bad_value
@@ -80,7 +80,7 @@ def build_named(name: str, workload: Workload) -> tuple[nn.Module, int]:
     """
     if name in ('smallest', 'largest'):
         arch = getattr(workload.space, name)()
-        return build_network(workload, arch), workload.side(arch)
+        return workload.build_network(arch), workload.side(arch)
     with own_generator():
         for preset in PRESETS:
             if name == preset.name:

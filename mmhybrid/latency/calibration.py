@@ -44,7 +44,7 @@ def calibrate(device: Device, workload: Workload) -> AnalyticLatency:
     """
     if device.backend != 'eager':
         raise bad_value('backend', device.backend, 'eager for the analytic model; measure a table with the others')
-    backend = Backend(device.device, device.dtype, device.threads, device.clock)
+    backend = device.open()
     with backend.running(), torch.inference_mode():
         rates = _rates(backend, device)
     archs = [workload.space.smallest(), workload.space.largest()]

@@ -6,8 +6,7 @@ Networks that differ from each other in many parts at once tell more about each 
 
 import random
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import zip_longest
 
 import numpy as np
 
@@ -22,20 +21,12 @@ POOL_SIZE = 2000
 EXPECTED_NOISE = 0.02
 
 
-def count_matrix(workload: Workload, archs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> np.ndarray:
-    """How often each arch (row) has each part (column); parts that are no column are left out."""
-    column = {key: i for i, key in enumerate(keys)}
-    counts = np.zeros((len(archs), len(keys)))
-    for row, arch in enumerate(archs):
-        for part in workload.list_parts(arch):
-            if part.key in column:
-                counts[row, column[part.key]] += part.copies
-    return counts
-
-
-def part_keys(workload: Workload, archs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys of all parts of ``archs``, as they come."""
-    return list(dict.fromkeys(part.key for arch in archs for part in workload.parts(arch)))
+def choose_in_turn(workload: Workload, plan: Plan) -> list[Arch]:
+    """The networks of all resolutions to measure, in turn: whatever the machine does meanwhile meets all of them."""
+    resolution = workload.space.choices.get('resolution')
+    sides = [workload.side({})] if resolution is None else [int(side) for side in resolution.values]
+    turns = zip_longest(*(choose_networks(workload, side, plan) for side in sides))
+    return [arch for turn in turns for arch in turn if arch is not None]
 
 
 def choose_networks(workload: Workload, side: int, plan: Plan) -> list[Arch]:
@@ -47,8 +38,7 @@ def choose_networks(workload: Workload, side: int, plan: Plan) -> list[Arch]:
     space = workload.space.restrict({'resolution': side}) if 'resolution' in workload.space.choices else workload.space
     rng = random.Random(f'{plan.seed} {side}')
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(POOL_SIZE))]))
-    keys = part_keys(workload, pool)
-    counts = count_matrix(workload, pool, keys)
+    keys, counts = workload.composition(pool)
     prior = Prior.of_parts(workload, keys, 1)
     rows = counts / (counts @ prior.means)[:, None]
     covariance = prior.covariance(0, PART_STDS[-1], 0)

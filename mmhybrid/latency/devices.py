@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, backend_class
+from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, Backend, backend_class
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 from mmhybrid.utils.files import LONGEST
 
@@ -79,6 +79,10 @@ class Device:
         if not isinstance(versions, Mapping) or not all(isinstance(text, str) for text in versions.values()):
             raise bad_value(f'{name}.versions', versions, 'a mapping of package to version, both strings')
         return cls(**raw)
+
+    def open(self) -> Backend:
+        """What runs networks there, as they were run; ValueError if this process does not have it."""
+        return backend_class(self.backend)(self.device, self.dtype, self.threads, self.clock)
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """What is not the same on this machine: name -> (there, here). Only what is used here as there is compared."""

@@ -6,6 +6,7 @@ evidence). No part takes less than nothing, so the parts are the most likely one
 """
 
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,6 +103,20 @@ class Fit:
     latencies: np.ndarray
     covariance: np.ndarray
     model_std: float
+
+    def shrink(self, counts: np.ndarray, squares: np.ndarray) -> float:
+        """Standard deviation of a network's latency over what it were, were the errors of its parts independent.
+
+        Parts that stand in every network are known well together and badly alone: most of their errors cancel.
+
+        Args:
+            counts: (networks, parts) how often networks have the parts.
+            squares: (networks, parts) the squares of these, place by place, as the estimator adds them up.
+        """
+        variances = np.einsum('ij,ij->i', counts @ self.covariance, counts)
+        independent = squares @ np.diag(self.covariance)
+        ratios = np.maximum(variances, 0) / np.maximum(independent, np.finfo(float).tiny)
+        return math.sqrt(statistics.median(ratios.tolist()))
 
 
 def fit_parts(counts: np.ndarray, milliseconds: np.ndarray, stds: np.ndarray, prior: Prior) -> Fit:

@@ -17,10 +17,11 @@ from torch import nn
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import find
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.backends import Backend, Job, backend_class
+from mmhybrid.latency.backends import Backend, Job
 from mmhybrid.latency.rounds import Measurement, robust_median
 from mmhybrid.latency.table import LatencyTable
-from mmhybrid.latency.timing import Plan, measure, own_generator, time_round
+from mmhybrid.latency.timing import Plan, measure
+from mmhybrid.models.classifier import own_generator
 from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import write_whole
@@ -64,7 +65,7 @@ def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: i
 def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
     """Measure networks as the table was measured, and some of its own again."""
     device = table.device
-    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    backend = device.open()
     known = [
         measurement
         for side in table.resolutions
@@ -132,7 +133,7 @@ def parts_alone(workload: Workload, table: LatencyTable, archs: Sequence[Arch], 
         for part in new:
             with own_generator(), backend.running(), torch.inference_mode():
                 jobs = list(_part_jobs(network, part, device.batch, backend))
-                rounds = np.array([time_round(jobs, backend) for _ in range(plan.repeats)])
+                rounds = np.array([backend.time_round(jobs) for _ in range(plan.repeats)])
             milliseconds[part.key] = sum(robust_median(times)[0] for times in rounds.T)
     return np.array([sum(part.copies * milliseconds[part.key] for part in workload.parts(arch)) for arch in archs])
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import AnalyticLatency
 from mmhybrid.latency.filled import FilledTable
@@ -37,13 +37,15 @@ def build_estimator(workload: Workload, path: str | Path | None, analytic: str |
         if analytic is not None:
             raise bad_value('analytic', f'{analytic}', 'what fills a latency_table; alone it is a latency_table itself')
         return Estimator(workload)
-    latency = load_latency(path)
-    latency.warn_if_elsewhere()
-    if isinstance(latency, LatencyTable):
-        if analytic is not None:
-            latency.check_setting(workload)
-            return Estimator(workload, fill(latency, f'{path}', analytic, workload))
-        latency.check_fits(workload)
+    loaded = load_latency(path)
+    loaded.warn_if_elsewhere()
+    latency: LatencyModel = loaded
+    if isinstance(loaded, LatencyTable):
+        if analytic is None:
+            loaded.check_fits(workload)
+        else:
+            loaded.check_setting(workload)
+            latency = fill(loaded, f'{path}', analytic, workload)
     elif analytic is not None:
         raise bad_value('analytic', f'{analytic}', f'none, since {path} is an analytic model itself')
     return Estimator(workload, latency)
@@ -51,7 +53,8 @@ def build_estimator(workload: Workload, path: str | Path | None, analytic: str |
 
 def fill(table: LatencyTable, path: str, analytic: str | Path, workload: Workload) -> FilledTable:
     """The table of ``path`` with the model of ``analytic`` for the parts it lacks, of which it warns."""
-    filled = FilledTable(table, load_model_of(table, path, analytic), workload)
+    model = load_model_of(table, path, analytic)
+    filled = FilledTable(table, model, workload)
     filled.warn_of_gaps()
     return filled
 

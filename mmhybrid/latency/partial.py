@@ -20,7 +20,7 @@ class Partial:
     def __init__(self, out: str | Path, setting: Mapping[str, Any]) -> None:
         self.path = Path(f'{out}.partial')
         self.setting = setting
-        self._is_kept = not is_special(out)
+        self.out = out
 
     def read_into(self, passes: Mapping[str, Rounds], repeats: int) -> None:
         """Let ``passes`` have the rounds that are in the file, if there is one.
@@ -39,7 +39,7 @@ class Partial:
 
     def write(self, passes: Mapping[str, Rounds]) -> None:
         """Write the rounds, whole or not at all."""
-        if self._is_kept:
+        if not is_special(self.out):
             write_json(self.path, {'setting': self.setting, **{name: r.to_json() for name, r in passes.items()}})
 
     def remove(self) -> None:

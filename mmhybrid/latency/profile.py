@@ -5,12 +5,9 @@ whole networks are timed, and each is the sum of its parts: :mod:`~mmhybrid.late
 :mod:`~mmhybrid.latency.timing` times them, :mod:`~mmhybrid.latency.fit` finds their parts.
 """
 
-import math
 import random
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.backends import backend_class
-from mmhybrid.latency.design import choose_networks, count_matrix, part_keys
+from mmhybrid.latency.design import choose_in_turn
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.fit import Fit, Prior, fit_parts
+from mmhybrid.latency.fit import Prior, fit_parts
 from mmhybrid.latency.partial import Partial
 from mmhybrid.latency.rounds import Measurement, repeatability, speed_spread
 from mmhybrid.latency.table import FORMAT, Entry, LatencyTable, Uncertainty
@@ -52,8 +48,10 @@ def build_table(
         device: What they were measured on.
     """
     archs = [Arch(measurement.arch) for measurement in measurements]
-    keys = part_keys(workload, archs)
-    counts = count_matrix(workload, archs, keys)
+    keys, counts = workload.composition(archs)
+    rng = random.Random(0)
+    others = [workload.space.sample(rng) for _ in range(BOUND_SAMPLES)]
+    counts_of_others, squares = (workload.count_matrix(others, keys, power) for power in (1, 2))
     milliseconds = np.array([measurement.ms for measurement in measurements])
     spreads = np.array([measurement.spread for measurement in measurements])
     repeated = repeatability(measurements, again)
@@ -73,28 +71,13 @@ def build_table(
         device=device,
         uncertainty=Uncertainty(
             residual=fit.model_std,
-            shrink=_shrink(workload, keys, fit),
+            shrink=fit.shrink(counts_of_others, squares),
             repeatability=repeated,
             speed_spread=speed_std,
         ),
         entries=entries,
         measurements=tuple(measurements),
     )
-
-
-def _shrink(workload: Workload, keys: Sequence[str], fit: Fit) -> float:
-    """Standard deviation of a network's latency over what it were, were the errors of its parts independent.
-
-    Parts that stand in every network are known well together and badly alone: most of their errors cancel.
-    """
-    rng = random.Random(0)
-    archs = [workload.space.sample(rng) for _ in range(BOUND_SAMPLES)]
-    counts, own = count_matrix(workload, archs, keys), dict(zip(keys, np.diag(fit.covariance), strict=True))
-    variances = np.einsum('ij,ij->i', counts @ fit.covariance, counts)
-    # as the estimator adds them up
-    independent = [sum(part.copies**2 * own.get(part.key, 0) for part in workload.list_parts(arch)) for arch in archs]
-    ratios = np.maximum(variances, 0) / np.maximum(independent, np.finfo(float).tiny)
-    return math.sqrt(statistics.median(ratios.tolist()))
 
 
 def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> LatencyTable:
@@ -108,16 +91,15 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
             networks.
     """
     check_target(out)
-    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    backend = device.open()
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task('rounds', total=None)
-        # resolution after resolution in turn: whatever the machine does meanwhile meets all of them
-        chosen = zip_longest(*(choose_networks(workload, side, plan) for side in _sides(workload)))
-        archs = [arch for turn in chosen for arch in turn if arch is not None]
+        archs = choose_in_turn(workload, plan)
         again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
         passes = {'timed': plan_rounds(workload, archs), 'again': plan_rounds(workload, again)}
-        partial = Partial(out, _setting(workload, device, plan, archs))
+        setting = _setting(workload, device, plan, archs)
+        partial = Partial(out, setting)
         partial.read_into(passes, plan.repeats)
         total = plan.repeats * sum(len(rounds.groups) for rounds in passes.values())
 
@@ -133,11 +115,6 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
     table.save(out)
     partial.remove()
     return table
-
-
-def _sides(workload: Workload) -> tuple[int, ...]:
-    resolution = workload.space.choices.get('resolution')
-    return (workload.side({}),) if resolution is None else tuple(int(side) for side in resolution.values)
 
 
 def _setting(workload: Workload, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:

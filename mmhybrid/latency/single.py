@@ -9,11 +9,9 @@ import torch
 from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
-from mmhybrid.latency.backends import backend_class
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.rounds import robust_median
 from mmhybrid.latency.table import LatencyTable
-from mmhybrid.latency.timing import build_network, time_round
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.checks import check_int
 
@@ -69,12 +67,12 @@ def time_network(network: nn.Module, shape: tuple[int, int], device: Device, rep
         ValueError: If the backend does not run here, or ``repeats`` is no int >= 2.
     """
     check_int('repeats', repeats, 2)
-    backend = backend_class(device.backend)(device.device, device.dtype, device.threads, device.clock)
+    backend = device.open()
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(device.batch, input_channels(network), *shape, generator=generator)
     with backend.running():
         jobs = [backend.build(network.eval(), images)]
-        rounds = [time_round(jobs, backend)[0] for _ in range(WARM_UP + repeats)]
+        rounds = [backend.time_round(jobs)[0] for _ in range(WARM_UP + repeats)]
     return Timed(*robust_median(np.array(rounds[WARM_UP:])))
 
 
@@ -86,7 +84,7 @@ def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int) -> Tim
     """
     workload = table.build_workload()
     side = workload.side(arch)
-    return time_network(build_network(workload, arch), (side, side), table.device, repeats)
+    return time_network(workload.build_network(arch), (side, side), table.device, repeats)
 
 
 def predict_arch(arch: Mapping[str, Any], table: LatencyTable) -> Predicted:

@@ -7,7 +7,6 @@ network, or a second time in this one. Backbones state theirs (:meth:`HybridBack
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -65,9 +64,3 @@ def sides(height: int, width: int) -> dict[str, Size]:
 def strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
     """Rows and columns behind a convolution with same padding."""
     return tuple(-(-side // stride) for side in size)
-
-
-@lru_cache
-def head_part(in_width: int, num_classes: int) -> Part:
-    """The linear classifier, which is no part of the backbone."""
-    return Part('head', {'in': in_width, 'classes': num_classes})

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from mmhybrid.models.classifier import Classifier
 from mmhybrid.models.families import FAMILIES
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import without_data
@@ -65,25 +66,10 @@ PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the 
 )
 
 
-class Classifier(nn.Module):
-    """A backbone, the mean over its last map where it is one, and a linear layer."""
-
-    def __init__(self, backbone: nn.Module, image_size: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(_out_channels(backbone, image_size), NUM_CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> logits (B, 1000)."""
-        x = self.backbone(x)[-1]
-        logits: Tensor = self.head(x.mean((2, 3)) if x.ndim == 4 else x)
-        return logits
-
-
 def build_classifier(preset: Preset) -> Classifier:
     """The preset with a 1000-way classifier, weights at random, in eval mode."""
     backbone = MODELS.build({'type': f'mmhybrid.{preset.family}', 'arch': preset.arch}).eval()
-    return Classifier(backbone, preset.image_size).eval()
+    return Classifier(backbone, _out_channels(backbone, preset.image_size), NUM_CLASSES).eval()
 
 
 def _out_channels(backbone: nn.Module, image_size: int) -> int:

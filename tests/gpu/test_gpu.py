@@ -30,7 +30,7 @@ from mmhybrid.latency.backends import Backend
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.table import LatencyTable
-from mmhybrid.latency.timing import Plan, build_network
+from mmhybrid.latency.timing import Plan
 from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch, GLiTSpace
 
@@ -255,7 +255,7 @@ def test_latency_table(device: str, tmp_path: Path) -> None:
     if device == 'cpu':
         return
     arch = Arch(table.measurements[0].arch)
-    job = Backend(device, 'float32', 1).build(build_network(costs, arch), torch.rand(8, 3, 64, 64))
+    job = Backend(device, 'float32', 1).build(costs.build_network(arch), torch.rand(8, 3, 64, 64))
     assert table.measurements[0].ms == pytest.approx(event_ms(job), rel=0.25)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import AnalyticLatency, Rates
-from mmhybrid.latency.design import choose_networks, count_matrix, part_keys
+from mmhybrid.latency.design import choose_networks
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import Prior, most_likely
 from mmhybrid.latency.profile import build_table
@@ -66,8 +66,8 @@ def launch_bound(costs, keys):
 
 def simulate(costs, archs, truth, noise, seed):
     """Latencies of networks that are the sum of their parts, and the same with noise."""
-    keys = part_keys(costs, archs)
-    exact = count_matrix(costs, archs, keys) @ truth(costs, keys)
+    keys, counts = costs.composition(archs)
+    exact = counts @ truth(costs, keys)
     return exact, exact * np.random.default_rng(seed).normal(1, noise, len(archs))
 
 

@@ -190,7 +190,7 @@ def test_nothing_is_measured_for_a_missing_folder(tiny, sleeping, tmp_path):
 
 def test_networks_are_built_alike_and_leave_the_global_generator_alone(tiny):
     state = torch.get_rng_state()
-    first, second = (timing.build_network(tiny, TINY.largest()).state_dict() for _ in range(2))
+    first, second = (tiny.build_network(TINY.largest()).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -198,7 +198,7 @@ def test_networks_are_built_alike_and_leave_the_global_generator_alone(tiny):
 def test_images_leave_the_global_generator_alone(tiny, sleeping, monkeypatch):
     archs, state = [TINY.smallest(), TINY.largest()], torch.get_rng_state()
     seen = []
-    monkeypatch.setattr(timing, 'build_network', lambda costs, arch: None)
+    monkeypatch.setattr(tiny, 'build_network', lambda arch: None)
     monkeypatch.setattr(Sleeper, 'build', lambda self, network, images: seen.append(images) or self.run)
     for _ in range(2):
         timing.measure(tiny, archs, Sleeper('cpu', 'float32', 1), 2, Plan(repeats=2, warmup=0))
