@@ -321,7 +321,6 @@ REVIEWED = {
     'mmhybrid/apis/host_configs.py': 'a config',
     'mmhybrid/latency/analytic.py': 'analytic model',
     'mmhybrid/latency/devices.py': 'packages by the names that a backend of this process has',
-    'mmhybrid/apis/draws.py': 'a config',
     'mmhybrid/counting/workload.py': 'a config, or a table that latency/table.py has checked: table norm',
     'mmhybrid/latency/load.py': 'table of a search, analytic model',
     'mmhybrid/latency/table.py': 'table space, table backbone',

@@ -1,13 +1,11 @@
 """Parameters, MACs and activations of a model, part by part.
 
     mmhybrid get-complexity CONFIG [--shape H W] [--cfg-options KEY=VALUE ...]
-    mmhybrid get-complexity --spaces
 
 A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
 are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
 attention" also the projections in the layers that have them. Of a supernet the space is printed too: its networks, what
-the smallest and the largest backbone cost, and the values of the genes. ``--spaces`` prints how large the networks are
-on which the shipped supernets are trained (docs/spaces.md), a minute.
+the smallest and the largest backbone cost, and the values of the genes.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -21,7 +19,6 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.complexity import Complexity, count_complexity
-from mmhybrid.model_index import MIM
 from mmhybrid.models.build import build_model, build_on_meta
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.models.supernets import Supernet
@@ -32,13 +29,9 @@ TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = ArgumentParser(description='Parameters, MACs and activations of a model, part by part.')
-    add_config(parser, needed=False)
+    add_config(parser)
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
-    parser.add_argument('--spaces', action='store_true', help='what supernets are trained on, without a config')
-    args = parser.parse_args(argv)
-    if (args.config is not None) + args.spaces != 1:
-        parser.error('give CONFIG or --spaces')
-    return args
+    return parser.parse_args(argv)
 
 
 def make_table(title: str, total: Complexity) -> Table:
@@ -83,11 +76,6 @@ def space_tables(supernet: Supernet, shape: Sequence[int]) -> Iterator[Table]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Count and print."""
     args = parse_args(argv)
-    if args.spaces:
-        from mmhybrid.apis.draws import draws_markdown, shipped_supernets  # which needs the packages of a search
-
-        print(draws_markdown(shipped_supernets(MIM)))
-        return
     with ending_on_mistakes():
         cfg = load_config(args.config, args.cfg_options)
         model = build_model(cfg)

@@ -69,8 +69,7 @@ def test_options_replace_the_settings(main, config, capsys):
         (['CONFIG', '--shape', '0', '64'], 'input_shape'),
         (['CONFIG', '--cfg-options', 'mdoel.backbone.arch=stl'], 'mdoel'),
         (['CONFIG', '--cfg-options', 'model.backbone.arch=5g'], '5g'),
-        (['CONFIG', '--spaces'], '--spaces'),
-        ([], 'CONFIG'),
+        ([], 'config'),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(main, config, capsys, arguments, word):

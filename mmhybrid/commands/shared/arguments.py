@@ -37,9 +37,9 @@ class Settings(DictAction):
             )
 
 
-def add_config(parser: ArgumentParser, what: str = 'config file', needed: bool = True) -> None:
-    """A config, with ``--cfg-options``, of every command that cannot do without one, or with ``needed=False`` can."""
-    parser.add_argument('config', nargs=None if needed else '?', help=what)
+def add_config(parser: ArgumentParser, what: str = 'config file') -> None:
+    """A config, with ``--cfg-options``, of every command that cannot do without one."""
+    parser.add_argument('config', help=what)
     add_cfg_options(parser)
 
 

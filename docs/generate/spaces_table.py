@@ -1,4 +1,9 @@
-"""How large the networks are that the shipped supernets are trained on, and how many of them a search would look at."""
+"""docs/spaces.md: how large the networks are that the shipped supernets train, and how many a search would look at.
+
+    python docs/generate/spaces_table.py
+
+It takes a minute.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +21,7 @@ from mmhybrid.search import Constraint
 from mmhybrid.search.config import read_constraints
 from mmhybrid.space import SearchSpace
 
+ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = 1000
 INPUT_SIZE = 224  # where neither the archs nor the search say it; parameters do not depend on it
 COUNTED = {'params_m': 'parameters', 'macs_m': 'MACs'}  # bounds on latencies are those of a device
@@ -123,3 +129,7 @@ def _range(bound: Constraint) -> str:
     start = '' if bound.min is None else f'from {bound.min:g} M '
     end = '' if bound.max is None else f'up to {bound.max:g} M '
     return f'{start}{end}{COUNTED[bound.name]}'
+
+
+if __name__ == '__main__':
+    print(draws_markdown(shipped_supernets(ROOT)))
