@@ -1,5 +1,6 @@
 """Objects of a wrong class are refused by the name of their field, when they are given."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ def test_study_storage(tmp_path: Path) -> None:
     refused('settings', lambda value: StudyStorage(path, value), None, *WRONG)
     refused('origin', lambda value: StudyStorage(path, settings, origin=value), 5, 'x', [5], 1.5, True, object())
     refused('storage', lambda value: StudyStorage(value, settings), 5, [5], object())
+    for field in ('claim_hours', 'retry_minutes'):
+        wrong = (math.nan, math.inf, -1, None, 'x', [5], {'a': 5}, True, object())
+        refused(field, lambda value, field=field: StudyStorage(path, settings, **{field: value}), *wrong)
 
 
 WRONG_LAYERS = (5, 'x', [5], {}, 1.5, True, {'type': 5}, {'type': []}, {'type': 'Nothing'}, object())
