@@ -32,14 +32,16 @@ def run_python(
     imported: str = 'torch mmengine.runner',
     found_by_torch: Path | None = None,
     folders: Sequence[Path] = (),
+    cwd: Path | None = None,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """What ``python -c script`` answers where modules are ``imported``, those of mmhybrid only if they are named.
 
+    It runs in the folder ``cwd``, or else in this process's.
     Torch looks for packages that want to be imported with it in the folder ``found_by_torch``, and else for none.
     """
     server = start_server(imported, found_by_torch)
-    (done,) = _ask(server, script, arguments, [environment_of(folders, **variables)], Path.cwd())
+    (done,) = _ask(server, script, arguments, [environment_of(folders, **variables)], cwd or Path.cwd())
     return done
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from fresh_python import run_python
 from mmengine.config import Config
 from mmengine.hub import get_config
 
@@ -112,4 +113,4 @@ def test_a_clone_works_without_installation(tmp_path: Path) -> None:
     assert '7,264,456' in done.stdout
     assert not list(tmp_path.iterdir())
     code = "import mmhybrid, mmpretrain; print('glnet-4g_in1k' in mmpretrain.list_models('glnet'))"
-    assert run('-c', code, folder=tmp_path).stdout.split()[-1:] == ['True']
+    assert run_python(code).stdout.split()[-1:] == ['True']

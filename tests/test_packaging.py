@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh_python import run_python
 from packaging.requirements import Requirement
 
 from mmhybrid.utils.optional import EXTRAS, how_to_install
@@ -31,6 +32,10 @@ DISTRIBUTIONS = {
 HIDE = """
 from importlib.machinery import PathFinder
 
+import sys, warnings
+
+warnings.simplefilter('ignore')
+assert not {{name.partition('.')[0] for name in sys.modules}} & {hidden!r}
 find = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *others: None if name.partition('.')[0] in {hidden!r} else find(name, *others)
 """
@@ -148,9 +153,9 @@ def test_what_is_not_installed_is_told_with_the_command(
     hidden: set[str], arguments: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     run = 'import runpy; runpy.run_module("mmhybrid", run_name="__main__", alter_sys=True)'
-    command = [sys.executable, '-W', 'ignore', '-c', HIDE.format(hidden=hidden) + run, *arguments]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    # what MMEngine imports can only be hidden where it has not been imported
+    imported = 'torch' if 'mmengine' in hidden else 'torch mmengine.runner'
+    done = run_python(HIDE.format(hidden=hidden) + run, *arguments, imported=imported, cwd=tmp_path)
     if not told:
         assert done.returncode == 0, done.stderr
         return

@@ -44,8 +44,8 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def run_installed(installed):
-    """Runs a script in a process in which torch was imported, and found the entry points."""
-    return partial(run_python, imported='torch', found_by_torch=installed)
+    """Runs a script in a process in which torch was imported, and found the entry points, and MMEngine, as in tools."""
+    return partial(run_python, found_by_torch=installed)
 
 
 @pytest.mark.torchvision
