@@ -1,4 +1,4 @@
-"""Convert a released GLNet or GLiT checkpoint into an mmpretrain classifier's.
+"""Convert a released GLNet, GLiT or EfficientNet-Lite checkpoint into an mmpretrain classifier's.
 
     mmhybrid convert-checkpoint SRC DST [--arch 4g | --num-slots 49 --head-dim 32]
 
