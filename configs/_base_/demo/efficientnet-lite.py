@@ -10,6 +10,8 @@ backbone = dict(
         head_width=256,
     ),
     drop_path_rate=0.05,
+    # the published momentum of 0.01 averages over more steps than the demo trains
+    norm_cfg=dict(type='BN', eps=1e-3, momentum=0.1),
 )
 dense = dict(out_indices=(0, 1, 2, 3), head_conv=False)
 channels = [16, 24, 56, 128]
