@@ -177,9 +177,9 @@ def networks_file(folder: Path, evil: Config) -> None:
         load_config(str(config)), str(folder / 'supernet.pth'), replace(PLAN, objectives=[objective]), folder
     )
     network = {'name': 'net', 'arch': evil, 'supernet_score': 0, 'retrained_score': 0}
-    record = {'settings': retraining._settings, 'networks': [{**network, 'config': 'a', 'checkpoint': 'b', **evil}]}
-    content_of(record, folder / RECORD_FILE)
-    retraining._read_record()
+    network |= {'config': 'a', 'checkpoint': 'b', **evil}
+    content_of({'settings': retraining._record.settings, 'networks': [network]}, folder / RECORD_FILE)
+    retraining._record.read()
 
 
 def analytic_model(folder: Path, evil: Config) -> None:

@@ -5,6 +5,7 @@
 It takes a minute.
 """
 
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,4 +133,5 @@ def _range(bound: Constraint) -> str:
 
 
 if __name__ == '__main__':
+    ArgumentParser(description=(__doc__ or '').splitlines()[0]).parse_args()
     print(draws_markdown(shipped_supernets(ROOT)))

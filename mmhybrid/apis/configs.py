@@ -51,7 +51,7 @@ def load_config(
     except Exception as error:  # a config is a program of the user's: it may raise anything
         reason = told(error) if isinstance(error, ImportError) else first_line(error)
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
-    if cfg.get('default_scope') in HOSTS and find_spec(cfg.default_scope) is None:
+    if cfg.get('default_scope') in tuple(HOSTS) and find_spec(cfg.default_scope) is None:
         raise ValueError(f'config {path} needs {cfg.default_scope}: {how_to_install(cfg.default_scope)}')
     check_option_names(options or {}, cfg)
     try:

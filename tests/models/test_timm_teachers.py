@@ -112,18 +112,20 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_configs_name_their_teacher_and_how_to_save_it(path: Path) -> None:
-    docstring = path.read_text().split('"""')[1]
+    leaf = path.read_text()
     teacher = load_config(str(path)).model.teacher
-    title = docstring.splitlines()[0]
+    title = leaf.split('"""')[1].splitlines()[0]
     assert [tag for name, tag in TEACHERS.items() if name in title] == [teacher.timm]
-    created, written = re.findall(
-        r"create_model\('([^']+)', pretrained=True\).state_dict\(\),\s+'([^']+)'\)", docstring
-    )[0]
+    base = re.findall(r'configs/(_base_/distillation/\w+\.py)', leaf)
+    assert len(base) == 1
+    told = (ROOT / 'configs' / base[0]).read_text().replace('\n# ', ' ')
+    created, written = re.findall(r"create_model\('([^']+)', pretrained=True\).state_dict\(\),\s+'([^']+)'\)", told)[0]
     assert (created, written) == (teacher.timm, teacher.checkpoint)
 
 
 def test_every_teacher_is_one_of_the_paper_s() -> None:
-    with_teacher = {path for path in (ROOT / 'configs').rglob('supernet_*.py') if 'teacher=dict' in path.read_text()}
+    supernets = (ROOT / 'configs').rglob('supernet_*.py')
+    with_teacher = {path for path in supernets if 'teacher=_base_.teacher' in path.read_text()}
     assert with_teacher == set(CONFIGS)
 
 
