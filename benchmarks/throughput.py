@@ -49,7 +49,7 @@ TIMM_SIZES = {
     'mobilevit_xs': 256,
     'mobilevit_s': 256,
 }
-OURS = {f'{preset.family}-{preset.arch}': preset for preset in presets.PRESETS}
+OURS = {f'{preset.family}-{preset.arch}': preset for preset in presets.PUBLISHED}
 SIZES = TIMM_SIZES | {name: preset.image_size for name, preset in OURS.items()}
 LAYOUTS = {'nchw': torch.contiguous_format, 'channels_last': torch.channels_last}
 # What torch.compile calls its ways; the second replays a recorded CUDA graph, which a batch of one needs.

@@ -16,7 +16,7 @@ from mmhybrid.archs import GLiTArch
 from mmhybrid.models.backbones.base import HybridBackbone, normalise_out_indices
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.families import FAMILIES
-from mmhybrid.models.presets import PRESETS, Preset
+from mmhybrid.models.presets import PUBLISHED, Preset
 from mmhybrid.utils.checks import check_choice, check_float, check_int
 from mmhybrid.utils.optional import require
 
@@ -214,6 +214,6 @@ def _entry_point(family: str, arch: str, side: int) -> Callable[..., nn.Module]:
     return create
 
 
-default_cfgs = generate_default_cfgs({_name(preset.family, preset.arch): _default_cfg(preset) for preset in PRESETS})
-for _preset in PRESETS:
+default_cfgs = generate_default_cfgs({_name(preset.family, preset.arch): _default_cfg(preset) for preset in PUBLISHED})
+for _preset in PUBLISHED:
     register_model(_entry_point(_preset.family, _preset.arch, _preset.image_size))

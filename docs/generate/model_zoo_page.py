@@ -24,11 +24,11 @@ from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.models.backbones.glit import ConvHeads
 from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.models.families import FAMILIES as REGISTERED
-from mmhybrid.models.presets import PRESETS
+from mmhybrid.models.presets import PUBLISHED
 from mmhybrid.utils.checks import bad_value
 
 ROOT = Path(__file__).resolve().parents[2]
-FAMILIES = tuple(dict.fromkeys(preset.family for preset in PRESETS))  # in the page's order
+FAMILIES = tuple(dict.fromkeys(preset.family for preset in PUBLISHED))  # in the page's order
 FOLDERS = {name: REGISTERED[name].config_folder for name in FAMILIES}
 DENSE_SHAPES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}  # GLNet, tables 4 and 5
 GROUPS = ('Classification', 'Ablations', 'Dense prediction', 'Supernets and searches')
@@ -187,7 +187,7 @@ def count_rows(root: Path, statements: Iterable[Statement]) -> list[Row]:
 
 def image_size(family: str, arch: object) -> int:
     """Pixels a side of a classifier's images: those of the preset, for other networks of the family's first."""
-    sizes = {preset.arch: preset.image_size for preset in PRESETS if preset.family == family}
+    sizes = {preset.arch: preset.image_size for preset in PUBLISHED if preset.family == family}
     return sizes.get(str(arch), next(iter(sizes.values())))
 
 

@@ -8,13 +8,13 @@ from functools import cache
 
 from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.models.build import on_meta
-from mmhybrid.models.presets import PRESETS, Preset, build_classifier
+from mmhybrid.models.presets import PUBLISHED, Preset, build_classifier
 
 
 @cache
 def count_presets() -> tuple[tuple[Preset, Complexity], ...]:
     """What each preset costs with its classifier."""
-    return tuple((preset, _count(preset)) for preset in PRESETS)
+    return tuple((preset, _count(preset)) for preset in PUBLISHED)
 
 
 def presets_markdown() -> str:

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from mmhybrid.counting.workload import Workload
 from mmhybrid.models.classifier import own_generator
-from mmhybrid.models.presets import PRESETS, build_classifier
+from mmhybrid.models.presets import PUBLISHED, build_classifier
 from mmhybrid.torch_api import fast_path_off
 from mmhybrid.utils.checks import bad_value
 
@@ -82,7 +82,7 @@ def build_named(name: str, workload: Workload) -> tuple[nn.Module, int]:
         arch = getattr(workload.space, name)()
         return workload.build_network(arch), workload.side(arch)
     with own_generator():
-        for preset in PRESETS:
+        for preset in PUBLISHED:
             if name == preset.name:
                 return build_classifier(preset), preset.image_size
         return _timm_model(name) or _mmpretrain_model(name)

@@ -46,7 +46,7 @@ class Preset:
 
 
 _LITE = {'mean': (127.0,) * 3, 'std': (128.0,) * 3}
-PRESETS = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the papers; EfficientNet-Lite: its release
+PUBLISHED = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of the papers; EfficientNet-Lite: its release
     Preset('GLNet', 'stl', 224, 30.3, 4.4, 82.5),
     Preset('GLNet', 'stl-paramslot', 224, 30.5, 4.4, 82.1),
     Preset('GLNet', '4g', 224, 27, 4.5, 83.7),

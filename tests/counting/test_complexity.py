@@ -15,8 +15,9 @@ from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.models.backbones.glit import ConvHeads
 from mmhybrid.models.backbones.glnet import GLNet
 from mmhybrid.models.build import on_meta
+from mmhybrid.models.families import FAMILIES
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.presets import PRESETS, Preset, build_classifier
+from mmhybrid.models.presets import PUBLISHED, Preset, build_classifier
 from mmhybrid.torch_api import TORCH
 
 SIZES = st.integers(1, 9)
@@ -181,7 +182,12 @@ def test_presets_are_the_networks_of_the_papers(name, preset_costs):
     assert preset_costs[name].macs / 1e9 == pytest.approx(gmacs, rel=0.01)
 
 
-@pytest.mark.parametrize('preset', PRESETS, ids=lambda preset: f'{preset.family}-{preset.arch}')
+def test_what_is_published_is_stated_of_each_preset():
+    stated = [(preset.family, preset.arch) for preset in PUBLISHED]
+    assert sorted(stated) == sorted((name, key) for name, family in FAMILIES.items() for key in family.arch.presets)
+
+
+@pytest.mark.parametrize('preset', PUBLISHED, ids=lambda preset: f'{preset.family}-{preset.arch}')
 def test_published_parameters(preset, preset_costs):
     tolerance = 0.06 if preset.family == 'AutoViT' else 0.03
     assert preset_costs[preset.family, preset.arch].params / 1e6 == pytest.approx(preset.params_m, rel=tolerance)
@@ -189,7 +195,7 @@ def test_published_parameters(preset, preset_costs):
 
 @pytest.mark.parametrize('arch', ['small', 'base'])
 def test_glit_meets_the_published_flops_by_the_released_formula(arch, preset_costs):
-    preset = next(preset for preset in PRESETS if (preset.family, preset.arch) == ('GLiT', arch))
+    preset = next(preset for preset in PUBLISHED if (preset.family, preset.arch) == ('GLiT', arch))
     tokens = (preset.image_size // 16) ** 2 + 1
     heads = [module for module in without_values(preset).modules() if isinstance(module, ConvHeads)]
     counted_once = sum(head.expand.weight.numel() // 2 for head in heads) * tokens

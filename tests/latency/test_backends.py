@@ -83,7 +83,7 @@ def test_openvino_works_in_a_thread_of_its_own(network):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
-@pytest.mark.parametrize('preset', presets.PRESETS, ids=lambda preset: f'{preset.family}-{preset.arch}')
+@pytest.mark.parametrize('preset', presets.PUBLISHED, ids=lambda preset: f'{preset.family}-{preset.arch}')
 def test_presets_compute_the_same_elsewhere(preset, runtime):
     """As they are trained and as they are deployed, with statistics of batch norms that are not those of the start."""
     pytest.importorskip(runtime)

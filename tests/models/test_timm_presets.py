@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmhybrid.models.presets import PRESETS, Preset
+from mmhybrid.models.presets import PUBLISHED, Preset
 from mmhybrid.registry import MODELS
 
 timm = pytest.importorskip('timm')
@@ -22,13 +22,13 @@ def parameters(names: Iterable[str]) -> list[Any]:
     return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in names]
 
 
-NAMES = [f'{preset.family.lower()}_{preset.arch.replace("-", "_")}' for preset in PRESETS]
+NAMES = [f'{preset.family.lower()}_{preset.arch.replace("-", "_")}' for preset in PUBLISHED]
 every_model = pytest.mark.parametrize('name', parameters(NAMES))
 one_of_a_family = pytest.mark.parametrize('name', parameters(('glnet_4g', *QUICK)))
 
 
 def preset_of(name: str) -> Preset:
-    (found,) = [p for p in PRESETS if f'{p.family.lower()}_{p.arch.replace("-", "_")}' == name]
+    (found,) = [p for p in PUBLISHED if f'{p.family.lower()}_{p.arch.replace("-", "_")}' == name]
     return found
 
 
@@ -38,7 +38,7 @@ def images(name: str, batch: int = 1, channels: int = 3) -> Tensor:
 
 
 def test_all_presets_are_listed() -> None:
-    assert {name for preset in PRESETS for name in timm.list_models(f'{preset.family.lower()}_*')} == {*NAMES}
+    assert {name for preset in PUBLISHED for name in timm.list_models(f'{preset.family.lower()}_*')} == {*NAMES}
     assert timm.is_model('glnet_4g')
     with pytest.raises(RuntimeError, match='No pretrained weights'):
         timm.create_model('autovit_xxs', pretrained=True)
