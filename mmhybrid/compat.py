@@ -27,6 +27,7 @@ from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
+EPS = 'PIL.EpsImagePlugin'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _TORCHVISION_OPS = ('nms', 'qnms')
@@ -45,6 +46,10 @@ def apply() -> None:
     mmcv_ops.install()
     find_configs()
     around_import(MULTIMODAL, import_without_transformers)
+    if EPS in sys.modules:
+        run_no_images(sys.modules[EPS])
+    else:
+        around_import(EPS, run_no_images)
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -274,6 +279,20 @@ def _leave_out(names: list[str], registry: Registry, reason: str) -> None:
             raise ImportError(f'{name}: {_no_multimodal(reason)}')
 
         registry.register_module(name=name, module=explain)
+
+
+def run_no_images(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let Pillow read EPS without Ghostscript, which is not at all.
+
+    Cause: MMSegmentation reads label maps, and MMCV images with ``imdecode_backend='pillow'``, in any format that
+    Pillow knows, whatever a file is called. EPS is a program, and Pillow has Ghostscript run it.
+    Does nothing where Pillow has used a Ghostscript already, or was told of one.
+    Can go when MMCV names the formats that it reads.
+    """
+    if execute is not None:
+        execute(module)
+    if module.gs_binary is None:
+        module.gs_binary = False  # type: ignore[attr-defined]
 
 
 def _no_multimodal(reason: str) -> str:

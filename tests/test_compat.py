@@ -374,3 +374,31 @@ def test_a_lost_device_is_told_from_other_errors():
     assert is_device_error(lost)
     assert not is_device_error(RuntimeError('The size of tensor a must match the size of tensor b'))
     assert not is_device_error(ValueError('CUDA error'))
+
+
+DECODE = """
+import os, sys
+from mmcv.transforms import LoadImageFromFile
+if sys.argv[1] == 'before':
+    import PIL.EpsImagePlugin
+if sys.argv[2] == 'with':
+    import mmhybrid
+try:
+    LoadImageFromFile(imdecode_backend='pillow')({'img_path': 'photo.png'})
+except Exception as error:
+    print(type(error).__name__, os.path.exists('trace'))
+"""
+
+
+@pytest.mark.parametrize('when', ['before', 'after'])
+@pytest.mark.parametrize(('mmhybrid', 'answer'), [('without', 'CalledProcessError True'), ('with', 'OSError False')])
+def test_no_image_is_a_program(tmp_path: Path, when: str, mmhybrid: str, answer: str) -> None:
+    """Pillow hands EPS, whatever the file is called, to Ghostscript; label maps are read so too."""
+    (tmp_path / 'gs').write_text(f'#!/bin/sh\n: > {tmp_path}/trace\nexit 1\n')
+    (tmp_path / 'gs').chmod(0o755)
+    (tmp_path / 'photo.png').write_text(
+        '%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n'
+    )
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    done = run_python(DECODE, when, mmhybrid, cwd=tmp_path, PATH=path)
+    assert done.stdout.split('\n')[-2:] == [answer, ''], done.stderr

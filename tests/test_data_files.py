@@ -16,8 +16,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 from PIL import Image
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
 
@@ -28,12 +30,14 @@ from mmhybrid.apis.search_results import read_search
 from mmhybrid.apis.taking_out import found_in
 from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
+from mmhybrid.commands import plot_curves
 from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.latency.analytic import NOMINAL
 from mmhybrid.latency.devices import Device
+from mmhybrid.latency.held_out import scatter
 from mmhybrid.latency.load import build_estimator, load_latency
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.rounds import Measurement
@@ -427,6 +431,35 @@ def test_pictures_show_names_as_text() -> None:
     assert {element.tag.partition('}')[2] for element in root.iter()} == {'svg', 'text', 'g', 'title'}
     assert root.attrib['aria-label'] == HOSTILE
     assert picture.png_file().startswith(b'\x89PNG')
+
+
+def draw_picture(folder: Path) -> None:
+    Picture(100, 50, [Text(1, 20, HOSTILE)], HOSTILE).png_file()
+
+
+def draw_curves(folder: Path) -> None:
+    file = folder / 'run' / '1' / 'vis_data' / 'scalars.json'
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({HOSTILE: 1.0, 'epoch': 1}))
+    plot_curves.main([str(folder / 'run'), '--keys', HOSTILE, '--out', str(folder / 'curves.png')])
+
+
+def draw_predictions(folder: Path) -> None:
+    scatter(folder / 'predictions.png', np.arange(1.0, 5), {'table': np.arange(1.0, 5)}, HOSTILE)
+
+
+@pytest.mark.parametrize('draw', [draw_picture, draw_curves, draw_predictions])
+def test_no_name_in_a_picture_is_a_program(
+    draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LaTeX runs what texts say, and Matplotlib asks it to where a ``matplotlibrc`` says so, as any folder may have."""
+    for program in ('latex', 'kpsewhich', 'dvipng'):
+        (tmp_path / program).write_text(f'#!/bin/sh\n: > {tmp_path}/trace\nexit 1\n')
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    with rc_context({'text.usetex': True}), suppress(RuntimeError):  # which LaTeX's failure is
+        draw(tmp_path)
+    assert not (tmp_path / 'trace').exists()
 
 
 SIZES: dict[str, Config] = {

@@ -82,9 +82,11 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
 def _check_strategy(cfg: Config) -> None:
     """Raise ValueError for checkpoints that nothing of ours could look at before they are unpickled."""
     strategy = str((cfg.get('strategy') or {}).get('type', ''))
-    if 'DeepSpeed' in strategy and (cfg.get('resume') or cfg.get('load_from')):
+    unpickling = next((name for name in ('DeepSpeed', 'ColossalAI') if name in strategy), None)
+    if unpickling is not None and (cfg.get('resume') or cfg.get('load_from')):
         allowed = (
-            'SingleDeviceStrategy, DDPStrategy or FSDPStrategy to resume or load_from: DeepSpeed runs what a file says'
+            f'SingleDeviceStrategy, DDPStrategy or FSDPStrategy to resume or load_from: {unpickling} runs what a file '
+            'says'
         )
         raise bad_value('strategy.type', strategy, allowed)
 

@@ -20,12 +20,14 @@ from pathlib import Path
 SUPERNET, SEARCH = 'mmhybrid::demo/autovit_supernet.py', 'mmhybrid::demo/autovit_search.py'
 DETECTOR = 'mmhybrid::demo/autovit_retinanet.py'
 DATA = 'data/demo'  # which the configs read
+# As python -m, but for the current folder: modules are where this process finds them.
+PROGRAM = 'import sys; sys.path[:] = {!r}; from mmhybrid.__main__ import main; main()'
 
 
 def run(*command: str) -> None:
     """Run ``mmhybrid COMMAND``; stop with its exit code if it fails."""
     print(f'\n$ mmhybrid {shlex.join(command)}', flush=True)
-    code = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'mmhybrid', *command]).returncode
+    code = subprocess.run([sys.executable, '-W', 'ignore', '-c', PROGRAM.format(sys.path), *command]).returncode
     if code:
         sys.exit(code)
 

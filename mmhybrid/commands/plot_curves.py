@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', required=True, metavar='FILE', help='a picture, such as curves.png')
     parser.add_argument('--keys', nargs='+', default=['loss', 'accuracy/top1'], help='default: loss accuracy/top1')
     args = parser.parse_args(argv)
-    with ending_on_mistakes():
+    with ending_on_mistakes(), rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
         check_target(args.out)
         figure = Figure(figsize=(5 * len(args.keys), 4), layout='constrained')
         panels = figure.subplots(1, len(args.keys), squeeze=False)[0]

@@ -154,20 +154,23 @@ def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.n
 
     It is written whole or not at all.
     """
-    figure, panels = plt.subplots(1, len(predicted), figsize=(4 * len(predicted), 4), squeeze=False)
-    low, high = 0.9 * measured.min(), 1.1 * measured.max()
-    line = np.array([low, high])
-    for panel, (name, values) in zip(panels[0], predicted.items(), strict=True):
-        panel.fill_between(line, 0.9 * line, 1.1 * line, alpha=0.2, linewidth=0)
-        panel.plot(line, line, linewidth=0.8)
-        panel.scatter(measured, values, s=12)
-        figures = prediction_errors(values, measured)
-        panel.set_title(f'{name}: {100 * figures["within_10pct"]:.0f} % within 10 %, tau {figures["kendall_tau"]:.2f}')
-        panel.set_xlabel('measured, ms')
-        panel.set_ylabel('predicted, ms')
-    figure.suptitle(title, parse_math=False)
-    figure.tight_layout()
-    png = io.BytesIO()
-    figure.savefig(png, format='png', dpi=120)
+    with plt.rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
+        figure, panels = plt.subplots(1, len(predicted), figsize=(4 * len(predicted), 4), squeeze=False)
+        low, high = 0.9 * measured.min(), 1.1 * measured.max()
+        line = np.array([low, high])
+        for panel, (name, values) in zip(panels[0], predicted.items(), strict=True):
+            panel.fill_between(line, 0.9 * line, 1.1 * line, alpha=0.2, linewidth=0)
+            panel.plot(line, line, linewidth=0.8)
+            panel.scatter(measured, values, s=12)
+            figures = prediction_errors(values, measured)
+            panel.set_title(
+                f'{name}: {100 * figures["within_10pct"]:.0f} % within 10 %, tau {figures["kendall_tau"]:.2f}'
+            )
+            panel.set_xlabel('measured, ms')
+            panel.set_ylabel('predicted, ms')
+        figure.suptitle(title, parse_math=False)
+        figure.tight_layout()
+        png = io.BytesIO()
+        figure.savefig(png, format='png', dpi=120)
     plt.close(figure)
     write_whole(path, png.getvalue())

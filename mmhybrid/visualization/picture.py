@@ -164,15 +164,17 @@ class Picture:
 
     def png_file(self, scale: float = 2) -> bytes:
         """The content of a PNG file on a white ground, with ``scale`` dots for a pixel."""
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100 * scale)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, self.width), ylim=(self.height, 0))
-        axes.axis('off')
-        for shape in self.shapes:
-            shape.paint(axes)
         content = io.BytesIO()
-        figure.savefig(content, format='png', facecolor='white', metadata={'Software': None})
+        with rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
+            figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100 * scale)
+            axes = figure.add_axes((0, 0, 1, 1), xlim=(0, self.width), ylim=(self.height, 0))
+            axes.axis('off')
+            for shape in self.shapes:
+                shape.paint(axes)
+            figure.savefig(content, format='png', facecolor='white', metadata={'Software': None})
         return content.getvalue()
 
     def _svg(self, namespace: str) -> str:

@@ -657,8 +657,9 @@ def test_an_address_leaks_no_memory_either(tmp_path: Path, server: str) -> None:
 
 
 @pytest.mark.parametrize('setting', [{'resume': True}, {'load_from': 'shared.pth'}])
-def test_no_training_reads_checkpoints_by_deepspeed(setting: dict[str, Any]) -> None:
-    """It unpickles them itself, where no hook of ours is asked."""
-    cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'DeepSpeedStrategy'}, **setting})
-    with pytest.raises(ValueError, match=r"strategy\.type: got 'DeepSpeedStrategy', allowed: SingleDeviceStrategy"):
+@pytest.mark.parametrize('strategy', ['DeepSpeedStrategy', 'ColossalAIStrategy'])
+def test_no_training_reads_checkpoints_by_what_unpickles_them(strategy: str, setting: dict[str, Any]) -> None:
+    """They do so themselves, where no hook of ours is asked."""
+    cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': strategy}, **setting})
+    with pytest.raises(ValueError, match=rf"strategy\.type: got '{strategy}', allowed: SingleDeviceStrategy"):
         train(cfg)
