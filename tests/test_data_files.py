@@ -25,7 +25,7 @@ from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, setting
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.retraining import Retraining
-from mmhybrid.apis.retraining_record import RECORD_FILE
+from mmhybrid.apis.retraining_record import RECORD_FILE, RetrainingRecord
 from mmhybrid.apis.search_results import read_search
 from mmhybrid.apis.taking_out import found_in
 from mmhybrid.apis.training import latest_checkpoint
@@ -34,11 +34,14 @@ from mmhybrid.commands import plot_curves
 from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_data import make_demo_data
-from mmhybrid.datasets.label_maps import read_label_map
+from mmhybrid.datasets.label_maps import read_label_map, write_label_map
+from mmhybrid.datasets.split import write_split
+from mmhybrid.engine.checkpoint import AtomicBackend
 from mmhybrid.latency.analytic import NOMINAL
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.held_out import scatter
 from mmhybrid.latency.load import build_estimator, load_latency
+from mmhybrid.latency.partial import Partial
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.rounds import Measurement
 from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty, parts_of_space
@@ -56,7 +59,7 @@ from mmhybrid.utils.checks import check_float
 from mmhybrid.utils.errors import CannotGoOnError
 from mmhybrid.utils.files import read_json, read_text
 from mmhybrid.utils.images import check_image
-from mmhybrid.visualization.host import PhotographReader
+from mmhybrid.visualization.host import PhotographReader, write_pictures
 from mmhybrid.visualization.picture import Picture, Text, Titled
 from mmhybrid.visualization.search_page import search_page
 
@@ -460,6 +463,34 @@ def test_no_name_in_a_picture_is_a_program(
     with rc_context({'text.usetex': True}), suppress(RuntimeError):  # which LaTeX's failure is
         draw(tmp_path)
     assert not (tmp_path / 'trace').exists()
+
+
+def split_images(folder: Path) -> None:
+    for name in ('a', 'b'):
+        (folder / 'train/class').mkdir(parents=True, exist_ok=True)
+        (folder / f'train/class/{name}.png').touch()
+    write_split(folder / 'train', folder, 1, 0)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    'last_checkpoint': lambda folder: AtomicBackend().put_text('a', folder / 'last_checkpoint'),
+    RECORD_FILE: lambda folder: RetrainingRecord(folder, {}).write({}),
+    'search_val.txt': split_images,
+    'a.pt': lambda folder: write_label_map(folder / 'a.pt', torch.zeros(2, 1, 1, 1)),
+    'a.json.partial': lambda folder: Partial(folder / 'a.json', {}).write({}),
+    'a.png': lambda folder: write_pictures(folder, {'a': Picture(9, 9, [], '')}),
+}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_links_in_folders_of_others_are_not_written_through(name: str, tmp_path: Path) -> None:
+    (tmp_path / 'outside').write_text('as it was')
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    (folder / name).symlink_to('../outside')
+    WRITERS[name](folder)
+    assert (tmp_path / 'outside').read_text() == 'as it was'
+    assert (folder / name).is_file()
 
 
 SIZES: dict[str, Config] = {

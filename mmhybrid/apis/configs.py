@@ -14,6 +14,7 @@ from mmhybrid.apis.config_checks import check_config
 from mmhybrid.utils.addresses import mask_settings, masked
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.files import drop_link_outward
 from mmhybrid.utils.optional import HOSTS, how_to_install, told
 
 # read from the config by MMEngine, beside the arguments of its Runner
@@ -98,6 +99,12 @@ def hide_passwords(cfg: Config) -> None:
         if isinstance(storage, str):
             cfg[section].storage = masked(storage)
     mask_settings(cfg._cfg_dict)
+
+
+def drop_linked_copy(cfg: Config) -> None:
+    """Let MMEngine write its copy of the config through no link that leads out of the work folder."""
+    if cfg.filename and cfg.get('work_dir'):
+        drop_link_outward(Path(cfg.work_dir, Path(cfg.filename).name))
 
 
 def check_option_names(options: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from mmhybrid.apis.taking_out import Standalone
 from mmhybrid.models.fitting import fitted
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_name
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, write_whole
 
 # How detectors name what a pixel of a map is worth: anchors, RoI extractors, point generators, heads without anchors.
 STRIDES = ('strides', 'featmap_strides', 'anchor_strides')
@@ -56,6 +56,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     changes = {'backbone': backbone, **changes}
     settings = {'model': changes | resizing} if 'data_preprocessor' in model else resizing | {'model': changes}
     text = config_text({'_base_': bases}) + '\n' + config_text(settings)
+    drop_link_outward(path)
     write_whole(path, checked(head + text))
     return path
 

@@ -13,7 +13,7 @@ from mmhybrid.apis.config_text import Expression, checked, config_text, docstrin
 from mmhybrid.apis.taking_out import Standalone
 from mmhybrid.models.checkpoints import write_safetensors
 from mmhybrid.utils.checks import bad_value, check_name
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, write_whole
 
 # Sections of an exported config, each with the settings it has of the supernet's.
 SECTIONS = (
@@ -68,6 +68,8 @@ def write_network(
         '_backbone.py': _backbone_text(network, lines, paths['.pth'].name),
         '.py': _config_text(network, cfg, lines, paths),
     }
+    for path in paths.values():
+        drop_link_outward(path)
     write_safetensors(paths['.safetensors'], network.weights)
     for end, content in contents.items():
         write_whole(paths[end], content)

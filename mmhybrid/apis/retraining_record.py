@@ -11,7 +11,7 @@ from typing import Any
 from mmhybrid.search import Objective
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_name
-from mmhybrid.utils.files import first_difference, read_json, write_json
+from mmhybrid.utils.files import drop_link_outward, first_difference, read_json, write_json
 
 RECORD_FILE = 'networks.json'
 # Of a record, what is relative to its folder, which may be moved.
@@ -99,4 +99,5 @@ class RetrainingRecord:
         networks = [network.described() for network in record.values()]
         for network in networks:
             network |= {key: os.path.relpath(network[key], self.folder) for key in PATHS}
+        drop_link_outward(self.folder / RECORD_FILE)
         write_json(self.folder / RECORD_FILE, {'settings': self.settings, 'networks': networks})

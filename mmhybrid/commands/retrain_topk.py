@@ -31,7 +31,7 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.retraining import add_retraining_arguments, retraining_of, search_of
 from mmhybrid.engine.ranks import together
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import write_json
+from mmhybrid.utils.files import drop_link_outward, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_main_process():
         path = retraining.folder / 'best_retrained.json'
         space = settings.space.to_config()
+        drop_link_outward(path)
         write_json(path, {'space': space, 'metric': retraining.objective.name, **best.described()})
         Console().print(table_of(networks, best, retraining.objective.name))
         print(f'written: {path}')

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, write_whole
 
 MAX_CLASSES = 2048  # float16 counts no further
 
@@ -43,6 +43,7 @@ def write_label_map(path: Path, label_map: Tensor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     torch.save(label_map.half().cpu().contiguous().clone(), content)
+    drop_link_outward(path)
     write_whole(path, content.getvalue())
 
 

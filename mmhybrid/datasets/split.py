@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from mmhybrid.utils.checks import bad_value, check_int
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, write_whole
 
 IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp'})
 
@@ -58,6 +58,7 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
             lines[target].append(f'{name}/{image} {label}\n')
     out.mkdir(parents=True, exist_ok=True)
     for file, text in lines.items():
+        drop_link_outward(out / file)
         write_whole(out / file, ''.join(text))
     return {file: len(text) for file, text in lines.items()}
 

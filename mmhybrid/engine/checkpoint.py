@@ -19,7 +19,7 @@ from mmhybrid.models.checkpoint_fit import check_fit
 from mmhybrid.models.checkpoints import weights_of
 from mmhybrid.registry import HOOKS
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import remove_parts, write_whole
+from mmhybrid.utils.files import drop_link_outward, remove_parts, write_whole
 
 # Of a checkpoint that several processes write together.
 DRAFT = '.draft'
@@ -34,6 +34,7 @@ class AtomicBackend(LocalBackend):
         """Write bytes to a file."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
+        drop_link_outward(path)
         write_whole(path, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:

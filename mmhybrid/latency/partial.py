@@ -6,7 +6,7 @@ from typing import Any
 
 from mmhybrid.latency.rounds import Rounds
 from mmhybrid.utils.checks import check_keys
-from mmhybrid.utils.files import first_difference, is_special, read_json, write_json
+from mmhybrid.utils.files import drop_link_outward, first_difference, is_special, read_json, write_json
 
 
 class Partial:
@@ -40,6 +40,7 @@ class Partial:
     def write(self, passes: Mapping[str, Rounds]) -> None:
         """Write the rounds, whole or not at all."""
         if not is_special(self.out):
+            drop_link_outward(self.path)
             write_json(self.path, {'setting': self.setting, **{name: r.to_json() for name, r in passes.items()}})
 
     def remove(self) -> None:

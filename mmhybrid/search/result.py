@@ -14,7 +14,7 @@ from mmhybrid.search.pareto import Objective, front, hypervolume
 from mmhybrid.search.settings import SearchSettings
 from mmhybrid.space.found import BEST_FILE
 from mmhybrid.utils.checks import bad_value, check_int
-from mmhybrid.utils.files import write_json, write_whole
+from mmhybrid.utils.files import drop_link_outward, write_json, write_whole
 
 TOP_FILE = 'topk.csv'
 FORMULA = ('=', '+', '-', '@')  # how one begins
@@ -118,6 +118,8 @@ class SearchResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         best, top = folder / BEST_FILE, folder / TOP_FILE
+        for path in (best, top):
+            drop_link_outward(path)
         write_json(best, self._described(self.best), indent=2)
         write_whole(top, self._table(check_int('count', count, 1)))
         return [best, top]

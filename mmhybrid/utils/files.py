@@ -112,6 +112,19 @@ def write_json(path: str | Path, content: Any, indent: int = 1) -> None:
     write_whole(path, f'{json.dumps(content, indent=indent)}\n')
 
 
+def drop_link_outward(path: str | Path) -> None:
+    """Remove a link in the place of a file that a program is about to write by a name of its own.
+
+    A work folder may come from others, and what is written in it is not to replace a file elsewhere. Links within the
+    folder, and to devices and pipes, stay.
+    """
+    place = Path(path)
+    if place.is_symlink() and not is_special(place):
+        check_target(place)
+        if place.resolve().parent != place.parent.resolve():
+            place.unlink(missing_ok=True)  # several processes may find it
+
+
 def check_target(path: str | Path) -> None:
     """Before long work: raise ValueError if no file can be written to ``path``."""
     try:

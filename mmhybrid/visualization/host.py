@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmhybrid.models.build import build_model
 from mmhybrid.models.resized_inputs import ResizedInputs, resized
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, write_whole
 from mmhybrid.utils.images import check_image
 from mmhybrid.visualization.bitmap import Pixels
 from mmhybrid.visualization.picture import Picture
@@ -158,5 +158,6 @@ def write_pictures(folder: str | Path, pictures: Mapping[str, Picture]) -> list[
     paths = []
     for name, picture in pictures.items():
         paths.append(Path(folder) / f'{name}.png')
+        drop_link_outward(paths[-1])
         write_whole(paths[-1], picture.png_file())
     return paths

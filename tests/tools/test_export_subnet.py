@@ -88,6 +88,25 @@ def test_its_score_is_that_of_the_search(found: dict[str, Any], capfd: pytest.Ca
     assert float(scores[-1]) == pytest.approx(found['best']['metrics']['accuracy/top1'], abs=1e-4)
 
 
+def test_folders_of_others_lead_to_no_file_elsewhere(found: dict[str, Any], tmp_path: Path) -> None:
+    """What links have the names that a search, an export and a test write: each may lead to a file of the user's."""
+    outside, config = tmp_path / 'outside', found['config']
+    outside.write_text('as it was')
+    copy = Path(config).name
+    names = ('search/best_arch.json', 'search/topk.csv', f'search/{copy}', 'test/best.py')
+    exported = [f'out/best{end}' for end in ('.py', '_backbone.py', '.pth', '.safetensors', f'_{Path(RECIPE).name}')]
+    for name in (*names, *exported):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(outside)
+    search(load_config(str(config), work_dir=str(tmp_path / 'search')), str(found['supernet']))
+    target = str(ROOT / 'configs' / RECIPE)
+    export_subnet.main([*found['arguments'], '--out-dir', str(tmp_path / 'out'), '--into', target])
+    out, work_dir = tmp_path / 'out', str(tmp_path / 'test')
+    test_tool.main([str(out / 'best.py'), str(out / 'best.pth'), '--split', 'val', '--work-dir', work_dir])
+    assert outside.read_text() == 'as it was'
+    assert all((tmp_path / name).is_file() and not (tmp_path / name).is_symlink() for name in (*names, *exported))
+
+
 @pytest.mark.parametrize('seed', range(4))
 def test_every_network_is_the_supernets(found: dict[str, Any], seed: int, tmp_path: Path) -> None:
     cfg = load_config(str(found['config']))

@@ -13,7 +13,7 @@ import pytest
 
 import mmhybrid
 from mmhybrid.space import Arch
-from mmhybrid.utils.files import part_folder, read_json, remove_parts, write_whole
+from mmhybrid.utils.files import drop_link_outward, part_folder, read_json, remove_parts, write_whole
 
 
 def test_replaces_what_was_there(tmp_path):
@@ -170,3 +170,21 @@ def test_json_that_python_would_read_in_silence_or_not_at_all(tmp_path, text):
         read_json(path)
     with pytest.raises(ValueError, match=r"the key 'a' is there twice|nested too deeply"):
         Arch.from_json(text)
+
+
+def test_a_folder_of_others_has_no_file_elsewhere_replaced(tmp_path):
+    """Links in the place of what a program writes by names of its own are followed within the folder alone."""
+    folder, other = tmp_path / 'work', tmp_path / 'other'
+    folder.mkdir()
+    for target in (other, folder / 'inside'):
+        target.write_text('as it was')
+    links = {'out': other, 'relative': '../other', 'nothing': tmp_path / 'new', 'in': 'inside', 'null': '/dev/null'}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+        drop_link_outward(folder / name)
+        assert (folder / name).is_symlink() == (name in ('in', 'null'))
+    drop_link_outward(folder / 'inside')
+    assert other.read_text() == (folder / 'inside').read_text() == 'as it was'
+    (folder / 'loop').symlink_to('loop')
+    with pytest.raises(ValueError, match='a link that leads to itself'):
+        drop_link_outward(folder / 'loop')
