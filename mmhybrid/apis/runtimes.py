@@ -183,6 +183,9 @@ def _look_at_openvino(path: Path) -> dict[str, str] | None:
     if path.suffix == '.onnx':
         return _metadata_of_onnx(path)
     _check_xml(path)
+    weights = path.resolve().with_suffix('.bin')
+    if weights.is_symlink() and weights.resolve().parent != weights.parent:
+        raise ValueError(f'{weights}: a link to another folder, whose file may be anything')
     return None
 
 

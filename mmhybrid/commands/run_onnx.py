@@ -9,7 +9,7 @@ run_onnx.py``: it needs NumPy, Pillow and onnxruntime, and nothing of mmhybrid o
 import colorsys
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -23,6 +23,18 @@ COLOURS = 256
 # Characters of a class that are shown, and of what is said of an error.
 LONGEST_NAME = 100
 LONGEST_MESSAGE = 2000
+# Of ONNX's messages, by the numbers of their fields, what holds tensors.
+# https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+HOLDERS = {
+    'model': {7: 'graph', 20: 'training', 25: 'function'},
+    'training': {1: 'graph', 2: 'graph'},
+    'graph': {1: 'node', 5: 'tensor', 15: 'sparse tensor'},
+    'function': {7: 'node', 11: 'attribute'},
+    'node': {5: 'attribute'},
+    'attribute': {5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse tensor', 23: 'sparse tensor'},
+    'sparse tensor': {1: 'tensor', 2: 'tensor'},
+}
+EXTERNAL_DATA = 13  # of a tensor
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -45,10 +57,12 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
 
     if Path(file).exists() and not Path(file).is_file():
         raise ValueError(f'{file} is no file')  # a pipe would be waited for without end
+    content = Path(file).read_bytes()
+    check_values(file, content)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # errors are raised too, and a terminal obeys what their names may hold
     settings.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file, settings, providers=['CPUExecutionProvider'])
+    session = onnxruntime.InferenceSession(content, settings, providers=['CPUExecutionProvider'])
     if [given.name for given in session.get_inputs()] != ['image']:
         raise ValueError(f'{file} takes no photograph: write it with mmhybrid export --end-to-end')
     names = [output.name for output in session.get_outputs()]
@@ -66,6 +80,56 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
     if not is_expected(found, image):
         raise ValueError(f'{file} gives something else than mmhybrid export --end-to-end writes')
     return found, names_of_classes(session.get_modelmeta().custom_metadata_map.get('classes', '[]'))
+
+
+def check_values(file: str, content: bytes) -> None:
+    """Raise ValueError if values of a tensor are in another file, of which ONNX Runtime before 1.24 takes any."""
+    other_format = content[4:8] == b'ORTM'  # ONNX Runtime's own
+    left = [] if other_format else [('model', memoryview(content))]
+    try:
+        while left:
+            kind, message = left.pop()
+            for number, part in fields(message):
+                if kind == 'tensor' and number == EXTERNAL_DATA:
+                    raise ValueError(
+                        f'{file}: values in another file, mmhybrid export writes them into the file itself'
+                    )
+                inside = HOLDERS.get(kind, {}).get(number)
+                if inside is not None:
+                    left.append((inside, part))
+    except IndexError:
+        other_format = True
+    if other_format:
+        raise ValueError(f'{file} is no ONNX file, or damaged')
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The numbers and contents of a message's fields; numbers themselves are left out. IndexError for what is none."""
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = message[place]
+            place += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise IndexError
+
+    while place < len(message):
+        tag = varint()
+        wire = tag & 7
+        if wire == 0:
+            varint()
+            continue
+        length = varint() if wire == 2 else {1: 8, 5: 4}.get(wire, len(message))
+        if tag >= 2**32 or length > len(message) - place:
+            raise IndexError
+        if wire == 2:
+            yield tag >> 3, message[place : place + length]
+        place += length
 
 
 def is_expected(found: Mapping[str, Any], image: np.ndarray) -> bool:

@@ -29,6 +29,9 @@ BOXES: dict[str, np.ndarray] = {
     'labels': np.array([0]),
 }
 ESCAPE = '\x1b[2J'
+HOLDERS_OF_TENSORS = {
+    f'{name}Proto' for name in ('Graph', 'TrainingInfo', 'Function', 'Node', 'Attribute', 'Tensor', 'SparseTensor')
+}
 FLOAT = onnx.TensorProto.FLOAT
 
 
@@ -213,6 +216,57 @@ def test_no_damaged_file_of_executorch_ends_the_process(tmp_path: Path) -> None:
     path.write_bytes(content[: name.start()] + b'\xff' * 8 + content[name.start() + 8 :])
     with pytest.raises((ValueError, CannotGoOnError), match='the runtime was ended by SIGABRT'):
         open_network(path, 'executorch').run(np.ones((1, 1, 1, 4), np.float32))
+
+
+def test_no_file_of_openvino_reads_another_as_its_weights(tmp_path: Path) -> None:
+    pytest.importorskip('openvino')
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    export_model(torch.nn.Linear(4, 2), (1, 1, 1, 4), folder / 'a.xml', 'openvino')
+    (folder / 'a.bin').rename(folder / 'b.bin')
+    (folder / 'a.bin').symlink_to('b.bin')
+    open_network(folder / 'a.xml', 'openvino').close()
+    (folder / 'b.bin').rename(tmp_path / 'secret')
+    (folder / 'a.bin').unlink()
+    (folder / 'a.bin').symlink_to('../secret')
+    with pytest.raises(ValueError, match=r'a\.bin: a link to another folder'):
+        open_network(folder / 'a.xml', 'openvino')
+
+
+def test_photographs_are_shown_no_other_file(tmp_path: Path) -> None:
+    """ONNX Runtime refuses some of them by itself, of late; on a device there may be any."""
+    (tmp_path / 'secret').write_bytes(bytes(64))
+    for is_nested in (False, True):
+        for location in ('secret', '../secret', f'{tmp_path}/secret', '*/_ORT_MEM_ADDR_/*'):
+            file = adding(tmp_path / 'a.onnx', location, 0, is_nested)
+            with pytest.raises(ValueError, match=r'a\.onnx: values in another file'):
+                run_onnx.check_values(str(file), file.read_bytes())
+
+
+def test_where_onnx_may_keep_tensors() -> None:
+    """Wherever its messages hold one, by ONNX's own description of them."""
+    names = {'sparse tensor': 'SparseTensor', 'training': 'TrainingInfo'}
+    left, seen = [('model', onnx.ModelProto.DESCRIPTOR)], set()
+    while left:
+        kind, described = left.pop()
+        assert described.name == f'{names.get(kind, kind.title())}Proto'
+        seen.add(kind)
+        if kind == 'tensor':
+            assert described.fields_by_name['external_data'].number == run_onnx.EXTERNAL_DATA
+            continue
+        found = {field.number: field.message_type for field in described.fields if field.message_type is not None}
+        held = {number: message for number, message in found.items() if message.name in HOLDERS_OF_TENSORS}
+        assert held.keys() == run_onnx.HOLDERS[kind].keys()
+        left += [(name, held[number]) for number, name in run_onnx.HOLDERS[kind].items() if name not in seen]
+    assert seen == {'tensor', *run_onnx.HOLDERS}
+
+
+@pytest.mark.parametrize(
+    'content', [b'\x3a', b'\x3a\x05ab', b'\x3b', b'\xff' * 20, b'aaaaORTM', b'\x3a\xff\xff\xff\xff\x0f']
+)
+def test_what_is_no_onnx_is_said_to_be_none(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r'a\.onnx is no ONNX file, or damaged'):
+        run_onnx.check_values('a.onnx', content)
 
 
 @pytest.fixture
