@@ -83,7 +83,7 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
 
 
 def check_values(file: str, content: bytes) -> None:
-    """Raise ValueError if values of a tensor are in another file, of which ONNX Runtime before 1.24 takes any."""
+    """Raise ValueError if values of a tensor are in another file, which ONNX Runtime 1.23 takes anywhere."""
     other_format = content[4:8] == b'ORTM'  # ONNX Runtime's own
     left = [] if other_format else [('model', memoryview(content))]
     try:
