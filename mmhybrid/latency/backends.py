@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmhybrid.latency.memory import kept_memory
 from mmhybrid.torch_api import EXPORTING, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
+from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 
 Job = Callable[[], object]
@@ -165,7 +166,7 @@ class OpenVinoBackend(Backend):
             self.clock = time.process_time  # OpenVINO works in a thread of its own
             if threads > 1:
                 raise bad_value('threads', threads, '1 with the clock thread')
-        self.core = require('openvino', 'the backend openvino').Core()
+        self.core = openvino_core('the backend openvino')
         require('onnxscript', 'the backend openvino')
         require_torch(EXPORTING, 'the backend openvino')
         able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')

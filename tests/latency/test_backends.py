@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from fresh_python import run_python
 from torch import nn
 
 from mmhybrid.latency.backends import BACKENDS, CLOCKS, Backend, OnnxRuntimeBackend, backend_class
@@ -140,3 +141,29 @@ def test_versions_of_the_backend_are_compared():
     device = Device.here('cpu', 'onnxruntime', 'float32', 1, 1)
     old = Device(**{**vars(device), 'versions': {**device.versions, 'onnxruntime': '0.1', 'mmcv': '0.1'}})
     assert set(old.differences()) == {'onnxruntime'}
+
+
+LET_GO = """
+import faulthandler, signal, subprocess, sys, threading
+import torch
+from mmhybrid.latency.backends import OpenVinoBackend
+faulthandler.enable()
+signal.signal(signal.SIGCHLD, lambda *arguments: None)
+images = torch.ones(1, 3, 8, 8)
+held = [OpenVinoBackend('cpu', 'float32', 1)]
+held.append(held[0].build(torch.nn.Conv2d(3, 4, 1), images))
+held[1]()
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+subprocess.run([sys.executable, '-c', ''], check=True)
+print('still there')
+"""
+
+
+@pytest.mark.torch_since(*EXPORTING)
+def test_a_signal_after_openvino_was_let_go_by_another_thread_ends_nothing():
+    pytest.importorskip('openvino')
+    done = run_python(LET_GO)
+    assert done.returncode == 0, done.stderr
+    assert 'still there' in done.stdout
