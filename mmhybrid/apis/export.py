@@ -20,6 +20,7 @@ from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import check_target, is_special, part_folder
 from mmhybrid.utils.images import MOST_PIXELS
+from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 
 # How names of files have to end that a runtime opens; Core ML's are folders.
@@ -217,7 +218,8 @@ def _openvino(network: nn.Module, images: Tensor, path: Path, axes: Axes | None)
     openvino = require('openvino', 'format openvino')
     with tempfile.TemporaryDirectory() as folder:
         _onnx(network, images, Path(folder, 'network.onnx'), None)
-        openvino.save_model(openvino.Core().read_model(Path(folder, 'network.onnx')), path, compress_to_fp16=False)
+        graph = openvino_core('format openvino').read_model(Path(folder, 'network.onnx'))
+        openvino.save_model(graph, path, compress_to_fp16=False)
 
 
 def _executorch(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:

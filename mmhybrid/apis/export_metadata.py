@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from mmhybrid.apis.export import WEIGHTS
 from mmhybrid.utils.checks import bad_value, check_int, check_list
 from mmhybrid.utils.files import is_special, part_folder, write_json, write_whole
+from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
 
@@ -139,7 +140,7 @@ def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, st
         write_json(path.with_suffix('.json'), metadata)
     elif file_format == 'openvino':
         openvino = require('openvino', 'metadata of openvino')
-        model = openvino.Core().read_model(path)
+        model = openvino_core('metadata of openvino').read_model(path)
         for name, value in metadata.items():
             model.set_rt_info(value, ['mmhybrid', name])
         with part_folder(path.resolve()) as folder:
