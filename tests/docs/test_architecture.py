@@ -92,6 +92,14 @@ def test_names_every_file_beside_the_rooms() -> None:
     assert not [name for name in files if f'mmhybrid/{name}' not in TEXT]
 
 
+@pytest.mark.parametrize('room', ['counting', 'latency', 'search', 'engine', 'apis'])
+def test_names_every_file_of_the_rooms_whose_files_are_named(room: str) -> None:
+    """And nothing else by a bare name."""
+    (row,) = re.findall(rf'^\| `mmhybrid/{room}` \| (.*) \|$', TEXT, re.MULTILINE)
+    files = {path.stem for path in (ROOT / 'mmhybrid' / room).glob('*.py')} - {'__init__'}
+    assert files == set(re.findall(r'`(\w+)`', row))
+
+
 def test_both_ways_of_importing_are_seen(tmp_path: Path) -> None:
     (tmp_path / 'a.py').write_text(
         'import mmhybrid.space.base as b, os\nfrom mmhybrid import search\nfrom .engine import x'
