@@ -173,6 +173,10 @@ class Workload:
             raise bad_value('input_size', self.input_size, 'one side, of square images')
         return height
 
+    def space_at(self, side: int) -> SearchSpace:
+        """The part of the space with images of this side; all of it where its archs do not say the size."""
+        return self.space.restrict({'resolution': side}) if 'resolution' in self.space.choices else self.space
+
     def params(self, arch: Mapping[str, Value]) -> int:
         """Parameters of a network."""
         return sum(part.copies * self._costs[part.key].params for part in self.parts(arch))

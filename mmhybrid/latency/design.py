@@ -35,7 +35,7 @@ def choose_networks(workload: Workload, side: int, plan: Plan) -> list[Arch]:
     First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
     those whose latency the others leave most uncertain. Warns if the plan has too few networks for all parts.
     """
-    space = workload.space.restrict({'resolution': side}) if 'resolution' in workload.space.choices else workload.space
+    space = workload.space_at(side)
     rng = random.Random(f'{plan.seed} {side}')
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(POOL_SIZE))]))
     keys, counts = workload.composition(pool)

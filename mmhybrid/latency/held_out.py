@@ -80,7 +80,7 @@ def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Ar
 
 
 def _new_networks(workload: Workload, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
-    space = workload.space.restrict({'resolution': side}) if 'resolution' in workload.space.choices else workload.space
+    space = workload.space_at(side)
     rng = random.Random(f'held out {seed} {side}')
     found: dict[Arch, None] = {}
     for _ in range(100 * count):

@@ -2,13 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
 from mmhybrid.models.classifier import Classifier
 from mmhybrid.models.families import FAMILIES
 from mmhybrid.registry import MODELS
-from mmhybrid.torch_api import without_data
 
 NUM_CLASSES = 1000
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -69,10 +65,4 @@ PUBLISHED = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of th
 def build_classifier(preset: Preset) -> Classifier:
     """The preset with a 1000-way classifier, weights at random, in eval mode."""
     backbone = MODELS.build({'type': f'mmhybrid.{preset.family}', 'arch': preset.arch}).eval()
-    return Classifier(backbone, _out_channels(backbone, preset.image_size), NUM_CLASSES).eval()
-
-
-def _out_channels(backbone: nn.Module, image_size: int) -> int:
-    device = next(backbone.parameters()).device
-    with torch.no_grad(), without_data(device):
-        return int(backbone(torch.empty(1, 3, image_size, image_size, device=device))[-1].shape[1])
+    return Classifier(backbone, backbone.outputs(backbone.arch)[-1].width, NUM_CLASSES).eval()

@@ -110,6 +110,13 @@ def depth(field: str, value: object) -> int:
     return check_int(field, value, 1, MOST_LAYERS)
 
 
+def odd(field: str, value: object) -> int:
+    """A check: an odd int above 0, the size of a kernel that a network may have."""
+    if whole(field, value) % 2 == 0:
+        raise bad_value(field, value, 'an odd number')
+    return whole(field, value)
+
+
 def positive(field: str, value: object) -> float:
     """A check: a number above 0."""
     return check_float(field, value, 0, above=True)

@@ -8,8 +8,8 @@ from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
-from mmhybrid.space.choice import Choice, Rule, ascending, depth, positive, whole
-from mmhybrid.utils.checks import bad_value, check_list
+from mmhybrid.space.choice import Choice, Rule, ascending, depth, odd, positive, whole
+from mmhybrid.utils.checks import check_list
 
 VALUES: dict[str, tuple[Any, ...]] = {
     'resolutions': (192, 224, 240, 260),
@@ -175,18 +175,8 @@ def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 def _checked(field: str, values: object) -> Any:
     """The values of an argument, ascending."""
-    checks: dict[str, Callable[[str, object], Any]] = {
-        'depths': depth,
-        'kernel_sizes': _odd,
-        'expand_ratios': positive,
-    }
+    checks: dict[str, Callable[[str, object], Any]] = {'depths': depth, 'kernel_sizes': odd, 'expand_ratios': positive}
     check = checks.get(field, whole)
     if field in OF_ALL:
         return ascending(field, values, check)
     return tuple(ascending(field, stage, check) for stage in check_list(field, values, NUM_STAGES))
-
-
-def _odd(field: str, value: object) -> int:
-    if whole(field, value) % 2 == 0:
-        raise bad_value(field, value, 'an odd number')
-    return whole(field, value)

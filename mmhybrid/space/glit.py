@@ -9,7 +9,7 @@ from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.base import Restriction, SearchSpace
-from mmhybrid.space.choice import Choice, Rule, ascending, depth, positive, whole
+from mmhybrid.space.choice import Choice, Rule, ascending, depth, odd, positive, whole
 from mmhybrid.space.found import read_found
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
@@ -200,12 +200,7 @@ def _candidates(
             raise bad_value(field, value, f'a ratio that leaves at least one channel of the {head_dim} of a head')
         return value  # type: ignore[return-value]
 
-    def size(field: str, value: object) -> int:
-        if whole(field, value) % 2 == 0 and locality != 'window':
-            raise bad_value(field, value, 'an odd number')
-        return value  # type: ignore[return-value]
-
-    checks = {'num_attn_heads': split, 'kernel_size': size}
+    checks = {'num_attn_heads': split, 'kernel_size': whole if locality == 'window' else odd}
     return {
         field: ascending(f'candidates.{field}', values, checks.get(field, ratio))
         for field, values in {**own, **(given or {})}.items()

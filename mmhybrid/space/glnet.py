@@ -9,7 +9,7 @@ from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import around as less
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.base import Restriction, SearchSpace
-from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
+from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, odd, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_keys, check_list
 
 FLAGS = ('overlapped_patches', 'pos_encoding', 'conv_ffn')
@@ -241,19 +241,13 @@ def _checked(field: str, values: object, head_dim: int) -> Any:
             raise bad_value(field, value, f'a multiple of {head_dim}')
         return whole(field, value)
 
-    checks = {'widths': width, 'depths': depth, 'ffn_ratios': positive, 'local_kernels': _odd, 'num_slots': _square}
+    checks = {'widths': width, 'depths': depth, 'ffn_ratios': positive, 'local_kernels': odd, 'num_slots': _square}
     if field in ('widths', 'depths'):
         return tuple(ascending(field, stage, checks[field]) for stage in check_list(field, values, NUM_STAGES))
     if field == 'mixers':
         mixers = (check_choice(field, mixer, MIXERS) for mixer in check_list(field, values))
         return tuple(sorted(mixers, key=MIXERS.index))
     return ascending(field, values, checks.get(field, check_bool))
-
-
-def _odd(field: str, value: object) -> int:
-    if whole(field, value) % 2 == 0:
-        raise bad_value(field, value, 'an odd number')
-    return whole(field, value)
 
 
 def _square(field: str, value: object) -> int:

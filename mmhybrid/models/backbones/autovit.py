@@ -11,7 +11,6 @@ This file is a long one, since a family is read from top to bottom in one file.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +24,7 @@ from mmhybrid.archs.autovit import AutoViTArch, channels_of
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
-from mmhybrid.models.layers.basic import build_act, build_norm, depthwise_conv2d, fused, is_known, layer_config
+from mmhybrid.models.layers.basic import LayerConfig, depthwise_conv2d, fused, is_known, layer_config, same_conv2d
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.parts import Part, Piece, sides, strided
@@ -38,27 +37,6 @@ STEM_STRIDE = 2
 CONV_STRIDES = (1, 2, 2)
 TRANSFORMER_STRIDES = (1, 2, 2, 1, 1)
 POOL_RATIO = 6
-
-
-@dataclass(frozen=True)
-class LayerConfig:
-    """The norm and the activation that a config chose."""
-
-    norm_cfg: dict[str, Any]
-    act_cfg: dict[str, Any]
-
-    def conv(self, in_width: int, width: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-        """Convolution without bias, norm, activation."""
-        conv = nn.Conv2d(in_width, width, kernel_size, stride, kernel_size // 2, bias=False)
-        return nn.Sequential(conv, self.norm(width), self.act())
-
-    def norm(self, width: int) -> nn.Module:
-        """A new norm."""
-        return build_norm(self.norm_cfg, width)
-
-    def act(self) -> nn.Module:
-        """A new activation layer."""
-        return build_act(self.act_cfg)
 
 
 class MBConv(nn.Module):
@@ -211,7 +189,8 @@ class AutoViT(HybridBackbone):
     ) -> None:
         super().__init__(4, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = parsed = AutoViTArch.parse(arch)
-        layers = LayerConfig(layer_config('norm_cfg', norm_cfg, 'BN'), layer_config('act_cfg', act_cfg, 'SiLU'))
+        norm_cfg, act_cfg = layer_config('norm_cfg', norm_cfg, 'BN'), layer_config('act_cfg', act_cfg, 'SiLU')
+        layers = LayerConfig(same_conv2d, norm_cfg, act_cfg)
         in_channels = check_int('in_channels', in_channels, 1)
         self.stem = layers.conv(in_channels, parsed.stem_width, 3, STEM_STRIDE)
 
@@ -236,8 +215,7 @@ class AutoViT(HybridBackbone):
 
         with_pool = check_bool('mbpool', mbpool) and 3 in self.out_indices
         self.mbpool = layers.conv(width, POOL_RATIO * width, 1) if with_pool else None
-        if out_norm_cfg is not None:
-            self.build_output_norms(out_norm_cfg, {}, [output.width for output in self.outputs(parsed)])
+        self.build_output_norms(out_norm_cfg, None, [output.width for output in self.outputs(parsed)])
         self.finish()
 
     def init_weights(self) -> None:

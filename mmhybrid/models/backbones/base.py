@@ -112,21 +112,21 @@ class HybridBackbone(BaseModule):
     def build_output_norms(
         self,
         out_norm_cfg: Mapping[str, Any] | None,
-        final_norm_cfg: Mapping[str, Any],
+        final_norm_cfg: Mapping[str, Any] | None,
         out_channels: Sequence[int],
     ) -> None:
         """Create ``norm`` (of the last output, as in classification) or ``out_norms`` (one for each output).
 
         Args:
-            out_norm_cfg: None for the published single norm behind the last stage.
-            final_norm_cfg: The type of that norm.
+            out_norm_cfg: None for what is published: a single norm behind the last output, or none.
+            final_norm_cfg: The type of that norm; None for none.
             out_channels: Channels of all outputs there are to choose from.
         """
         if out_norm_cfg is not None:
             self.out_norms = nn.ModuleDict(
                 {str(i): build_norm(out_norm_cfg, out_channels[i]) for i in self.out_indices}
             )
-        elif self.num_outputs - 1 in self.out_indices:
+        elif final_norm_cfg is not None and self.num_outputs - 1 in self.out_indices:
             self.norm = build_norm(final_norm_cfg, out_channels[-1])
 
     def output_norm(self, index: int, x: Tensor) -> Tensor:

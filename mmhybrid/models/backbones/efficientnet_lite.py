@@ -12,7 +12,6 @@ stem - seven stages of MBConv blocks - head (point-wise convolution)
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mmcv.cnn.bricks import DropPath
@@ -22,7 +21,7 @@ from torch.nn import functional as F
 from mmhybrid.archs.efficientnet_lite import NO_EXPANSION, EfficientNetLiteArch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
-from mmhybrid.models.layers.basic import build_act, build_norm, layer_config
+from mmhybrid.models.layers.basic import LayerConfig, layer_config
 from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, sides, strided
 from mmhybrid.registry import MODELS
@@ -56,25 +55,6 @@ class SameConv2d(nn.Conv2d):
             rows, columns = (kernel_size - stride + (-side) % stride for side in x.shape[2:])
             x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         return super().forward(x)
-
-
-@dataclass(frozen=True)
-class LayerConfig:
-    """The norm and the activation that a config chose."""
-
-    norm_cfg: dict[str, Any]
-    act_cfg: dict[str, Any]
-
-    def conv(
-        self, in_width: int, width: int, kernel_size: int = 1, stride: int = 1, groups: int = 1, act: bool = True
-    ) -> nn.Sequential:
-        """Convolution without bias, norm, and an activation unless ``act`` says no."""
-        conv = SameConv2d(in_width, width, kernel_size, stride, groups)
-        return nn.Sequential(conv, build_norm(self.norm_cfg, width), *([self.act()] if act else []))
-
-    def act(self) -> nn.Module:
-        """A new activation layer."""
-        return build_act(self.act_cfg)
 
 
 class MBConv(nn.Module):
@@ -162,8 +142,8 @@ class EfficientNetLite(HybridBackbone):
     ) -> None:
         super().__init__(len(OUTPUT_STAGES), out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         self.arch = parsed = EfficientNetLiteArch.parse(arch)
-        norm_cfg = NORM if norm_cfg is None else norm_cfg
-        layers = LayerConfig(layer_config('norm_cfg', norm_cfg, 'BN'), layer_config('act_cfg', act_cfg, 'ReLU6'))
+        norm_cfg = layer_config('norm_cfg', NORM if norm_cfg is None else norm_cfg, 'BN')
+        layers = LayerConfig(SameConv2d, norm_cfg, layer_config('act_cfg', act_cfg, 'ReLU6'))
         in_channels = check_int('in_channels', in_channels, 1)
         self.stem = layers.conv(in_channels, parsed.stem_width, 3, STEM_STRIDE)
         rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(parsed.depths)))
@@ -172,8 +152,7 @@ class EfficientNetLite(HybridBackbone):
         )
         with_head = check_bool('head_conv', head_conv) and len(OUTPUT_STAGES) - 1 in self.out_indices
         self.head_conv = layers.conv(parsed.embed_dims[-1], parsed.head_width) if with_head else None
-        if out_norm_cfg is not None:
-            self.build_output_norms(out_norm_cfg, {}, [output.width for output in self.outputs(parsed)])
+        self.build_output_norms(out_norm_cfg, None, [output.width for output in self.outputs(parsed)])
         self.finish()
 
     def init_weights(self) -> None:

@@ -30,7 +30,7 @@ from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, la
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d, scale_outputs
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
-from mmhybrid.models.parts import Part, Piece, Size, sides
+from mmhybrid.models.parts import Part, Piece, Size, sides, strided
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_float, check_int
 
@@ -315,7 +315,7 @@ def _downsampling_part(
 ) -> tuple[Part, tuple[int, ...]]:
     """The down-sampling in front of a stage, and the size of the map behind it."""
     before, stride = (in_width, *size), STRIDES[stage]
-    size = tuple(-(-side // stride) if layout == 'overlapped' else side // stride for side in size)
+    size = strided(size, stride) if layout == 'overlapped' else tuple(side // stride for side in size)
     pieces: tuple[Piece, ...] = ((f'downsamplers.{stage}', before), (f'out_norms.{stage}',))
     if stage == NUM_STAGES - 1:
         pieces += (('norm', (width, *size)),)

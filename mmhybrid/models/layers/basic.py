@@ -1,6 +1,7 @@
 """Layers that torch lacks, and the note that some channels are a group."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +28,11 @@ def fused_axes(layer: nn.Module) -> tuple[Axes | None, Axes | None]:
     # most layers have none, and a module is slow to say that it lacks an attribute
     groups: tuple[Axes | None, Axes | None] = layer.__dict__.get('fused_axes', (None, None))
     return groups
+
+
+def same_conv2d(in_width: int, width: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias and with same padding."""
+    return nn.Conv2d(in_width, width, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
 
 
 def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
@@ -81,6 +87,36 @@ def build_act(act_cfg: Mapping[str, Any]) -> nn.Module:
         return build_activation_layer(dict(act_cfg))
     except KeyError as error:
         raise bad_value('act_cfg.type', act_cfg['type'], 'a registered activation, such as SiLU') from error
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """How a network convolves, and the norm and the activation that a config chose.
+
+    Args:
+        conv2d: Makes a convolution without bias and with same padding, as :func:`same_conv2d` does.
+        norm_cfg: See :func:`build_norm`.
+        act_cfg: See :func:`build_act`.
+    """
+
+    conv2d: Callable[[int, int, int, int, int], nn.Conv2d]
+    norm_cfg: Mapping[str, Any]
+    act_cfg: Mapping[str, Any]
+
+    def conv(
+        self, in_width: int, width: int, kernel_size: int = 1, stride: int = 1, groups: int = 1, act: bool = True
+    ) -> nn.Sequential:
+        """Convolution without bias, norm, and an activation unless ``act`` says no."""
+        conv = self.conv2d(in_width, width, kernel_size, stride, groups)
+        return nn.Sequential(conv, self.norm(width), *([self.act()] if act else []))
+
+    def norm(self, width: int) -> nn.Module:
+        """A new norm."""
+        return build_norm(self.norm_cfg, width)
+
+    def act(self) -> nn.Module:
+        """A new activation layer."""
+        return build_act(self.act_cfg)
 
 
 class _ContiguousGrad(torch.autograd.Function):
