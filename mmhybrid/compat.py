@@ -47,9 +47,9 @@ def apply() -> None:
     find_configs()
     around_import(MULTIMODAL, import_without_transformers)
     if EPS in sys.modules:
-        run_no_images(sys.modules[EPS])
+        refuse_eps(sys.modules[EPS])
     else:
-        around_import(EPS, run_no_images)
+        around_import(EPS, refuse_eps)
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -281,8 +281,8 @@ def _leave_out(names: list[str], registry: Registry, reason: str) -> None:
         registry.register_module(name=name, module=explain)
 
 
-def run_no_images(module: ModuleType, execute: Execute | None = None) -> None:
-    """Let Pillow read EPS without Ghostscript, which is not at all.
+def refuse_eps(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let Pillow refuse EPS, which it reads with Ghostscript alone.
 
     Cause: MMSegmentation reads label maps, and MMCV images with ``imdecode_backend='pillow'``, in any format that
     Pillow knows, whatever a file is called. EPS is a program, and Pillow has Ghostscript run it.

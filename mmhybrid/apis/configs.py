@@ -40,7 +40,7 @@ def load_config(
         path: Python, JSON or YAML file, or the name of a shipped one (``mmhybrid::glnet/glnet_4g_in1k.py``).
         options: Replaced settings, dotted names.
         work_dir: Folder of logs and checkpoints; None for the config's own, or ``./work_dirs/<name of the config>``.
-        launcher: One of :data:`LAUNCHERS`.
+        launcher: One of :data:`mmhybrid.engine.ranks.LAUNCHERS`.
 
     Raises:
         ValueError: A missing or broken file, a name that neither the config nor MMEngine's Runner knows, or a setting

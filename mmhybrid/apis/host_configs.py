@@ -25,9 +25,9 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     A classifier starts from scratch, as retraining does; every other model from the exported weights.
 
     Args:
-        network: From :func:`take_out`, written by :func:`write_network`.
+        network: From :func:`mmhybrid.apis.taking_out.take_out`.
         target: A config file, or the name of a shipped one.
-        folder: The folder that :func:`write_network` wrote into.
+        folder: Where :func:`mmhybrid.apis.network_files.write_network` wrote the network.
         name: The name that it gave its files.
 
     Raises:
@@ -51,7 +51,7 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     backbone = {'_delete_': True, '**': Expression('_base_.searched.backbone'), **options}
     base = target if is_named(target) else os.path.relpath(target, folder)
     bases = [base, f'./{name}_backbone.py']
-    path = Path(folder, f'{name}_{Path(target).stem}.py')
+    path = host_config_file(folder, name, target)
     head = docstring(f'{Path(target).stem} with the backbone of a searched network.')
     changes = {'backbone': backbone, **changes}
     settings = {'model': changes | resizing} if 'data_preprocessor' in model else resizing | {'model': changes}
@@ -59,6 +59,11 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
     drop_link_outward(path)
     write_whole(path, checked(head + text))
     return path
+
+
+def host_config_file(folder: str | Path, name: str, target: str) -> Path:
+    """The file that :func:`write_host_config` writes."""
+    return Path(folder, f'{name}_{Path(target).stem}.py')
 
 
 def _check_strides(target: str, model: Mapping[str, Any], theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def write_network(
     """Write ``<name>_backbone.py``, ``<name>.py``, ``<name>.pth`` and ``<name>.safetensors``, each whole or not at all.
 
     Args:
-        network: From :func:`take_out`.
+        network: From :func:`mmhybrid.apis.taking_out.take_out`.
         cfg: Of the supernet; gives the data, the schedule and the runtime.
         folder: Made if missing.
         name: Of the files, see :func:`check_name`.

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
-from mmhybrid.apis.host_configs import write_host_config
+from mmhybrid.apis.host_configs import host_config_file, write_host_config
 from mmhybrid.apis.network_files import write_network
 from mmhybrid.apis.retraining_record import Retrained, RetrainingRecord
 from mmhybrid.apis.taking_out import build_supernet, take_out, untrained
@@ -26,7 +26,7 @@ from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import team
 from mmhybrid.latency.load import build_estimator
 from mmhybrid.models.one_shot import OneShot
-from mmhybrid.search import Candidate, Objective, SearchSettings
+from mmhybrid.search import Candidate, SearchSettings
 from mmhybrid.search.config import build_settings
 from mmhybrid.search.proposals import propose
 from mmhybrid.space import Arch
@@ -120,11 +120,22 @@ class Retraining:
         return [record[candidate.arch] for candidate in candidates]
 
     def _supernet_score(self, candidate: Candidate) -> float:
-        return math.nan if self.checkpoint is None else supernet_score(candidate, self.objective)
+        """What the search recorded; not a number where no supernet was trained.
+
+        Raises:
+            ValueError: If the objective is an estimate, which training cannot change.
+        """
+        if self.checkpoint is None:
+            return math.nan
+        metrics = candidate.metrics or {}
+        if self.objective.name not in metrics:
+            allowed = f'a metric, one of {sorted(metrics)}, to retrain for'
+            raise bad_value('objectives[0]', self.objective.name, allowed)
+        return float(metrics[self.objective.name])
 
     def _config_file(self, name: str) -> Path:
-        recipe = '' if self.recipe is None else f'_{Path(self.recipe).stem}'
-        return self.folder / name / f'{name}{recipe}.py'
+        folder = self.folder / name
+        return folder / f'{name}.py' if self.recipe is None else host_config_file(folder, name, self.recipe)
 
     def _export(self, candidates: Sequence[Candidate]) -> None:
         """Take the networks out of the supernet; also those that are there, since a config is a program.
@@ -193,18 +204,6 @@ class Retraining:
 def name_of(arch: Arch) -> str:
     """The name of a network's folder, which follows from the genes."""
     return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
-
-
-def supernet_score(candidate: Candidate, objective: Objective) -> float:
-    """What the search recorded.
-
-    Raises:
-        ValueError: If ``objective`` is an estimate, which training cannot change.
-    """
-    metrics = candidate.metrics or {}
-    if objective.name not in metrics:
-        raise bad_value('objectives[0]', objective.name, f'a metric, one of {sorted(metrics)}, to retrain for')
-    return float(metrics[objective.name])
 
 
 def check_metric(cfg: Config, name: str) -> None:

@@ -50,7 +50,6 @@ def search(
     """
     given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
     cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
-    hide_passwords(cfg)
     runner = build_search(cfg, checkpoint)
     # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
     with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():

@@ -80,9 +80,8 @@ def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:
         model = build_model(cfg)
     if not isinstance(model, OneShot):
         raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, the config of a supernet')
-    if checkpoint is None:
-        return model.eval()
-    load_weights(model, read_checkpoint(checkpoint), checkpoint)
+    if checkpoint is not None:
+        load_weights(model, read_checkpoint(checkpoint), checkpoint)
     return model.eval()
 
 
@@ -118,9 +117,7 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
     channels = widths_of(backbone_cfg)
     config = _model_config(cfg, channels)
     preprocessor = _preprocessor_config(model, cfg, arch, data['inputs'].shape[-2:])
-    given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
-    # hosts write into what they are given
-    network = MODELS.build(deepcopy({**config, **given, 'backbone': backbone_cfg}))
+    network = _build(config, preprocessor, backbone_cfg)
     wide, narrow = model.supernet.out_channels, channels
     own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith('backbone.')}
     weights = {name: narrowed(name, rest[name], tensor.shape, wide, narrow) for name, tensor in own.items()}
@@ -155,13 +152,18 @@ def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, f
     backbone = {**model.supernet.backbone_cfg, 'arch': plain_arch(model.space.decode(arch))}
     channels = widths_of(backbone)
     config, preprocessor = _model_config(cfg, channels), _preprocessor_config(model, cfg, arch, ())
-    given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
-    network = MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))
+    network = _build(config, preprocessor, backbone)
     network.init_weights()
     costs = estimates['params_m'], estimates['macs_m']
     side = model.space.resolution(arch)
     shape = None if side is None else (side, side)
     return Standalone(config, preprocessor, backbone, channels, network.state_dict(), 0.0, *costs, shape)
+
+
+def _build(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, backbone: Mapping[str, Any]) -> Any:
+    """The network that the three configs describe."""
+    given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
+    return MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))  # hosts write into what they are given
 
 
 def _model_config(cfg: Config, channels: Sequence[int]) -> dict[str, Any]:

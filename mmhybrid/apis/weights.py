@@ -8,6 +8,7 @@ from torch import nn
 
 from mmhybrid.models.checkpoints import weights_of
 from mmhybrid.utils.checks import check_int, check_keys
+from mmhybrid.utils.errors import few
 
 
 def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
@@ -35,17 +36,12 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> Non
     try:
         keys = target.load_state_dict(weights_of(checkpoint), strict=False)
     except RuntimeError as error:
-        mismatches = str(error).splitlines()[1:]
-        raise ValueError(f'{path} does not fit the model: {_few(mismatches, 1)}') from error
+        mismatches = [line.strip().rstrip('.') for line in str(error).splitlines()[1:]]
+        raise ValueError(f'{path} does not fit the model: {few(mismatches, 1)}') from error
     problems = [
-        f'{kind} {_few(names)}'
+        f'{kind} {few(names)}'
         for kind, names in (('missing', keys.missing_keys), ('surplus', keys.unexpected_keys))
         if names
     ]
     if problems:
         raise ValueError(f'{path} does not fit the model: {"; ".join(problems)}')
-
-
-def _few(items: list[str], count: int = 3) -> str:
-    text = ', '.join(item.strip().rstrip('.') for item in items[:count])
-    return f'{text} and {len(items) - count} more' if len(items) > count else text

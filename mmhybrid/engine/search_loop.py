@@ -31,7 +31,7 @@ class SearchLoop(BaseLoop):
     (:func:`build_estimator`), and where it is kept (:class:`StudyStorage`).
 
     Args:
-        runner: Its model is a :class:`OneShot` with trained weights.
+        runner: Its model is a :class:`mmhybrid.models.one_shot.OneShot` with trained weights.
         dataloader: Config; its dataset is the one that candidates are judged on.
         evaluator: As of ValLoop.
         stages: As :func:`mmhybrid.search.config.build_settings` takes them, like the next four. The space is the
@@ -41,7 +41,7 @@ class SearchLoop(BaseLoop):
         tie_breaks: Metrics or estimates, each with a direction, that decide among equals.
         seed: Everything proposed follows from it.
         max_tries: Draws for a candidate, on average over a stage, before the stage gives up.
-        calibration: Arguments of :func:`calibration_batches`.
+        calibration: Arguments of :func:`mmhybrid.engine.bn_calibration.calibration_batches`.
         latency_table: Path of a table or of an analytic model, for the estimates ``latency_ms`` and
             ``latency_upper_ms``.
         analytic: Path of an analytic model that answers for the parts which the table lacks.

@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmhybrid.models.checkpoints import read_checkpoint, weights_of
-from mmhybrid.utils.errors import printable, shortened
+from mmhybrid.utils.errors import few, printable, shortened
 
 # Characters of what a partial fit is said to leave out: some hundred names.
 MOST_TOLD = 20_000
@@ -28,7 +28,7 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
     shared = {name for name in own.keys() & weights.keys() if isinstance(weights[name], Tensor)}
     if own and not any(_size(own[name]) == _size(weights[name]) for name in shared):
         kind = type(module).__name__
-        problem = f'{source} fits nothing of {kind}: it has {_few(weights)}, {kind} has {_few(own)}'
+        problem = f'{source} fits nothing of {kind}: it has {few(weights)}, {kind} has {few(own)}'
         if shared:
             name = min(shared)
             problem += f'; {name} has {_size(weights[name])} values in the one and {_size(own[name])} in the other'
@@ -56,7 +56,7 @@ def check_pretrained(module: nn.Module) -> None:
             prefix = cfg['prefix'].removesuffix('.') + '.'
             inside = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
             if not inside:
-                raise ValueError(f'{source} has no name that begins with the prefix {prefix!r}; it has {_few(weights)}')
+                raise ValueError(f'{source} has no name that begins with the prefix {prefix!r}; it has {few(weights)}')
             weights, source = inside, f'{source} behind {prefix!r}'
         check_fit(module, weights, source)
 
@@ -68,11 +68,6 @@ def _told(sentence: str) -> str:
 
 def _size(tensor: Any) -> tuple[int, ...]:
     return tuple(size for size in getattr(tensor, 'shape', ()) if size != 1)
-
-
-def _few(names: Iterable[str], count: int = 3) -> str:
-    names = list(names)
-    return ', '.join(names[:count]) + (f' and {len(names) - count} more' if len(names) > count else '')
 
 
 def _likely_prefix(longer: Iterable[str], shorter: Iterable[str]) -> str:

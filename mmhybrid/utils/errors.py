@@ -1,5 +1,7 @@
 """Errors that a program ends on without a traceback, and errors in a line."""
 
+from collections.abc import Iterable
+
 # Characters of what a program says at its end.
 LONGEST_MESSAGE = 2000
 
@@ -12,6 +14,12 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error says; its class where it says nothing."""
     text = str(error.args[0] if error.args and isinstance(error.args[0], str) else error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
+
+
+def few(items: Iterable[str], count: int = 3) -> str:
+    """The first of many items, and how many more there are."""
+    items = list(items)
+    return ', '.join(items[:count]) + (f' and {len(items) - count} more' if len(items) > count else '')
 
 
 def printable(text: str) -> str:

@@ -35,11 +35,11 @@ def number(value: float) -> str:
     return f'{value:.4g}'
 
 
-def large_number(number: int) -> str:
-    """A number as HTML."""
-    if number < 10**6:
-        return f'{number:,}'
-    mantissa, _, exponent = f'{number:.1e}'.partition('e')
+def large_number(count: int) -> str:
+    """A count as HTML, from a million on as a power of ten."""
+    if count < 10**6:
+        return f'{count:,}'
+    mantissa, _, exponent = f'{count:.1e}'.partition('e')
     return f'{mantissa} &times; 10<sup>{int(exponent)}</sup>'
 
 

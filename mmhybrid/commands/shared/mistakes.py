@@ -17,8 +17,6 @@ EXIT_CODE = 2  # argparse's own for a wrong command line
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG)
 # How the names of MMEngine's functions begin that build what a config describes, or set up what it says.
 BUILDERS = ('build', 'from_cfg', 'init_default_scope', 'register_', 'scale_lr', 'setup_', 'set_randomness')
-
-
 # What loads the state of a training, whose parts each believe what they find.
 RESUMING = 'load_or_resume'
 
@@ -59,9 +57,7 @@ def _told(sentence: str) -> str:
 def _mistake(error: Exception) -> str | None:
     """The sentence for an error that a wrong config or file causes; None for any other error."""
     message = ' '.join(str(error.args[0] if error.args else error).split())
-    if isinstance(error, OSError) and error.errno is not None:
-        return ' '.join(str(error).split())
-    if isinstance(error, UnicodeError):
+    if isinstance(error, UnicodeError) or (isinstance(error, OSError) and error.errno is not None):
         return ' '.join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and told(error) != message:
         return told(error)
@@ -90,8 +86,8 @@ def _misfit(error: Exception) -> str | None:
 def _named(error: Exception) -> str:
     origin = _origin(error)
     lines = str(error.args[0] if error.args else error).strip().splitlines() or ['no reason given']
-    told = lines[0] if len(lines) == 1 else f'{lines[0]} ... {lines[-1]}'
-    return f'{type(error).__name__}: {told} ({origin.filename}, line {origin.lineno})'
+    reason = lines[0] if len(lines) == 1 else f'{lines[0]} ... {lines[-1]}'
+    return f'{type(error).__name__}: {reason} ({origin.filename}, line {origin.lineno})'
 
 
 def _origin(error: BaseException) -> traceback.FrameSummary:
