@@ -15,7 +15,7 @@ says what it takes, ``coreml`` a ``.mlpackage`` (a folder), each where its packa
 torch.export's ``.pt2``.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mmhybrid.apis.configs import load_config
@@ -24,7 +24,7 @@ from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
 from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
 from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.weights import load_weights
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
@@ -35,7 +35,7 @@ from mmhybrid.models.input_channels import input_channels
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='Write the network of a config in a format that other programs run.')
+    parser = Parser(description='Write the network of a config in a format that other programs run.')
     add_config(parser)
     parser.add_argument('--out', required=True, metavar='FILE')
     parser.add_argument('--format', required=True, choices=tuple(FORMATS))

@@ -9,14 +9,13 @@ schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<
 of a classifier from scratch. ``--table`` measures the network as the table's own were, and says what it predicts.
 """
 
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.network_files import described, write_network
 from mmhybrid.apis.taking_out import build_supernet, found_in, take_out
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.latency.single import predict_arch, time_arch
 from mmhybrid.latency.table import LatencyTable
@@ -27,7 +26,7 @@ REPEATS = 20  # timed rounds
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, and print what was written."""
-    parser = ArgumentParser(description='Take a searched network out of its supernet.')
+    parser = Parser(description='Take a searched network out of its supernet.')
     add_config(parser, 'config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     parser.add_argument(

@@ -8,7 +8,7 @@ attention" also the projections in the layers that have them. Of a supernet the 
 the smallest and the largest backbone cost, and the values of the genes.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.models.build import build_model, build_on_meta
@@ -28,7 +28,7 @@ TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='Parameters, MACs and activations of a model, part by part.')
+    parser = Parser(description='Parameters, MACs and activations of a model, part by part.')
     add_config(parser)
     parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
     return parser.parse_args(argv)

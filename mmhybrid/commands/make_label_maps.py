@@ -11,12 +11,12 @@ one.
 Images that have their label map already are left out, so a run that was stopped goes on.
 """
 
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from argparse import ArgumentDefaultsHelpFormatter, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.label_map_maker import make_label_maps
 from mmhybrid.models.teachers import Teacher
@@ -26,7 +26,7 @@ from mmhybrid.utils.errors import first_line
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = Parser(description=(__doc__ or '').splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
     add_config(parser, "the teacher's config file")
     parser.add_argument('checkpoint', help="the teacher's weights")
     parser.add_argument('images', type=Path, help='folder of class folders')

@@ -8,12 +8,12 @@ reaches with eager torch, in seconds, and writes the analytic model; a search ta
 table's gaps.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from statistics import median
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.device import add_device, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.workload import Workload
@@ -25,7 +25,7 @@ from mmhybrid.latency.timing import Plan
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     default = Plan()
-    parser = ArgumentParser(description='Measure the latency table of a search space on this device.')
+    parser = Parser(description='Measure the latency table of a search space on this device.')
     add_config(parser, 'config file with a supernet')
     parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table or model')
     parser.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')

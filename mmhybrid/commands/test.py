@@ -7,19 +7,19 @@ With ``--runtime``, the exported file computes and the config's data and metrics
 classes and images has to fit the config.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mmhybrid.apis.runtimes import RUNTIMES, SECONDS, open_network
 from mmhybrid.apis.testing import enable_tta, evaluate
-from mmhybrid.commands.shared.arguments import add_config, add_run, config_of_run
+from mmhybrid.commands.shared.arguments import Parser, add_config, add_run, config_of_run
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='Evaluate a checkpoint.')
+    parser = Parser(description='Evaluate a checkpoint.')
     add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file; with --runtime an exported one')
     parser.add_argument('--runtime', choices=tuple(RUNTIMES), help='what runs an exported file')

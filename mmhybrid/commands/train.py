@@ -3,18 +3,18 @@
 mmhybrid train CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] [--auto-scale-lr] [--same-images]
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mmhybrid.apis.training import enable_amp, enable_auto_scale_lr, latest_checkpoint, train
-from mmhybrid.commands.shared.arguments import add_config, add_run, config_of_run
+from mmhybrid.commands.shared.arguments import Parser, add_config, add_run, config_of_run
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.engine.ranks import together
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='Train a model.')
+    parser = Parser(description='Train a model.')
     add_config(parser)
     parser.add_argument(
         '--resume',

@@ -6,13 +6,13 @@ Writes ``DIR/features.png``: the images, and below each the mean of its last fea
 classifier, detector or segmentor.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.weights import load_weights
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.visualization.features import draw_features, feature_map
@@ -21,7 +21,7 @@ from mmhybrid.visualization.host import PhotographReader, build_host, write_pict
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='Show where the last features of a backbone are strong.')
+    parser = Parser(description='Show where the last features of a backbone are strong.')
     add_config(parser)
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')

@@ -7,13 +7,13 @@ from 1 over all stages; the default is the first of stage 3. Works for any class
 GLNet.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.weights import load_weights
-from mmhybrid.commands.shared.arguments import add_config
+from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.visualization.host import PhotographReader, build_host, distinct_names, write_pictures
@@ -30,7 +30,7 @@ from mmhybrid.visualization.slots import (
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='Show which pixels a GLNet assigns to each of its slots.')
+    parser = Parser(description='Show which pixels a GLNet assigns to each of its slots.')
     add_config(parser)
     parser.add_argument('checkpoint', help='weights')
     parser.add_argument('images', nargs='+', metavar='image', help='image file, a picture each')

@@ -2,11 +2,13 @@
 
 import os
 from argparse import ArgumentParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmhybrid import commands
 from mmhybrid.commands.shared.arguments import add_config, add_run, config_of_run, import_modules
 from mmhybrid.commands.shared.device import NAMES, add_device, device_of
 from mmhybrid.commands.shared.storage import add_storage
@@ -82,3 +84,15 @@ def test_a_module_that_cannot_be_imported_is_named(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=message):
         import_modules([module])
+
+
+COMMANDS = sorted(path.stem for path in Path(commands.__path__[0]).glob('*.py') if 'add_config(' in path.read_text())
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_what_is_wrong_with_settings_shows_no_password(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        import_module(f'mmhybrid.commands.{command}').main(['--cfg-options', 'postgresql://you:sekret@host/db'])
+    told = capsys.readouterr()
+    assert 'postgresql://you:***@host/db' in told.err
+    assert 'sekret' not in told.out + told.err
