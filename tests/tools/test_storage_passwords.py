@@ -14,13 +14,7 @@ from search_demo import make_search
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, settings
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.search import (
-    Searcher,
-    StorageError,
-    StudyStorage,
-    read_study,
-    storage,
-)
+from mmhybrid.search import Searcher, StorageError, StudyStorage, connecting, read_study
 from mmhybrid.search.config import settings_from_data
 from mmhybrid.utils import addresses
 from mmhybrid.utils.addresses import VARIABLE, masked, revealed, without_passwords
@@ -124,7 +118,7 @@ def written(folder: Path) -> str:
 def test_no_password_in_files_logs_or_messages(
     demo: dict[str, str], tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(storage, 'FIRST_SECONDS', 0.0)
+    monkeypatch.setattr(connecting, 'FIRST_SECONDS', 0.0)
     url = f'postgresql://me:{ESCAPED}@127.0.0.1:1/db'
     config = tmp_path / 'search.py'
     text = f"_base_ = [{demo['config']!r}]\nvis_backends = [dict(type='LocalVisBackend')]\n"
@@ -151,7 +145,7 @@ def test_no_password_in_files_logs_or_messages(
 
 
 def test_a_report_masks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(storage, 'FIRST_SECONDS', 0.0)
+    monkeypatch.setattr(connecting, 'FIRST_SECONDS', 0.0)
     with pytest.raises(SystemExit):
         search_report.main([str(tmp_path), '--storage', f'postgresql://me:{ESCAPED}@127.0.0.1:1/db'])
     told = ''.join(capfd.readouterr())
@@ -180,7 +174,7 @@ def server() -> Iterator[PostgresServer]:
 
 
 def test_ways_to_give_the_password(server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, 'FIRST_SECONDS', 0.0)
+    monkeypatch.setattr(connecting, 'FIRST_SECONDS', 0.0)
     for name in (VARIABLE, 'PGPASSWORD', 'PGPASSFILE'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('PGPASSFILE', str(tmp_path / 'none'))
