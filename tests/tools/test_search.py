@@ -4,7 +4,9 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -15,8 +17,12 @@ from search_demo import BUDGET, ROOT, make_search
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.commands import search, search_report
+from mmhybrid.counting.workload import Workload
 from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.rounds import Measurement
+from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty, parts_of_space
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.space import Arch
 
@@ -125,6 +131,47 @@ def test_a_constraint_on_the_upper_bound_of_latency(demo: dict[str, str], tmp_pa
     _, *rows = run({**demo, 'config': str(path)}, tmp_path / 'bounded', *options)
     assert len(rows) == BUDGET
     assert max(float(row[bound]) for row in rows) <= limit
+
+
+def test_walks_through_the_house_as_the_architecture_page_tells(demo: dict[str, str], tmp_path: Path) -> None:
+    """Functions are first called in the order of each table, while a search with a latency table runs."""
+    page = (ROOT / 'docs/architecture.md').read_text().partition('## Walks')[2].partition('\n## ')[0]
+    walks = [
+        re.findall(r'^\| `(\S+)` \| `(\w+)` \|', block, re.MULTILINE) for block in page.split('| --- | --- | --- |')
+    ]
+    assert [len(walk) for walk in walks] == [0, 10, 8]
+    path = save_table(demo, tmp_path / 'table.json')
+    calls: dict[tuple[str, str], int] = {}
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == 'call':
+            file = frame.f_code.co_filename.rpartition('/mmhybrid/')[2]
+            calls.setdefault((file, frame.f_code.co_name), len(calls))
+
+    options = [f'search_cfg.latency_table={path}', 'search_cfg.constraints.latency_ms.max=1e6']
+    sys.setprofile(note)
+    try:
+        run(demo, tmp_path / 'run', '--cfg-options', *options)
+    finally:
+        sys.setprofile(None)
+    for walk in walks:
+        places = [calls[step] for step in walk]
+        assert places == sorted(places)
+
+
+def save_table(demo: dict[str, str], path: Path) -> Path:
+    """A table in which every part of the demo's networks takes a millisecond."""
+    cfg = load_config(demo['config'])
+    workload = Workload.of_model(cfg.model, None)
+    table = LatencyTable(
+        workload=workload.to_config(),
+        device=Device.here('cpu', 'eager', 'float32', 1, 1),
+        uncertainty=Uncertainty(residual=0.1, shrink=0.5, repeatability=0.0, speed_spread=0.0),
+        entries=dict.fromkeys(parts_of_space(workload), Entry(1.0, 0.1, 10)),
+        measurements=(Measurement(dict(workload.space.largest()), 12.0, 0.1, 10),),
+    )
+    table.save(path)
+    return path
 
 
 def test_a_damaged_storage_is_left_untouched(finished: dict[str, str], again: Path) -> None:
