@@ -114,7 +114,7 @@ def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable)
             images = torch.rand(device.batch, input_channels(model), side, side).to(**place)
             kinds = operator_breakdown(model.to(**place), images)
             job = backend.build(model, images)
-            times = [backend.milliseconds(job) for _ in range(2 + BREAKDOWN_RUNS)][2:]
+            times = backend.times(job, 2 + BREAKDOWN_RUNS)[2:]
             found[name] = {**kinds, 'measured': median(times)}
     return found
 

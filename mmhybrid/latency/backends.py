@@ -1,7 +1,7 @@
 """What runs a network while it is timed.
 
 Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: with :meth:`Backend.prepare`, or
-with :meth:`Backend.build` where torch does not run the network.
+with :meth:`Backend.build` where torch does not run the network, and :meth:`Backend.times` where another machine does.
 """
 
 import copy
@@ -10,19 +10,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmhybrid.latency.memory import kept_memory
 from mmhybrid.torch_api import EXPORTING, require_torch
-from mmhybrid.utils.checks import bad_value, check_choice, check_int
+from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_list
 from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 
-Job = Callable[[], object]
+# What a backend builds of a network: called it runs it once, unless the backend's own `times` does otherwise.
+Job = Any
 # ``thread`` stands still while the machine works for others; it sees one CPU thread.
 CLOCKS = {'wall': time.perf_counter, 'thread': time.thread_time}
+# Of a network in a round.
+RUNS = 3
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
 
 
@@ -87,13 +91,21 @@ class Backend:
         self.synchronise()
         return (self.clock() - start) * 1e3
 
+    def times(self, job: Job, runs: int) -> list[float]:
+        """Milliseconds of each of ``runs`` runs in a row.
+
+        A backend that reaches its device over a cable or a network asks it for all of them at once, and returns what
+        the device's own clock says: this process's would count the way there and back.
+        """
+        return [self.milliseconds(job) for _ in range(runs)]
+
     def time_round(self, jobs: Sequence[Job]) -> list[float]:
-        """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two."""
-        milliseconds = []
-        for job in jobs:
-            job()
-            milliseconds.append(min(self.milliseconds(job) for _ in range(2)))
-        return milliseconds
+        """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two.
+
+        Raises:
+            ValueError: If a device does not say of each run how long it took.
+        """
+        return [min(_checked(self.times(job, RUNS))[1:]) for job in jobs]
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -208,6 +220,11 @@ class ExecuTorchBackend(Backend):
             return method.execute([images])
 
         return job
+
+
+def _checked(milliseconds: object) -> list[float]:
+    """What a device says of :data:`RUNS` runs."""
+    return [check_float('milliseconds', ms, 0, above=True) for ms in check_list('milliseconds', milliseconds, RUNS)]
 
 
 def executorch_program(network: nn.Module, images: Tensor) -> bytes:
