@@ -19,6 +19,7 @@ from mmhybrid.apis.export import export_model
 from mmhybrid.apis.runtimes import open_network
 from mmhybrid.apis.scoring import _run_batch, check_fits, put_into
 from mmhybrid.commands import run_onnx
+from mmhybrid.torch_api import EXPORTING
 from mmhybrid.utils.errors import CannotGoOnError
 
 onnx = pytest.importorskip('onnx')
@@ -218,6 +219,7 @@ def test_no_damaged_file_of_executorch_ends_the_process(tmp_path: Path) -> None:
         open_network(path, 'executorch').run(np.ones((1, 1, 1, 4), np.float32))
 
 
+@pytest.mark.torch_since(*EXPORTING)
 def test_no_file_of_openvino_reads_another_as_its_weights(tmp_path: Path) -> None:
     pytest.importorskip('openvino')
     folder = tmp_path / 'folder'
