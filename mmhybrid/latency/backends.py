@@ -130,32 +130,80 @@ class CompileBackend(Backend):
         return compiled
 
 
-class OnnxRuntimeBackend(Backend):
+class ExportedBackend(Backend):
+    """What runs networks from files: exported once, by torch, they can be run again and elsewhere.
+
+    Attributes:
+        suffix: How names of the files end.
+        exporters: Names of the packages whose versions decide what is in a file.
+        dtypes: Names of those that the runtime has.
+    """
+
+    suffix = '.onnx'
+    exporters: tuple[str, ...] = ('torch', 'onnx', 'onnxscript')
+    dtypes: tuple[str, ...] = ('float32',)
+
+    @classmethod
+    def check_export(cls, dtype: str) -> None:
+        """Raise ValueError unless this process can export networks in ``dtype``; it need not have the runtime."""
+        raise NotImplementedError
+
+    @classmethod
+    def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
+        """The content of a network's file.
+
+        Args:
+            network: In eval mode.
+            images: Of the one shape that the file takes.
+            dtype: Of weights and images.
+        """
+        raise NotImplementedError
+
+    def load(self, content: bytes, images: Tensor) -> Job:
+        """Prepare a file's network for ``images``; each call of what is returned runs it once."""
+        raise NotImplementedError
+
+    def build(self, network: nn.Module, images: Tensor) -> Job:
+        """See :class:`Backend`."""
+        return self.load(self.export(network.eval(), images, self.dtype), images)
+
+
+class OnnxRuntimeBackend(ExportedBackend):
     """Runs networks exported to ONNX; images and outputs stay on the device."""
 
     packages = ('onnxruntime', 'torch')
+    dtypes = ('float32', 'float16')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
-        if dtype == 'bfloat16':
-            raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
+        self.check_export(dtype)
         self.runtime = require('onnxruntime', 'the backend onnxruntime')
-        require('onnxscript', 'the backend onnxruntime')
-        require_torch(EXPORTING, 'the backend onnxruntime')
         provider = 'CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider'
         if provider not in self.runtime.get_available_providers():
             raise bad_value('device', device, 'a device that this onnxruntime knows')
         self.provider = provider
 
-    def build(self, network: nn.Module, images: Tensor) -> Job:
-        """See :class:`Backend`."""
-        network, images = network.eval().to(dtype=self.dtype), images.to(dtype=self.dtype)
+    @classmethod
+    def check_export(cls, dtype: str) -> None:
+        """See :class:`ExportedBackend`."""
+        if dtype not in cls.dtypes:
+            raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
+        require('onnxscript', 'the backend onnxruntime')
+        require_torch(EXPORTING, 'the backend onnxruntime')
+
+    @classmethod
+    def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
+        """See :class:`ExportedBackend`."""
+        return _onnx(network.to(dtype=dtype), images.to(dtype=dtype))
+
+    def load(self, content: bytes, images: Tensor) -> Job:
+        """See :class:`ExportedBackend`."""
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
-        session = self.runtime.InferenceSession(_onnx(network, images), options, providers=[self.provider])
+        session = self.runtime.InferenceSession(content, options, providers=[self.provider])
         binding = session.io_binding()
-        binding.bind_cpu_input(session.get_inputs()[0].name, images.numpy())
+        binding.bind_cpu_input(session.get_inputs()[0].name, images.to(dtype=self.dtype).numpy())
         for output in session.get_outputs():
             binding.bind_output(output.name, self.device)
 
@@ -166,11 +214,12 @@ class OnnxRuntimeBackend(Backend):
         return job
 
 
-class OpenVinoBackend(Backend):
+class OpenVinoBackend(ExportedBackend):
     """Runs networks exported to ONNX on OpenVINO, in float32, or in bfloat16 on a processor that has it."""
 
     devices = ('cpu',)
     packages = ('openvino', 'torch')
+    dtypes = ('float32', 'bfloat16')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
@@ -179,40 +228,63 @@ class OpenVinoBackend(Backend):
             if threads > 1:
                 raise bad_value('threads', threads, '1 with the clock thread')
         self.core = openvino_core('the backend openvino')
-        require('onnxscript', 'the backend openvino')
-        require_torch(EXPORTING, 'the backend openvino')
         able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         self.precisions = {'float32': 'f32', **({'bfloat16': 'bf16'} if 'BF16' in able else {})}
         check_choice('dtype', dtype, tuple(self.precisions))
+        self.check_export(dtype)
         self.precision = self.precisions[dtype]
 
-    def build(self, network: nn.Module, images: Tensor) -> Job:
-        """See :class:`Backend`."""
+    @classmethod
+    def check_export(cls, dtype: str) -> None:
+        """See :class:`ExportedBackend`."""
+        check_choice('dtype', dtype, cls.dtypes)
+        require('onnxscript', 'the backend openvino')
+        require_torch(EXPORTING, 'the backend openvino')
+
+    @classmethod
+    def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
+        """See :class:`ExportedBackend`; in float32, of which the runtime makes what it computes in."""
+        return _onnx(network.float(), images.float())
+
+    def load(self, content: bytes, images: Tensor) -> Job:
+        """See :class:`ExportedBackend`."""
         settings = {'INFERENCE_NUM_THREADS': self.threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'}
-        model = self.core.read_model(_onnx(network.eval().float(), images.float()))
+        model = self.core.read_model(content)
         compiled = self.core.compile_model(model, 'CPU', {**settings, 'INFERENCE_PRECISION_HINT': self.precision})
         request, feed = compiled.create_infer_request(), {0: images.float().numpy()}
         return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
 
 
-class ExecuTorchBackend(Backend):
+class ExecuTorchBackend(ExportedBackend):
     """Runs networks as ExecuTorch does on phones, with XNNPACK, in float32; lowering one takes a minute or more."""
 
     devices = ('cpu',)
     packages = ('executorch', 'torch')
+    suffix = '.pte'
+    exporters = ('torch', 'executorch')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
-        check_choice('dtype', dtype, ('float32',))
+        check_choice('dtype', dtype, self.dtypes)
         self.runtime = require('executorch.runtime', 'the backend executorch').Runtime.get()
 
-    def build(self, network: nn.Module, images: Tensor) -> Job:
-        """See :class:`Backend`."""
+    @classmethod
+    def check_export(cls, dtype: str) -> None:
+        """See :class:`ExportedBackend`."""
+        check_choice('dtype', dtype, cls.dtypes)
+        require('executorch.exir', 'the backend executorch')
+
+    @classmethod
+    def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
+        """See :class:`ExportedBackend`."""
+        return executorch_program(network.float(), images.float())
+
+    def load(self, content: bytes, images: Tensor) -> Job:
+        """See :class:`ExportedBackend`."""
         images = images.float()
         library = require('executorch.extension.pybindings.portable_lib', 'the backend executorch')
         if library._threadpool_get_thread_count() != self.threads:
             library._unsafe_reset_threadpool(self.threads)  # of the process; methods that were loaded before it crash
-        content = executorch_program(network.eval().float(), images)
         program = self.runtime.load_program(content)
         method = program.load_method('forward')
 

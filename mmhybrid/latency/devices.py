@@ -2,7 +2,7 @@
 
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -53,9 +53,7 @@ class Device:
         check_choice('device', device, known.devices)
         if device == 'cuda' and not torch.cuda.is_available():
             raise bad_value('device', device, 'cpu, since torch finds no GPU')
-        versions = {'python': platform.python_version()}
-        packages = dict.fromkeys((*PACKAGES, *known.packages))
-        versions |= {package: found for package in packages if (found := _version(package)) is not None}
+        versions = {'python': platform.python_version(), **versions_of((*PACKAGES, *known.packages))}
         raw = {'device': device, 'name': known.device_name(device), 'backend': backend, 'dtype': dtype, 'batch': batch}
         return cls.parse('device', {**raw, 'threads': threads, 'clock': clock, 'versions': versions})
 
@@ -103,6 +101,11 @@ class Device:
         """Warn of each difference; ``what`` was measured."""
         for name, (there, here) in self.differences().items():
             warnings.warn(f'{what}: measured with {name} {there!r}, here it is {here!r}', stacklevel=3)
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that this process has."""
+    return {package: found for package in dict.fromkeys(packages) if (found := _version(package)) is not None}
 
 
 def _is_name(text: object) -> bool:

@@ -6,24 +6,26 @@ whole networks are timed, and each is the sum of its parts: :mod:`~mmhybrid.late
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.backends import ExportedBackend
 from mmhybrid.latency.design import choose_in_turn
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import Prior, fit_parts
+from mmhybrid.latency.kept import KeptNetworks
 from mmhybrid.latency.partial import Partial
-from mmhybrid.latency.rounds import Measurement, repeatability, speed_spread
+from mmhybrid.latency.rounds import Measurement, Rounds, repeatability, speed_spread
+from mmhybrid.latency.steps import Steps
 from mmhybrid.latency.table import FORMAT, Entry, LatencyTable, Uncertainty
 from mmhybrid.latency.timing import Plan, plan_rounds, run_rounds
 from mmhybrid.space import Arch
-from mmhybrid.utils.files import check_target, plain
+from mmhybrid.utils.files import check_target, is_special, plain
 
 # Random networks on which the upper bound is calibrated.
 BOUND_SAMPLES = 200
@@ -83,8 +85,9 @@ def build_table(
 def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> LatencyTable:
     """Measure a space and write its table to ``out``.
 
-    What is measured is kept in ``out`` with ``.partial`` behind it, from which an interrupted run continues; where
-    ``out`` is a device or a pipe, nothing is kept.
+    What is measured is kept in ``out`` with ``.partial`` behind it, and networks that are exported in a folder with
+    ``.networks`` behind it, from both of which an interrupted run continues; where ``out`` is a device or a pipe,
+    nothing is kept.
 
     Raises:
         ValueError: If ``out`` cannot be written, or that file is broken, or of another space, device, plan or choice of
@@ -92,29 +95,51 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
     """
     check_target(out)
     backend = device.open()
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task('rounds', total=None)
+    with Steps() as steps:
         archs = choose_in_turn(workload, plan)
         again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
         passes = {'timed': plan_rounds(workload, archs), 'again': plan_rounds(workload, again)}
-        setting = _setting(workload, device, plan, archs)
-        partial = Partial(out, setting)
+        partial = Partial(out, _setting(workload, device, plan, archs))
         partial.read_into(passes, plan.repeats)
+        kept, kind = None, type(backend)
+        # a plug-in's backend may build in its own way
+        if issubclass(kind, ExportedBackend) and kind.build is ExportedBackend.build and not is_special(out):
+            kept = KeptNetworks(f'{out}.networks', workload, kind, device.dtype, device.batch)
+            export_missing(kept, _archs_left(passes, plan), steps)
         total = plan.repeats * sum(len(rounds.groups) for rounds in passes.values())
+        step = steps.begin('rounds', total, sum(map(len, passes.values())))
 
         def keep() -> None:
             partial.write(passes)
-            progress.update(task, completed=sum(map(len, passes.values())), total=total)
+            step()
 
         for rounds in passes.values():
-            run_rounds(rounds, workload, backend, device.batch, plan, keep)
+            run_rounds(rounds, workload, backend, device.batch, plan, keep, kept)
     measured = {name: rounds.measurements() for name, rounds in passes.items()}
     speed_std = speed_spread(passes['timed'], passes['again'])
     table = build_table(workload, measured['timed'], measured['again'], speed_std, device)
     table.save(out)
     partial.remove()
+    if kept is not None:
+        kept.remove()
     return table
+
+
+def export_missing(kept: KeptNetworks, archs: Iterable[Arch], steps: Steps) -> None:
+    """Export the networks that are not kept yet, one after the other, and show how far that is."""
+    archs = list(dict.fromkeys(archs))
+    missing = kept.missing(archs)
+    if missing:
+        step = steps.begin('networks exported', len(archs), len(archs) - len(missing))
+        for arch in missing:
+            kept.export(arch)
+            step()
+
+
+def _archs_left(passes: Mapping[str, Rounds], plan: Plan) -> list[Arch]:
+    """The networks of the groups of which rounds are still to be run."""
+    groups = [group for rounds in passes.values() for group in rounds.groups]
+    return [arch for group in groups if len(group.rounds) < plan.repeats for arch in group.archs]
 
 
 def _setting(workload: Workload, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.backends import Backend, Job
+from mmhybrid.latency.backends import Backend, ExportedBackend, Job
+from mmhybrid.latency.kept import KeptNetworks
 from mmhybrid.latency.rounds import NUM_TIES, Group, Measurement, Rounds
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import check_int
@@ -59,16 +60,18 @@ def run_rounds(
     batch: int,
     plan: Plan,
     tick: Callable[[], object] = lambda: None,
+    kept: KeptNetworks | None = None,
 ) -> None:
     """Add the rounds that ``plan`` asks for and that ``rounds`` lacks; ``tick`` is called after each.
 
-    Every round runs each network of a group, so that a change of the machine's speed meets all alike.
+    Every round runs each network of a group, so that a change of the machine's speed meets all alike. Networks that are
+    ``kept`` are not exported again.
     """
     generator = torch.Generator().manual_seed(plan.seed)
     for group in rounds.groups:
         if len(group.rounds) < plan.repeats:
             with backend.running():
-                jobs = [_job(workload, arch, backend, batch, generator) for arch in group.archs]
+                jobs = [_job(workload, arch, backend, batch, generator, kept) for arch in group.archs]
                 for _ in range(plan.warmup):
                     backend.time_round(jobs)
                 while len(group.rounds) < plan.repeats:
@@ -91,6 +94,11 @@ def plan_rounds(workload: Workload, archs: Sequence[Arch]) -> Rounds:
     return Rounds([Group(group) for group in groups])
 
 
-def _job(workload: Workload, arch: Arch, backend: Backend, batch: int, generator: torch.Generator) -> Job:
+def _job(
+    workload: Workload, arch: Arch, backend: Backend, batch: int, generator: torch.Generator, kept: KeptNetworks | None
+) -> Job:
     images = torch.rand(batch, *workload.input_shape(arch), generator=generator)
-    return backend.build(workload.build_network(arch), images)
+    if kept is None:
+        return backend.build(workload.build_network(arch), images)
+    assert isinstance(backend, ExportedBackend)
+    return backend.load(kept.content(arch), images)

@@ -111,7 +111,7 @@ def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monk
     costs = Workload(space, {'type': 'mmhybrid.AutoViT'}, None, 5)
     passes = []
 
-    def run(rounds, workload, backend, batch, plan, tick):
+    def run(rounds, workload, backend, batch, plan, *_):
         (group,) = rounds.groups
         passes.append([workload.side(arch) for arch in group.archs])
         group.rounds = [[10.0] * len(group.archs)] * plan.repeats

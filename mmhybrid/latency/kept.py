@@ -1,0 +1,111 @@
+"""Exported networks on disk, each of which is exported once."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.backends import DTYPES, ExportedBackend
+from mmhybrid.latency.devices import versions_of
+from mmhybrid.space import Arch
+from mmhybrid.utils.files import remove_parts, write_whole
+from mmhybrid.version import __version__
+
+# Hexadecimal digits of a digest in a name.
+DIGITS = 32
+
+
+class KeptNetworks:
+    """The exported networks of a space, in a folder.
+
+    The name of a file is the digest of what its network is (arch, workload, shape of the images, backend, dtype,
+    versions of what exports) and that of the same with its content. So neither one of another network or version is
+    taken for it, nor one that was damaged or has got another's name.
+
+    Args:
+        folder: Made where it is not there.
+        workload: The networks of the space.
+        backend: What they are exported for.
+        dtype: Of their weights.
+        batch: Images at once.
+
+    Raises:
+        ValueError: If the folder is a link or something else than a folder.
+    """
+
+    def __init__(
+        self, folder: str | Path, workload: Workload, backend: type[ExportedBackend], dtype: str, batch: int
+    ) -> None:
+        self.folder = Path(folder)
+        self.workload = workload
+        self.backend = backend
+        self.dtype = dtype
+        self.batch = batch
+        versions = {'mmhybrid': __version__, **versions_of(backend.exporters)}
+        self._origin = {
+            **vars(workload.to_config()),
+            'backend': f'{backend.__module__}.{backend.__qualname__}',
+            'dtype': dtype,
+            'versions': versions,
+        }
+        if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
+            raise ValueError(f'{folder}: allowed: a folder, no link to another, in which networks are kept')
+        self.folder.mkdir(exist_ok=True)
+
+    def missing(self, archs: Iterable[Arch]) -> list[Arch]:
+        """Those archs whose network is not there, or not whole."""
+        return [arch for arch in dict.fromkeys(archs) if self._whole(arch) is None]
+
+    def export(self, arch: Arch) -> bytes:
+        """Export a network, and keep it."""
+        images = torch.zeros(self.shape(arch))
+        content = self.backend.export(self.workload.build_network(arch), images, DTYPES[self.dtype])
+        for damaged in self._named(arch):
+            damaged.unlink()
+        origin = self._digest(arch)
+        write_whole(self.folder / f'{origin}.{_digest(origin.encode() + content)}{self.backend.suffix}', content)
+        return content
+
+    def content(self, arch: Arch) -> bytes:
+        """What the file of a network holds, which is exported if it is not there."""
+        found = self._whole(arch)
+        return self.export(arch) if found is None else found[1]
+
+    def shape(self, arch: Arch) -> tuple[int, ...]:
+        """Of the images of a network: batch, channels, rows and columns."""
+        return self.batch, *self.workload.input_shape(arch)
+
+    def remove(self) -> None:
+        """Remove the networks, and the folder unless a user has put something else into it."""
+        names = rf'[0-9a-f]{{{DIGITS}}}\.[0-9a-f]{{{DIGITS}}}{re.escape(self.backend.suffix)}'
+        remove_parts(self.folder, names)
+        for path in list(self.folder.iterdir()):
+            if re.fullmatch(names, path.name) and not path.is_dir():
+                path.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _whole(self, arch: Arch) -> tuple[Path, bytes] | None:
+        for path in self._named(arch):
+            content = path.read_bytes()
+            origin, both = path.name.split('.')[:2]
+            if both == _digest(origin.encode() + content):
+                return path, content
+        return None
+
+    def _named(self, arch: Arch) -> list[Path]:
+        paths = self.folder.glob(f'{self._digest(arch)}.*{self.backend.suffix}')
+        return [path for path in paths if path.is_file()]
+
+    def _digest(self, arch: Arch) -> str:
+        network = {**self._origin, 'arch': dict(arch), 'shape': self.shape(arch)}
+        return _digest(json.dumps(network, sort_keys=True).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
