@@ -17,6 +17,7 @@ _MODULES = {
     'narrowing': ('widths_of',),
     'network_files': ('write_network',),
     'host_configs': ('write_host_config',),
+    'fronts': ('export_front',),
     'retraining': ('Retraining',),
     'export': ('export_model',),
     'end_to_end': ('export_end_to_end',),

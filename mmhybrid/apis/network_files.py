@@ -1,5 +1,6 @@
 """The files of a network that was taken out of its supernet: configs as one would write them, and weights."""
 
+import hashlib
 import io
 import shlex
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmhybrid.apis.config_text import Expression, checked, config_text, docstring, literal
 from mmhybrid.apis.taking_out import Standalone
 from mmhybrid.models.checkpoints import write_safetensors
+from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_name
 from mmhybrid.utils.files import drop_link_outward, write_whole
 
@@ -74,6 +76,11 @@ def write_network(
     for end, content in contents.items():
         write_whole(paths[end], content)
     return list(paths.values())
+
+
+def name_of(arch: Arch) -> str:
+    """The name of a network's folder among those of a search, which follows from the genes."""
+    return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
 
 
 def _check_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
 from mmhybrid.apis.host_configs import host_config_file, write_host_config
-from mmhybrid.apis.network_files import write_network
+from mmhybrid.apis.network_files import name_of, write_network
 from mmhybrid.apis.retraining_record import Retrained, RetrainingRecord
 from mmhybrid.apis.taking_out import build_supernet, take_out, untrained
 from mmhybrid.apis.training import latest_checkpoint, train
@@ -29,7 +29,6 @@ from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, SearchSettings
 from mmhybrid.search.config import build_settings
 from mmhybrid.search.proposals import propose
-from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
 
 # Where a training starts: as its config says, from the exported weights, or from random ones.
@@ -199,11 +198,6 @@ class Retraining:
         if metric not in metrics:
             raise bad_value(f'{cfg.filename}: val_evaluator', sorted(metrics), f'one that gives {metric}')
         return float(metrics[metric]), last
-
-
-def name_of(arch: Arch) -> str:
-    """The name of a network's folder, which follows from the genes."""
-    return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
 
 
 def check_metric(cfg: Config, name: str) -> None:

@@ -63,10 +63,15 @@ def found_in(space: SearchSpace, path: str | Path) -> Found:
         ValueError: If the file cannot be read, or its arch is not in ``space``.
     """
     found = read_found(path)
-    reason = space.why_not(found.arch)
+    return replace(found, arch=arch_in(space, found.arch, f'{path}'))
+
+
+def arch_in(space: SearchSpace, arch: Arch, source: str) -> Arch:
+    """The arch as the space has it; ValueError, ``source`` in front, if it is not in there."""
+    reason = space.why_not(arch)
     if reason is not None:
-        raise ValueError(f'{path}: arch is not in the space: {reason}')
-    return replace(found, arch=space.canonical(found.arch))
+        raise ValueError(f'{source}: arch is not in the space: {reason}')
+    return space.canonical(arch)
 
 
 def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:

@@ -1,53 +1,113 @@
-"""Take a searched network out of its supernet: a config and weights of its own.
+"""Take a searched network out of its supernet, or every network of a search's front.
 
-    mmhybrid export-subnet CONFIG --checkpoint SUPERNET.pth --arch WORK_DIR/best_arch.json --out-dir DIR
-        [--name best] [--into DETECTOR_CONFIG ...] [--table table.json] [--cfg-options KEY=VALUE ...]
+    mmhybrid export-subnet CONFIG --checkpoint SUPERNET --arch best_arch.json --out-dir DIR
+    mmhybrid export-subnet CONFIG --checkpoint SUPERNET --work-dir WORK_DIR --front --out-dir DIR
+    mmhybrid export-subnet CONFIG --checkpoint SUPERNET --work-dir WORK_DIR --within latency_ms=20 --out-dir DIR
 
 CONFIG is that of the search or of the supernet. Writes ``<name>.py`` (trains and tests as the supernet's data and
 schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<name>.pth`` and ``<name>.safetensors``.
+WORK_DIR is that of a search: with ``--front`` each network of its front has a folder, and ``front.csv`` says what each
+scores and costs; with ``--within`` it is the network with the best score that costs no more.
 ``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the recipe
 of a classifier from scratch. ``--table`` measures the network as the table's own were, and says what it predicts.
 """
 
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
 
 from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.fronts import FRONT_FILE, export_front, found_by
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.network_files import described, write_network
-from mmhybrid.apis.taking_out import build_supernet, found_in, take_out
+from mmhybrid.apis.search_results import read_search
+from mmhybrid.apis.taking_out import arch_in, build_supernet, found_in, take_out
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.latency.single import predict_arch, time_arch
 from mmhybrid.latency.table import LatencyTable
-from mmhybrid.utils.checks import check_name
+from mmhybrid.models.one_shot import OneShot
+from mmhybrid.search import SearchError, SearchResult
+from mmhybrid.space.found import Found
+from mmhybrid.utils.checks import check_float, check_name
 
 REPEATS = 20  # timed rounds
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Export, and print what was written."""
-    parser = Parser(description='Take a searched network out of its supernet.')
+def bound(text: str) -> tuple[str, float]:
+    """``latency_ms=20`` as a name and a number."""
+    name, _, number = text.partition('=')
+    try:
+        return name, check_float(name, float(number), 0)
+    except ValueError:
+        raise ArgumentTypeError(f'got {text}, allowed: an estimate and the most of it, such as latency_ms=20') from None
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    parser = Parser(description='Take a searched network out of its supernet, or every network of a front.')
     add_config(parser, 'config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
-    parser.add_argument(
-        '--arch', required=True, metavar='FILE', help='best_arch.json, best_retrained.json or topk.csv:RANK'
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument('--arch', metavar='FILE', help='best_arch.json, best_retrained.json or topk.csv:RANK')
+    which.add_argument('--front', action='store_true', help='every network of the front of the search in --work-dir')
+    which.add_argument(
+        '--within',
+        nargs='+',
+        type=bound,
+        metavar='NAME=MOST',
+        help='the best in --work-dir for a budget: latency_ms=20',
     )
+    parser.add_argument('--work-dir', metavar='DIR', help='work directory of the search')
+    add_storage(parser)
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
-    parser.add_argument('--name', default='best', help='of the files; default: best')
+    parser.add_argument('--name', default='best', help='of the files of one network; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
     parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
     args = parser.parse_args(argv)
+    if (args.arch is None) != (args.work_dir is not None):
+        parser.error('--work-dir: the work directory of a search, with --front or --within and without --arch')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export, and print what was written."""
+    args = parse_args(argv)
     with ending_on_mistakes():
         check_name('--name', args.name)
         table = None if args.table is None else LatencyTable.load(args.table)
         cfg = load_config(args.config, args.cfg_options)
+        result = None if args.arch is not None else search_of(args)
+        if result is not None and args.front:
+            export_many(build_supernet(cfg, args.checkpoint), cfg, result, table, args)
+            return
+        wanted = None if result is None else found_by(result.best_within(dict(args.within)), result)
         model = build_supernet(cfg, args.checkpoint)
-        found = found_in(model.space, args.arch)
-        network = take_out(model, cfg, found.arch)
-        paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
-        predicted = None if table is None else predict_arch(found.arch, table)
-        measured = None if table is None else time_arch(found.arch, table, REPEATS)
-        paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
+        found = found_in(model.space, args.arch) if wanted is None else wanted
+        export_one(model, cfg, found, table, args)
+
+
+def search_of(args: Namespace) -> SearchResult:
+    """The search in ``--work-dir``; ValueError if there is none, or nothing was evaluated."""
+    try:
+        result = read_search(args.work_dir, args.storage, args.study_name)
+        assert result.best is not None
+    except SearchError as error:  # there is no search to go on: a wrong argument
+        raise ValueError(f'{error}') from error
+    return result
+
+
+def export_one(model: OneShot, cfg: Config, found: Found, table: LatencyTable | None, args: Namespace) -> None:
+    """Take one network out, as the command line says."""
+    arch = arch_in(model.space, found.arch, 'the search')
+    network = take_out(model, cfg, arch)
+    paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
+    predicted = None if table is None else predict_arch(arch, table)
+    measured = None if table is None else time_arch(arch, table, REPEATS)
+    paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
     for name, value in described(network, found.metrics).items():
         print(f'{name}: {value}')
     if found.latency_ms is not None:
@@ -58,3 +118,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f'difference to the supernet: {network.difference:.1e}')
     for path in paths:
         print(f'written: {path}')
+
+
+def export_many(model: OneShot, cfg: Config, result: SearchResult, table: LatencyTable | None, args: Namespace) -> None:
+    """Take a whole front out, as the command line says."""
+    names = [objective.name for objective in result.trade_off]
+    print(f'the front of {" and ".join(names)} among {len(result.evaluated)} of {result.settings.budget} evaluations')
+    for found in export_front(model, cfg, result, args.out_dir, args.into, table, REPEATS):
+        figures = [f'{name} {found.candidate.numbers[name]:.4g}' for name in names]
+        if found.measured is not None:
+            figures.append(f'measured {found.measured}')
+        print(f'{found.name}: {", ".join(figures)}')
+    print(f'written: {Path(args.out_dir, FRONT_FILE)}')

@@ -1,16 +1,20 @@
 """What a search found, as one HTML page that opens anywhere.
 
-    mmhybrid report WORK_DIR [--storage URL] [--study-name NAME] [--list | --best] [--out FILE]
+    mmhybrid report WORK_DIR [--storage URL] [--study-name NAME] [--config CONFIG] [--list | --best] [--out FILE]
 
 With --best it writes best_arch.json and topk.csv of what was found so far, as the search does at its end.
-The page comes from the storage, which is only read: the search may be finished, stopped or at work.
+The page comes from the storage, which is only read: the search may be finished, stopped or at work. Beside the front it
+shows the presets of the family that the search evaluated; with the config of the search (--config) all of them, with
+what they cost, and the network that the supernet began as.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.known_costs import known_networks_of
 from mmhybrid.apis.search_results import read_search
-from mmhybrid.commands.shared.arguments import Parser, add_imports, import_modules
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchError, list_studies
@@ -25,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('work_dir', help='work directory of the search')
     add_storage(parser)
+    parser.add_argument('--config', metavar='CONFIG', help='of the search: what its starting network and presets cost')
+    add_cfg_options(parser)
     parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
     parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
@@ -35,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = Path(args.out or folder / 'report.html')
     with ending_on_mistakes():
         import_modules(args.imports)
+        cfg = None if args.config is None else load_config(args.config, args.cfg_options)
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
         try:
@@ -48,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for path in result.write(folder, args.top):
                     print(f'written: {path}')
                 return
-            page = search_page(result, folder.resolve().name, args.top)
+            known = known_networks_of(result, cfg)
+            page = search_page(result, folder.resolve().name, args.top, known)
         except SearchError as error:  # there is no search to go on: a wrong argument
             raise ValueError(f'{error}') from error
         write_whole(out, page.encode())

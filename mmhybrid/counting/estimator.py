@@ -1,9 +1,9 @@
 """What an architecture costs, from its genes: nothing is trained, run or copied."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mmhybrid.counting.operations import PartCost
 from mmhybrid.counting.workload import Workload
@@ -83,13 +83,30 @@ class Estimator:
         """The same by name, as constraints and objectives have it, without latencies if there is no model of them."""
         return {name: value for name, value in vars(self(arch)).items() if value is not None}
 
+    def of_network(self, network: Any) -> Cost:
+        """What another network of the family costs, in the space or not.
+
+        Args:
+            network: What the family's backbone takes as ``arch``, decoded; its images are those of the largest network
+                of the space.
+
+        Raises:
+            ValueError: If the latency model does not know one of its parts.
+        """
+        parts = self.workload.parts_of(network, self.workload.input_shape(self.workload.space.largest()))
+        return self._add(parts, lambda: parts)
+
     def _sum(self, arch: Arch) -> Cost:
+        return self._add(self.workload.list_parts(arch), lambda: self.workload.parts(arch))
+
+    def _add(self, parts: Sequence[Part], count: Callable[[], Sequence[Part]]) -> Cost:
+        """The sum of the parts, which ``count`` gives counted."""
         params, macs, milliseconds, variance, shared_std = 0, 0, 0.0, 0.0, 0.0
         known = self._known
-        for part in self.workload.list_parts(arch):
+        for part in parts:
             figures, copies = known.get(part.key), part.copies
             if figures is None:
-                self._look_up(arch)
+                self._look_up(count())
                 figures = known[part.key]
             part_params, part_macs, ms, std, part_shared_std = figures
             params += copies * part_params
@@ -101,9 +118,9 @@ class Estimator:
             return Cost(params / 1e6, macs / 1e6)
         return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance, shared_std))
 
-    def _look_up(self, arch: Arch) -> None:
-        """Get to know the parts of a network."""
-        for part in self.workload.parts(arch):
+    def _look_up(self, parts: Sequence[Part]) -> None:
+        """Get to know the parts of a network, which are counted."""
+        for part in parts:
             if part.key not in self._known:
                 cost = self.workload.cost_of(part)
                 latency = PartLatency(0.0, 0.0) if self._latency is None else self._latency.part_latency(part, cost)

@@ -126,8 +126,16 @@ class Workload:
         Raises:
             ValueError: If ``arch`` is not in the space.
         """
-        decoded = self.space.decode(arch)
-        parts = self._parts_of(decoded, self.input_shape(arch))
+        return self.parts_of(self.space.decode(arch), self.input_shape(arch))
+
+    def parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
+        """The parts of a network of the family, in the space or not, all of them counted.
+
+        Args:
+            decoded: What the backbone takes as ``arch``.
+            shape: (C, H, W) of the image.
+        """
+        parts = self._parts_of(decoded, shape)
         new = {part.key: part for part in parts if part.key not in self._costs}
         if new:
             network = build_on_meta({**self.backbone, 'arch': decoded}).eval()

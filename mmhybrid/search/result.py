@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,23 @@ from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import drop_link_outward, write_json, write_whole
 
 TOP_FILE = 'topk.csv'
+COSTS = ('latency_ms', 'macs_m')  # what one score alone is weighed against, the first that was estimated
 FORMULA = ('=', '+', '-', '@')  # how one begins
 # Share of its budget below which a search is said to have fallen short.
 ENOUGH = 0.9
+
+
+@dataclass(frozen=True)
+class KnownNetwork:
+    """A network that those of a search are seen beside.
+
+    Args:
+        name: Of a preset, say.
+        numbers: Its costs, and its scores where the search evaluated it, by name.
+    """
+
+    name: str
+    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -81,10 +95,53 @@ class SearchResult:
             raise SearchError(f'no score is a finite number in any of {len(self.evaluated)} evaluations')
         return top[0]
 
-    def front(self) -> list[Candidate]:
-        """The candidates that none is better than in one objective and at least as good in the others."""
-        top = self.top()
-        return [top[i] for i in front([candidate.losses(self.settings.objectives) for candidate in top])]
+    def front(self, objectives: Sequence[Objective] | None = None) -> list[Candidate]:
+        """The candidates that none is better than in one objective and at least as good in the others.
+
+        Args:
+            objectives: What counts, :attr:`trade_off` for instance; None for the objectives of the search.
+        """
+        counting, top = objectives or self.settings.objectives, self.top()
+        return [top[i] for i in front([candidate.losses(counting) for candidate in top])]
+
+    @property
+    def trade_off(self) -> list[Objective]:
+        """The objectives; of a search with one it is that against the latency, or the MACs where it estimated none.
+
+        Raises:
+            SearchError: If every evaluation failed.
+        """
+        objectives = list(self.settings.objectives)
+        if len(objectives) > 1:
+            return objectives
+        known = self.best.estimates
+        costs = [name for name in COSTS if name in known and name != objectives[0].name]
+        return [*objectives, *(Objective(name, 'minimize') for name in costs[:1])]
+
+    def best_within(self, bounds: Mapping[str, float]) -> Candidate:
+        """The network with the best score of those that cost no more; among equals the one that costs less.
+
+        Args:
+            bounds: The most that it may cost, by the names of estimates.
+
+        Raises:
+            SearchError: If every evaluation failed.
+            ValueError: If there is no such estimate, or no network keeps the bounds; then it names the least.
+        """
+        top, objectives = self.top(), self.settings.objectives
+        known = self.best.estimates
+        for name in bounds:
+            if name not in known:
+                raise bad_value('bound', name, f'one of the estimates {sorted(known)}')
+        kept = [c for c in top if all(c.estimates[name] <= most for name, most in bounds.items())]
+        if not kept:
+            wanted = ', '.join(f'{name} <= {most:g}' for name, most in bounds.items())
+            least = ', '.join(f'{min(c.estimates[name] for c in top):.4g} for {name}' for name in bounds)
+            alone = '' if len(bounds) == 1 else ', each by itself'
+            raise ValueError(f'none of the {len(top)} networks keeps {wanted}; the least is {least}{alone}')
+        scores = [objective for objective in objectives if objective.name not in known] or objectives
+        ties = [Objective(name, 'minimize') for name in bounds if name != scores[0].name]
+        return ranked(kept, scores[:1], ties)[0]
 
     def hypervolume(self, reference: Sequence[float]) -> float:
         """What the front dominates, down to ``reference``, a value for each objective in its own unit.
@@ -121,7 +178,7 @@ class SearchResult:
         for path in (best, top):
             drop_link_outward(path)
         write_json(best, self._described(self.best), indent=2)
-        write_whole(top, self._table(check_int('count', count, 1)))
+        write_whole(top, table_of(self.top(check_int('count', count, 1))))
         return [best, top]
 
     def _described(self, candidate: Candidate) -> dict[str, Any]:
@@ -140,17 +197,25 @@ class SearchResult:
             },
         }
 
-    def _table(self, count: int) -> str:
-        top = self.top(count)
-        names = list(dict.fromkeys(name for candidate in top for name in candidate.numbers))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator='\n')
-        table.writerow(['rank', *map(_cell, names), 'stage', 'generation', 'index', 'arch'])
-        for rank, candidate in enumerate(top, start=1):
-            numbers = [candidate.numbers.get(name, '') for name in names]
-            stage, *place = candidate.key
-            table.writerow([rank, *numbers, _cell(stage), *place, candidate.arch.to_json()])
-        return text.getvalue()
+
+def table_of(candidates: Sequence[Candidate], beside: Sequence[Mapping[str, object]] = ()) -> str:
+    """Networks as CSV, a row each: rank, scores and costs, place in the search, genes as JSON.
+
+    Args:
+        candidates: From the first row to the last.
+        beside: Of each row, what else stands in it, by the names of columns; nothing for all rows.
+    """
+    names = list(dict.fromkeys(name for candidate in candidates for name in candidate.numbers))
+    more = list(dict.fromkeys(name for row in beside for name in row))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator='\n')
+    table.writerow(['rank', *map(_cell, names), *more, 'stage', 'generation', 'index', 'arch'])
+    for place, candidate in enumerate(candidates):
+        numbers = [candidate.numbers.get(name, '') for name in names]
+        others = [beside[place].get(name, '') for name in more]
+        stage, *counts = candidate.key
+        table.writerow([place + 1, *numbers, *others, _cell(stage), *counts, candidate.arch.to_json()])
+    return text.getvalue()
 
 
 def is_ranked(candidate: Candidate, settings: SearchSettings) -> bool:

@@ -12,6 +12,7 @@ from mmhybrid.visualization.picture import GRID, INK, MUTED, Dot, Line, Picture,
 
 POINT = '#9fb0c8'
 MARKED = '#c2410c'
+LANDMARK = '#0f766e'
 BAND = '#eceff3'
 # Of a choice's values, from the smallest to the largest.
 LIGHT, DARK = (190, 205, 230), (32, 58, 118)
@@ -51,6 +52,21 @@ class Point:
     x: float
     y: float
     title: str
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A network that others are seen beside.
+
+    Args:
+        name: Written into the chart.
+        x: Its cost.
+        y: Its score; None where that is not known.
+    """
+
+    name: str
+    x: float
+    y: float | None
 
 
 def spanning(values: Sequence[float], start: float, end: float) -> Scale:
@@ -98,6 +114,7 @@ def front_chart(
     cost: str,
     objective: Objective,
     bounds: Sequence[float],
+    landmarks: Sequence[Landmark] = (),
     width: float = 520,
     height: float = 340,
 ) -> Picture:
@@ -109,6 +126,7 @@ def front_chart(
         cost: Name of the cost; less is better.
         objective: What y is.
         bounds: Of the cost, drawn as vertical lines where they are within the chart.
+        landmarks: Drawn where they are within the chart, as vertical lines where their scores are not known.
         width: Of the picture.
         height: Of the picture.
     """
@@ -126,7 +144,22 @@ def front_chart(
     shapes.append(Line([(x(a), y(b)) for a, b in _stairs(marked)], INK, 1.5))
     shapes += [_dot(x, y, point, 4, INK) for point in marked]
     shapes.append(_dot(x, y, best, 5, MARKED))
+    inside = [landmark for landmark in landmarks if x.low <= landmark.x <= x.high]
+    for place, landmark in enumerate(inside):
+        shapes += _landmark(x, y, landmark, y.start - 8 - 13 * place)
     return Picture(width, height, shapes, f'{objective.name} against {cost}')
+
+
+def _landmark(x: Scale, y: Scale, landmark: Landmark, base: float) -> list[Shape]:
+    """A named line over the cost, or a named dot at cost and score; ``base`` is where the name of a line stands."""
+    place = x(landmark.x)
+    anchor, space = ('end', -8) if landmark.x > (x.low + x.high) / 2 else ('start', 8)
+    if landmark.y is None or not y.low <= landmark.y <= y.high:
+        name = Text(place + space, base, landmark.name, 11, anchor, LANDMARK)
+        return [Line([(place, y.start), (place, y.end)], LANDMARK, dashed=True), name]
+    title = f'{landmark.name}: {landmark.x:.4g}, {landmark.y:.4g}'
+    name = Text(place + space, y(landmark.y) - 6, landmark.name, 11, anchor, LANDMARK)
+    return [Titled(title, [Dot(place, y(landmark.y), 5, LANDMARK)]), name]
 
 
 def effects_chart(

@@ -8,12 +8,12 @@ from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.constraints import KNOWN
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective
-from mmhybrid.search.result import SearchResult
+from mmhybrid.search.result import KnownNetwork, SearchResult
 from mmhybrid.search.settings import SearchSettings
 from mmhybrid.search.stages import Stage
 from mmhybrid.utils.checks import check_int
 from mmhybrid.visualization.arch_drawing import Diagram, arch_diagram, draw, thumbnail
-from mmhybrid.visualization.charts import Point, effects_chart, front_chart, progress_chart
+from mmhybrid.visualization.charts import Landmark, Point, effects_chart, front_chart, progress_chart
 from mmhybrid.visualization.gene_effects import gene_effects
 from mmhybrid.visualization.page_parts import PAGE, STYLE, described, duration, large_number, listed, number, table
 
@@ -23,13 +23,14 @@ PAGE_WIDTH = 1040
 GAP = 20
 
 
-def search_page(result: SearchResult, title: str, count: int = 10) -> str:
+def search_page(result: SearchResult, title: str, count: int = 10, known: Sequence[KnownNetwork] = ()) -> str:
     """The page.
 
     Args:
         result: Of a search that ended, or as far as it is.
         title: Names the search.
         count: Rows of the table of the best networks.
+        known: Networks to show beside.
 
     Raises:
         SearchError: If nothing was evaluated yet, or every evaluation failed.
@@ -42,7 +43,7 @@ def search_page(result: SearchResult, title: str, count: int = 10) -> str:
     sections = [
         ('The best network', _network(result, best)),
         ('Progress', _progress(result)),
-        ('Score against cost', _fronts(result)),
+        ('Score against cost', _fronts(result, known)),
         ('What each choice goes along with', _effects(result)),
         ('Rejected candidates', _rejections(result)),
         (f'The {min(count, len(result.top()))} best', _table_of_best(result, count)),
@@ -116,7 +117,7 @@ def _progress(result: SearchResult) -> str:
     return '\n'.join(charts) + '\n<p class="note">Dots: evaluated networks, in order. Line: the best so far.</p>'
 
 
-def _fronts(result: SearchResult) -> str:
+def _fronts(result: SearchResult, known: Sequence[KnownNetwork]) -> str:
     top, best = result.top(), result.best
     costs = [name for name in sorted(best.estimates) if name not in BESIDE_OTHERS]
     scores = [objective for objective in result.settings.objectives if objective.name not in best.estimates]
@@ -131,12 +132,28 @@ def _fronts(result: SearchResult) -> str:
 
     def chart(objective: Objective, cost: str) -> str:
         points = [Point(c.numbers[cost], c.numbers[objective.name], _title(c)) for c in top]
-        return front_chart(points, points[0], cost, objective, bounds.get(cost, []), width).svg()
+        beside = [
+            Landmark(network.name, network.numbers[cost], network.numbers.get(objective.name))
+            for network in known
+            if cost in network.numbers
+        ]
+        return front_chart(points, points[0], cost, objective, bounds.get(cost, []), beside, width).svg()
 
     charts = '\n'.join(chart(objective, cost) for objective in scores for cost in costs)
     note = 'Dark and joined: networks that no other beats in both. Orange: the best network. Dashed: a constraint.'
     grid = f'<div class="charts" style="grid-template-columns:repeat({columns},1fr)">\n{charts}\n</div>'
-    return f'{grid}\n<p class="note">{note}</p>'
+    if not known:
+        return f'{grid}\n<p class="note">{note}</p>'
+    names = [*(objective.name for objective in scores), *costs]
+    rows = [
+        [escape(network.name), *(number(network.numbers[name]) if name in network.numbers else '-' for name in names)]
+        for network in known
+    ]
+    note += (
+        ' Green: networks that are known, with their scores where the search evaluated them; those that cost far more '
+        'or less than the others are in the table alone.'
+    )
+    return f'{grid}\n<p class="note">{note}</p>\n{table(["known network", *map(escape, names)], rows)}'
 
 
 def _effects(result: SearchResult) -> str:

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from retraining_demo import invented, make_finished_search, read, unformatted
 
 from mmhybrid.apis.epochs import check_counts_epochs, rescale_epochs
-from mmhybrid.apis.retraining import name_of
+from mmhybrid.apis.network_files import name_of
 from mmhybrid.apis.retraining_record import Retrained
 from mmhybrid.commands.shared.retraining import add_retraining_arguments, retraining_of, search_of
 from mmhybrid.engine.resume import ResumableEpochLoop

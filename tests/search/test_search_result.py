@@ -4,6 +4,8 @@ import csv
 import json
 import logging
 import os
+import re
+from dataclasses import replace
 
 import pytest
 from search_toys import AUTOVIT, TOP1, Smooth, as_evaluated, in_memory, search, settings
@@ -34,6 +36,56 @@ def test_hypervolume_in_the_objectives_own_units(result):
     assert result.hypervolume((-1.0, 700.0)) > 0
     with pytest.raises(ValueError, match='reference'):
         result.hypervolume((1.0,))
+
+
+def dominated(candidate, others):
+    """By the definition, score against parameters."""
+    score, cost = candidate.metrics['top1'], candidate.estimates['macs_m']
+    return any(
+        other.metrics['top1'] >= score
+        and other.estimates['macs_m'] <= cost
+        and (other.metrics['top1'] > score or other.estimates['macs_m'] < cost)
+        for other in others
+    )
+
+
+def test_one_score_alone_is_weighed_against_what_was_estimated():
+    plan = settings(AUTOVIT)
+    alone = SearchResult(plan, tuple(in_memory(plan, Smooth(AUTOVIT))))
+    assert [objective.name for objective in alone.trade_off] == ['top1', 'macs_m']
+    evaluated = alone.evaluated
+    expected = {c.key for c in evaluated if not dominated(c, evaluated)}
+    assert 1 < len(expected) < len(evaluated)
+    assert {c.key for c in alone.front(alone.trade_off)} == expected
+    assert alone.front() == [alone.best]
+    timed = [replace(c, estimates={**c.estimates, 'latency_ms': 1.0}) for c in alone.history]
+    assert [objective.name for objective in SearchResult(plan, tuple(timed)).trade_off] == ['top1', 'latency_ms']
+
+
+def test_two_objectives_are_the_front(result):
+    assert result.trade_off == TWO
+    assert result.front(result.trade_off) == result.front()
+
+
+def test_the_best_within_a_budget(result):
+    costs = sorted(candidate.estimates['params_m'] for candidate in result.evaluated)
+    middle = costs[len(costs) // 2]
+    best = result.best_within({'params_m': middle})
+    kept = [candidate for candidate in result.evaluated if candidate.estimates['params_m'] <= middle]
+    assert best in kept
+    assert best.metrics['top1'] == max(candidate.metrics['top1'] for candidate in kept) < result.best.metrics['top1']
+    assert result.best_within({'params_m': costs[-1]}) == result.best
+    with pytest.raises(ValueError, match=r'bound: got .latency_ms., allowed: one of the estimates'):
+        result.best_within({'latency_ms': 1.0})
+    least = f'none of the 40 networks keeps params_m <= 1; the least is {costs[0]:.4g} for params_m'
+    with pytest.raises(ValueError, match=re.escape(least)):
+        result.best_within({'params_m': 1.0})
+
+
+def test_of_equal_scores_within_a_budget_the_cheaper_is_taken(result):
+    equal = [candidate.evaluated({'top1': 0.5}) for candidate in result.evaluated]
+    best = SearchResult(settings(AUTOVIT), tuple(equal)).best_within({'macs_m': 1e9})
+    assert best.estimates['macs_m'] == min(candidate.estimates['macs_m'] for candidate in equal)
 
 
 def test_files_say_what_was_found(result, tmp_path):

@@ -1,5 +1,6 @@
 """Searched networks taken out of their supernets, on generated data."""
 
+import csv
 import json
 import random
 import re
@@ -21,9 +22,14 @@ from mmhybrid.apis.narrowing import narrowed
 from mmhybrid.apis.network_files import write_network
 from mmhybrid.apis.searching import search
 from mmhybrid.apis.taking_out import TOLERANCE, Standalone, build_supernet, take_out
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.models.fitting import fitted
-from mmhybrid.registry import MODELS
+from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.search import Candidate, Objective, RandomSampler, Searcher, SearchSettings, Stage, StudyStorage
+from mmhybrid.space import Arch
+from mmhybrid.space.found import read_found
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,6 +92,94 @@ def test_its_score_is_that_of_the_search(found: dict[str, Any], capfd: pytest.Ca
     test_tool.main([str(out / 'best.py'), str(out / 'best.pth'), '--split', 'val', '--work-dir', work_dir])
     scores = re.findall(r'accuracy/top1: ([\d.]+)', ''.join(capfd.readouterr()))
     assert float(scores[-1]) == pytest.approx(found['best']['metrics']['accuracy/top1'], abs=1e-4)
+
+
+@pytest.fixture
+def scored(found: dict[str, Any], tmp_path: Path) -> tuple[list[str], list[Candidate]]:
+    """Arguments to take networks of a search out, and what it found: invented scores, real costs."""
+    cfg = load_config(str(found['config']))
+    space = SEARCH_SPACES.build(dict(cfg.model.architecture.backbone.space))
+    settings = SearchSettings(
+        space, [Stage(sampler=RandomSampler(), budget=8, population=4)], [Objective('accuracy/top1')]
+    )
+    estimate = Estimator(Workload.of_model(cfg.model, None)).estimates
+    scores = random.Random(1)
+
+    def evaluate(arch: Arch) -> dict[str, float]:
+        return {'accuracy/top1': 0.1 * estimate(arch)['macs_m'] + scores.random()}
+
+    folder = tmp_path / 'scored'
+    result = Searcher(settings, estimate, evaluate, StudyStorage(folder / 'search.journal', settings)).run()
+    config, _, supernet = found['arguments'][:3]
+    return [config, '--checkpoint', supernet, '--work-dir', str(folder)], result.evaluated
+
+
+def test_a_front_is_taken_out_whole(
+    scored: tuple[list[str], list[Candidate]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, evaluated = scored
+    points = {c.arch: ((c.metrics or {})['accuracy/top1'], c.estimates['macs_m']) for c in evaluated}
+    expected = {
+        arch
+        for arch, (score, macs) in points.items()
+        if not any(s >= score and m <= macs and (s, m) != (score, macs) for s, m in points.values())
+    }
+    assert 1 < len(expected) < len(evaluated)
+    out = tmp_path / 'out'
+    export_subnet.main([*arguments, '--front', '--out-dir', str(out), '--into', str(ROOT / 'configs' / SEGMENTOR)])
+    with (out / 'front.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert {Arch.from_json(row['arch']) for row in rows} == expected
+    assert {path.name for path in out.iterdir()} == {'front.csv', *(row['name'] for row in rows)}
+    scores = [float(row['accuracy/top1']) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    printed = capsys.readouterr().out
+    for rank, row in enumerate(rows, start=1):
+        arch, name = Arch.from_json(row['arch']), row['name']
+        assert row['rank'] == str(rank)
+        assert (float(row['accuracy/top1']), float(row['macs_m'])) == points[arch]
+        files = [out / path for path in row['files'].split()]
+        assert len(files) == 5
+        assert all(path.is_file() and path.parent == out / name for path in files)
+        written = load_config(str(out / name / f'{name}.py'))
+        network = MODELS.build({**written.model, '_scope_': 'mmpretrain'})
+        backbone = network.backbone.arch
+        assert backbone == SEARCH_SPACES.build(
+            dict(load_config(arguments[0]).model.architecture.backbone.space)
+        ).decode(arch)
+        weights = torch.load(out / name / f'{name}.pth', weights_only=True)
+        network.load_state_dict(weights['state_dict'])
+        assert weights['meta']['metrics'] == {'accuracy/top1': points[arch][0]}
+        assert f'{name}: accuracy/top1 {points[arch][0]:.4g}, macs_m {points[arch][1]:.4g}' in printed
+        assert read_found(f'{out}/front.csv:{rank}').arch == arch
+
+
+def test_the_best_for_a_budget_is_taken_out(
+    scored: tuple[list[str], list[Candidate]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, evaluated = scored
+    costs = sorted(candidate.estimates['macs_m'] for candidate in evaluated)
+    export_subnet.main([*arguments, '--within', f'macs_m={costs[3]}', '--out-dir', str(tmp_path / 'out')])
+    kept = [(c.metrics or {})['accuracy/top1'] for c in evaluated if c.estimates['macs_m'] <= costs[3]]
+    metrics = torch.load(tmp_path / 'out/best.pth', weights_only=True)['meta']['metrics']
+    assert metrics['accuracy/top1'] == max(kept)
+    capsys.readouterr()
+
+    def told(*which: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            export_subnet.main([*arguments, '--out-dir', str(tmp_path / 'none'), *which])
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    least = f'none of the 8 networks keeps macs_m <= 0.5; the least is {costs[0]:.4g} for macs_m'
+    assert least in told('--within', 'macs_m=0.5')
+    estimates = "bound: got 'latency_ms', allowed: one of the estimates ['macs_m', 'params_m']"
+    assert estimates in told('--within', 'latency_ms=20')
+    assert 'got latency_ms, allowed: an estimate and the most of it' in told('--within', 'latency_ms')
+    assert 'not allowed with' in told('--within', 'macs_m=1', '--front')
+    assert 'does not exist' in told('--front', '--work-dir', str(tmp_path / 'nothing'))
+    assert '--work-dir: the work directory' in told('--arch', 'best_arch.json')
+    assert not (tmp_path / 'none').exists()
 
 
 def test_folders_of_others_lead_to_no_file_elsewhere(found: dict[str, Any], tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from mmhybrid.search import Objective
 from mmhybrid.visualization.charts import (
+    LANDMARK,
     MARKED,
+    Landmark,
     Point,
     Scale,
     effects_chart,
@@ -69,6 +71,20 @@ def test_the_front_is_what_no_other_beats(pairs, objective):
 
     best = {p.title for p in points if not any(beats(other, p) for other in points)}
     assert marked(front_chart(points, points[0], 'macs_m', objective, []), INK) == best
+
+
+def test_landmarks_are_drawn_where_they_are_within_the_chart():
+    points = [Point(1, 1, 'a'), Point(9, 2, 'b')]
+    landmarks = [Landmark('scored', 5, 1.5), Landmark('costed', 3, None), Landmark('far', 100, None)]
+    picture = front_chart(points, points[0], 'macs_m', TOP1, [], landmarks)
+    assert marked(picture, LANDMARK) == {'scored: 5, 1.5'}
+    tree = ElementTree.fromstring(picture.svg_file())
+    assert {'scored', 'costed'} <= {text.text for text in tree.iter(f'{SVG}text')}
+    assert 'far' not in picture.svg()
+    (line,) = (line for line in tree.iter(f'{SVG}polyline') if line.get('stroke') == LANDMARK)
+    (left, right) = (place.split(',')[0] for place in line.get('points').split())
+    x = spanning([1, 9], 64, 520 - 16)
+    assert float(left) == float(right) == pytest.approx(x(3), abs=0.05)
 
 
 def test_bounds_are_drawn_where_they_are_within_the_chart():

@@ -9,6 +9,7 @@ import pytest
 from search_toys import AUTOVIT, TOP1, Smooth, Toy, in_memory, random_stage, settings
 
 from mmhybrid.search import Constraint, Evolution, Objective, RandomSampler, SearchError, SearchResult, Skeletons, Stage
+from mmhybrid.search.result import KnownNetwork
 from mmhybrid.visualization.arch_drawing import arch_diagram, draw
 from mmhybrid.visualization.search_page import search_page
 
@@ -112,6 +113,23 @@ def test_counts_what_was_rejected(page, result):
     evaluated = SearchResult(result.settings, tuple(c for c in result.history if c.stage == 'fine')).rejections()
     assert row[2] == f'{rejections["params_m <= 620"] / rejections["tries"]:.1%}'
     assert row[3] == f'{evaluated["params_m <= 620"] / evaluated["tries"]:.1%}'
+
+
+def test_known_networks_stand_beside_the_front(page, result):
+    middle = sorted(c.estimates['params_m'] for c in result.evaluated)[20]
+    known = [
+        KnownNetwork('starting <network>', {'params_m': middle, 'top1': result.best.metrics['top1']}),
+        KnownNetwork('large', {'params_m': 1e9}),
+    ]
+    beside = search_page(result, 'work', known=known)
+    charts = ''.join(re.findall(r'<svg.*?</svg>', beside, re.DOTALL))
+    assert charts.count('>starting &lt;network&gt;</text>') == 1  # its MACs are not known
+    assert '>large</text>' not in charts
+    cells = re.findall(r'<td>(.*?)</td>', beside)
+    row = cells.index('starting &lt;network&gt;')
+    assert cells[row + 1 : row + 4] == [f'{result.best.metrics["top1"]:.4g}', '-', f'{middle:.4g}']
+    assert cells[cells.index('large') + 1 :][:3] == ['-', '-', '1e+09']
+    assert 'known network' not in page
 
 
 def test_the_same_search_gives_the_same_page(page):

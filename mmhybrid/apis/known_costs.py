@@ -1,0 +1,90 @@
+"""Networks beside those of a search: the one that its supernet began as, and the presets of its family."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.load import build_estimator
+from mmhybrid.models.families import FAMILIES
+from mmhybrid.search import SearchResult
+from mmhybrid.search.result import KnownNetwork
+from mmhybrid.space import SearchSpace
+from mmhybrid.space.around import read_network
+from mmhybrid.utils.checks import bad_value
+
+START = 'starting network'
+
+
+def known_networks_of(result: SearchResult, cfg: Config | None = None) -> list[KnownNetwork]:
+    """The starting network and the presets, those of them of which anything is known.
+
+    What the search evaluated has its numbers from there. Which network it began with ``cfg`` says, and of all others it
+    tells the costs: parameters and MACs, and the latency where the table of the search has all of their parts.
+
+    Args:
+        result: Of the search.
+        cfg: Its config; None for the presets that it evaluated alone.
+
+    Raises:
+        ValueError: If ``cfg`` has another space than the search, or its latency table is wrong.
+    """
+    space = result.settings.space
+    evaluated = {candidate.arch: candidate for candidate in result.evaluated}
+    estimators = [] if cfg is None else _estimators(cfg, space)
+    found = []
+    for name, network in _networks(space, cfg).items():
+        try:
+            candidate = evaluated.get(space.encode(network))
+        except ValueError:  # it is not in the space
+            candidate = None
+        numbers = _costs(estimators, network) if candidate is None else candidate.numbers
+        if numbers:
+            found.append(KnownNetwork(name, numbers))
+    return found
+
+
+def _networks(space: SearchSpace, cfg: Config | None) -> dict[str, Any]:
+    """Decoded architectures by their names; a preset that is the starting network stands there once."""
+    family = next((f for f in FAMILIES.values() if f.space['type'].rpartition('.')[2] == type(space).__name__), None)
+    if family is None:
+        return {}
+    presets = {family.full_name(name): family.arch.parse(name) for name in family.arch.presets}
+    start = _start(space, cfg)
+    if start is None:
+        return presets
+    same = next((name for name, network in presets.items() if network == start), None)
+    others = {name: network for name, network in presets.items() if name != same}
+    return {START if same is None else f'{START}, {same}': start, **others}
+
+
+def _start(space: SearchSpace, cfg: Config | None) -> Any:
+    """What the supernet began as, by its ``init_cfg``, or what its space is around; None if a config says neither."""
+    backbone = {} if cfg is None else (cfg.model.get('architecture') or {}).get('backbone') or {}
+    init, around = backbone.get('init_cfg'), (backbone.get('space') or {}).get('around')
+    given = init.get('arch') if isinstance(init, Mapping) else None
+    return None if given is None and around is None else read_network(type(space), around if given is None else given)
+
+
+def _estimators(cfg: Config, space: SearchSpace) -> list[Estimator]:
+    """What networks cost: by the latencies of the search, then without any."""
+    search = cfg.get('search_cfg') or {}
+    workload = Workload.of_model(cfg.get('model', {}), search.get('input_size'))
+    if type(workload.space) is not type(space):
+        raise bad_value(f'{cfg.filename}: space', type(workload.space).__name__, f'{type(space).__name__}, as searched')
+    path = search.get('latency_table')
+    plain = Estimator(workload)
+    return [plain] if path is None else [build_estimator(workload, path, search.get('analytic')), plain]
+
+
+def _costs(estimators: list[Estimator], network: Any) -> dict[str, float]:
+    """The costs of the first estimator that knows all parts of a network; none if none does."""
+    for estimator in estimators:
+        try:
+            cost = estimator.of_network(network)
+        except ValueError:  # a part that the table lacks, or outputs that the network has not
+            continue
+        return {name: value for name, value in vars(cost).items() if value is not None}
+    return {}
