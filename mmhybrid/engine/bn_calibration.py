@@ -4,6 +4,7 @@ A supernet's running statistics mix those of all subnets it was trained with. Be
 taken as the plain average over some training images, and afterwards the supernet gets its own back.
 """
 
+import copy
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,17 +39,26 @@ def calibration_batches(
     images = DATASETS.build(dict(dataset))
     check_int('calibration.num_images', num_images, 1, len(images))
     chosen = Subset(images, random.Random(seed).sample(range(len(images)), num_images))
-    return list(DataLoader(chosen, batch_size, num_workers=num_workers, collate_fn=pseudo_collate))
+    loader = DataLoader(chosen, batch_size, num_workers=num_workers, collate_fn=pseudo_collate)
+    # copies: a tensor that a worker process sent keeps a file open, of which a process may have a thousand
+    return [copy.deepcopy(batch) for batch in loader] if num_workers else list(loader)
 
 
 @contextmanager
 def calibrated(model: OneShot, batches: Iterable[Any]) -> Iterator[None]:
     """Within the block the active subnet has batch-norm statistics of ``batches``; afterwards all are as before."""
+    with calibrated_on(model, _preprocessed(model, batches)):
+        yield
+
+
+@contextmanager
+def calibrated_on(model: OneShot, preprocessed: Iterable[Any]) -> Iterator[None]:
+    """As :func:`calibrated`, with what the model's preprocessor made of the batches."""
     kept = {name: tensor.clone() for name, tensor in model.named_buffers()}
     was_training = model.training
     model.eval()
     try:
-        calibrate(model, batches)
+        _calibrate_on(model, preprocessed)
         yield
     finally:
         for name, tensor in model.named_buffers():
@@ -56,12 +66,20 @@ def calibrated(model: OneShot, batches: Iterable[Any]) -> Iterator[None]:
         model.train(was_training)
 
 
-@torch.no_grad()
 def calibrate(model: OneShot, batches: Iterable[Any]) -> None:
     """Replace the active subnet's batch-norm statistics by the average over ``batches``, cumulatively.
 
     Frozen norms, those that training leaves in eval mode, keep theirs.
     """
+    _calibrate_on(model, _preprocessed(model, batches))
+
+
+def _preprocessed(model: OneShot, batches: Iterable[Any]) -> Iterator[Any]:
+    return (model.data_preprocessor(batch, False) for batch in batches)
+
+
+@torch.no_grad()
+def _calibrate_on(model: OneShot, preprocessed: Iterable[Any]) -> None:
     learning = {norm for norm in active_norms(model.train()) if norm.training}
     norms = [norm for norm in active_norms(model.eval()) if norm in learning]
     momenta = [norm.momentum for norm in norms]
@@ -70,8 +88,7 @@ def calibrate(model: OneShot, batches: Iterable[Any]) -> None:
         norm.momentum = None
         norm.training = True
     try:
-        for batch in batches:
-            data = model.data_preprocessor(batch, False)
+        for data in preprocessed:
             model(data['inputs'], data.get('data_samples'), mode='tensor')
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

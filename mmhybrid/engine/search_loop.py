@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from mmhybrid.counting.workload import InputSize, Workload
+from mmhybrid.engine.kept_batches import KEEP_IMAGES_MB
 from mmhybrid.engine.known_networks import with_known_networks
 from mmhybrid.engine.search_origin import origin_of
 from mmhybrid.engine.subnet_evaluator import build_subnet_evaluator, supernet_of
@@ -54,6 +55,8 @@ class SearchLoop(BaseLoop):
         retry_minutes: For how long to wait for a database server that does not answer.
         evaluation_tries: How often to evaluate a network whose evaluation raises, before it is recorded as failed.
         max_failed: Share of the evaluations that may fail so.
+        keep_images_mb: Memory in MiB that each process has for images which are loaded and preprocessed once, on the
+            device of the model; what takes more is loaded anew for each network.
 
     Attributes:
         settings: Of the search.
@@ -89,9 +92,10 @@ class SearchLoop(BaseLoop):
         retry_minutes: float = 10.0,
         evaluation_tries: int = 2,
         max_failed: float = 0.2,
+        keep_images_mb: int = KEEP_IMAGES_MB,
     ) -> None:
         model = supernet_of(runner)
-        self.scorer = build_subnet_evaluator(runner, model, dataloader, evaluator, calibration)
+        self.scorer = build_subnet_evaluator(runner, model, dataloader, evaluator, calibration, keep_images_mb)
         super().__init__(runner, self.scorer.loader)
         self.settings = build_settings(
             {

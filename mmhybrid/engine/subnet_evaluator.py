@@ -13,8 +13,9 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
-from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
+from mmhybrid.engine.bn_calibration import calibrated_on, calibration_batches
 from mmhybrid.engine.evaluated_images import count_only
+from mmhybrid.engine.kept_batches import ImageMemory, KeptBatches
 from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import SearchError
@@ -27,6 +28,9 @@ from mmhybrid.utils.errors import first_line
 class SubnetEvaluator:
     """Scores of a subnet with batch-norm statistics of its own; no rank waits for another.
 
+    Images are loaded and preprocessed once, as far as memory is granted, and anew for each network otherwise: the
+    scores are the same.
+
     Args:
         model: The supernet.
         dataset: What to evaluate on, whole on every rank.
@@ -34,6 +38,7 @@ class SubnetEvaluator:
         batches: To calibrate on.
         batch_size: Images of a batch.
         num_workers: Processes that load them.
+        keep_images_mb: Memory in MiB for preprocessed images, on the device of the model, and what they were made of.
 
     Attributes:
         loader: Of the images that networks are judged on.
@@ -47,18 +52,23 @@ class SubnetEvaluator:
         batches: list[Any],
         batch_size: int,
         num_workers: int,
+        keep_images_mb: int,
     ) -> None:
         self.model = model
         self.evaluator = evaluator
         self.evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
         count_only(dataset, self.evaluator)
-        self.batches = batches
+        memory = ImageMemory(keep_images_mb)
+        self._calibration = KeptBatches('calibration images', batches, self._preprocessed, memory)
         self.loader: DataLoader = DataLoader(
             dataset,
             batch_size,
             num_workers=num_workers,
             collate_fn=pseudo_collate,
             persistent_workers=num_workers > 0,
+        )
+        self._judged = KeptBatches(
+            'validation images', self.loader, lambda batch: (batch, self._preprocessed(batch)), memory
         )
 
     def __call__(self, arch: Arch) -> dict[str, float]:
@@ -69,6 +79,12 @@ class SubnetEvaluator:
             RuntimeError: Naming the network, from whatever else went wrong.
         """
         try:
+            try:
+                return self._score(arch)
+            except torch.cuda.OutOfMemoryError:
+                let_go = [kept.let_go() for kept in (self._calibration, self._judged)]
+                if not any(let_go):
+                    raise
             return self._score(arch)
         except Exception as error:
             if is_device_error(error):
@@ -83,9 +99,9 @@ class SubnetEvaluator:
         self.model.set_arch(arch)
         for metric in self.evaluator.metrics:
             metric.results.clear()  # of an evaluation that ended half-way
-        with calibrated(self.model, self.batches):
-            for batch in self.loader:
-                self.evaluator.process(data_samples=self.model.val_step(batch), data_batch=batch)
+        with calibrated_on(self.model, self._calibration):
+            for batch, data in self._judged:
+                self.evaluator.process(data_samples=self.model(**data, mode='predict'), data_batch=batch)
         metrics: dict[str, float] = {}
         for metric in self.evaluator.metrics:
             # BaseMetric.evaluate would gather from all ranks, which are at other subnets
@@ -94,6 +110,9 @@ class SubnetEvaluator:
             prefix = f'{metric.prefix}/' if metric.prefix else ''
             metrics |= {f'{prefix}{name}': float(value) for name, value in found.items() if _is_number(value)}
         return metrics
+
+    def _preprocessed(self, batch: Any) -> Any:
+        return self.model.data_preprocessor(batch, False)
 
 
 def supernet_of(runner: Runner) -> OneShot:
@@ -116,6 +135,7 @@ def build_subnet_evaluator(
     dataloader: Mapping[str, Any],
     evaluator: Evaluator | dict | list,
     calibration: Mapping[str, Any],
+    keep_images_mb: int,
 ) -> SubnetEvaluator:
     """What judges the networks of a search, by images that are not in the test set.
 
@@ -125,6 +145,7 @@ def build_subnet_evaluator(
         dataloader: Config of the images that networks are judged on.
         evaluator: As of ValLoop.
         calibration: Arguments of :func:`calibration_batches`.
+        keep_images_mb: See :class:`SubnetEvaluator`.
 
     Raises:
         ValueError: If an argument is wrong, or images are in the test set too.
@@ -140,6 +161,7 @@ def build_subnet_evaluator(
         calibration_batches(**calibration),
         dataloader['batch_size'],
         dataloader.get('num_workers', 0),
+        keep_images_mb,
     )
 
 

@@ -130,9 +130,9 @@ def in_search(cfg: Config) -> dict[str, float]:
     """Metrics of a candidate in tools/search.py."""
     evaluator = Evaluator({**cfg.val_evaluator, '_scope_': 'mmdet'})
     dataset = DATASETS.build({**cfg.val_dataloader.dataset, '_scope_': 'mmdet'})
-    with patch.object(subnet_evaluator, 'calibrated', lambda *_: nullcontext()):  # there are no norms
+    with patch.object(subnet_evaluator, 'calibrated_on', lambda *_: nullcontext()):  # there are no norms
         model = EveryOtherBox(cfg.model.share)
-        return subnet_evaluator.SubnetEvaluator(model, dataset, evaluator, [], batch_size=1, num_workers=0)(Arch({}))
+        return subnet_evaluator.SubnetEvaluator(model, dataset, evaluator, [], 1, 0, 16)(Arch({}))
 
 
 WAYS = pytest.mark.parametrize('metrics_of', [in_test_tool, in_training, in_search])
