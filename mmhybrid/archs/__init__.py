@@ -3,7 +3,8 @@
 from mmhybrid.archs.autovit import AutoViTArch
 from mmhybrid.archs.base import NetworkArch
 from mmhybrid.archs.efficientnet_lite import EfficientNetLiteArch
+from mmhybrid.archs.elastic import ElasticArch
 from mmhybrid.archs.glit import GLiTArch
 from mmhybrid.archs.glnet import GLNetArch
 
-__all__ = ['AutoViTArch', 'EfficientNetLiteArch', 'GLNetArch', 'GLiTArch', 'NetworkArch']
+__all__ = ['AutoViTArch', 'EfficientNetLiteArch', 'ElasticArch', 'GLNetArch', 'GLiTArch', 'NetworkArch']

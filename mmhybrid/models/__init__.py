@@ -7,7 +7,7 @@ from mmhybrid.utils.optional import require
 
 require('mmcv', 'mmhybrid')
 
-from mmhybrid.models.backbones import AutoViT, EfficientNetLite, GLiT, GLNet  # noqa: E402
+from mmhybrid.models.backbones import AutoViT, EfficientNetLite, ElasticConvNeXt, GLiT, GLNet  # noqa: E402
 from mmhybrid.models.heads import TokenLabelHead  # noqa: E402
 from mmhybrid.models.necks import SimpleFeaturePyramid  # noqa: E402
 from mmhybrid.models.packaged import load_from_package  # noqa: E402
@@ -18,6 +18,7 @@ from mmhybrid.registry import MODELS  # noqa: E402
 __all__ = [
     'AutoViT',
     'EfficientNetLite',
+    'ElasticConvNeXt',
     'GLNet',
     'GLiT',
     'ResizedInputs',

@@ -47,7 +47,11 @@ def on_meta() -> Iterator[None]:
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Layers are built without initial values: on the meta device they would be thrown away."""
+    """Layers are built without initial values: on the meta device they would be thrown away.
+
+    Numbers that a constructor reads back have values: MMPretrain's backbones take rates of stochastic depth out of
+    ``torch.linspace``.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -55,6 +59,8 @@ class _NoInitialValues(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, '__module__', None) == 'torch.nn.init':
             return kwargs['tensor']
+        if func is torch.linspace:
+            kwargs = {'device': 'cpu', **kwargs}
         if func in _FILLING and args[0].is_meta:
             return args[0]
         return func(*args, **kwargs)

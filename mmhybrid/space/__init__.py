@@ -5,6 +5,7 @@ from mmhybrid.space.autovit import AutoViTSpace
 from mmhybrid.space.base import SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule
 from mmhybrid.space.efficientnet_lite import EfficientNetLiteSpace
+from mmhybrid.space.elastic import ElasticSpace
 from mmhybrid.space.glit import GLiTSpace
 from mmhybrid.space.glnet import GLNetSpace
 
@@ -13,6 +14,7 @@ __all__ = [
     'AutoViTSpace',
     'Choice',
     'EfficientNetLiteSpace',
+    'ElasticSpace',
     'Fact',
     'GLNetSpace',
     'GLiTSpace',

@@ -77,6 +77,11 @@ def narrower(ratio: float, width: int) -> list[float]:
     return [smaller for channels, smaller in by_channels.items() if 0 < channels < int(ratio * width)]
 
 
+def narrower_widths(width: int) -> list[int]:
+    """Channels."""
+    return sorted({channels for share in SHARES if 0 < (channels := int(share * width)) < width})
+
+
 def smaller_kernels(size: int) -> list[int]:
     """Odd sizes of kernels."""
     return [odd for share in SHARES if (odd := 2 * round((share * size - 1) / 2) + 1) >= SMALLEST_KERNEL]

@@ -20,6 +20,8 @@ from mmhybrid.__main__ import COMMANDS
 from mmhybrid.apis.configs import load_config
 from mmhybrid.registry import MODELS
 
+import timm  # isort: skip, behind mmhybrid, without which torchvision may not load
+
 RELEASED = 'glnet_4g_released.pth'
 AVERAGED = 'EPOCH_300.pth'  # what an EMA hook saved
 FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'tools')
@@ -112,6 +114,7 @@ class Workspace:
         torch.manual_seed(0)
         small_weights = {name: 0.05 * torch.rand(shape) for name, shape in shapes.items()}  # with finite outputs
         torch.save({'model': small_weights}, folder / RELEASED)
+        torch.save(timm.create_model('convnext_atto').state_dict(), folder / 'convnext_atto.pth')
         averaged = {'steps': torch.tensor(1), 'module.weight': torch.rand(1)}
         torch.save({'state_dict': {'weight': torch.rand(1)}, 'ema_state_dict': averaged}, folder / AVERAGED)
 

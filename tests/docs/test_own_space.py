@@ -1,4 +1,4 @@
-"""The worked example of docs/own_space.md: a family of one's own, from its description to an exported network."""
+"""The worked examples of docs/own_space.md: a family of one's own, and networks of others, made elastic."""
 
 import json
 import random
@@ -25,7 +25,12 @@ from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 
+timm = pytest.importorskip('timm')  # behind mmhybrid, without which torchvision may not load
+
+import timm_convnext  # noqa: E402
+
 BACKBONE = {'type': 'mmhybrid.TinyConvNet'}
+TIMM = {'type': 'mmhybrid.TimmConvNeXt'}
 DOCUMENTS = ('README', 'docs/own_space')
 
 
@@ -34,15 +39,25 @@ def test_nothing_but_the_example_knows_the_family() -> None:
     files = [path for folder in ('mmhybrid', 'tools', 'configs') for path in (ROOT / folder).rglob('*.py')]
     assert files
     for path in files:
-        assert not re.search('tiny_?convnet', path.read_text(), re.IGNORECASE), path
+        assert not re.search('tiny_?convnet|timm_?convnext', path.read_text(), re.IGNORECASE), path
 
 
 def test_it_is_as_short_as_the_documents_say() -> None:
     said = [re.findall(r'(?:fewer than|under) (\d+) lines', (ROOT / f'{name}.md').read_text()) for name in DOCUMENTS]
     (bound,) = {int(number) for numbers in said for number in numbers}
     assert all(said)
-    code = [path.read_text() for path in (ROOT / 'examples').glob('tiny_convnet*.py')]
-    assert sum(bool(line.strip()) for text in code for line in text.splitlines()) < bound
+    assert num_lines('tiny_convnet*.py') < bound
+
+
+def test_an_adapter_is_as_short_as_the_document_says() -> None:
+    (bound,) = re.findall(r'in (\d+) lines with its\s+config', (ROOT / 'docs/own_space.md').read_text())
+    assert num_lines('timm_convnext*.py') <= int(bound) < 60
+
+
+def num_lines(pattern: str) -> int:
+    """Lines of the examples with something in them."""
+    code = [path.read_text() for path in (ROOT / 'examples').glob(pattern)]
+    return sum(bool(line.strip()) for text in code for line in text.splitlines())
 
 
 @settings(max_examples=20, deadline=None)
@@ -80,10 +95,60 @@ def test_layers_are_frozen_in_order() -> None:
     assert depths == [0, 1, 2, 4]
 
 
-def test_trains_searches_and_exports(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+@torch.no_grad()
+def test_a_network_of_timm_is_the_largest_subnet(tmp_path: Path) -> None:
+    """To the bit, with the weights of a file that timm's own network wrote."""
+    torch.manual_seed(0)
+    theirs = timm.create_model('convnext_atto').eval()
+    for block in theirs.modules():
+        if isinstance(getattr(block, 'gamma', None), torch.nn.Parameter):
+            block.gamma.normal_()
+    torch.save(theirs.state_dict(), tmp_path / 'weights.pth')
+    start = {'type': 'mmhybrid.FromNetwork', 'arch': 'convnext-atto', 'checkpoint': str(tmp_path / 'weights.pth')}
+    space = {'type': 'mmhybrid.ElasticSpace', 'around': 'convnext-atto'}
+    images = torch.rand(1, 3, 64, 96)
+    expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+    for sort in (False, True):
+        supernet = Supernet(space, TIMM, init_cfg={**start, 'sort': sort})
+        supernet.init_weights()
+        (out,) = supernet.eval()(images)
+        assert torch.equal(out, expected) or (sort and (out - expected).norm() < 1e-5 * expected.norm())
+        assert supernet.arch == supernet.space.largest()
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_costs_and_exported_weights_of_a_network_of_timm(seed: int) -> None:
+    supernet = Supernet({'type': 'mmhybrid.ElasticSpace', 'around': 'convnext-atto'}, TIMM).eval()
+    arch = supernet.space.sample(random.Random(seed))
+    config, weights = supernet.export(arch)
+    network = MODELS.build(config).eval()
+    network.load_state_dict(weights, strict=True)
+    assert isinstance(network, timm_convnext.TimmConvNeXt)
+    assert type(network.network) is type(timm.create_model('convnext_atto'))
+    supernet.set_arch(arch)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(network(images)[0], supernet(images)[0])
+    counted = count_complexity(network, (3, 64, 64))
+    cost = Estimator(Workload(supernet.space, TIMM, input_size=64))(arch)
+    assert (cost.params_m, cost.macs_m) == (counted.params / 1e6, counted.macs / 1e6)
+
+
+@pytest.mark.parametrize(
+    ('source', 'type_'),
+    [
+        ('examples/tiny_convnet_search.py', f'mmhybrid.{tiny_convnet.TinyConvNet.__name__}'),
+        ('examples/timm_convnext_search.py', TIMM['type']),
+        ('configs/demo/convnext_search.py', 'mmhybrid.ElasticConvNeXt'),
+    ],
+)
+def test_trains_searches_and_exports(source: str, type_: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    torch.save(timm.create_model('convnext_atto').state_dict(), tmp_path / 'convnext_atto.pth')
+    start = {'init_cfg': {'checkpoint': str(tmp_path / 'convnext_atto.pth')}} if 'timm' in source else {}
     make_demo_data(tmp_path / 'data', num_train=16, num_val=4, size=64, seed=0)
     (tmp_path / 'search.py').write_text(f"""
-_base_ = [{str(ROOT / 'examples/tiny_convnet_search.py')!r}]
+_base_ = [{str(ROOT / source)!r}]
+model = dict(architecture=dict(backbone={start!r}))
 root = {str(tmp_path / 'data/imagenet')!r}
 loader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(data_root=root))
 train_dataloader = dict(batch_size=12, num_workers=0, persistent_workers=False, dataset=dict(data_root=root))
@@ -101,7 +166,8 @@ default_hooks = dict(checkpoint=dict(interval=1))
     checkpoint = (tmp_path / 'train/last_checkpoint').read_text()
     search(load_config(config, work_dir=str(tmp_path / 'search')), checkpoint)
     best = json.loads((tmp_path / 'search/best_arch.json').read_text())
-    assert best['estimates']['macs_m'] <= Config.fromfile(config).search_cfg.constraints.macs_m.max
+    ((name, bound),) = Config.fromfile(config).search_cfg.constraints.items()
+    assert best['estimates'][name] <= bound.max
 
     found = ['--arch', str(tmp_path / 'search/best_arch.json'), '--out-dir', str(tmp_path / 'out')]
     export_subnet.main([config, '--checkpoint', checkpoint, *found])
@@ -109,4 +175,4 @@ default_hooks = dict(checkpoint=dict(interval=1))
     capfd.readouterr()
     test_tool.main([*paths, '--split', 'val', '--work-dir', str(tmp_path / 'test')])
     assert f'accuracy/top1: {best["metrics"]["accuracy/top1"]:.4f}' in ''.join(capfd.readouterr())
-    assert Config.fromfile(paths[0]).model.backbone.type == f'mmhybrid.{tiny_convnet.TinyConvNet.__name__}'
+    assert Config.fromfile(paths[0]).model.backbone.type == type_

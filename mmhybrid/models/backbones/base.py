@@ -139,6 +139,10 @@ class HybridBackbone(BaseModule):
         """The stem, then each block in order; what is named by none counts as output."""
         raise NotImplementedError(f'{type(self).__name__} must name its layers')
 
+    def layers_behind(self, index: int) -> tuple[str, ...]:
+        """What stands behind the output with number ``index``; a network may lack it."""
+        return (f'out_norms.{index}', *(('norm',) if index == self.num_outputs - 1 else ()))
+
     def outputs(self, arch: Any) -> tuple[Output, ...]:
         """All outputs that there are to choose from, of a network of this family.
 
@@ -211,9 +215,7 @@ class HybridBackbone(BaseModule):
             return False
         groups = [group for group in self.layer_groups() if group.frozen_from <= self.frozen_stages]
         frozen = [prefix for group in groups for prefix in group.names]
-        frozen += [f'out_norms.{index}' for index in range(self.frozen_stages)]
-        if self.frozen_stages == self.num_outputs:
-            frozen.append('norm')
+        frozen += [name for index in range(self.frozen_stages) for name in self.layers_behind(index)]
         return _belongs(name, frozen)
 
 

@@ -40,6 +40,15 @@ def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool =
     return nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width, bias=bias)
 
 
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a layer computes what torch's layer does that its class is, or is derived from, or is one of ours.
+
+    Those of other libraries may do more: timm's norms activate, and its convolutions standardise their weights.
+    """
+    own = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith('torch.'))
+    return type(layer).forward is own.forward or type(layer).__module__.startswith('mmhybrid.')
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """``x`` in float32 where its type is a half one; float32 and float64 stay, or gradients could not be checked."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from mmhybrid.models.layers.basic import is_plain
+
 Product = _ConvNd | nn.Linear
 
 
@@ -72,6 +74,8 @@ def fold_sequence(layers: nn.Sequential) -> None:
     names = list(layers._modules)
     for name, following in pairwise(names):
         first, second = layers.get_submodule(name), layers.get_submodule(following)
+        if not is_plain(first) or not is_plain(second):
+            continue
         if isinstance(first, _ConvNd):
             layers.add_module(following, fold_norm(first, second))
         elif isinstance(second, _ConvNd):
@@ -84,7 +88,7 @@ def fold(network: nn.Module) -> None:
     Modules with a method ``fold`` fold what is theirs, sequences of layers what follows each other.
     """
     for module in list(network.modules()):
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, nn.Sequential) and is_plain(module):
             fold_sequence(module)
         elif callable(own := getattr(module, 'fold', None)):
             own()

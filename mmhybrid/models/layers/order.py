@@ -22,7 +22,7 @@ def sort_channels(network: nn.Module) -> None:
                 own()
 
 
-def sort_hidden(before: Sequence[nn.Module], after: nn.Module, axis: int = 0) -> None:
+def sort_hidden(before: Sequence[nn.Module], after: nn.Module, axis: int = 0, also: Sequence[nn.Module] = ()) -> None:
     """Sort the channels between two layers.
 
     Args:
@@ -30,6 +30,7 @@ def sort_hidden(before: Sequence[nn.Module], after: nn.Module, axis: int = 0) ->
         after: The layer that takes them.
         axis: Which axis of its input channels to sort, where those are a group (see :func:`fused`); every layer of
             ``before`` that has a group counts it from the end of its own.
+        also: Other layers that take them, such as those of an attention over channels.
     """
     order = _importance(after, axis).argsort(descending=True, stable=True)
     for layer in before:
@@ -39,10 +40,11 @@ def sort_hidden(before: Sequence[nn.Module], after: nn.Module, axis: int = 0) ->
                 place = len(groups) - len(_input_axes(after)) + axis
                 parts = tensor.unflatten(0, groups)
                 tensor.copy_(parts.index_select(place, order).flatten(0, len(groups) - 1))
-    weight = after.get_parameter('weight')
-    groups = _input_axes(after)
-    parts = weight.unflatten(1, groups).index_select(1 + axis, order)
-    weight.copy_(parts.flatten(1, len(groups)))
+    for layer in (after, *also):
+        weight = layer.get_parameter('weight')
+        groups = _input_axes(layer)
+        parts = weight.unflatten(1, groups).index_select(1 + axis, order)
+        weight.copy_(parts.flatten(1, len(groups)))
 
 
 def sort_within_heads(qkv: nn.Linear, proj: nn.Linear) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
+from mmhybrid.models.layers.basic import is_plain
 from mmhybrid.torch_api import autocasts_on_cpu, is_compiling, is_exporting
 
 
@@ -85,7 +86,7 @@ def _onednn(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 def _is_pointwise(conv: _ConvNd) -> bool:
     once = all(size == 1 for size in (*conv.kernel_size, *conv.stride))
-    return once and conv.groups == 1 and not any(conv.padding)  # type: ignore[arg-type]
+    return once and is_plain(conv) and conv.groups == 1 and not any(conv.padding)  # type: ignore[arg-type]
 
 
 def _runs_on_onednn(x: Tensor) -> bool:

@@ -9,12 +9,13 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.models.backbones.convnext import ElasticConvNeXt
 from mmhybrid.models.backbones.efficientnet_lite import EfficientNetLite
 from mmhybrid.models.backbones.glit import GLiT
 from mmhybrid.models.backbones.glnet import GLNet
 from mmhybrid.models.layers import packed
 from mmhybrid.models.layers.basic import LayerScale
-from mmhybrid.models.layers.folding import ResidualDepthwiseConv2d, fold_norm_before
+from mmhybrid.models.layers.folding import ResidualDepthwiseConv2d, fold, fold_norm_before
 
 GLNET = {'embed_dims': [32, 32, 64, 64], 'depths': [1, 1, 2, 1], 'ffn_ratios': [2] * 4, 'num_slots': [16] * 4}
 ADVANCED = {'overlapped_patches': True, 'pos_encoding': True, 'conv_ffn': True, 'layer_scale': 0.5}
@@ -44,6 +45,7 @@ LITE = {
     'expand_ratios': [1, 3, 4, 6, [6, 2.5], 1, 3],
     'head_width': 64,
 }
+CONVNEXT = {'depths': [1, 1, 2, 1], 'channels': [8, 12, 16, 24]}
 NETWORKS = {
     'glnet': lambda: GLNet({**GLNET, 'mixers': MIXERS}, out_indices=(0, 1, 2, 3)),
     'glnet, advanced': lambda: GLNet({**GLNET, **ADVANCED, 'mixers': MIXERS}, out_indices=(0, 1, 2, 3)),
@@ -61,6 +63,8 @@ NETWORKS = {
     'efficientnet-lite, dense': lambda: EfficientNetLite(
         LITE, out_indices=(0, 1, 2, 3), head_conv=False, out_norm_cfg={'type': 'LN2d'}
     ),
+    'convnext': lambda: ElasticConvNeXt(CONVNEXT, layer_scale_init_value=1.0),
+    'convnext, dense': lambda: ElasticConvNeXt(CONVNEXT, out_indices=(0, 3), gap_before_final_norm=False, use_grn=True),
 }
 
 
@@ -101,6 +105,8 @@ LEFT = {
     'autovit, transformers': 0,
     'efficientnet-lite': 0,
     'efficientnet-lite, dense': 0,
+    'convnext': 0,
+    'convnext, dense': 0,
 }
 
 
@@ -135,6 +141,49 @@ def test_shared_weights_stay():
 def test_norm_in_front_of_a_padded_convolution_stays():
     norm, conv = nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, padding=1)
     assert fold_norm_before(norm, conv) is norm
+
+
+class ActiveNorm(nn.BatchNorm2d):
+    """A norm with an activation, as timm has one."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class StandardisedConv(nn.Conv2d):
+    """A convolution that standardises its weights, as in weight standardisation (Qiao et al., 2019)."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight / self.weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class Doubled(nn.Sequential):
+    """A sequence that does more than its layers."""
+
+    def forward(self, x):
+        return self[1](2 * self[0](x))
+
+
+@pytest.mark.parametrize(
+    'layers',
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 1), ActiveNorm(4)),
+        nn.Sequential(StandardisedConv(3, 4, 3), nn.BatchNorm2d(4)),
+        nn.Sequential(StandardisedConv(3, 4, 1), nn.ReLU()),
+        nn.Sequential(nn.BatchNorm2d(3), StandardisedConv(3, 4, 1)),
+        Doubled(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)),
+    ],
+    ids=['norm', 'convolution', 'point-wise', 'behind a norm', 'sequence'],
+)
+def test_layers_of_others_that_do_more_stay(layers):
+    """They are in networks of other libraries that an adapter makes backbones of ours."""
+    network = trained(layers)
+    deployed = copy.deepcopy(network)
+    fold(deployed)
+    packed.pack(deployed.to(memory_format=torch.channels_last))
+    with torch.no_grad():
+        x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(deployed(x), network(x))
 
 
 def test_products_run_on_onednn_only_where_it_runs_them(monkeypatch):

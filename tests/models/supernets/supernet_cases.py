@@ -99,6 +99,22 @@ LITE = Case(
     (),
     96,
 )
+CONVNEXT = Case(
+    'convnext',
+    {
+        'type': 'mmhybrid.ElasticSpace',
+        'around': {'depths': [2, 1, 3, 1], 'kernel_sizes': [7] * 4, 'hidden_widths': [32, 48, 64, 96]},
+    },
+    {
+        'type': 'mmhybrid.ElasticConvNeXt',
+        'network': {'depths': [2, 1, 3, 1], 'channels': [8, 12, 16, 24]},
+        'use_grn': True,
+        'out_indices': (0, 1, 2, 3),
+        'gap_before_final_norm': False,
+    },
+    (),
+    96,
+)
 FAMILIES = [GLIT, AUTOVIT, GLNET, LITE]
 
 SMALL = [
@@ -116,6 +132,7 @@ SMALL = [
     autovit_case('autovit-transformer_only', 'xxs', narrower=1, transformer_only=True),
     GLNET,
     LITE,
+    CONVNEXT,
 ]
 
 

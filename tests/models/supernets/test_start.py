@@ -89,8 +89,23 @@ LITE = {
         'head_width': 64,
     },
 }
-IDS = ['glnet', 'glit', 'autovit', 'efficientnet-lite']
-FAMILIES = pytest.mark.parametrize('family', [GLNET, GLIT, AUTOVIT, LITE], ids=IDS)
+CONVNEXT = {
+    'space': {
+        'type': 'mmhybrid.ElasticSpace',
+        'around': {'depths': [2, 1, 3, 1], 'kernel_sizes': [7] * 4, 'hidden_widths': [32, 48, 64, 96]},
+    },
+    'backbone': {
+        'type': 'mmhybrid.ElasticConvNeXt',
+        'network': {'depths': [2, 1, 3, 1], 'channels': [8, 12, 16, 24]},
+    },
+    'arch': {
+        'depths': [2, 1, 2, 1],
+        'kernel_sizes': [7, 5, [7, 3], 7],
+        'hidden_widths': [[32, 24], 48, 64, 96],
+    },
+}
+IDS = ['glnet', 'glit', 'autovit', 'efficientnet-lite', 'convnext']
+FAMILIES = pytest.mark.parametrize('family', [GLNET, GLIT, AUTOVIT, LITE, CONVNEXT], ids=IDS)
 
 
 def trained(family, seed=0):
@@ -134,6 +149,7 @@ def test_computes_what_the_network_computed(family, prefix, tmp_path):
         (GLIT, {'out_type': 'featmap', 'out_norm_cfg': {'type': 'LN2d'}}),
         (AUTOVIT, {'out_indices': (1, 2, 3), 'mbpool': False, 'out_norm_cfg': {'type': 'BN'}}),
         (LITE, {'out_indices': (1, 2, 3), 'head_conv': False, 'out_norm_cfg': {'type': 'BN'}}),
+        (CONVNEXT, {'out_indices': (1, 2, 3), 'gap_before_final_norm': False}),
     ],
     ids=IDS,
 )
@@ -146,7 +162,9 @@ def test_a_detector_begins_as_a_classifier(family, dense, tmp_path):
     assert all(torch.equal(weights[name], network.state_dict()[name]) for name in shared)
     assert {name.split('.')[0] for name in network.state_dict().keys() - shared} <= {'norm', 'mbpool', 'head_conv'}
     new = [name for name in weights if name not in shared]
-    assert {name.split('.')[0] for name in new} == {'out_norms'}
+    # MMPretrain's ConvNeXt has one for each stage, of which a classifier's is the last
+    norms = {'norm1', 'norm2'} if family is CONVNEXT else {'out_norms'}
+    assert {name.split('.')[0] for name in new} == norms
     assert all((weights[name] == 1).all() for name in new if name.endswith('weight'))
 
 
@@ -172,6 +190,7 @@ AROUND = [
     },
     AUTOVIT,
     LITE,
+    {**CONVNEXT, 'arch': CONVNEXT['space']['around']},
 ]
 
 
@@ -219,6 +238,7 @@ def test_sorting_changes_nothing_but_the_order(family, tmp_path):
         (GLIT, {'blocks.0.mlp_ratio': 2, 'blocks.1.mlp_ratio': 2}, 1 / 2),
         (AUTOVIT, {'stages.0.mlp_ratio': 1.5, 'stages.2.mlp_ratio': 1.5}, 3 / 4),
         (LITE, {f'stages.{i}.blocks.0.expand_ratio': 3 for i in (1, 2, 4, 5, 6)}, 1 / 2),
+        (CONVNEXT, {f'stages.{i}.blocks.0.hidden_width': width for i, width in enumerate((16, 24, 32, 48))}, 1 / 2),
     ],
     ids=IDS,
 )
@@ -228,7 +248,7 @@ def test_smaller_networks_keep_what_matters(family, smaller, share, tmp_path):
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, layer in network.named_modules():
-            if name.endswith(('ffn.conv2', 'ffn.fc2', 'mlp.fc2', '.project.0')):
+            if name.endswith(('ffn.conv2', 'ffn.fc2', 'mlp.fc2', '.project.0', '.pointwise_conv2')):
                 order = torch.randperm(layer.weight.shape[1], generator=generator)
                 layer.weight[:, order[round(share * len(order)) :]] = 0
         expected = network(images())[-1]

@@ -1,0 +1,106 @@
+"""Layers that are made smaller in place: the leading channels, and the middle of a kernel.
+
+Each gets new parameters and buffers, the values of the old ones; other attributes than torch's own stay.
+"""
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from mmhybrid.utils.checks import bad_value
+
+
+def input_width(layer: nn.Module) -> int:
+    """Channels that a linear layer or a convolution takes.
+
+    Raises:
+        ValueError: If it is another layer, or its channels are in groups.
+    """
+    if isinstance(layer, nn.Linear):
+        return layer.in_features
+    if isinstance(layer, _ConvNd) and layer.groups == 1:
+        return layer.in_channels
+    raise bad_value('layer', type(layer).__name__, 'a linear layer or a convolution without groups')
+
+
+def kernel_size(layer: nn.Module) -> int | None:
+    """Side of the kernel of a convolution; None for a layer that has no square one."""
+    sides = set(layer.kernel_size) if isinstance(layer, _ConvNd) else set()
+    return int(sides.pop()) if len(sides) == 1 else None
+
+
+def narrow_outputs(layer: nn.Module, width: int, wide: int) -> None:
+    """Keep the first ``width`` of the ``wide`` channels that a layer gives: linear, a convolution or a norm.
+
+    Raises:
+        ValueError: If the layer has another number of channels, or they are in groups of several.
+    """
+    is_depthwise = isinstance(layer, _ConvNd) and layer.groups == layer.in_channels == wide > 1
+    if isinstance(layer, _ConvNd) and layer.groups > 1 and not is_depthwise:
+        raise bad_value('groups', layer.groups, f'1 or as many as channels, in a {type(layer).__name__} made narrower')
+    for name, tensor in _tensors(layer):
+        if tensor.dim():
+            if len(tensor) != wide:
+                raise bad_value(f'channels of {type(layer).__name__}.{name}', len(tensor), f'{wide}, as all around it')
+            _put(layer, name, tensor[:width])
+    if isinstance(layer, nn.Linear):
+        layer.out_features = width
+    elif isinstance(layer, _ConvNd):
+        layer.out_channels = width
+        if is_depthwise:
+            layer.in_channels = layer.groups = width
+    else:  # a norm
+        for name in ('num_features', 'num_channels', 'in_channels'):
+            if name in layer.__dict__:
+                setattr(layer, name, width)
+        if isinstance(layer, nn.LayerNorm):
+            layer.normalized_shape = (width,)
+
+
+def narrow_inputs(layer: nn.Module, width: int) -> None:
+    """Keep the first ``width`` of the channels that a linear layer or a convolution takes.
+
+    Raises:
+        ValueError: If it is another layer, or its channels are in groups.
+    """
+    input_width(layer)
+    _put(layer, 'weight', layer.get_parameter('weight')[:, :width])
+    setattr(layer, 'in_features' if isinstance(layer, nn.Linear) else 'in_channels', width)
+
+
+def crop_kernel(layer: nn.Module, size: int) -> None:
+    """Keep the middle of a convolution's kernel, and as much less of its padding.
+
+    Raises:
+        ValueError: If there is no middle: ``size`` and the kernel are not both odd or even.
+    """
+    assert isinstance(layer, _ConvNd)
+    cut, rest = divmod(layer.kernel_size[0] - size, 2)
+    if rest:
+        raise bad_value('kernel_size', size, f'a size that is in the middle of {layer.kernel_size[0]}')
+    weight = layer.weight
+    for axis in range(2, weight.dim()):
+        weight = weight.narrow(axis, cut, size)  # type: ignore[assignment]
+    _put(layer, 'weight', weight)
+    layer.kernel_size = (size,) * len(layer.kernel_size)
+    if not isinstance(layer.padding, str):
+        paddings = zip(layer.padding, layer.dilation, strict=True)
+        layer.padding = tuple(max(padding - cut * dilation, 0) for padding, dilation in paddings)
+    # for other padding than zeros, as torch wants it: of the last axis first, before and behind
+    repeated = layer._reversed_padding_repeated_twice
+    steps = [cut * dilation for dilation in reversed(layer.dilation) for _ in range(2)]
+    layer._reversed_padding_repeated_twice = [max(had - step, 0) for had, step in zip(repeated, steps, strict=True)]
+
+
+def _tensors(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    named = (*layer._parameters.items(), *layer._buffers.items())
+    return [(name, tensor) for name, tensor in named if tensor is not None]
+
+
+def _put(layer: nn.Module, name: str, part: Tensor) -> None:
+    """Give a layer a tensor of its own with the values of ``part``."""
+    old = getattr(layer, name)
+    new = part.detach().clone()
+    if isinstance(old, nn.Parameter):
+        setattr(layer, name, nn.Parameter(new, old.requires_grad))
+    else:
+        setattr(layer, name, new)
