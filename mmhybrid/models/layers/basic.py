@@ -45,7 +45,7 @@ def is_plain(layer: nn.Module) -> bool:
 
     Those of other libraries may do more: timm's norms activate, and its convolutions standardise their weights.
     """
-    own = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith('torch.'))
+    own: Any = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith('torch.'))
     return type(layer).forward is own.forward or type(layer).__module__.startswith('mmhybrid.')
 
 
