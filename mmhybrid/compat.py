@@ -5,6 +5,7 @@
 
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +29,7 @@ from mmhybrid_autoload import Execute, around_import, find_configs
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
 EPS = 'PIL.EpsImagePlugin'
+MATPLOTLIB, MATPLOTLIBRC = 'matplotlib', 'matplotlibrc'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _TORCHVISION_OPS = ('nms', 'qnms')
@@ -293,6 +295,30 @@ def refuse_eps(module: ModuleType, execute: Execute | None = None) -> None:
         execute(module)
     if module.gs_binary is None:
         module.gs_binary = False  # type: ignore[attr-defined]
+
+
+def hide_matplotlibrc_here() -> None:
+    """Let Matplotlib, once it is imported, read no ``matplotlibrc`` of the current folder; for programs alone.
+
+    Cause: Matplotlib looks there first, and the folder may be one of others, a search's that a report is made of, say.
+    Before 3.10.9 it evaluates what the file says of ``axes.prop_cycle``; with any release the file names a module that
+    is imported (``backend``), or has LaTeX draw the pictures. The user's own files and variables count as ever.
+    Does nothing where Matplotlib is imported already; again is harmless.
+    """
+    around_import(MATPLOTLIB, _without_matplotlibrc_here)
+
+
+def _without_matplotlibrc_here(module: ModuleType, execute: Execute) -> None:
+    exists = os.path.exists
+
+    def exists_elsewhere(path: Any) -> bool:
+        return path != MATPLOTLIBRC and exists(path)
+
+    os.path.exists = exists_elsewhere  # type: ignore[assignment]
+    try:
+        execute(module)
+    finally:
+        os.path.exists = exists
 
 
 def _no_multimodal(reason: str) -> str:

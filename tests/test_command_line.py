@@ -123,3 +123,21 @@ def test_the_demo_imports_nothing_from_the_current_folder(tmp_path: Path) -> Non
     shown = run('-c', program, folder=tmp_path)
     assert not (tmp_path / 'trace').exists()
     assert 'usage: mmhybrid make-demo-data' in shown.stdout, shown.stderr
+
+
+PICTURES = 'import sys; from importlib import import_module; import_module(sys.argv[1])\n'
+PICTURES += 'import matplotlib; print(matplotlib.rcParams["figure.dpi"])'
+
+
+def test_commands_read_no_settings_of_pictures_in_the_current_folder(tmp_path: Path) -> None:
+    """Before Matplotlib 3.10.9 they are evaluated, and a folder of results may come from others."""
+    (tmp_path / 'matplotlibrc').write_text('figure.dpi: 7')
+    (tmp_path / 'own').write_text('figure.dpi: 11')
+
+    def dpi(module: str, **variables: str) -> str:
+        done = run_python(PICTURES, module, imported='torch mmengine', cwd=tmp_path, **variables)
+        return done.stdout.split('\n')[-2]
+
+    assert dpi('mmhybrid') == '7.0'  # or the next could not fail
+    assert dpi('mmhybrid.commands') == '100.0'
+    assert dpi('mmhybrid.commands', MATPLOTLIBRC=str(tmp_path / 'own')) == '11.0'

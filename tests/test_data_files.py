@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
 from matplotlib import rc_context
 from PIL import Image
 from search_toys import AUTOVIT, Smooth, estimate, random_stage, search, settings
@@ -456,12 +457,17 @@ def test_no_name_in_a_picture_is_a_program(
     draw: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LaTeX runs what texts say, and Matplotlib asks it to where a ``matplotlibrc`` says so, as any folder may have."""
-    for program in ('latex', 'kpsewhich', 'dvipng'):
+    for program in ('latex', 'kpsewhich', 'dvipng', 'xelatex'):
         (tmp_path / program).write_text(f'#!/bin/sh\n: > {tmp_path}/trace\nexit 1\n')
         (tmp_path / program).chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
-    with rc_context({'text.usetex': True}), suppress(RuntimeError):  # which LaTeX's failure is
-        draw(tmp_path)
+    used = plt.get_backend()
+    plt.switch_backend('pgf')  # as the setting ``backend`` does; it has LaTeX draw all of a picture
+    try:
+        with rc_context({'text.usetex': True}), suppress(RuntimeError, OSError):  # which LaTeX's failure is
+            draw(tmp_path)
+    finally:
+        plt.switch_backend(used)
     assert not (tmp_path / 'trace').exists()
 
 

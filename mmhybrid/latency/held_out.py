@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
@@ -154,8 +155,9 @@ def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.n
 
     It is written whole or not at all.
     """
-    with plt.rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
-        figure, panels = plt.subplots(1, len(predicted), figsize=(4 * len(predicted), 4), squeeze=False)
+    with rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
+        figure = Figure(figsize=(4 * len(predicted), 4))  # not pyplot's, whose backend may be LaTeX too
+        panels = figure.subplots(1, len(predicted), squeeze=False)
         low, high = 0.9 * measured.min(), 1.1 * measured.max()
         line = np.array([low, high])
         for panel, (name, values) in zip(panels[0], predicted.items(), strict=True):
@@ -172,5 +174,4 @@ def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.n
         figure.tight_layout()
         png = io.BytesIO()
         figure.savefig(png, format='png', dpi=120)
-    plt.close(figure)
     write_whole(path, png.getvalue())
