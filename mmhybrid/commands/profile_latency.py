@@ -1,4 +1,4 @@
-"""Measure the latency table of a search space on this device.
+"""Measure the latency table of a search space, on this device or on another.
 
     mmhybrid profile-latency CONFIG --out table.json [--device cuda] [--backend compile] [--threads 1] ...
 
@@ -6,41 +6,83 @@ CONFIG has a model with a supernet. Interrupted, the same command continues from
 resolution of the space is measured; leave some out with ``--resolutions``. ``--analytic`` measures only what the device
 reaches with eager torch, in seconds, and writes the analytic model; a search takes it in place of a table, or to fill a
 table's gaps.
+
+    mmhybrid profile-latency CONFIG --bundle DIR --backend onnxruntime
+    mmhybrid profile-latency CONFIG --timings timings.json --out table.json
+
+``--bundle`` writes the networks for another machine, with ``measure.py``, which needs the runtime alone: copy the
+folder there, run it, and bring back ``timings.json``, of which ``--timings`` makes the table.
 """
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import fields
 from statistics import median
+from typing import Any
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import Parser, add_config
-from mmhybrid.commands.shared.device import add_device, device_of
+from mmhybrid.commands.shared.device import NAMES, add_device, device_elsewhere, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.bundle import SCRIPT, read_timings, write_bundle
 from mmhybrid.latency.calibration import calibrate
+from mmhybrid.latency.on_device import TIMINGS
 from mmhybrid.latency.profile import profile
+from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
+from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.files import check_target
+
+PLAN = tuple(field.name for field in fields(Plan))
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     default = Plan()
-    parser = Parser(description='Measure the latency table of a search space on this device.')
+    parser = Parser(description='Measure the latency table of a search space on a device.')
     add_config(parser, 'config file with a supernet')
-    parser.add_argument('--out', required=True, metavar='FILE', help='where to write the table or model')
-    parser.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
+    parser.add_argument('--out', metavar='FILE', help='where to write the table or model')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
+    what.add_argument(
+        '--bundle', metavar='DIR', help='write the networks for another machine, and what times them there'
+    )
+    what.add_argument('--timings', metavar='FILE', help='make the table of what a bundle has written there')
     add_device(parser, 'the config imports')
     parser.add_argument(
         '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
     )
     parser.add_argument('--resolutions', type=int, nargs='+', metavar='N', help='of those in the space; default: all')
-    parser.add_argument(
-        '--networks', type=int, default=default.networks, metavar='N', help='measured at each resolution'
-    )
-    parser.add_argument('--repeats', type=int, default=default.repeats, metavar='N', help='timed rounds')
-    parser.add_argument('--warmup', type=int, default=default.warmup, metavar='N', help='rounds before them')
-    parser.add_argument('--seed', type=int, default=default.seed)
-    return parser.parse_args(argv)
+    for name, help_text in (
+        ('networks', f'measured at each resolution; default: {default.networks}'),
+        ('repeats', f'timed rounds; default: {default.repeats}'),
+        ('warmup', f'rounds before them; default: {default.warmup}'),
+        ('held-params', 'parameters of the networks in memory at once; default: 500000000, which 8 GiB hold'),
+    ):
+        parser.add_argument(f'--{name}', type=int, metavar='N', help=help_text)
+    parser.add_argument('--seed', type=int, help=f'default: {default.seed}')
+    args = parser.parse_args(argv)
+    if (args.out is None) != (args.bundle is not None):
+        parser.error('--out FILE is required, but for --bundle DIR, which takes none')
+    return args
+
+
+def plan_of(args: Namespace) -> Plan:
+    """What is measured, and how."""
+    given: dict[str, Any] = {name: vars(args)[name] for name in PLAN if vars(args)[name] is not None}
+    return Plan(**given)
+
+
+def table_elsewhere(args: Namespace, workload: Workload) -> LatencyTable:
+    """The table of what a bundle has written, which knows its device and plan."""
+    for name in (*NAMES, *PLAN):
+        if vars(args)[name] is not None:
+            raise bad_value(f'--{name.replace("_", "-")}', vars(args)[name], 'nothing, the bundle was written with it')
+    check_target(args.out)
+    table = read_timings(workload, args.timings)
+    table.save(args.out)
+    return table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,13 +93,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         workload = Workload.of_model(cfg.get('model', {}), args.input_size)
         if args.resolutions is not None:
             workload = workload.restrict({'resolution': args.resolutions})
-        device = device_of(args)
+        if args.bundle is not None:
+            write_bundle(workload, device_elsewhere(args), plan_of(args), args.bundle)
+            print(f'{args.bundle}: copy it to the device, run {SCRIPT} there, and bring back {TIMINGS}')
+            return
         if args.analytic:
+            device = device_of(args)
             calibrate(device, workload).save(args.out)
             print(f'{args.out}: the analytic model of {device.name}, eager')
             return
-        plan = Plan(args.networks, args.repeats, args.warmup, args.seed)
-        table = profile(workload, device, plan, args.out)
+        if args.timings is not None:
+            table = table_elsewhere(args, workload)
+        else:
+            table = profile(workload, device_of(args), plan_of(args), args.out)
     found = f'{len(table.entries)} parts from {len(table.measurements)} networks'
     print(f'{args.out}: {found}, which deviate by {100 * table.uncertainty.residual:.1f} % from the sum of their parts')
+    print(f'{100 * table.uncertainty.speed_spread:.1f} %: how much the speed of {table.device.name} varied by')
     print(f'{median(network.ms for network in table.measurements):.3g} ms: half of the networks are faster')

@@ -5,17 +5,17 @@ with :meth:`Backend.build` where torch does not run the network, and :meth:`Back
 """
 
 import copy
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmhybrid.latency import on_device
 from mmhybrid.latency.memory import kept_memory
+from mmhybrid.latency.on_device import PRECISIONS, PROVIDERS, processor_name, time_round
 from mmhybrid.torch_api import EXPORTING, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_list
 from mmhybrid.utils.openvino_core import openvino_core
@@ -25,8 +25,6 @@ from mmhybrid.utils.optional import require
 Job = Any
 # ``thread`` stands still while the machine works for others; it sees one CPU thread.
 CLOCKS = {'wall': time.perf_counter, 'thread': time.thread_time}
-# Of a network in a round.
-RUNS = 3
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
 
 
@@ -58,10 +56,7 @@ class Backend:
         """The name of the processor, or of the GPU."""
         if device == 'cuda':
             return torch.cuda.get_device_name()
-        cpuinfo = Path('/proc/cpuinfo')
-        lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-        names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-        return names[0] if names else platform.processor() or platform.machine()
+        return processor_name()
 
     def build(self, network: nn.Module, images: Tensor) -> Job:
         """Prepare ``network`` for ``images``; each call of what is returned runs it once."""
@@ -105,7 +100,7 @@ class Backend:
         Raises:
             ValueError: If a device does not say of each run how long it took.
         """
-        return [min(_checked(self.times(job, RUNS))[1:]) for job in jobs]
+        return time_round(jobs, lambda job, runs: _checked(self.times(job, runs), runs))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -177,11 +172,9 @@ class OnnxRuntimeBackend(ExportedBackend):
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
         self.check_export(dtype)
-        self.runtime = require('onnxruntime', 'the backend onnxruntime')
-        provider = 'CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider'
-        if provider not in self.runtime.get_available_providers():
+        runtime = require('onnxruntime', 'the backend onnxruntime')
+        if PROVIDERS[device] not in runtime.get_available_providers():
             raise bad_value('device', device, 'a device that this onnxruntime knows')
-        self.provider = provider
 
     @classmethod
     def check_export(cls, dtype: str) -> None:
@@ -198,20 +191,7 @@ class OnnxRuntimeBackend(ExportedBackend):
 
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
-        options = self.runtime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
-        session = self.runtime.InferenceSession(content, options, providers=[self.provider])
-        binding = session.io_binding()
-        binding.bind_cpu_input(session.get_inputs()[0].name, images.to(dtype=self.dtype).numpy())
-        for output in session.get_outputs():
-            binding.bind_output(output.name, self.device)
-
-        def job() -> object:
-            session.run_with_iobinding(binding)
-            return binding
-
-        return job
+        return on_device.load_onnxruntime(content, images.to(dtype=self.dtype).numpy(), self.device, self.threads)
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -219,7 +199,7 @@ class OpenVinoBackend(ExportedBackend):
 
     devices = ('cpu',)
     packages = ('openvino', 'torch')
-    dtypes = ('float32', 'bfloat16')
+    dtypes = tuple(PRECISIONS)
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
@@ -229,10 +209,9 @@ class OpenVinoBackend(ExportedBackend):
                 raise bad_value('threads', threads, '1 with the clock thread')
         self.core = openvino_core('the backend openvino')
         able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-        self.precisions = {'float32': 'f32', **({'bfloat16': 'bf16'} if 'BF16' in able else {})}
-        check_choice('dtype', dtype, tuple(self.precisions))
+        check_choice('dtype', dtype, tuple(known for known in PRECISIONS if known == 'float32' or 'BF16' in able))
         self.check_export(dtype)
-        self.precision = self.precisions[dtype]
+        self.precision = dtype
 
     @classmethod
     def check_export(cls, dtype: str) -> None:
@@ -248,11 +227,7 @@ class OpenVinoBackend(ExportedBackend):
 
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
-        settings = {'INFERENCE_NUM_THREADS': self.threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'}
-        model = self.core.read_model(content)
-        compiled = self.core.compile_model(model, 'CPU', {**settings, 'INFERENCE_PRECISION_HINT': self.precision})
-        request, feed = compiled.create_infer_request(), {0: images.float().numpy()}
-        return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
+        return on_device.load_openvino(self.core, content, images.float().numpy(), self.precision, self.threads)
 
 
 class ExecuTorchBackend(ExportedBackend):
@@ -266,7 +241,7 @@ class ExecuTorchBackend(ExportedBackend):
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
         check_choice('dtype', dtype, self.dtypes)
-        self.runtime = require('executorch.runtime', 'the backend executorch').Runtime.get()
+        require('executorch.runtime', 'the backend executorch')
 
     @classmethod
     def check_export(cls, dtype: str) -> None:
@@ -281,22 +256,12 @@ class ExecuTorchBackend(ExportedBackend):
 
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
-        images = images.float()
-        library = require('executorch.extension.pybindings.portable_lib', 'the backend executorch')
-        if library._threadpool_get_thread_count() != self.threads:
-            library._unsafe_reset_threadpool(self.threads)  # of the process; methods that were loaded before it crash
-        program = self.runtime.load_program(content)
-        method = program.load_method('forward')
-
-        def job(needed: object = (content, program)) -> object:  # a method reads both, and keeps neither alive
-            return method.execute([images])
-
-        return job
+        return on_device.load_executorch(content, images.float().numpy(), self.threads)
 
 
-def _checked(milliseconds: object) -> list[float]:
-    """What a device says of :data:`RUNS` runs."""
-    return [check_float('milliseconds', ms, 0, above=True) for ms in check_list('milliseconds', milliseconds, RUNS)]
+def _checked(milliseconds: object, runs: int) -> list[float]:
+    """What a device says of some runs."""
+    return [check_float('milliseconds', ms, 0, above=True) for ms in check_list('milliseconds', milliseconds, runs)]
 
 
 def executorch_program(network: nn.Module, images: Tensor) -> bytes:

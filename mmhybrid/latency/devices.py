@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
-from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, Backend, backend_class
+from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, Backend, ExportedBackend, backend_class
+from mmhybrid.latency.on_device import RUNTIMES
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 from mmhybrid.utils.files import LONGEST
 
+# Images and threads of a device.
+MOST = 2**20
 PACKAGES = ('torch', 'mmcv', 'onnxruntime')
 
 
@@ -58,6 +61,23 @@ class Device:
         return cls.parse('device', {**raw, 'threads': threads, 'clock': clock, 'versions': versions})
 
     @classmethod
+    def elsewhere(cls, device: str, backend: str, dtype: str, batch: int, threads: int, clock: str) -> 'Device':
+        """A device of another machine, whose name and versions are not known yet, for networks exported here.
+
+        Raises:
+            ValueError: Naming the argument, the value and what is allowed, or the package that exporting needs.
+        """
+        known = BACKENDS.get(backend)
+        if known is None or not issubclass(known, ExportedBackend) or backend not in RUNTIMES:
+            raise bad_value('backend', backend, f'what runs exported networks elsewhere: {", ".join(RUNTIMES)}')
+        check_choice('device', device, known.devices)
+        known.check_export(dtype)
+        versions = versions_of((*PACKAGES, *known.exporters))
+        versions.pop(backend, None)  # of the runtime here
+        raw = {'device': device, 'name': '', 'backend': backend, 'dtype': dtype, 'batch': batch, 'threads': threads}
+        return cls.parse('device', {**raw, 'clock': clock, 'versions': versions})
+
+    @classmethod
     def parse(cls, name: str, raw: object) -> 'Device':
         """A device from JSON; ValueError saying what is wrong with it, ``name`` in front."""
         check_keys(name, raw, [field.name for field in fields(cls)])
@@ -68,7 +88,7 @@ class Device:
         check_choice(f'{name}.clock', raw['clock'], tuple(CLOCKS))
         check_choice(f'{name}.dtype', raw['dtype'], tuple(DTYPES))
         for field in ('batch', 'threads'):
-            check_int(f'{name}.{field}', raw[field], 1)
+            check_int(f'{name}.{field}', raw[field], 1, MOST)
         if raw['clock'] == 'thread' and (raw['device'] != 'cpu' or raw['threads'] != 1):
             raise bad_value(f'{name}.clock', 'thread', 'wall, except with one thread of a CPU')
         if not _is_name(raw['name']):

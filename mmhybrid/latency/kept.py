@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class KeptNetworks:
 
     def missing(self, archs: Iterable[Arch]) -> list[Arch]:
         """Those archs whose network is not there, or not whole."""
-        return [arch for arch in dict.fromkeys(archs) if self._whole(arch) is None]
+        return [arch for arch in dict.fromkeys(archs) if self._find(arch) is None]
 
     def export(self, arch: Arch) -> bytes:
         """Export a network, and keep it."""
@@ -73,24 +73,30 @@ class KeptNetworks:
 
     def content(self, arch: Arch) -> bytes:
         """What the file of a network holds, which is exported if it is not there."""
-        found = self._whole(arch)
+        found = self._find(arch)
         return self.export(arch) if found is None else found[1]
+
+    def named_content(self, arch: Arch) -> tuple[str, bytes]:
+        """The name of the file of a network that is there, and what it holds."""
+        found = self._find(arch)
+        assert found is not None
+        return found[0].name, found[1]
 
     def shape(self, arch: Arch) -> tuple[int, ...]:
         """Of the images of a network: batch, channels, rows and columns."""
         return self.batch, *self.workload.input_shape(arch)
 
-    def remove(self) -> None:
-        """Remove the networks, and the folder unless a user has put something else into it."""
+    def remove(self, but: Collection[str] = ()) -> None:
+        """Remove all networks ``but`` the files of some names, and the folder if nothing is left in it."""
         names = rf'[0-9a-f]{{{DIGITS}}}\.[0-9a-f]{{{DIGITS}}}{re.escape(self.backend.suffix)}'
         remove_parts(self.folder, names)
         for path in list(self.folder.iterdir()):
-            if re.fullmatch(names, path.name) and not path.is_dir():
+            if re.fullmatch(names, path.name) and path.name not in but and not path.is_dir():
                 path.unlink()
         with suppress(OSError):
             self.folder.rmdir()
 
-    def _whole(self, arch: Arch) -> tuple[Path, bytes] | None:
+    def _find(self, arch: Arch) -> tuple[Path, bytes] | None:
         for path in self._named(arch):
             content = path.read_bytes()
             origin, both = path.name.split('.')[:2]

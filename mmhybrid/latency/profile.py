@@ -6,6 +6,7 @@ whole networks are timed, and each is the sum of its parts: :mod:`~mmhybrid.late
 """
 
 import random
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import Prior, fit_parts
 from mmhybrid.latency.kept import KeptNetworks
 from mmhybrid.latency.partial import Partial
-from mmhybrid.latency.rounds import Measurement, Rounds, repeatability, speed_spread
+from mmhybrid.latency.rounds import Measurement, Rounds, repeatability, speed_spread, speeds_of_rounds
 from mmhybrid.latency.steps import Steps
 from mmhybrid.latency.table import FORMAT, Entry, LatencyTable, Uncertainty
 from mmhybrid.latency.timing import Plan, plan_rounds, run_rounds
@@ -31,6 +32,8 @@ from mmhybrid.utils.files import check_target, is_special, plain
 BOUND_SAMPLES = 200
 # So many networks are measured a second time in the end.
 NUM_AGAIN = 16
+# Of its highest speed: a device that gets slower than that is told of.
+SLOWED = 0.9
 
 
 def build_table(
@@ -96,10 +99,8 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
     check_target(out)
     backend = device.open()
     with Steps() as steps:
-        archs = choose_in_turn(workload, plan)
-        again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
-        passes = {'timed': plan_rounds(workload, archs), 'again': plan_rounds(workload, again)}
-        partial = Partial(out, _setting(workload, device, plan, archs))
+        archs, passes = plan_passes(workload, plan)
+        partial = Partial(out, setting_of(workload, device, plan, archs))
         partial.read_into(passes, plan.repeats)
         kept, kind = None, type(backend)
         # a plug-in's backend may build in its own way
@@ -115,14 +116,34 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
 
         for rounds in passes.values():
             run_rounds(rounds, workload, backend, device.batch, plan, keep, kept)
-    measured = {name: rounds.measurements() for name, rounds in passes.items()}
-    speed_std = speed_spread(passes['timed'], passes['again'])
-    table = build_table(workload, measured['timed'], measured['again'], speed_std, device)
+    table = table_of_passes(workload, device, passes)
     table.save(out)
     partial.remove()
     if kept is not None:
         kept.remove()
     return table
+
+
+def plan_passes(workload: Workload, plan: Plan) -> tuple[list[Arch], dict[str, Rounds]]:
+    """The networks to measure, and the two measurings of them without a round: of all, and of some another time."""
+    archs = choose_in_turn(workload, plan)
+    again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
+    passes = {'timed': archs, 'again': again}
+    return archs, {name: plan_rounds(workload, each, plan.held_params) for name, each in passes.items()}
+
+
+def table_of_passes(workload: Workload, device: Device, passes: Mapping[str, Rounds]) -> LatencyTable:
+    """The table of two measurings that are complete; a warning if the device did not keep its speed."""
+    timed, again = passes['timed'], passes['again']
+    speeds = speeds_of_rounds(timed, again)
+    if min(speeds) < SLOWED * max(speeds):
+        told = ' '.join(f'{speed:.2f}' for speed in speeds)
+        warnings.warn(
+            f"the device's speed went from {max(speeds):.2f} to {min(speeds):.2f} of the first round's: it was hot, or "
+            f'others used it; round by round: {told}',
+            stacklevel=3,
+        )
+    return build_table(workload, timed.measurements(), again.measurements(), speed_spread(timed, again), device)
 
 
 def export_missing(kept: KeptNetworks, archs: Iterable[Arch], steps: Steps) -> None:
@@ -142,7 +163,7 @@ def _archs_left(passes: Mapping[str, Rounds], plan: Plan) -> list[Arch]:
     return [arch for group in groups if len(group.rounds) < plan.repeats for arch in group.archs]
 
 
-def _setting(workload: Workload, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:
+def setting_of(workload: Workload, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:
     """What rounds belong to; the networks too, since another version may choose others."""
     setting: dict[str, Any] = plain(
         {

@@ -13,6 +13,8 @@ from mmhybrid.utils.checks import bad_value, check_float, check_list
 
 # Networks that every group runs: they tell how fast the machine is at the time.
 NUM_TIES = 4
+# What a file may say of a run.
+LEAST_MS, MOST_MS = 1e-6, 1e7
 # Standard deviations of a normal distribution in its median absolute deviation, and of its median in its mean's.
 MAD = 1.4826
 MEDIAN = 1.2533
@@ -100,7 +102,7 @@ class Rounds:
                 raise bad_value(f'{name}[{i}]', f'{len(rounds)} rounds', f'at most {repeats}')
             for j, milliseconds in enumerate(rounds):
                 for ms in check_list(f'{name}[{i}][{j}]', milliseconds, len(group.archs)):
-                    check_float(f'{name}[{i}][{j}]', ms, 0, above=True)
+                    check_float(f'{name}[{i}][{j}]', ms, LEAST_MS, MOST_MS)
             group.rounds = rounds
 
 
@@ -146,8 +148,19 @@ def speed_spread(first: Rounds, again: Rounds) -> float:
         first: Measured networks.
         again: Some of them, measured a second time.
     """
+    return statistics.stdev(_durations(first, again))
+
+
+def speeds_of_rounds(first: Rounds, again: Rounds) -> list[float]:
+    """The machine's speed in each round of two measurings, over that in the very first."""
+    durations = _durations(first, again)
+    return [math.exp(durations[0] - log) for log in durations]
+
+
+def _durations(first: Rounds, again: Rounds) -> list[float]:
+    """See :meth:`Rounds.durations`, of both measurings."""
     slower = statistics.mean(_slowdowns(first.measurements(), again.measurements()))
-    return statistics.stdev([*first.durations(), *(slower + log for log in again.durations())])
+    return [*first.durations(), *(slower + log for log in again.durations())]
 
 
 def _slowdowns(first: Sequence[Measurement], again: Sequence[Measurement]) -> list[float]:

@@ -1,16 +1,19 @@
 """How long whole networks take."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import torch
 
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.backends import Backend, ExportedBackend, Job
 from mmhybrid.latency.kept import KeptNetworks
+from mmhybrid.latency.on_device import add_rounds
 from mmhybrid.latency.rounds import NUM_TIES, Group, Measurement, Rounds
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import check_int
+from mmhybrid.utils.checks import check_int, check_keys
 
 # Parameters of the networks that are held at once: what a machine of 8 GiB holds beside everything else.
 MAX_PARAMS_IN_MEMORY = 500_000_000
@@ -25,17 +28,32 @@ class Plan:
         repeats: Rounds, at least two, which tell the noise; each times every network once.
         warmup: Rounds before them.
         seed: Of the choice among networks of equal worth.
+        held_params: Parameters of the networks that are in memory at once, None for :data:`MAX_PARAMS_IN_MEMORY`.
     """
 
     networks: int = 90
     repeats: int = 10
     warmup: int = 1
     seed: int = 0
+    held_params: int | None = None
 
     def __post_init__(self) -> None:
         check_int('networks', self.networks, 2)
         check_int('repeats', self.repeats, 2)
         check_int('warmup', self.warmup, 0)
+        check_int('seed', self.seed, -(2**63), 2**63 - 1)
+        if self.held_params is not None:
+            check_int('held_params', self.held_params, 1)
+
+    @classmethod
+    def parse(cls, name: str, raw: object) -> 'Plan':
+        """A plan from JSON; ValueError saying what is wrong with it, ``name`` in front."""
+        check_keys(name, raw, [field.name for field in fields(cls)])
+        known: Any = raw
+        try:
+            return cls(**known)
+        except ValueError as error:
+            raise ValueError(f'{name}.{error}') from error
 
 
 def measure(workload: Workload, archs: Sequence[Arch], backend: Backend, batch: int, plan: Plan) -> list[Measurement]:
@@ -48,7 +66,7 @@ def measure(workload: Workload, archs: Sequence[Arch], backend: Backend, batch: 
         batch: Images at once.
         plan: How often.
     """
-    rounds = plan_rounds(workload, archs)
+    rounds = plan_rounds(workload, archs, plan.held_params)
     run_rounds(rounds, workload, backend, batch, plan)
     return rounds.measurements()
 
@@ -72,21 +90,25 @@ def run_rounds(
         if len(group.rounds) < plan.repeats:
             with backend.running():
                 jobs = [_job(workload, arch, backend, batch, generator, kept) for arch in group.archs]
-                for _ in range(plan.warmup):
-                    backend.time_round(jobs)
-                while len(group.rounds) < plan.repeats:
-                    group.rounds.append(backend.time_round(jobs))
-                    tick()
-                del jobs  # before the next group's networks need the memory
+                run_round = partial(backend.time_round, jobs)
+                add_rounds(group.rounds, run_round, plan.repeats, plan.warmup, tick)
+                del jobs, run_round  # before the next group's networks need the memory
 
 
-def plan_rounds(workload: Workload, archs: Sequence[Arch]) -> Rounds:
-    """No round yet; groups that fit into memory, the first :data:`NUM_TIES` archs in front of each."""
+def plan_rounds(workload: Workload, archs: Sequence[Arch], held_params: int | None = None) -> Rounds:
+    """No round yet; groups that fit into memory, the first :data:`NUM_TIES` archs in front of each.
+
+    Args:
+        workload: The networks of the space.
+        archs: Those to time.
+        held_params: See :class:`Plan`.
+    """
+    most = MAX_PARAMS_IN_MEMORY if held_params is None else held_params
     sizes = [workload.params(arch) for arch in archs]
     ties, size_of_ties = list(archs[:NUM_TIES]), sum(sizes[:NUM_TIES])
     groups, size = [list(ties)], size_of_ties
     for arch, params in zip(archs[NUM_TIES:], sizes[NUM_TIES:], strict=True):
-        if size + params > MAX_PARAMS_IN_MEMORY and len(groups[-1]) > len(ties):
+        if size + params > most and len(groups[-1]) > len(ties):
             groups.append(list(ties))
             size = size_of_ties
         groups[-1].append(arch)

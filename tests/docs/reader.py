@@ -42,6 +42,7 @@ NOT_RUN = {
     r'NNODES=2 ': 'needs two machines',
     r'GPUS=16 bash tools/slurm_train\.sh ': 'needs Slurm',
     r'python tools/search\.py .* --storage postgresql:': 'needs a server',
+    r'python tools/profile_latency\.py .* --timings ': 'takes what another machine has measured',
     r'python tools/search_report\.py .* --storage sqlite:': "takes a database of the reader's",
 }
 # Names that stand for something of the reader's.

@@ -16,7 +16,7 @@ KINDS = [
 # Of configs that tools/export_subnet.py writes.
 OF_EXPORTED = {'model.backbone.init_cfg.checkpoint'}
 # Of programs that are not the project's.
-# of pip, torchrun, srun, TensorBoard, MMPretrain's tools, and of the code that GLiT's authors released
+# of pip, torchrun, srun, bundles, TensorBoard, MMPretrain's tools, and of the code that GLiT's authors released
 OPTIONS_OF_OTHERS = {
     '--no-build-isolation',
     '--no-deps',
@@ -26,6 +26,7 @@ OPTIONS_OF_OTHERS = {
     '--clip-grad',
     '--dataset-size',
     '--logdir',
+    '--pause',
 }
 
 

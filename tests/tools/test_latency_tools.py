@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exported_toy import Toy
+from far_device import make_device, run_there
 from small_supernet import SUPERNET
 
 from mmhybrid.commands import latency_report
-from mmhybrid.latency import backends, held_out
+from mmhybrid.latency import backends, design, held_out
 from mmhybrid.latency.analytic import MODEL_STD, AnalyticLatency
 from mmhybrid.latency.breakdown import operator_breakdown
 from mmhybrid.latency.load import load_latency
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.torch_api import EXPORTING
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -139,6 +143,40 @@ BACKENDS['slow-phone'] = Phone
         load('latency_report')([str(table), *judged, '--breakdown', 'largest'])
     assert "torch does not run on 'phone'" in capsys.readouterr().err
     backends.BACKENDS.pop('slow-phone', None)
+
+
+@pytest.mark.torch_since(*EXPORTING)
+def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
+    """Whose options are those of the bundle."""
+    monkeypatch.setattr(design, 'POOL_SIZE', 30)
+    monkeypatch.setattr(backends.OnnxRuntimeBackend, 'export', Toy.export)
+    monkeypatch.chdir(tmp_path)
+    setting = ['--input-size', '32', '--networks', '9', '--repeats', '2', '--backend', 'onnxruntime']
+    load('profile_latency')([config, '--bundle', 'bundle', *setting])
+    assert 'copy it to the device, run measure.py there, and bring back timings.json' in capsys.readouterr().out
+    done = run_there(tmp_path / 'bundle', make_device(tmp_path / 'device'))
+    assert done.returncode == 0, done.stderr
+    back = [config, '--timings', 'bundle/timings.json', '--out', 'table.json']
+    load('profile_latency')([*back, '--input-size', '32'])
+    table = LatencyTable.load('table.json')
+    assert len(table.measurements) == 9
+    assert capsys.readouterr().out.splitlines()[-2].startswith('0.0 %: how much the speed of')
+    for arguments, word in (
+        (back, 'setting.input_size was 32, now 224'),
+        ([*back, '--input-size', '32', '--networks', '9'], '--networks: got 9, allowed: nothing'),
+        ([*back, '--input-size', '32', '--held-params', '9'], '--held-params: got 9, allowed: nothing'),
+        ([*back, '--backend', 'onnxruntime'], "--backend: got 'onnxruntime', allowed: nothing"),
+        ([*back[:-1], 'none/table.json', '--input-size', '32'], 'none/table.json: its folder does not exist'),
+        ([config, '--bundle', 'other'], "backend: got 'eager', allowed: what runs exported networks elsewhere"),
+        ([config, '--bundle', 'other', '--analytic'], 'not allowed with'),
+        ([config, '--bundle', 'other', '--out', 'table.json'], '--out FILE is required, but for --bundle DIR'),
+        ([config], '--out FILE is required'),
+    ):
+        with pytest.raises(SystemExit) as end:
+            load('profile_latency')(arguments)
+        assert end.value.code == 2
+        assert word in capsys.readouterr().err
+    assert not Path('other').exists()
 
 
 def test_analytic_model(config, tmp_path):

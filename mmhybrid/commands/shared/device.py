@@ -21,7 +21,7 @@ def add_device(parser: ArgumentParser, other: str) -> None:
     parser.add_argument('--backend', help=f'{", ".join(BACKENDS)}, or one that {other}; default: eager')
     parser.add_argument('--dtype', choices=tuple(DTYPES), help='default: float32')
     parser.add_argument('--batch', type=int, metavar='N', help='images at once; default: 1')
-    parser.add_argument('--threads', type=int, metavar='N', help="default: torch's")
+    parser.add_argument('--threads', type=int, metavar='N', help="default: torch's, on other machines 1")
     parser.add_argument('--clock', choices=tuple(CLOCKS), help='thread: for one thread of a busy CPU; default: wall')
 
 
@@ -37,3 +37,10 @@ def device_of(args: Namespace) -> Device:
     }
     given = {name: vars(args)[name] for name in NAMES if vars(args)[name] is not None}
     return Device.here(**{**default, **given})
+
+
+def device_elsewhere(args: Namespace) -> Device:
+    """The device of another machine that the command line describes; ValueError if nothing can be exported for it."""
+    default = {'device': 'cpu', 'backend': 'eager', 'dtype': 'float32', 'batch': 1, 'threads': 1, 'clock': 'wall'}
+    given = {name: vars(args)[name] for name in NAMES if vars(args)[name] is not None}
+    return Device.elsewhere(**{**default, **given})

@@ -1,0 +1,126 @@
+"""Networks for another machine: a folder that is copied there, with a program that times them, and what comes back."""
+
+import hashlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency import memory, on_device
+from mmhybrid.latency.backends import ExportedBackend, backend_class
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.kept import KeptNetworks
+from mmhybrid.latency.on_device import MANIFEST
+from mmhybrid.latency.profile import export_missing, plan_passes, setting_of, table_of_passes
+from mmhybrid.latency.rounds import Rounds
+from mmhybrid.latency.steps import Steps
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.latency.timing import Plan
+from mmhybrid.space import Arch
+from mmhybrid.utils.checks import check_keys
+from mmhybrid.utils.files import check_target, drop_link_outward, first_difference, read_json, write_json, write_whole
+
+SCRIPT, NETWORKS = 'measure.py', 'networks'
+# Bytes of a file of timings: a hundred times what 300 networks in 100 rounds take.
+LARGEST = 2**26
+
+
+def write_bundle(workload: Workload, device: Device, plan: Plan, folder: str | Path) -> None:
+    """Write networks, a manifest and the program that times them into a folder, which may have been begun before.
+
+    Args:
+        workload: The networks of the space.
+        device: See :meth:`Device.elsewhere`.
+        plan: Which are measured, and how often.
+        folder: Made where it is not there.
+
+    Raises:
+        ValueError: If the folder cannot be written, or is one of another bundle.
+    """
+    backend = backend_class(device.backend)
+    assert issubclass(backend, ExportedBackend)
+    place = Path(folder)
+    if not place.is_dir():
+        check_target(place)
+        if place.exists():
+            raise ValueError(f'{folder}: a file, not a folder')
+    place.mkdir(exist_ok=True)
+    with Steps() as steps:
+        kept = KeptNetworks(place / NETWORKS, workload, backend, device.dtype, device.batch)
+        archs, passes = plan_passes(workload, plan)
+        export_missing(kept, archs, steps)
+    networks = [_described(kept, arch) for arch in archs]
+    kept.remove(but={Path(network['file']).name for network in networks})
+    number = {arch: i for i, arch in enumerate(archs)}
+    groups = {name: [group.archs for group in rounds.groups] for name, rounds in passes.items()}
+    manifest = {
+        'setting': setting_of(workload, device, plan, archs),
+        'networks': networks,
+        'passes': {name: [[number[arch] for arch in group] for group in found] for name, found in groups.items()},
+    }
+    for name in (SCRIPT, MANIFEST):
+        drop_link_outward(place / name)
+    write_whole(place / SCRIPT, script())
+    write_json(place / MANIFEST, manifest)  # last: with it, the bundle is whole
+
+
+def script() -> str:
+    """The program of a bundle: :mod:`~mmhybrid.latency.on_device`, which times on this machine too, as one file."""
+    text = inspect.getsource(on_device)
+    line = f'from {memory.__name__} import kept_memory\n'
+    assert text.count(line) == 1
+    return text.replace(line, inspect.getsource(memory))
+
+
+def read_timings(workload: Workload, path: str | Path) -> LatencyTable:
+    """The table of a space, of what a bundle's program has written on another machine.
+
+    Args:
+        workload: The space as it was when the bundle was written.
+        path: The file, of which nothing is believed.
+
+    Raises:
+        ValueError: If the file is none of a bundle of this space, or not all of its rounds were run.
+    """
+    if Path(path).is_file() and Path(path).stat().st_size > LARGEST:
+        raise ValueError(f'{path}: {Path(path).stat().st_size} bytes, allowed: at most {LARGEST}')
+    return table_of_timings(workload, f'{path}', read_json(path))
+
+
+def table_of_timings(workload: Workload, name: str, raw: Mapping[str, Any]) -> LatencyTable:
+    """See :func:`read_timings`; ``name`` stands in front of what is wrong with ``raw``."""
+    check_keys(name, raw, ('setting', 'timed', 'again'))
+    setting = raw['setting']
+    check_keys(f'{name}: setting', setting, ('format', *vars(workload.to_config()), 'device', 'plan', 'archs'))
+    device = Device.parse(f'{name}: setting.device', setting['device'])
+    plan = Plan.parse(f'{name}: setting.plan', setting['plan'])
+    archs, passes = plan_passes(workload, plan)
+    if difference := first_difference(setting, setting_of(workload, device, plan, archs)):
+        raise ValueError(f'{name}: of another config, option or version than these: setting.{difference}')
+    for each, rounds in passes.items():
+        rounds.restore(f'{name}: {each}', raw[each], plan.repeats)
+        _check_complete(f'{name}: {each}', rounds, plan)
+    return table_of_passes(workload, device, passes)
+
+
+def _check_complete(name: str, rounds: Rounds, plan: Plan) -> None:
+    """Raise ValueError if rounds are missing."""
+    total = plan.repeats * len(rounds.groups)
+    if len(rounds) < total:
+        raise ValueError(f'{name}: {len(rounds)} of {total} rounds; {SCRIPT} goes on where it was interrupted')
+
+
+def digest_of(folder: str | Path) -> str:
+    """What tells a bundle from others: hexadecimal digits."""
+    return hashlib.sha256(Path(folder, MANIFEST).read_bytes() + Path(folder, SCRIPT).read_bytes()).hexdigest()[:16]
+
+
+def _described(kept: KeptNetworks, arch: Arch) -> dict[str, Any]:
+    """What the program has to know of a network."""
+    name, content = kept.named_content(arch)
+    return {
+        'file': f'{NETWORKS}/{name}',
+        'sha256': hashlib.sha256(content).hexdigest(),
+        'shape': kept.shape(arch),
+    }

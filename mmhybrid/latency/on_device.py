@@ -1,0 +1,391 @@
+"""Time the networks that lie beside this file on this machine, and write what they took into timings.json.
+
+    python3 measure.py
+
+It needs the networks' runtime and what comes with that. Interrupted, the same command continues.
+"""
+
+from __future__ import annotations  # some devices have Python 3.8
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from mmhybrid.latency.memory import kept_memory
+
+# Of a network in a round.
+RUNS = 3
+# Where the name of a board stands, as of a Raspberry Pi or a Jetson.
+BOARD = Path('/proc/device-tree/model')
+MANIFEST, TIMINGS = 'manifest.json', 'timings.json'
+PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
+PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16'}  # as OpenVINO calls them
+
+
+class MistakeError(Exception):
+    """What a user can mend, in a sentence."""
+
+
+def time_round(jobs: Sequence[Any], times: Callable[[Any, int], Any]) -> list[float]:
+    """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two.
+
+    Args:
+        jobs: The networks.
+        times: What says how long each of so many runs of a job took.
+    """
+    return [min(times(job, RUNS)[1:]) for job in jobs]
+
+
+def add_rounds(
+    rounds: list[list[float]],
+    run_round: Callable[[], list[float]],
+    repeats: int,
+    warmup: int,
+    tick: Callable[[], object],
+) -> None:
+    """Run the rounds that are missing to ``repeats``, after others that warm up; ``tick`` is called after each."""
+    for _ in range(warmup):
+        run_round()
+    while len(rounds) < repeats:
+        rounds.append(run_round())
+        tick()
+
+
+def load_onnxruntime(content: bytes, images: Any, device: str, threads: int) -> Callable[[], object]:
+    """What runs an ONNX file once on ONNX Runtime; images (an array) and outputs stay on the device."""
+    runtime: Any = import_module('onnxruntime')
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(content, options, providers=[PROVIDERS[device]])
+    binding = session.io_binding()
+    binding.bind_cpu_input(session.get_inputs()[0].name, images)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device)
+
+    def job() -> object:
+        session.run_with_iobinding(binding)
+        return binding
+
+    return job
+
+
+def load_openvino(core: Any, content: bytes, images: Any, dtype: str, threads: int) -> Callable[[], object]:
+    """What runs an ONNX file once on OpenVINO, whose core stays for as long as the process."""
+    settings = {'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'}
+    settings['INFERENCE_PRECISION_HINT'] = PRECISIONS[dtype]
+    request = core.compile_model(core.read_model(content), 'CPU', settings).create_infer_request()
+    return lambda: request.infer({0: images}, share_inputs=True, share_outputs=True)
+
+
+def load_executorch(content: bytes, images: Any, threads: int) -> Callable[[], object]:
+    """What runs a ``.pte`` file once on ExecuTorch, whose package needs torch."""
+    library: Any = import_module('executorch.extension.pybindings.portable_lib')
+    if library._threadpool_get_thread_count() != threads:
+        library._unsafe_reset_threadpool(threads)  # of the process; methods that were loaded before it crash
+    program = import_module('executorch.runtime').Runtime.get().load_program(content)
+    method, tensor = program.load_method('forward'), import_module('torch').from_numpy(images)
+
+    def job(needed: object = (content, program)) -> object:  # a method reads both, and keeps neither alive
+        return method.execute([tensor])
+
+    return job
+
+
+def processor_name() -> str:
+    """The name of the processor, or of the board or phone where the system names no processor."""
+    cpuinfo = Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    if names:
+        return names[0]
+    if BOARD.is_file():
+        return BOARD.read_text().strip('\0\n ')
+    phone = _answer('getprop', 'ro.product.model') if shutil.which('getprop') else ''
+    return phone or platform.processor() or platform.machine()
+
+
+class Runtime:
+    """What runs the networks of a bundle here.
+
+    Args:
+        device: Of the manifest: ``backend``, ``device``, ``dtype``, ``threads`` and ``clock``.
+
+    Attributes:
+        thread_clock: What stands still while this process does not work for a network, in seconds.
+
+    Raises:
+        MistakeError: If it is not installed, or this machine has not what it needs.
+    """
+
+    thread_clock = staticmethod(time.thread_time)
+
+    def __init__(self, device: dict[str, Any]) -> None:
+        self.device = device
+        self.threads: int = device['threads']
+        self.name: str = device['backend']
+        try:
+            self.module: Any = import_module(self.name)
+            self.numpy: Any = import_module('numpy')
+        except ImportError as error:
+            raise MistakeError(f'{error}; pip install {self.name}') from error
+        self.clock = self.thread_clock if device['clock'] == 'thread' else time.perf_counter
+
+    def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
+        """What runs a file's network once on images of random values."""
+        raise NotImplementedError
+
+    def images(self, shape: Sequence[int], dtype: str = 'float32') -> Any:
+        """An array of random values."""
+        return self.numpy.random.default_rng(0).random(shape, dtype='float32').astype(dtype)
+
+    def times(self, job: Callable[[], object], runs: int) -> list[float]:
+        """Milliseconds of each of some runs."""
+        milliseconds = []
+        for _ in range(runs):
+            start = self.clock()
+            job()
+            milliseconds.append((self.clock() - start) * 1e3)
+        return milliseconds
+
+    def described(self) -> dict[str, Any]:
+        """The device, with its name and its versions."""
+        versions = {**self.device['versions'], 'python': platform.python_version(), self.name: self._version()}
+        name = processor_name()
+        if self.device['device'] == 'cuda':
+            name = _answer('nvidia-smi', '--query-gpu=name', '--format=csv,noheader') or name
+        return {**self.device, 'name': name, 'versions': versions}
+
+    def _version(self) -> str:
+        try:
+            return metadata.version(self.name)
+        except metadata.PackageNotFoundError:  # of another package, as onnxruntime-gpu
+            return str(getattr(self.module, '__version__', 'unknown'))
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime."""
+
+    def __init__(self, device: dict[str, Any]) -> None:
+        super().__init__(device)
+        able = self.module.get_available_providers()
+        if PROVIDERS[device['device']] not in able:
+            raise MistakeError(f'device: got {device["device"]}, this onnxruntime has {", ".join(able)} alone')
+
+    def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
+        """See :class:`Runtime`."""
+        return load_onnxruntime(content, self.images(shape, self.device['dtype']), self.device['device'], self.threads)
+
+
+class OpenVino(Runtime):
+    """OpenVINO, which works in a thread of its own."""
+
+    thread_clock = staticmethod(time.process_time)
+
+    def __init__(self, device: dict[str, Any]) -> None:
+        super().__init__(device)
+        self.core = self.module.Core()
+        able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        if device['dtype'] == 'bfloat16' and 'BF16' not in able:
+            raise MistakeError(f'dtype: got bfloat16, this processor computes in {", ".join(able)} alone')
+
+    def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
+        """See :class:`Runtime`."""
+        return load_openvino(self.core, content, self.images(shape), self.device['dtype'], self.threads)
+
+
+class ExecuTorch(Runtime):
+    """ExecuTorch."""
+
+    def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
+        """See :class:`Runtime`."""
+        return load_executorch(content, self.images(shape), self.threads)
+
+
+RUNTIMES: dict[str, type[Runtime]] = {'onnxruntime': OnnxRuntime, 'openvino': OpenVino, 'executorch': ExecuTorch}
+
+
+class Bundle:
+    """The networks beside this file, and what is known of them.
+
+    Args:
+        folder: With the manifest.
+        out: Where what they took is kept.
+    """
+
+    def __init__(self, folder: Path, out: Path) -> None:
+        self.folder = folder
+        self.out = out
+        self.manifest = _read(folder / MANIFEST)
+        self.plan: dict[str, Any] = self.manifest['setting']['plan']
+        self.timings: dict[str, Any] = {}
+
+    def missing(self) -> list[str]:
+        """The files of networks that are not here, or not whole."""
+        return [network['file'] for network in self.manifest['networks'] if self._content(network) is None]
+
+    def begin(self, device: dict[str, Any]) -> None:
+        """Start anew, or continue what an earlier process has begun; MistakeError if that was begun otherwise."""
+        setting = {**self.manifest['setting'], 'device': device}
+        self.timings = {'setting': setting, **{name: [] for name in self.manifest['passes']}}
+        if self.out.exists():
+            begun = _read(self.out)
+            if begun.keys() != self.timings.keys() or begun['setting'] != setting:
+                raise MistakeError(f'{self.out}: begun with other networks, or versions; remove it to begin anew')
+            self.timings = begun
+
+    def measure(self, runtime: Runtime, pause: float) -> None:
+        """Run the rounds that are missing, and keep each as soon as it is there."""
+        said = Said(self)
+        for name, groups in self.manifest['passes'].items():
+            found: list[list[list[float]]] = self.timings[name]
+            for number, group in enumerate(groups):
+                if number == len(found):
+                    found.append([])
+                rounds = found[number]
+                if len(rounds) >= self.plan['repeats']:
+                    continue
+                jobs = [self._load(runtime, network) for network in group]
+
+                def run_round(jobs: Sequence[Any] = jobs) -> list[float]:
+                    time.sleep(pause)
+                    return time_round(jobs, runtime.times)
+
+                def tick(name: str = name, number: int = number) -> None:
+                    self.keep()
+                    said.after(name, number)
+
+                add_rounds(rounds, run_round, self.plan['repeats'], self.plan['warmup'], tick)
+                del jobs, run_round  # before the next group's networks need the memory
+
+    def keep(self) -> None:
+        """Write what is known, whole or not at all."""
+        part = self.out.with_name(f'.{self.out.name}.part')
+        with part.open('w') as file:
+            json.dump(self.timings, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, self.out)
+
+    def _load(self, runtime: Runtime, number: int) -> Callable[[], object]:
+        network = self.manifest['networks'][number]
+        content = self._content(network)
+        if content is None:
+            raise MistakeError(f'{network["file"]}: missing, or not whole; copy the bundle again')
+        return runtime.load(content, network['shape'])
+
+    def _content(self, network: dict[str, Any]) -> bytes | None:
+        path = self.folder / network['file']
+        content = path.read_bytes() if path.is_file() else b''
+        return content if hashlib.sha256(content).hexdigest() == network['sha256'] else None
+
+
+class Said:
+    """What is said after each round: how far it is, how fast the device is, how long the rest takes."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.started = time.monotonic()
+        self.left_at_first = self._left()
+
+    def after(self, name: str, number: int) -> None:
+        """A round of a group is there."""
+        rounds = self.bundle.timings[name][number]
+        ratios = sorted(rounds[-1][place] / first for place, first in enumerate(rounds[0]))
+        left = self._left()
+        seconds = (time.monotonic() - self.started) / (self.left_at_first - left) * left
+        groups = len(self.bundle.manifest['passes'][name])
+        print(
+            f'{name}: group {number + 1} of {groups}, round {len(rounds)} of {self.bundle.plan["repeats"]}, at '
+            f"{100 / ratios[len(ratios) // 2]:.0f} % of its first round's speed, {seconds / 60:.1f} minutes left",
+            flush=True,
+        )
+
+    def _left(self) -> int:
+        """How often a network is still to be timed."""
+        left = 0
+        for name, groups in self.bundle.manifest['passes'].items():
+            done = self.bundle.timings[name]
+            for number, group in enumerate(groups):
+                rounds = len(done[number]) if number < len(done) else 0
+                left += len(group) * max(0, self.bundle.plan['repeats'] - rounds)
+        return left
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """MistakeError if another process measures here: each would slow down the other."""
+    try:
+        fcntl: Any = import_module('fcntl')
+    except ImportError:  # not on Windows
+        yield
+        return
+    with (folder / MANIFEST).open('rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MistakeError(f'{folder}: another process measures here; wait for it, or end it') from error
+        yield
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MistakeError(f'{path}: {error}; copy the bundle again, or remove what was begun') from error
+    if not isinstance(content, dict):
+        raise MistakeError(f'{path}: no JSON object')
+    return content
+
+
+def _answer(*command: str) -> str:
+    """The first line that a program prints, empty if there is none."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return ''
+    return done.stdout.decode(errors='replace').partition('\n')[0].strip()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; the exit code."""
+    folder = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description='Time the networks that lie beside this file.')
+    parser.add_argument('--out', type=Path, default=folder / TIMINGS, help=f'default: {TIMINGS} beside this file')
+    parser.add_argument('--pause', type=float, default=0.0, metavar='SECONDS', help='before a round, to cool down')
+    parser.add_argument('--missing', action='store_true', help='name the files that are not whole, and end')
+    args = parser.parse_args(argv)
+    try:
+        bundle = Bundle(folder, args.out)
+        if args.missing:
+            print(*bundle.missing(), sep='\n')
+            return 0
+        with _alone(folder), kept_memory():
+            device = bundle.manifest['setting']['device']
+            runtime = RUNTIMES[device['backend']](device)
+            bundle.begin(runtime.described())
+            bundle.measure(runtime, args.pause)
+    except MistakeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted; the same command continues', file=sys.stderr)
+        return 130
+    print(f'{args.out}: complete')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
