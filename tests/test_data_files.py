@@ -313,6 +313,7 @@ REVIEWED = {
     'mmhybrid/apis/export.py': 'what it has written itself',
     'mmhybrid/apis/export_metadata.py': 'a config',
     'mmhybrid/engine/finite_loss.py': 'what this training wrote; checkpoints: training',
+    'mmhybrid/apis/known_costs.py': 'a config',
     'mmhybrid/engine/known_networks.py': 'a config; arch files: arch',
     'mmhybrid/engine/lifeline.py': 'two fields from the other ranks, which know a secret',
     'mmhybrid/engine/seeding.py': 'a config',

@@ -12,8 +12,9 @@ from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.latency.backends import backend_class
 from mmhybrid.models import presets
 from mmhybrid.models.deployed import switch_to_deploy
+from mmhybrid.torch_api import EXPORTING
 
-pytestmark = pytest.mark.torch_since(2, 6)
+pytestmark = pytest.mark.torch_since(*EXPORTING)
 FACTS = {'resolution': '32 x 48', 'classes': '["a", "b"]', 'origin': 'mmhybrid'}
 SHAPE = (2, 3, 32, 48)
 NEEDS = {'onnx': 'onnxruntime', 'openvino': 'openvino', 'executorch': 'executorch'}
