@@ -116,15 +116,6 @@ def test_a_clone_works_without_installation(tmp_path: Path) -> None:
     assert run_python(code).stdout.split()[-1:] == ['True']
 
 
-def test_the_demo_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
-    """A folder of data may come from others; ``mmhybrid`` does not look for modules in it, and ``-m`` would."""
-    (tmp_path / 'mmengine.py').write_text('open("trace", "w").close(); raise ImportError')
-    program = 'import sys; del sys.path[0]; from mmhybrid.commands.demo import run; run("make-demo-data", "--help")'
-    shown = run('-c', program, folder=tmp_path)
-    assert not (tmp_path / 'trace').exists()
-    assert 'usage: mmhybrid make-demo-data' in shown.stdout, shown.stderr
-
-
 PICTURES = 'import sys; from importlib import import_module; import_module(sys.argv[1])\n'
 PICTURES += 'import matplotlib; print(matplotlib.rcParams["figure.dpi"])'
 

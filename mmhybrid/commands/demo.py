@@ -2,39 +2,36 @@
 
     mmhybrid demo [--work-dir work_dirs/demo] [--epochs 16]
 
-Everything is written below the current folder: the images into ``data/demo``, all else into the work directory.
+Everything is written below the current folder: the images into ``data/demo``, all else into the work directory, where
+``logs`` has what each step had to say.
 """
 
 import argparse
 import json
 import os
-import shlex
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhybrid.commands.shared.quiet import QuietCommands, candidates, iterations
+
 SUPERNET, SEARCH = 'mmhybrid::demo/autovit_supernet.py', 'mmhybrid::demo/autovit_search.py'
 DETECTOR = 'mmhybrid::demo/autovit_retinanet.py'
 DATA = 'data/demo'  # which the configs read
-# As python -m, but for the current folder: modules are where this process finds them.
-PROGRAM = 'import sys; sys.path[:] = {!r}; from mmhybrid.__main__ import main; main()'
+STEPS = 9
+# What the steps need that takes seconds to import.
+IMPORTED = (
+    *(f'mmhybrid.commands.{name}' for name in ('train', 'profile_latency', 'search', 'export_subnet', 'test')),
+    *(f'mmpretrain.{name}' for name in ('models', 'datasets', 'evaluation')),
+    *(f'mmdet.{name}' for name in ('models', 'datasets', 'evaluation')),
+    'mmhybrid.engine.search_loop',
+)
 
 
-def run(*command: str) -> None:
-    """Run ``mmhybrid COMMAND``; stop with its exit code if it fails."""
-    print(f'\n$ mmhybrid {shlex.join(command)}', flush=True)
-    code = subprocess.run([sys.executable, '-W', 'ignore', '-c', PROGRAM.format(sys.path), *command]).returncode
-    if code:
-        sys.exit(code)
-
-
-def train(config: str, work_dir: str, *options: str) -> str:
-    """Train, and name the last checkpoint."""
-    run('train', config, '--work-dir', work_dir, *(('--cfg-options', *options) if options else ()))
+def last_checkpoint(work_dir: str) -> str:
+    """The last checkpoint of a training."""
     return os.path.relpath(Path(work_dir, 'last_checkpoint').read_text())
 
 
@@ -49,37 +46,76 @@ def main(argv: Sequence[str] | None = None) -> None:
     to, epochs = args.work_dir, args.epochs
 
     began = time.monotonic()
-    run('make-demo-data', DATA)
-    supernet = train(SUPERNET, f'{to}/supernet', f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.end={epochs}')
+    commands = QuietCommands(Path(to, 'logs'), STEPS, IMPORTED)
+    commands.run('draw scenes of textured shapes, in the layouts of ImageNet, COCO and ADE20K', 'make-demo-data', DATA)
+
+    commands.run(
+        f'train a supernet, whose networks share their weights, for {epochs} epochs: a random network a step',
+        *('train', SUPERNET, '--work-dir', f'{to}/supernet'),
+        *('--cfg-options', f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.end={epochs}'),
+        of='iterations',
+        progress=iterations(epochs),
+        metric='largest/accuracy/top1',
+    )
+    supernet = last_checkpoint(f'{to}/supernet')
 
     table = f'{to}/latency.json'
-    few = ('--networks', '60', '--repeats', '6')
-    run('profile-latency', SEARCH, '--out', table, '--threads', '1', *few)
+    commands.run(
+        'measure how long the parts of its networks take on this machine',
+        *('profile-latency', SEARCH, '--out', table, '--threads', '1', '--networks', '60', '--repeats', '6'),
+    )
     # half of the networks are faster
     budget = statistics.median(network['ms'] for network in json.loads(Path(table).read_text())['measurements'])
 
     shutil.rmtree(f'{to}/search', ignore_errors=True)
     within = ('search_cfg.constraints.macs_m=None', f'search_cfg.constraints.latency_ms.max={budget:.3g}')
-    options = ('--cfg-options', f'search_cfg.latency_table={table}', *within)
-    run('search', SEARCH, '--checkpoint', supernet, '--work-dir', f'{to}/search', *options)
+    commands.run(
+        f'search for the most accurate network that takes at most {budget:.3g} ms',
+        *('search', SEARCH, '--checkpoint', supernet, '--work-dir', f'{to}/search'),
+        *('--cfg-options', f'search_cfg.latency_table={table}', *within),
+        of='candidates',
+        progress=candidates,
+    )
+    best = f'{to}/search/best_arch.json'
+    accuracy = json.loads(Path(best).read_text())['metrics']['accuracy/top1']
 
-    found = ('--arch', f'{to}/search/best_arch.json', '--out-dir', f'{to}/export')
-    run('export-subnet', SEARCH, '--checkpoint', supernet, *found, '--into', DETECTOR)
-    weights = f'load_from={to}/export/best.pth'
+    commands.run(
+        f'take it out, with {accuracy:g} % of the held-out images right, as a config and weights of its own',
+        *('export-subnet', SEARCH, '--checkpoint', supernet, '--arch', best, '--out-dir', f'{to}/export'),
+        *('--into', DETECTOR),
+    )
     schedule = ('train_cfg.max_epochs=5', 'train_cfg.val_interval=5', 'param_scheduler.1.end=5')
-    rate = 'optim_wrapper.optimizer.lr=5e-4'
-    tuned = train(f'{to}/export/best.py', f'{to}/finetuned', weights, *schedule, rate)
-    run('test', f'{to}/export/best.py', tuned, '--work-dir', f'{to}/finetuned')
+    commands.run(
+        'fine-tune it by itself for 5 epochs',
+        *('train', f'{to}/export/best.py', '--work-dir', f'{to}/finetuned', '--cfg-options'),
+        *(f'load_from={to}/export/best.pth', *schedule, 'optim_wrapper.optimizer.lr=5e-4'),
+        of='iterations',
+        progress=iterations(5),
+        metric='accuracy/top1',
+    )
+    tuned = last_checkpoint(f'{to}/finetuned')
+    commands.run(
+        'test it on images that nothing has seen',
+        *('test', f'{to}/export/best.py', tuned, '--work-dir', f'{to}/finetuned'),
+        metric='accuracy/top1',
+    )
 
     once = ('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
-    detector = train(f'{to}/export/best_{Path(DETECTOR).name}', f'{to}/detector', *once)
-    run('report', f'{to}/search', '--out', f'{to}/report.html')
+    commands.run(
+        'train RetinaNet for an epoch, with the network from the search as its backbone',
+        *('train', f'{to}/export/best_{Path(DETECTOR).name}', '--work-dir', f'{to}/detector', '--cfg-options', *once),
+        of='iterations',
+        progress=iterations(1),
+        metric='coco/bbox_mAP',
+    )
+    detector = last_checkpoint(f'{to}/detector')
+    commands.run('show the search as a page', 'report', f'{to}/search', '--out', f'{to}/report.html')
 
     made = {
         DATA: 'generated scenes in the ImageNet, COCO and ADE20K layouts',
         supernet: 'weights of the supernet',
         table: f'latencies of its parts on this machine; half of the networks are faster than {budget:.3g} ms',
-        f'{to}/search/best_arch.json': 'the best network found within that',
+        best: f'the best network found within that, with {accuracy:g} % of the held-out images right',
         f'{to}/search/topk.csv': 'the ten best',
         f'{to}/search/search.journal': 'every candidate',
         f'{to}/export/best.py': 'config of the network alone',

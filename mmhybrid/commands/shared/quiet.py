@@ -1,0 +1,198 @@
+"""Commands one after the other, each in a process of its own: a few lines of each are shown, and all else is a log."""
+
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TextIO
+
+import torch
+from rich.console import Console
+
+from mmhybrid.latency.steps import Steps
+from mmhybrid.utils.errors import printable
+
+# As python -m, but for the current folder: modules are where this process finds them.
+PROGRAM = 'import sys; sys.path[:] = {!r}; from mmhybrid.__main__ import main; main()'
+LAST_LINES = 20  # of the log of a command that failed
+SECONDS = 0.2  # between two looks at a log
+# How much of a command is done, and of how much, by a line of its log; None if it does not say.
+Progress = Callable[[str], tuple[int, int] | None]
+
+
+def can_fork() -> bool:
+    """Whether commands may be forks of this process, which spares each of them the import of torch and the hosts.
+
+    The driver of a GPU does not work in forks of a process that has asked for one, and macOS does not fork well.
+    """
+    return sys.platform == 'linux' and not torch.cuda.is_available()
+
+
+def iterations(epochs: int) -> Progress:
+    """Progress of a training of so many epochs."""
+    line = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
+
+    def progress(text: str) -> tuple[int, int] | None:
+        if (found := line.search(text)) is None:
+            return None
+        epoch, done, length = map(int, found.groups())
+        return (epoch - 1) * length + done, epochs * length
+
+    return progress
+
+
+def candidates(text: str) -> tuple[int, int] | None:
+    """Progress of a search."""
+    found = re.search(r' (\d+)/(\d+) +eta ', text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+class QuietCommands:
+    """Runs the commands of mmhybrid, and says of each what it is for, how far it is, how long it took, what it found.
+
+    Args:
+        logs: The folder where the output of each command goes.
+        total: How many commands there are.
+        imported: Modules that most of them need; forks have them at once. They are imported while the first works.
+        console: Where it is shown.
+    """
+
+    def __init__(self, logs: Path, total: int, imported: Sequence[str], console: Console | None = None) -> None:
+        self._logs = logs
+        self._total = total
+        self._imported = imported if can_fork() else ()
+        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._number = 0
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def run(
+        self, purpose: str, *command: str, of: str = 'step', progress: Progress | None = None, metric: str | None = None
+    ) -> None:
+        """Run a command; if it fails, show the end of its log, and end this process with its exit code.
+
+        Args:
+            purpose: What it is for.
+            command: Its name and arguments.
+            of: What its progress counts.
+            progress: Of a line of its log.
+            metric: What it logs that is worth knowing.
+        """
+        self._number += 1
+        log = self._logs / f'{self._number}_{command[0]}.log'
+        self._console.print(f'[{self._number}/{self._total}] {purpose}', markup=False)
+        began = time.monotonic()
+        with log.open('w') as file:
+            ended = _start(command, file)
+        try:
+            self._import()
+            code = self._follow(log, ended, of, progress)
+        except BaseException:
+            ended(-1)
+            raise
+        told = f'{time.monotonic() - began:.0f} s, '
+        if metric is not None and (found := re.findall(rf'{re.escape(metric)}:\s+([-\d.]+)', log.read_text())):
+            told += f'{metric} {float(found[-1]):g}, '
+        self._console.print(f'      {told}log: {log}', markup=False)
+        if code:
+            self._fail(code, command, log)
+
+    def _import(self) -> None:
+        with (self._logs / 'imports.log').open('w') as log, _output_into(log):
+            for name in self._imported:
+                with suppress(ImportError):  # the command that needs it will say so
+                    import_module(name)
+        self._imported = ()
+
+    def _follow(self, log: Path, ended: Callable[[float], int | None], of: str, progress: Progress | None) -> int:
+        """Show how far a command is until it ends; its exit code."""
+        code, done, total, step = None, 0, 1, None
+        with ExitStack() as stack, log.open(errors='replace') as lines:
+
+            def begin(total: int) -> Callable[[], None]:
+                return stack.enter_context(Steps(self._console)).begin(of, total)
+
+            if progress is None and self._console.is_terminal:
+                step = begin(total)
+            while code is None:
+                code = ended(SECONDS)  # before the look at the log: nothing is written behind its end
+                found = [] if progress is None else [place for place in map(progress, lines) if place is not None]
+                if code == 0 and step is not None:
+                    found.append((total, total))
+                for now, total in found[-1:]:
+                    step = step or begin(total)
+                    for _ in range(now - done):
+                        step()
+                    done = now
+        return code
+
+    def _fail(self, code: int, command: Sequence[str], log: Path) -> None:
+        self._console.print(f'mmhybrid {command[0]} ended with exit code {code}; the last lines of its log:')
+        for line in log.read_text(errors='replace').splitlines()[-LAST_LINES:]:
+            self._console.print(f'  {printable(line)}', markup=False)
+        sys.exit(code if code > 0 else 128 - code)  # of a signal, as shells have it
+
+
+def _start(command: Sequence[str], log: TextIO) -> Callable[[float], int | None]:
+    """Start a command.
+
+    Returns:
+        What waits so many seconds for its end and gives its exit code, or None where it goes on; less than none
+        ends it.
+    """
+    if can_fork():
+        process = multiprocessing.get_context('fork').Process(target=_work, args=(list(command), log.fileno()))
+        with warnings.catch_warnings():  # of threads that NumPy started; they hold nothing that commands need
+            warnings.simplefilter('ignore', DeprecationWarning)
+            process.start()
+
+        def ended(seconds: float) -> int | None:
+            if seconds < 0:
+                process.terminate()
+            process.join(max(seconds, 0) or None)
+            return process.exitcode
+
+        return ended
+    words = [sys.executable, '-W', 'ignore', '-c', PROGRAM.format(sys.path), *command]
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+    def child_ended(seconds: float) -> int | None:
+        if seconds < 0:
+            child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(seconds if seconds > 0 else None)
+        return None
+
+    return child_ended
+
+
+def _work(command: list[str], log: int) -> None:
+    """Be a command, as a process that was started for it would be."""
+    for number in (1, 2):
+        os.dup2(log, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, 'w', buffering=1, closefd=False) for number in (1, 2))
+    warnings.simplefilter('ignore')
+    import_module('mmhybrid.__main__').main(command)
+
+
+@contextmanager
+def _output_into(log: TextIO) -> Iterator[None]:
+    """Whatever is written meanwhile goes into a file, of handlers too that are made meanwhile and stay."""
+    streams = (sys.stdout, sys.stderr)
+    kept = [os.dup(number) for number in (1, 2)]
+    try:
+        for number, stream in enumerate(streams, 1):
+            stream.flush()
+            os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for number, (stream, descriptor) in enumerate(zip(streams, kept, strict=True), 1):
+            stream.flush()
+            os.dup2(descriptor, number)
+            os.close(descriptor)
