@@ -4,6 +4,8 @@
 # make matrix  the quick tests and the demo in each supported environment, some three hours; CELLS="people default"
 #   runs these of requirements/matrix.json, MATRIX=FOLDER makes them elsewhere than in .matrix
 # make gpu-check  tests and benchmarks on a GPU within nine minutes; installs nothing
+# make evidence  the papers' orderings at small scale, with intervals, and their table in docs/results.md; killed, it goes
+#   on where it was; ARGS='glmix-branches --data FOLDER' for one row
 # make ops    an environment of its own, .venv-ops, with an older torch and MMCV's compiled operators
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and
 MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env ops demo test test-slow docs-check matrix gpu-check lint clean
+.PHONY: env ops demo test test-slow docs-check matrix gpu-check evidence lint clean
 
 env: $(STAMP)
 
@@ -67,6 +69,9 @@ matrix:
 # with .venv where there is one, else with $(PYTHON); ARGS='--device cpu' is its small form
 gpu-check:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py $(ARGS)
+
+evidence:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/evidence/run.py --record $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OPS) .matrix build *.egg-info .pytest_cache .mypy_cache .ruff_cache work_dirs

@@ -29,6 +29,7 @@ FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'tools')
 NOT_RUN = {
     r'make (demo|test|test-slow|docs-check)$': 'runs the whole chain, or the tests',
     r'make gpu-check\b': 'needs a GPU',
+    r'make evidence$': 'trains for hours',
     r'make ops$': 'compiles for ten minutes',
     r'make matrix\b': 'runs for hours',
     r'(MMCV_WITH_OPS=1 )?pip install ': 'changes the environment',

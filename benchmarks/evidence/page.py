@@ -1,0 +1,55 @@
+"""The table of the studies, at the head of docs/results.md."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evidence.rows import Row
+from evidence.verdicts import UNDECIDED, Ordering
+from mmhybrid.utils.files import write_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'docs/evidence'
+PAGE = ROOT / 'docs/results.md'
+BEGIN, END = '<!-- written by benchmarks/evidence/run.py -->', '<!-- end -->'
+HEAD = ('claim', 'source', 'ordering', 'published', 'here (top-1, %)', 'difference', 'seeds', 'verdict')
+
+
+def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each ordering; rows without a study say so."""
+    lines = ['| ' + ' | '.join(HEAD) + ' |', '| --- ' * len(HEAD) + '|']
+    for row in rows:
+        for number, ordering in enumerate(row.orderings):
+            published = '' if ordering.published is None else f'{ordering.published:+.1f}'
+            first = [f'{row.claim} (`{row.name}`)', row.source] if number == 0 else ['', '']
+            found = _found(ordering, studies.get(row.name), number)
+            lines.append('| ' + ' | '.join([*first, str(ordering), published, *found]) + ' |')
+    notes = [f'- `{row.name}`: {row.note}' for row in rows if row.note]
+    return '\n'.join([*lines, '', *notes]).rstrip('\n') + '\n'
+
+
+def write_page(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], page: Path) -> None:
+    """Put the table between its marks in the document."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_whole(page, f'{before}{BEGIN}\n\n{render(rows, studies)}\n{END}{after}')
+
+
+def _found(ordering: Ordering, study: Mapping[str, Any] | None, number: int) -> list[str]:
+    if study is None:
+        return ['', '', '', 'not run yet']
+    arms, found = study['findings']['arms'], study['findings']['orderings'][number]
+    here = ', '.join(f'{arms[name]["mean"]:.1f} {_within(arms[name])}' for name in (ordering.first, ordering.second))
+    difference = f'{found["mean"]:+.1f} {_within(found, "+")}'
+    return [here, difference, str(found['count']), _told(found)]
+
+
+def _within(interval: Mapping[str, float], sign: str = '') -> str:
+    return f'({interval["low"]:{sign}.1f} to {interval["high"]:{sign}.1f})'
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    if found['verdict'] != UNDECIDED:
+        return f'**{found["verdict"]}**'
+    needed = found['seeds_needed']
+    return f'{UNDECIDED}; a difference of this size would take {needed or "more than 10,000"} seeds'

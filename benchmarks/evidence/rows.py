@@ -1,0 +1,203 @@
+"""The rows of the table: a claim of a paper, and the arms by which it is tried here.
+
+Where parameters of arms would differ, the feed-forward networks make up for it: what is compared has the same size.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evidence.verdicts import Ordering
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A network of a row.
+
+    Args:
+        options: What replaces settings of the row's config, by dotted names.
+        distillation: From the teacher of :mod:`evidence.teacher`, as OneShot takes it; None for no teacher.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    distillation: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim and how it is tried.
+
+    Args:
+        name: On the command line, and of the file of its figures.
+        claim: In words.
+        source: Paper, table or section.
+        config: File in ``configs`` beside this one.
+        arms: By name.
+        orderings: What is claimed of their scores.
+        note: What differs from the paper beside the scale.
+    """
+
+    name: str
+    claim: str
+    source: str
+    config: str
+    arms: Mapping[str, Arm]
+    orderings: tuple[Ordering, ...]
+    note: str = ''
+
+
+def _backbone(**fields: Any) -> dict[str, Any]:
+    return {f'model.backbone.{name}': value for name, value in fields.items()}
+
+
+def _glnet(width: int | None = None, **fields: Any) -> dict[str, Any]:
+    """Fields of a GLNet; ``width`` of its last stage where it changes."""
+    head = {} if width is None else {'model.head.in_channels': width}
+    return {**_backbone(**{f'arch.{name}': value for name, value in fields.items()}), **head}
+
+
+def _mixed(mixer: str) -> list[str]:
+    """A mixer of the first three stages; attention over all pixels in the last, as published."""
+    return [*[mixer] * 3, 'mhsa']
+
+
+def _slots(count: int) -> list[int]:
+    """As many slots, but no more than a map has pixels (the last stage has none)."""
+    return [min(count, pixels) for pixels in (256, 64, 16)] + [count]
+
+
+def _glit(embed_dims: int, mlp_ratio: float, heads: list[int]) -> Arm:
+    """A GLiT with these attention heads of three in its blocks."""
+    attention, conv = {'qkv_ratio': 1}, {'conv_ratio': 2, 'kernel_size': 17}
+    blocks = [
+        {'num_attn_heads': count, 'mlp_ratio': mlp_ratio, **(attention if count else {}), **(conv if count < 3 else {})}
+        for count in heads
+    ]
+    head = {'model.head.in_channels': embed_dims}
+    return Arm({**_backbone(**{'arch.embed_dims': embed_dims, 'arch.blocks': blocks}), **head})
+
+
+_BOTH = Arm()
+_LOCAL = Arm(_glnet(mixers=_mixed('local'), ffn_ratios=[5.2] * 4))
+_HYBRID = ['glmix', 'glmix', ['glmix', 'mhsa'], 'mhsa']
+_OVERLAPPED = {'overlapped_patches': True}
+_POSITION = {**_OVERLAPPED, 'pos_encoding': True}
+_DEEPER = {
+    **_POSITION,
+    'embed_dims': [32, 64, 64, 96],
+    'depths': [2, 2, 4, 2],
+    'mixers': ['glmix', 'glmix', ['glmix', 'mhsa'] * 2, 'mhsa'],
+}
+_PUBLISHED_HEADS = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]
+
+ROWS = (
+    Row(
+        'glmix-branches',
+        'GLMix: local + global branch > local > global',
+        'GLNet, Table 6',
+        'glnet_64px.py',
+        {
+            'local + global': _BOTH,
+            'local': _LOCAL,
+            'global': Arm(_glnet(mixers=_mixed('global'), ffn_ratios=[4.7] * 4)),
+        },
+        (Ordering('local + global', 'local', 0.7), Ordering('local', 'global', 3.8)),
+    ),
+    Row(
+        'glmix-order',
+        'GLMix: branches in parallel > one behind the other, either way',
+        'GLNet, Table 6',
+        'glnet_64px.py',
+        {
+            'parallel': _BOTH,
+            'global, then local': Arm(_glnet(mixers=_mixed('global-local'))),
+            'local, then global': Arm(_glnet(mixers=_mixed('local-global'))),
+        },
+        (Ordering('parallel', 'global, then local', 1.9), Ordering('parallel', 'local, then global', 2.9)),
+        'The residuals of the sequential blocks are a reading.',
+    ),
+    Row(
+        'glmix-slots',
+        'GLMix: 64 slots ~ 49 > 9',
+        'GLNet, Table 6',
+        'glnet_64px.py',
+        {
+            '64 slots': _BOTH,
+            '49 slots': Arm(_glnet(num_slots=_slots(49))),
+            '9 slots': Arm(_glnet(num_slots=_slots(9))),
+        },
+        (Ordering('64 slots', '49 slots', 0.2, about_equal=True), Ordering('49 slots', '9 slots', 0.4)),
+        'There are no more slots than a map has pixels (256, 64, 16): 64 and 49 slots differ in two stages of three.',
+    ),
+    Row(
+        'glmix-start',
+        'GLMix: pooled slots > learned slots; pooled > none',
+        'GLNet, Table 6',
+        'glnet_64px.py',
+        {'pooled': _BOTH, 'learned': Arm(_glnet(learned_slots=True)), 'none': _LOCAL},
+        (Ordering('pooled', 'learned', 0.4), Ordering('pooled', 'none', 0.7)),
+        'Without slots there is the local branch alone.',
+    ),
+    Row(
+        'glnet-steps',
+        'GLNet: each step from STL to 4G helps',
+        'GLNet, Table 7',
+        'glnet_64px.py',
+        {
+            'STL': _BOTH,
+            'overlapped patches': Arm(_glnet(**_OVERLAPPED, ffn_ratios=[2.7] * 4)),
+            'hybrid stage 3': Arm(_glnet(**_OVERLAPPED, mixers=_HYBRID, ffn_ratios=[2.95] * 4)),
+            'position encoding': Arm(_glnet(**_POSITION, mixers=_HYBRID, ffn_ratios=[2.9] * 4)),
+            'deeper': Arm(_glnet(96, **_DEEPER, ffn_ratios=[3] * 4)),
+            'convolutional FFN': Arm(_glnet(96, **_DEEPER, conv_ffn=True, ffn_ratios=[2.8] * 4)),
+        },
+        (
+            Ordering('overlapped patches', 'STL', 0.2),
+            Ordering('hybrid stage 3', 'overlapped patches', 0.4),
+            Ordering('position encoding', 'hybrid stage 3', 0.1),
+            Ordering('deeper', 'position encoding', 0.3),
+            Ordering('convolutional FFN', 'deeper', 0.2),
+        ),
+        'Published steps change the parameters by up to 15 %; here the FFNs pay for them.',
+    ),
+    Row(
+        'glit-heads',
+        'GLiT: 1 attention + 2 convolution heads > 2 + 1 > 3 + 0 > 0 + 3',
+        'GLiT, Table 1',
+        'glit_64px.py',
+        {
+            '1 + 2': Arm(),
+            '2 + 1': _glit(72, 4.43, [2] * 6),
+            '3 + 0': _glit(72, 3.75, [3] * 6),
+            '0 + 3': _glit(72, 2.47, [0] * 6),
+        },
+        (Ordering('1 + 2', '2 + 1', 1.09), Ordering('2 + 1', '3 + 0', 0.69), Ordering('3 + 0', '0 + 3', 1.18)),
+        'The paper gives neither kernel nor expansion of its uniform networks.',
+    ),
+    Row(
+        'glit-mixed',
+        'GLiT: the searched distribution of heads > all attention, all convolution',
+        'GLiT, Tables 1 and 4',
+        'glit_64px.py',
+        {
+            'searched': _glit(48, 4, _PUBLISHED_HEADS),
+            'attention': _glit(48, 4.43, [3] * 12),
+            'convolution': _glit(48, 3, [0] * 12),
+        },
+        (Ordering('searched', 'attention', 3.2), Ordering('searched', 'convolution', 4.38)),
+        'Twelve blocks with the published distribution; it was searched at 224 px.',
+    ),
+    Row(
+        'autovit-distillation',
+        'AutoViT: hard distillation > soft > none',
+        'AutoViT, Table 6',
+        'autovit_64px.py',
+        {
+            'hard': Arm(distillation={'kind': 'hard', 'alpha': 0.5}),
+            'soft': Arm(distillation={'kind': 'soft', 'alpha': 0.1, 'temperature': 3.0}),
+            'none': Arm(),
+        },
+        (Ordering('hard', 'soft', 0.8), Ordering('soft', 'none', 5.9)),
+        'One network by itself, not a supernet; the teacher is EfficientNet-Lite0 (RegNetY-32G in the paper).',
+    ),
+)

@@ -1,0 +1,106 @@
+"""Studies of the papers' orderings at small scale: several networks, several seeds, intervals, and a verdict.
+
+    python benchmarks/evidence/run.py [ROW ...] [--seeds N] [--data DIR] [--dir OUT] [--device cpu|cuda] [--record]
+
+A row (``rows.py``) is a claim and the networks that it is tried with; all rows by default. Each study begins with a
+pilot, from whose spread the number of seeds is decided and written down; the seeds of the study are others. A seed
+decides on the initial weights, the order of the images, and which images are held out, and is the same for all networks
+of a row, so that differences are paired. Killed at any time, the same command goes on where it was, inside a training
+too. Below OUT are the runs and a JSON file for each row; ``--record`` puts finished studies into docs/evidence and
+their table into docs/results.md. ``--rerun SEED`` trains each network with one seed and shows its score beside the
+recorded one.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _common import positive, require
+
+require('mmpretrain')
+require('scipy')
+import torch  # noqa: E402
+
+from evidence.page import PAGE, RESULTS, render, write_page  # noqa: E402
+from evidence.rows import ROWS  # noqa: E402
+from evidence.runs import Place, num_cores  # noqa: E402
+from evidence.study import Study, read_studies  # noqa: E402
+from mmhybrid.commands.shared.arguments import add_cfg_options  # noqa: E402
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes  # noqa: E402
+from mmhybrid.utils.files import write_json  # noqa: E402
+
+
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    """The command line."""
+    names = [row.name for row in ROWS]
+    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('rows', nargs='*', metavar='ROW', help=f'default: all of {", ".join(names)}')
+    parser.add_argument('--seeds', type=positive, default=12, metavar='N', help='at most; default: 12')
+    parser.add_argument('--pilot', type=positive, default=3, metavar='N', help='seeds of the pilot; default: 3')
+    parser.add_argument('--data', type=Path, default=Path('data/imagenette'), help='default: data/imagenette')
+    parser.add_argument('--dir', type=Path, default=Path('work_dirs/evidence'), help='default: work_dirs/evidence')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: cuda where there is a GPU')
+    parser.add_argument(
+        '--jobs', type=positive, metavar='N', help='runs at the same time; default: one a core, 4 on cuda'
+    )
+    parser.add_argument('--rerun', type=int, metavar='SEED', help='train with this seed alone, and compare')
+    parser.add_argument('--table', action='store_true', help='run nothing; write the table of what is recorded')
+    parser.add_argument('--record', action='store_true', help='write figures and table into docs')
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    for name in args.rows:
+        if name not in names:
+            parser.error(f'ROW: got {name}, allowed: {", ".join(names)}')
+    for name in ('seeds', 'pilot'):
+        if getattr(args, name) < 2:
+            parser.error(f'--{name}: got {getattr(args, name)}, allowed: an int >= 2, for a spread')
+    if args.record and args.cfg_options:
+        parser.error(
+            '--record: allowed without --cfg-options alone, for what is recorded is the study as it is shipped'
+        )
+    return args
+
+
+def place_of(args: Namespace) -> Place:
+    """Where and on what runs take place."""
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    jobs = args.jobs or (num_cores() if device == 'cpu' else 4)
+    return Place(args.data.resolve(), args.dir.resolve(), device, jobs, args.cfg_options)
+
+
+def compare(study: Study, seed: int) -> None:
+    """Run one seed, and show its scores beside the recorded ones."""
+    recorded = read_studies(RESULTS).get(study.row.name, {}).get('scores', {})
+    for name, score in study.rerun(seed).items():
+        known = recorded.get(name, [])
+        told = f'{known[seed]:.2f}' if 0 <= seed < len(known) else 'none'
+        print(f'{study.row.name}, {name}, seed {seed}: {score:.2f}, recorded: {told}')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run studies, and show what they say."""
+    args = parse_args(argv)
+    if args.table:
+        write_page(ROWS, read_studies(RESULTS), PAGE)
+        return
+    place = place_of(args)
+    with ending_on_mistakes():
+        for row in ROWS:
+            if args.rows and row.name not in args.rows:
+                continue
+            study = Study(row, place, args.pilot, args.seeds)
+            if args.rerun is not None:
+                compare(study, args.rerun)
+                continue
+            content = study.run()
+            print(render([row], {row.name: content}))
+            if args.record:
+                RESULTS.mkdir(exist_ok=True)
+                write_json(RESULTS / f'{row.name}.json', content)
+                write_page(ROWS, read_studies(RESULTS), PAGE)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,220 @@
+"""Trainings of an arm with a seed, each in a process of its own, from wherever it was interrupted."""
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import utils as mmengine_device
+from mmpretrain.utils import register_all_modules
+from torch import nn
+
+from evidence.images import decoded
+from evidence.rows import Arm, Row
+from evidence.teacher import teacher
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.testing import evaluate
+from mmhybrid.apis.training import latest_checkpoint, train
+from mmhybrid.counting.complexity import count_complexity
+from mmhybrid.models.build import build_model, on_meta
+from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.errors import CannotGoOnError
+from mmhybrid.utils.files import read_json, write_json
+
+CONFIGS = Path(__file__).resolve().parent / 'configs'
+METRIC = 'accuracy/top1'
+SCORE, OUTPUT = 'score.json', 'output.txt'
+# Of a config, what has no influence on a score.
+ELSEWHERE = ('work_dir', 'launcher', 'log_level', 'default_hooks', 'visualizer', 'vis_backends')
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and on what runs take place.
+
+    Args:
+        data: Folder of the images.
+        folder: Of the runs.
+        device: ``cpu`` or ``cuda``.
+        jobs: Runs at the same time.
+        options: Settings that replace those of all configs; for trials.
+    """
+
+    data: Path
+    folder: Path
+    device: str = 'cpu'
+    jobs: int = 1
+    options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """An arm as it is trained.
+
+    Args:
+        name: Of the arm.
+        config: File.
+        options: Settings that replace the config's.
+        distillation: See :class:`Arm`.
+        params: Parameters.
+        digest: Of all that has an influence on its scores, but for the seed.
+    """
+
+    name: str
+    config: str
+    options: Mapping[str, Any]
+    distillation: Mapping[str, Any] | None
+    params: int
+    digest: str
+
+    @classmethod
+    def of(cls, row: Row, name: str, place: Place) -> 'Network':
+        """The network of an arm of a row."""
+        arm: Arm = row.arms[name]
+        options = {**arm.options, **(place.options or {})}
+        cfg = load_config(str(CONFIGS / row.config), options)
+        settings = {key: value for key, value in cfg.to_dict().items() if key not in ELSEWHERE}
+        told = json.dumps([settings, arm.distillation], sort_keys=True, default=str)
+        params = sum(parameter.numel() for parameter in _on_meta(cfg).parameters())
+        digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+        return cls(name, row.config, options, arm.distillation, params, digest)
+
+    def told(self) -> dict[str, Any]:
+        """For the file of the study; multiply-accumulates, for one image, are among it."""
+        cfg = load_config(str(CONFIGS / self.config), self.options)
+        size = cfg.test_dataloader.dataset.pipeline[-2].crop_size
+        macs = count_complexity(_on_meta(cfg), (3, size, size)).macs
+        told = {'params': self.params, 'macs': macs, 'digest': self.digest, 'options': dict(self.options)}
+        return told if self.distillation is None else {**told, 'distillation': dict(self.distillation)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network trained with a seed, which chooses the images that are held out too."""
+
+    network: Network
+    seed: int
+    place: Place
+
+    @property
+    def folder(self) -> Path:
+        """Where it takes place; rows that have a network in common share it."""
+        return self.place.folder / 'runs' / self.network.digest / str(self.seed)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """``score`` and ``seconds`` of a run that has ended."""
+        file = self.folder / SCORE
+        return read_json(file) if file.exists() else None
+
+    def work(self) -> None:
+        """Train on, score, and leave the score alone."""
+        cfg = load_config(str(CONFIGS / self.network.config), self.network.options, str(self.folder))
+        if self.network.distillation is not None:
+            cfg.model.teacher = teacher(self.place.folder / 'teacher.pth')
+            cfg.model.distillation = dict(self.network.distillation)
+        cfg.randomness.seed = self.seed
+        for loader in (cfg.train_dataloader, cfg.test_dataloader):
+            loader.dataset.update(data_root=str(self.place.data), split=self.seed)
+        began, cfg.resume = time.monotonic(), True
+        train(cfg)
+        cfg.load_from = latest_checkpoint(str(self.folder))
+        score = evaluate(cfg)[METRIC]
+        seconds = round(time.monotonic() - began, 1)  # of the last process, where there were several
+        write_json(self.folder / SCORE, {'score': score, 'seconds': seconds})
+        for checkpoint in self.folder.glob('*.pth'):
+            checkpoint.unlink()
+
+
+def perform(runs: Sequence[Run]) -> Iterator[Run]:
+    """Run what has not ended yet, several at the same time, and yield each run as it ends.
+
+    Raises:
+        CannotGoOnError: If a run fails; those beside it are stopped.
+    """
+    waiting = list(runs)
+    going: dict[int, tuple[BaseProcess, Run]] = {}
+    try:
+        while waiting or going:
+            while waiting and len(going) < waiting[0].place.jobs:
+                run = waiting.pop(0)
+                if run.result is not None:
+                    yield run
+                    continue
+                process = _start(run)
+                going[process.sentinel] = (process, run)
+            for sentinel in wait(list(going)) if going else ():
+                process, run = going.pop(sentinel)
+                process.join()
+                if process.exitcode != 0:
+                    raise CannotGoOnError(
+                        f'{run.network.name}, seed {run.seed}: the process ended with {process.exitcode}; why is in '
+                        f'{run.folder / OUTPUT}, and the same command goes on from there'
+                    )
+                yield run
+    finally:
+        for process, _ in going.values():
+            process.terminate()
+            process.join()
+
+
+def _start(run: Run) -> BaseProcess:
+    """A process for one run: a fork, which has all modules and images, or one that may use CUDA."""
+    if run.place.device == 'cpu':
+        dataset = load_config(str(CONFIGS / run.network.config), run.network.options).train_dataloader.dataset
+        folders = tuple(dataset.get('folders', ('train', 'val')))
+        decoded(str(run.place.data), folders, dataset.short_side)
+        register_all_modules(init_default_scope=False)
+    context = multiprocessing.get_context('fork' if run.place.device == 'cpu' else 'spawn')
+    process = context.Process(target=_work, args=(run, os.getpid()))
+    process.start()
+    return process
+
+
+def _work(run: Run, parent: int) -> None:
+    """Perform a run, alone in its folder, for as long as there is a parent."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(max(num_cores() // run.place.jobs, 1))
+    mmengine_device.DEVICE = run.place.device  # which MMEngine chooses when it is imported
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / 'lock').open('w') as lock, (run.folder / OUTPUT).open('a') as output:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for what a killed study has left running
+        for number in (1, 2):
+            os.dup2(output.fileno(), number)
+        if run.result is None:
+            run.work()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
+def _on_meta(cfg: Config) -> nn.Module:
+    with on_meta():
+        return build_model(cfg)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def check_sizes(networks: Sequence[Network], tolerance: float = 0.03) -> None:
+    """Raise ValueError unless the largest network has at most 3 % more parameters than the smallest."""
+    smallest, largest = (choose(networks, key=lambda network: network.params) for choose in (min, max))
+    if largest.params > (1 + tolerance) * smallest.params:
+        allowed = f'at most {tolerance:.0%} more than the {smallest.params} of {smallest.name}'
+        raise bad_value(f'parameters of {largest.name}', largest.params, allowed)

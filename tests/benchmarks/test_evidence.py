@@ -1,0 +1,353 @@
+"""Studies of orderings: verdicts of known truth, equal sizes, images by seed, and runs that are killed."""
+
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from fresh_python import CONTEXT
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    """The modules of the program."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    names = ('verdicts', 'rows', 'images', 'runs', 'study', 'page', 'run')
+    return SimpleNamespace(**{name: import_module(f'evidence.{name}') for name in names})
+
+
+# Student, "The probable error of a mean" (1908): additional hours of sleep by two drugs, of ten patients. R's
+# t.test(paired = TRUE) gives 0.7001142 to 2.4598858 for it.
+SECOND_DRUG = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+FIRST_DRUG = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+
+
+def test_the_interval_of_students_own_example(evidence):
+    difference = evidence.verdicts.paired_difference(SECOND_DRUG, FIRST_DRUG)
+    assert difference.mean == pytest.approx(1.58)
+    assert (difference.low, difference.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
+    assert difference.count == 10
+
+
+def test_intervals_are_scipys(evidence):
+    stats = pytest.importorskip('scipy.stats')
+    a, b = np.random.default_rng(0).normal(50, 3, (2, 7))
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    found = evidence.verdicts.paired_difference(list(a), list(b))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    expected = stats.ttest_1samp(a, 0).confidence_interval(0.95)
+    found = evidence.verdicts.interval_of(list(a))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(('difference', 'pairs'), [(0.2, 199), (0.3, 90), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_the_number_of_seeds_is_that_of_tables(evidence, difference, pairs):
+    """Pairs for a two-sided t test at 5 % with a power of .8, by G*Power (Faul et al., 2007)."""
+    assert evidence.verdicts.seeds_needed(difference, 1.0) == pairs
+    assert evidence.verdicts.seeds_needed(-2 * difference, 2.0) == pairs
+
+
+def test_no_number_of_seeds_tells_what_is_not_there(evidence):
+    verdicts = evidence.verdicts
+    assert verdicts.seeds_needed(0.0, 1.0) is None
+    assert verdicts.seeds_needed(1.2, 1.0, about_equal=True) is None
+    assert verdicts.seeds_needed(0.0, 0.0) is None
+    assert verdicts.seeds_needed(0.1, 0.0) == 2
+
+
+def studies_of(evidence, ordering, truth: float, sd: float, seeds: int, count: int) -> dict[str, float]:
+    """How often each verdict is given of studies of which the truth is known."""
+    rng = np.random.default_rng(seeds)
+    told = []
+    for _ in range(count):
+        second = rng.normal(50, 5, seeds)  # what is common to both does not matter
+        first = second + rng.normal(truth, sd, seeds)
+        difference = evidence.verdicts.paired_difference(first.tolist(), second.tolist())
+        told.append(evidence.verdicts.verdict(ordering, difference))
+    return {name: told.count(name) / count for name in ('reproduced', 'not reproduced', 'undecided')}
+
+
+def test_verdicts_of_known_truth(evidence):
+    """Five in a hundred are wrong where nothing differs, and eight in ten right with the planned number of seeds."""
+    ordering = evidence.verdicts.Ordering('a', 'b')
+    nothing = studies_of(evidence, ordering, 0.0, 1.5, 6, 2000)
+    assert nothing['undecided'] == pytest.approx(0.95, abs=0.02)
+    seeds = evidence.verdicts.seeds_needed(1.0, 1.5)
+    ahead = studies_of(evidence, ordering, 1.0, 1.5, seeds, 1000)
+    assert ahead['reproduced'] == pytest.approx(0.8, abs=0.04)
+    assert ahead['not reproduced'] <= 0.01
+    behind = studies_of(evidence, ordering, -1.0, 1.5, seeds, 1000)
+    assert behind['not reproduced'] == pytest.approx(0.8, abs=0.04)
+
+
+def test_verdicts_of_arms_that_are_equal(evidence):
+    ordering = evidence.verdicts.Ordering('a', 'b', about_equal=True)
+    seeds = evidence.verdicts.seeds_needed(0.0, 1.5, about_equal=True)
+    equal = studies_of(evidence, ordering, 0.0, 1.5, seeds, 1000)
+    assert equal['reproduced'] == pytest.approx(0.8, abs=0.04)
+    a_point = studies_of(evidence, ordering, 1.0, 1.5, seeds, 1000)
+    assert a_point['reproduced'] <= 0.025 + 0.015
+    assert a_point['not reproduced'] <= 0.025 + 0.015
+    far = studies_of(evidence, ordering, 4.0, 1.5, seeds, 100)
+    assert far['not reproduced'] == 1
+
+
+def test_the_plan_is_for_the_widest_spread(evidence):
+    Ordering, study = evidence.verdicts.Ordering, evidence.study
+    pilot = {'a': [50.0, 52.0, 51.0], 'b': [49.0, 51.5, 49.5], 'c': [40.0, 45.0, 39.0]}
+    spread = statistics.stdev([9.0, 6.5, 10.5])
+    planned = study.plan(pilot, [Ordering('a', 'b'), Ordering('b', 'c')], 500)
+    assert planned['sd_of_differences']['b > c'] == pytest.approx(spread)
+    assert planned['seeds'] == planned['wanted'] == evidence.verdicts.seeds_needed(1.0, spread)
+    assert study.plan(pilot, [Ordering('b', 'c')], 8)['seeds'] == 8
+    assert study.plan({'a': [1.0, 2.0], 'b': [1.0, 2.0]}, [Ordering('a', 'b')], 12)['seeds'] == 5
+
+
+def test_the_networks_of_a_row_have_one_size(evidence):
+    """And are as many networks as arms; orderings are of arms that are there."""
+    place = evidence.runs.Place(Path(), Path())
+    for row in evidence.rows.ROWS:
+        networks = [evidence.runs.Network.of(row, name, place) for name in row.arms]
+        evidence.runs.check_sizes(networks)
+        assert len({network.digest for network in networks}) == len(row.arms), row.name
+        assert {name for one in row.orderings for name in (one.first, one.second)} == {*row.arms}, row.name
+    assert len({row.name for row in evidence.rows.ROWS}) == len(evidence.rows.ROWS)
+
+
+def test_networks_of_other_sizes_are_refused(evidence):
+    row = evidence.rows.ROWS[0]
+    smaller = replace(row, arms={**row.arms, 'local': evidence.rows.Arm({'model.backbone.arch.mixers': ['local'] * 4})})
+    with pytest.raises(ValueError, match=r'parameters of global: got 6\d{5}, allowed: at most 3% more than'):
+        evidence.study.Study(smaller, evidence.runs.Place(Path(), Path('nowhere')), 3, 12)
+
+
+def write_images(folder: Path, classes: int = 2, count: int = 20, size: tuple[int, int] = (40, 32)) -> Path:
+    """Photographs in the layout of Imagenette, each class with a brightness of its own, in files without loss."""
+    rng = np.random.default_rng(0)
+    for label in range(classes):
+        for index in range(count):
+            place = folder / ('val' if index % 5 == 0 else 'train') / f'n{label}'
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = np.clip(rng.normal(60 + 130 * label / classes, 40, (*size[::-1], 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(place / f'{index}.png'), pixels)
+    return folder
+
+
+def test_a_seed_holds_images_out(evidence, tmp_path):
+    """All images are in one of the parts, whatever the seed; parts of a seed are the same each time."""
+    data = write_images(tmp_path)
+
+    def names(part: str, split: int) -> list[str]:
+        images = evidence.images.SplitImages(str(data), part, split, held_out=4, short_side=16)
+        return [images.get_data_info(index)['img_path'] for index in range(len(images))]
+
+    held_out, rest = names('held_out', 0), names('train', 0)
+    assert (len(held_out), len(rest)) == (8, 32)
+    assert not {*held_out} & {*rest}
+    assert held_out == names('held_out', 0) != names('held_out', 1)
+    images = evidence.images.SplitImages(str(data), 'held_out', 0, held_out=4, short_side=16)
+    assert images[0]['img'].shape == (16, 20, 3)
+    assert [images[index]['gt_label'] for index in range(8)] == [0] * 4 + [1] * 4
+    assert images.metainfo['classes'] == ('n0', 'n1')
+    images[0]['img'][:] = 0  # of a copy
+    assert images[0]['img'].any()
+    with pytest.raises(ValueError, match='held_out: got 20, allowed: fewer than the 20 images of n0'):
+        evidence.images.SplitImages(str(data), 'train', 0, held_out=20, short_side=16)
+    with pytest.raises(ValueError, match=r'data_root: .* allowed: a folder with images in train, val'):
+        evidence.images.SplitImages(str(tmp_path / 'train'), 'train', 0, held_out=1, short_side=16)
+
+
+TOY = """
+custom_imports = dict(imports=['mmhybrid', 'evidence.images'], allow_failed_imports=False)
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmhybrid.GLNet', drop_path_rate=0.1, arch=dict(
+        embed_dims=[32] * 4, depths=[1] * 4, ffn_ratios=[1] * 4, mixers=['glmix', 'local', 'local', 'mhsa'])),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=32, topk=(1,)))
+data_preprocessor = dict(num_classes=2, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
+images = dict(type='SplitImages', data_root='', split=0, held_out=5, short_side=32)
+train_dataloader = dict(batch_size=8, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True), dataset=dict(
+    **images, part='train', pipeline=[dict(type='RandomCrop', crop_size=32), dict(type='PackInputs')]))
+test_dataloader = dict(batch_size=5, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(
+    **images, part='held_out', pipeline=[dict(type='CenterCrop', crop_size=32), dict(type='PackInputs')]))
+test_evaluator = dict(type='Accuracy', topk=(1,))
+test_cfg = dict()
+train_cfg = dict(type='mmhybrid.ResumableEpochLoop', max_epochs=3)
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='mmhybrid.AtomicCheckpointHook', max_keep_ckpts=1))
+visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+randomness = dict(seed=0)
+log_level = 'WARNING'
+"""
+
+
+@pytest.fixture
+def toy(evidence, tmp_path):
+    """A row of two small networks, and where it takes place."""
+    (tmp_path / 'toy.py').write_text(TOY)
+    arms = {
+        'glmix': evidence.rows.Arm(),
+        'one kernel of 3': evidence.rows.Arm({'model.backbone.arch.local_kernels': [5, 3, 5, 5]}),
+    }
+    orderings = (evidence.verdicts.Ordering('glmix', 'one kernel of 3', 0.1),)
+    row = evidence.rows.Row('toy', 'toys', 'nowhere', str(tmp_path / 'toy.py'), arms, orderings, 'A toy.')
+    return row, evidence.runs.Place(write_images(tmp_path / 'images'), tmp_path / 'out')
+
+
+def perform(benchmarks: str, config: str, data: Path, studies: dict[Path, list[int]]) -> None:
+    """Run a toy's network with some seeds in each folder; in a process of its own, which its training may kill."""
+    sys.path.insert(0, benchmarks)
+
+    @HOOKS.register_module()
+    class KillStudy(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            order = Path(runner.work_dir).parents[2] / 'kill'
+            if runner.seed == 1 and runner.iter == 9 and order.exists():
+                order.unlink()
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(100)
+
+    rows, runs = import_module('evidence.rows'), import_module('evidence.runs')
+    arm = rows.Arm({'custom_hooks': [{'type': 'KillStudy'}]})
+    row = rows.Row('toy', '', '', config, {'toy': arm}, ())
+    for folder, seeds in studies.items():
+        place = runs.Place(data, folder)
+        network = runs.Network.of(row, 'toy', place)
+        for _ in runs.perform([runs.Run(network, seed, place) for seed in seeds]):
+            pass
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Of the iterations that a run logged; of those that it did twice, the last."""
+    files = sorted(run.glob('*/vis_data/scalars.json'))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return {line['step']: line['loss'] for line in lines if 'loss' in line}
+
+
+def test_a_killed_study_goes_on(toy):
+    """In the middle of an epoch, with the losses of one that was not disturbed; what has ended does not run again."""
+    row, place = toy
+
+    def perform_apart(studies: dict[Path, list[int]]) -> int:
+        process = CONTEXT.Process(target=perform, args=(str(BENCHMARKS), row.config, place.data, studies))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    killed, undisturbed = place.folder / 'killed', place.folder / 'undisturbed'
+    killed.mkdir(parents=True)
+    (killed / 'kill').touch()
+    assert perform_apart({killed: [0, 1]}) == -signal.SIGKILL
+    ((digest, first, second),) = [(path, path / '0', path / '1') for path in (killed / 'runs').iterdir()]
+    ended = (first / 'score.json').stat().st_mtime_ns
+    assert not (second / 'score.json').exists()
+    assert perform_apart({killed: [0, 1], undisturbed: [1]}) == 0
+    assert (first / 'score.json').stat().st_mtime_ns == ended
+    assert len(list(second.glob('*/vis_data/scalars.json'))) > 1
+    assert not list(second.glob('*.pth'))
+    other = undisturbed / 'runs' / digest.name / '1'
+    assert {*losses(second)} == {*range(1, 13)}
+    assert losses(second) == losses(other) != losses(first)
+    scores = [json.loads((run / 'score.json').read_text())['score'] for run in (second, other)]
+    assert scores[0] == scores[1]
+
+
+def test_a_study_is_told_as_it_was_found(evidence, toy, tmp_path, monkeypatch, capsys):
+    """Pilot, plan, seeds, file and table, of scores that are made up; what is recorded is what the file holds."""
+    row, place = toy
+    made_up = {'glmix': 61.0, 'one kernel of 3': 60.0}
+    rng = np.random.default_rng(0)
+
+    def perform(runs):
+        for run in runs:
+            done = run.folder / 'score.json'
+            if not done.exists():
+                done.parent.mkdir(parents=True)
+                done.write_text(json.dumps({'score': made_up[run.network.name] + rng.normal(0, 0.7), 'seconds': 1.0}))
+            yield run
+
+    monkeypatch.setattr(evidence.study, 'perform', perform)
+    monkeypatch.setattr(evidence.run, 'RESULTS', tmp_path / 'evidence')
+    monkeypatch.setattr(evidence.run, 'PAGE', tmp_path / 'page.md')
+    (tmp_path / 'page.md').write_text(f'before\n{evidence.page.BEGIN}\nold\n{evidence.page.END}\nafter\n')
+    arguments = ['toy', '--data', str(place.data), '--dir', str(place.folder), '--device', 'cpu']
+    monkeypatch.setattr(evidence.run, 'ROWS', (row,))
+    evidence.run.main([*arguments, '--record', '--seeds', '40'])
+    study = json.loads((tmp_path / 'evidence/toy.json').read_text())
+    assert study == json.loads((place.folder / 'toy.json').read_text())
+    pilot = [a - b for a, b in zip(*study['pilot_scores'].values(), strict=True)]
+    assert study['plan']['seeds'] == max(evidence.verdicts.seeds_needed(1.0, statistics.stdev(pilot)), 5)
+    scores = study['scores']
+    assert {len(of_arm) for of_arm in scores.values()} == {study['plan']['seeds']}
+    assert not {*scores['glmix']} & {*study['pilot_scores']['glmix']}
+    (found,) = study['findings']['orderings']
+    stats = pytest.importorskip('scipy.stats')
+    expected = stats.ttest_rel(scores['glmix'], scores['one kernel of 3']).confidence_interval()
+    assert (found['low'], found['high']) == pytest.approx((expected.low, expected.high))
+    assert found['verdict'] == ('reproduced' if expected.low > 0 else 'undecided')
+    page = (tmp_path / 'page.md').read_text()
+    assert page.startswith('before\n')
+    assert page.endswith('after\n')
+    assert 'old' not in page
+    assert f'{found["mean"]:+.1f} ({found["low"]:+.1f} to {found["high"]:+.1f}) | {study["plan"]["seeds"]} |' in page
+    assert '- `toy`: A toy.' in page
+
+    evidence.run.main([*arguments, '--rerun', '3', '--seeds', '40'])
+    assert capsys.readouterr().out.count(f'{scores["glmix"][3]:.2f}, recorded: {scores["glmix"][3]:.2f}') == 1
+    with pytest.raises(SystemExit):
+        evidence.run.main([*arguments, '--seeds', '41'])
+    assert 'another study: at_most was 40, now 41; give another --dir' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'mistake'),
+    [
+        (['glmix'], 'ROW: got glmix, allowed: glmix-branches, '),
+        (['--pilot', '1'], '--pilot: got 1, allowed: an int >= 2, for a spread'),
+        (['--record', '--cfg-options', 'train_cfg.max_epochs=1'], '--record: allowed without --cfg-options'),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(evidence, capsys, arguments, mistake):
+    with pytest.raises(SystemExit) as ended:
+        evidence.run.main(arguments)
+    assert ended.value.code == 2
+    assert mistake in capsys.readouterr().err
+
+
+def test_the_page_has_the_recorded_studies(evidence):
+    page = evidence.page
+    _, _, rest = page.PAGE.read_text().partition(page.BEGIN)
+    table = page.render(evidence.rows.ROWS, evidence.study.read_studies(page.RESULTS))
+    assert rest.partition(page.END)[0] == f'\n\n{table}\n'
+
+
+def test_undecided_orderings_say_how_many_seeds_would_decide(evidence, toy):
+    row, _ = toy
+    scores = {'glmix': [60.0, 62.0, 61.5, 60.2, 61.1], 'one kernel of 3': [60.2, 61.0, 61.9, 59.5, 60.9]}
+    found = evidence.study.findings(scores, row.orderings)
+    (ordering,) = found['orderings']
+    needed = evidence.verdicts.seeds_needed(ordering['mean'], ordering['sd'])
+    assert ordering['verdict'] == 'undecided'
+    assert ordering['seeds_needed'] == needed > 5
+    told = evidence.page.render([row], {'toy': {'findings': found}})
+    assert f'undecided; a difference of this size would take {needed} seeds' in told
+    reverse = {'glmix': [50.0, 51.0, 50.5], 'one kernel of 3': [55.0, 56.1, 55.4]}
+    assert '**not reproduced**' in evidence.page.render(
+        [row], {'toy': {'findings': evidence.study.findings(reverse, row.orderings)}}
+    )
