@@ -12,6 +12,10 @@ table's gaps.
 
 ``--bundle`` writes the networks for another machine, with ``measure.py``, which needs the runtime alone: copy the
 folder there, run it, and bring back ``timings.json``, of which ``--timings`` makes the table.
+
+    mmhybrid profile-latency CONFIG --remote pi@raspberry --out table.json --backend onnxruntime
+
+``--remote`` does all of that over ssh, or over adb for ``adb`` and ``adb:SERIAL``; the same command continues.
 """
 
 from argparse import Namespace
@@ -29,6 +33,7 @@ from mmhybrid.latency.bundle import SCRIPT, read_timings, write_bundle
 from mmhybrid.latency.calibration import calibrate
 from mmhybrid.latency.on_device import TIMINGS
 from mmhybrid.latency.profile import profile
+from mmhybrid.latency.remote import Remote, measure_remotely
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
 from mmhybrid.utils.checks import bad_value
@@ -49,6 +54,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--bundle', metavar='DIR', help='write the networks for another machine, and what times them there'
     )
     what.add_argument('--timings', metavar='FILE', help='make the table of what a bundle has written there')
+    what.add_argument('--remote', metavar='HOST', help='measure there: [USER@]HOST[:PORT] by ssh, adb or adb:SERIAL')
+    parser.add_argument('--remote-python', metavar='PROGRAM', help='that runs Python there; default: python3')
+    parser.add_argument('--pause', type=float, metavar='SECONDS', help='before each round there, to cool down')
     add_device(parser, 'the config imports')
     parser.add_argument(
         '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
@@ -63,6 +71,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         parser.add_argument(f'--{name}', type=int, metavar='N', help=help_text)
     parser.add_argument('--seed', type=int, help=f'default: {default.seed}')
     args = parser.parse_args(argv)
+    if args.remote is None and (args.remote_python is not None or args.pause is not None):
+        parser.error('--remote-python and --pause are for --remote HOST')
     if (args.out is None) != (args.bundle is not None):
         parser.error('--out FILE is required, but for --bundle DIR, which takes none')
     return args
@@ -104,6 +114,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         if args.timings is not None:
             table = table_elsewhere(args, workload)
+        elif args.remote is not None:
+            remote, python = Remote.parse(args.remote), args.remote_python or 'python3'
+            plan, device = plan_of(args), device_elsewhere(args)
+            table = measure_remotely(workload, device, plan, remote, args.out, python, args.pause or 0.0, print)
         else:
             table = profile(workload, device_of(args), plan_of(args), args.out)
     found = f'{len(table.entries)} parts from {len(table.measurements)} networks'

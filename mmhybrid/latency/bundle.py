@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,10 @@ def read_timings(workload: Workload, path: str | Path) -> LatencyTable:
     return table_of_timings(workload, f'{path}', read_json(path))
 
 
-def table_of_timings(workload: Workload, name: str, raw: Mapping[str, Any]) -> LatencyTable:
+def table_of_timings(workload: Workload, name: str, raw: object) -> LatencyTable:
     """See :func:`read_timings`; ``name`` stands in front of what is wrong with ``raw``."""
     check_keys(name, raw, ('setting', 'timed', 'again'))
+    assert isinstance(raw, Mapping)
     setting = raw['setting']
     check_keys(f'{name}: setting', setting, ('format', *vars(workload.to_config()), 'device', 'plan', 'archs'))
     device = Device.parse(f'{name}: setting.device', setting['device'])
@@ -114,6 +116,21 @@ def _check_complete(name: str, rounds: Rounds, plan: Plan) -> None:
 def digest_of(folder: str | Path) -> str:
     """What tells a bundle from others: hexadecimal digits."""
     return hashlib.sha256(Path(folder, MANIFEST).read_bytes() + Path(folder, SCRIPT).read_bytes()).hexdigest()[:16]
+
+
+def files_of(folder: str | Path) -> list[str]:
+    """The files of a bundle's networks, within its folder."""
+    return [f'{NETWORKS}/{Path(network["file"]).name}' for network in read_json(Path(folder, MANIFEST))['networks']]
+
+
+def remove_bundle(folder: str | Path) -> None:
+    """Remove a bundle, and its folder unless a user has put something else into it."""
+    place = Path(folder)
+    for name in (*files_of(place), SCRIPT, MANIFEST):
+        (place / name).unlink(missing_ok=True)
+    for emptied in (place / NETWORKS, place):
+        with suppress(OSError):
+            emptied.rmdir()
 
 
 def _described(kept: KeptNetworks, arch: Arch) -> dict[str, Any]:

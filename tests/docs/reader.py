@@ -44,6 +44,7 @@ NOT_RUN = {
     r'GPUS=16 bash tools/slurm_train\.sh ': 'needs Slurm',
     r'python tools/search\.py .* --storage postgresql:': 'needs a server',
     r'python tools/profile_latency\.py .* --timings ': 'takes what another machine has measured',
+    r'python tools/profile_latency\.py .* --remote ': 'needs another machine',
     r'python tools/search_report\.py .* --storage sqlite:': "takes a database of the reader's",
 }
 # Names that stand for something of the reader's.

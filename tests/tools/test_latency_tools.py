@@ -176,6 +176,18 @@ def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
         ([config, '--bundle', 'other', '--analytic'], 'not allowed with'),
         ([config, '--bundle', 'other', '--out', 'table.json'], '--out FILE is required, but for --bundle DIR'),
         ([config], '--out FILE is required'),
+        ([config, '--remote', 'board'], '--out FILE is required'),
+        ([config, '--remote', '-oProxyCommand=id', '--out', 'o.json'], 'expected one argument'),
+        (
+            [config, '--remote=-oProxyCommand=id', '--out', 'o.json'],
+            "remote: got '-oProxyCommand=id', allowed: [USER@]",
+        ),
+        (
+            [config, '--remote', 'a', '--out', 'o.json', '--remote-python', 'a b', *setting],
+            "python: got 'a b', allowed",
+        ),
+        ([config, '--remote', 'board', '--bundle', 'other'], 'not allowed with'),
+        ([config, '--pause', '5', '--out', 'table.json'], '--remote-python and --pause are for --remote HOST'),
     ):
         with pytest.raises(SystemExit) as end:
             load('profile_latency')(arguments)
