@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sqlite3
 from contextlib import suppress
 from functools import cache
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.runner import runner
 from mmengine.visualization import Visualizer
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from mmhybrid.torch_api import TORCH
 
@@ -29,9 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
     For each config that inherits from a host's it looks for the host and reads all its metafiles, which stay as they
     are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each runner asks the
     compilers for their versions, and each data set for a collection of garbage, among all modules that are imported.
-    Torch's exporter makes its table of operators for each export.
+    Torch's exporter makes its table of operators for each export. What is traced and compiled is made of millions of
+    objects, among which Python looks for garbage time and again.
     """
+    gc.set_threshold(100_000, 20, 20)
+    event.listen(Engine, 'connect', wait_for_no_disk)
     patch = pytest.MonkeyPatch()
+    patch.setattr(os, 'fsync', lambda file: None)  # what processes leave that are killed is there without
     patch.setattr(config_utils, 'load', cache(config_utils.load))
     patch.setattr(config_files, 'is_installed', cache(config_files.is_installed))
     patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True), raising=False)  # onedl has none
@@ -46,6 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
         patch.setenv('OMP_NUM_THREADS', '1')
         torch.set_num_threads(1)
     config.add_cleanup(patch.undo)
+
+
+def wait_for_no_disk(connection: object, *_: object) -> None:
+    """No test cuts the power: SQLite need not wait until a disk has what it wrote."""
+    if isinstance(connection, sqlite3.Connection):
+        with suppress(sqlite3.Error):  # the file is another's, or damaged
+            connection.execute('pragma synchronous = off')
 
 
 @pytest.fixture(autouse=True, scope='module')
