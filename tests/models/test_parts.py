@@ -1,6 +1,7 @@
 """What a backbone says of its parts and outputs is what torch counts and sees in the network that is built."""
 
 import random
+from functools import cache
 
 import pytest
 import torch
@@ -65,15 +66,21 @@ def archs(name):
     return backbone, [space.decode(arch) for arch in (space.smallest(), space.sample(rng))]
 
 
+@cache
+def networks_on_meta(name):
+    """The backbone's config, and the architectures with the networks of them."""
+    backbone, networks = archs(name)
+    return backbone, [(arch, build_on_meta({**backbone, 'arch': arch}).eval()) for arch in networks]
+
+
 @pytest.mark.parametrize('size', IMAGES, ids=str)
 @pytest.mark.parametrize('name', [*SPACES, *GLNETS])
 def test_parts_add_up_to_what_torch_counts(name, size):
     """Parameters, and half the floating-point operations of torch's own counter, in networks of their own."""
-    backbone, networks = archs(name)
-    teller = build_on_meta({**backbone, 'arch': networks[0]})
+    backbone, networks = networks_on_meta(name)
+    teller = networks[0][1]
     shape = (backbone.get('in_channels', 3), *size)
-    for arch in networks:
-        network = build_on_meta({**backbone, 'arch': arch}).eval()
+    for arch, network in networks:
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), unfused_attention(), counter:
             network(torch.empty(1, *shape, device='meta'))
@@ -106,11 +113,10 @@ def test_pieces_get_the_inputs_that_parts_say(name):
 
 @pytest.mark.parametrize('name', [*SPACES, *GLNETS])
 def test_parts_of_equal_keys_cost_the_same(name):
-    backbone, networks = archs(name)
+    backbone, networks = networks_on_meta(name)
     known = {}
     for size in IMAGES:
-        for arch in networks:
-            network = build_on_meta({**backbone, 'arch': arch}).eval()
+        for arch, network in networks:
             for part in network.parts(arch, (backbone.get('in_channels', 3), *size)):
                 cost = count_part(network, part.pieces)
                 assert known.setdefault(part.key, cost) == cost, part.key

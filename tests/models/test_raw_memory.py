@@ -6,6 +6,7 @@ inputs and so hide a wrong layout; MMCV's compiled ones do not.
 
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ compiled = pytest.mark.skipif(
 )
 
 
+@cache
 def backbone(name: str) -> nn.Module:
     """A demo network for dense prediction; with ``supernet``, the narrowest subnet behind outputs of the widest."""
     family = name.removesuffix('-supernet')
