@@ -1,6 +1,7 @@
 # make demo   from generated data to a detector with a searched backbone
 # make test   lint and the quick tests
 # Both set up .venv first; `make env` does only that, and nothing when it is up to date.
+# make coverage  which lines of mmhybrid the quick tests run; TESTS=tests/search is of some of them
 # make matrix  the quick tests and the demo in each supported environment, some three hours; CELLS="people default"
 #   runs these of requirements/matrix.json, MATRIX=FOLDER makes them elsewhere than in .matrix
 # make gpu-check  tests and benchmarks on a GPU within nine minutes; installs nothing
@@ -17,7 +18,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and
 MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env ops demo test test-slow docs-check matrix gpu-check evidence lint clean
+.PHONY: env ops demo test test-slow coverage docs-check matrix gpu-check evidence lint clean
 
 env: $(STAMP)
 
@@ -48,11 +49,20 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+QUICK = pytest -n 2 --dist loadfile --max-worker-restart 0 -m 'not slow'
+
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m 'not slow'
+	$(BIN)/python -m $(QUICK)
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
+
+# with the processes that tests start
+coverage: env
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m $(QUICK) $(TESTS)
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
 
 # every command and every piece of code in README.md and docs/, run on small data or checked
 docs-check: env
@@ -74,4 +84,4 @@ evidence:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/evidence/run.py --record $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(OPS) .matrix build *.egg-info .pytest_cache .mypy_cache .ruff_cache work_dirs
+	rm -rf $(VENV) $(OPS) .matrix build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* work_dirs
