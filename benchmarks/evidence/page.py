@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evidence.picture import differences
 from evidence.rows import Row
 from evidence.verdicts import UNDECIDED, Ordering
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import read_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'docs/evidence'
 PAGE = ROOT / 'docs/results.md'
+PICTURE = 'differences.svg'
 BEGIN, END = '<!-- written by benchmarks/evidence/run.py -->', '<!-- end -->'
 HEAD = ('claim', 'source', 'ordering', 'published', 'here (top-1, %)', 'difference', 'seeds', 'verdict')
 
@@ -24,12 +26,21 @@ def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]]) -> str
             first = [f'{row.claim} (`{row.name}`)', row.source] if number == 0 else ['', '']
             found = _found(ordering, studies.get(row.name), number)
             lines.append('| ' + ' | '.join([*first, str(ordering), published, *found]) + ' |')
+    picture = [f'![Differences and their intervals]({RESULTS.name}/{PICTURE})', ''] if studies else []
     notes = [f'- `{row.name}`: {row.note}' for row in rows if row.note]
-    return '\n'.join([*lines, '', *notes]).rstrip('\n') + '\n'
+    return '\n'.join([*lines, '', *picture, *notes]).rstrip('\n') + '\n'
 
 
-def write_page(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], page: Path) -> None:
-    """Put the table between its marks in the document."""
+def read_studies(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the files of a folder hold, by the names of the rows."""
+    return {path.stem: read_json(path) for path in sorted(folder.glob('*.json'))}
+
+
+def write_page(rows: Sequence[Row], results: Path, page: Path) -> None:
+    """Put the table of the studies in ``results`` between its marks in the document, and draw their picture."""
+    studies = read_studies(results)
+    if studies:
+        write_whole(results / PICTURE, differences(rows, studies).svg_file())
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     write_whole(page, f'{before}{BEGIN}\n\n{render(rows, studies)}\n{END}{after}')

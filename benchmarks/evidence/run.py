@@ -22,11 +22,12 @@ from _common import positive, require
 require('mmpretrain')
 require('scipy')
 import torch  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 
-from evidence.page import PAGE, RESULTS, render, write_page  # noqa: E402
+from evidence.page import PAGE, RESULTS, read_studies, render, write_page  # noqa: E402
 from evidence.rows import ROWS  # noqa: E402
 from evidence.runs import Place, num_cores  # noqa: E402
-from evidence.study import Study, read_studies  # noqa: E402
+from evidence.study import Study  # noqa: E402
 from mmhybrid.commands.shared.arguments import add_cfg_options  # noqa: E402
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
@@ -56,6 +57,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     for name in ('seeds', 'pilot'):
         if getattr(args, name) < 2:
             parser.error(f'--{name}: got {getattr(args, name)}, allowed: an int >= 2, for a spread')
+    if args.rerun is not None and args.rerun < 0:
+        parser.error(f'--rerun: got {args.rerun}, allowed: an int >= 0')
     if args.record and args.cfg_options:
         parser.error(
             '--record: allowed without --cfg-options alone, for what is recorded is the study as it is shipped'
@@ -83,9 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run studies, and show what they say."""
     args = parse_args(argv)
     if args.table:
-        write_page(ROWS, read_studies(RESULTS), PAGE)
+        write_page(ROWS, RESULTS, PAGE)
         return
     place = place_of(args)
+    MMLogger.get_instance('evidence', log_level='WARNING')  # of what is built to be counted
     with ending_on_mistakes():
         for row in ROWS:
             if args.rows and row.name not in args.rows:
@@ -99,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.record:
                 RESULTS.mkdir(exist_ok=True)
                 write_json(RESULTS / f'{row.name}.json', content)
-                write_page(ROWS, read_studies(RESULTS), PAGE)
+                write_page(ROWS, RESULTS, PAGE)
 
 
 if __name__ == '__main__':

@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from _common import describe_machine
@@ -129,8 +128,3 @@ def findings(scores: Mapping[str, Sequence[float]], orderings: Sequence[Ordering
 
 def _differences(scores: Mapping[str, Sequence[float]], ordering: Ordering) -> list[float]:
     return [a - b for a, b in zip(scores[ordering.first], scores[ordering.second], strict=True)]
-
-
-def read_studies(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the files of a folder hold, by the names of the rows."""
-    return {path.stem: read_json(path) for path in sorted(folder.glob('*.json'))}
