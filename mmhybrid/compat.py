@@ -29,6 +29,7 @@ from mmhybrid_autoload import Execute, around_import, find_configs
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
 EPS = 'PIL.EpsImagePlugin'
+CHECKPOINT = 'mmengine.runner.checkpoint'
 MATPLOTLIB, MATPLOTLIBRC = 'matplotlib', 'matplotlibrc'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
@@ -48,10 +49,11 @@ def apply() -> None:
     mmcv_ops.install()
     find_configs()
     around_import(MULTIMODAL, import_without_transformers)
-    if EPS in sys.modules:
-        refuse_eps(sys.modules[EPS])
-    else:
-        around_import(EPS, refuse_eps)
+    for name, mend in ((EPS, refuse_eps), (CHECKPOINT, allow_nothing_more)):
+        if name in sys.modules:
+            mend(sys.modules[name])
+        else:
+            around_import(name, mend)
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -78,6 +80,20 @@ def allow_globals(items: Sequence[Any]) -> None:
     if TORCH >= (2, 6):
         taken = {global_name(item) for item in torch.serialization.get_safe_globals()}
         torch.serialization.add_safe_globals([item for item in items if global_name(item) not in taken])
+
+
+def allow_nothing_more(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let onedl-mmengine name no globals of its own while it reads a checkpoint.
+
+    Cause: it allows ``getattr`` as it is, and NumPy's functions beside those of :func:`allow_mmengine_checkpoints`. Which
+    of two with one name torch takes is left to chance, and a file needs them to belong together.
+    Does nothing with another MMEngine.
+    Can go when onedl-mmengine leaves alone what a process has allowed.
+    """
+    if execute is not None:
+        execute(module)
+    if hasattr(module, 'get_torch_safe_globals'):
+        module.get_torch_safe_globals = list  # type: ignore[attr-defined]
 
 
 def history_buffer_getattr(owner: object, name: str) -> Any:

@@ -11,7 +11,7 @@ import torch
 from fresh_python import run_python
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, checkpoint
 
 from mmhybrid import compat
 from mmhybrid.models.checkpoints import load_local
@@ -85,6 +85,13 @@ def test_resume_fails_without_the_fix(tmp_path):
 def test_resume_works_with_the_fix(tmp_path):
     done = run_python(TRAIN, tmp_path, 'with')
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not IS_ONEDL, reason='onedl-mmengine allows globals of its own')
+def test_each_name_in_a_checkpoint_has_one_meaning():
+    with torch.serialization.safe_globals(checkpoint.get_torch_safe_globals()):
+        names = [compat.global_name(item) for item in torch.serialization.get_safe_globals()]
+    assert len(names) == len({*names}) > 5
 
 
 @pytest.mark.parametrize('name', ['min', 'max', 'current', 'mean'])

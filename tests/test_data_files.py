@@ -371,7 +371,6 @@ REVIEWED = {
     'mmhybrid/utils/files.py': 'JSON, for the others here',
     'mmhybrid/utils/optional.py': 'packages by fixed names',
     'mmhybrid/__main__.py': 'commands by their names',
-    'mmhybrid/latency/backends.py': 'what it has written itself',
     'mmhybrid/engine/__init__.py': 'components by fixed names',
     'mmhybrid/apis/__init__.py': 'modules by fixed names',
     'mmhybrid/model_index.py': 'a config; a checkpoint that MMPretrain has read before',
