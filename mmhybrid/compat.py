@@ -85,8 +85,8 @@ def allow_globals(items: Sequence[Any]) -> None:
 def allow_nothing_more(module: ModuleType, execute: Execute | None = None) -> None:
     """Let onedl-mmengine name no globals of its own while it reads a checkpoint.
 
-    Cause: it allows ``getattr`` as it is, and NumPy's functions beside those of :func:`allow_mmengine_checkpoints`. Which
-    of two with one name torch takes is left to chance, and a file needs them to belong together.
+    Cause: it allows ``getattr`` as it is, and NumPy's functions beside those of :func:`allow_mmengine_checkpoints`.
+    Which of two with one name torch takes is left to chance, and a file needs them to belong together.
     Does nothing with another MMEngine.
     Can go when onedl-mmengine leaves alone what a process has allowed.
     """
