@@ -51,7 +51,11 @@ MODELS = ChildRegistry(
     'model',
     mmengine_registry.MODELS,
     'mmhybrid.models',
-    {'OneShot': 'mmhybrid.models.one_shot', 'Supernet': 'mmhybrid.models.supernets'},
+    {
+        'FeatureDistiller': 'mmhybrid.models.feature_distillation',
+        'OneShot': 'mmhybrid.models.one_shot',
+        'Supernet': 'mmhybrid.models.supernets',
+    },
 )
 DATA_SAMPLERS = ChildRegistry('data sampler', mmengine_registry.DATA_SAMPLERS, 'mmhybrid.engine')
 # MMPretrain is imported with it

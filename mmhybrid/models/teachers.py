@@ -16,6 +16,11 @@ from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.utils.checks import bad_value, check_int, check_keys
 
+# Of an image one vector, or one for each place of a map.
+FEATURES = ('pooled', 'maps')
+# Pixels a side of the image that tells how wide features are, where a teacher takes any.
+SIDE = 224
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -59,7 +64,7 @@ class Teacher:
         config: An mmpretrain config, or its path. Give either this or ``timm``.
         timm: Name of a timm model, where timm is installed; with the tag of the weights (``regnety_320.tv2_in1k``)
             their mean, standard deviation and size of images are used, without one those of timm's default weights.
-        checkpoint: Path of the weights.
+        checkpoint: Path of the weights, or an address such as ``package://NAME``.
         size: Pixels a side of the images that it sees; they are resized from the student's. By default the size of its
             own weights: timm's ``input_size``, or what the test pipeline of the config crops to; without either, the
             student's.
@@ -74,7 +79,7 @@ class Teacher:
     ) -> None:
         if (config is None) == (timm is None):
             raise bad_value('teacher', {'config': config, 'timm': timm}, 'either config or timm')
-        if not Path(checkpoint).is_file():
+        if '://' not in checkpoint and not Path(checkpoint).is_file():
             raise bad_value('teacher.checkpoint', checkpoint, 'the path of an existing file')
         if isinstance(config, str):
             if not Path(config).is_file():
@@ -103,15 +108,64 @@ class Teacher:
     def num_classes(self) -> int:
         """Classes that it knows."""
         classifier: Any = self.model
-        return int((classifier.head if hasattr(classifier, 'data_preprocessor') else classifier).num_classes)
+        return int((classifier.head if self._is_mmpretrains else classifier).num_classes)
 
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
         """(B, classes) for pixels in the order BGR, as images are read; the teacher's own preprocessor takes them."""
+        return self.model(self._inputs(pixels))
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor, kind: str) -> Tensor:
+        """What the classifier takes, (B, C), for ``pooled``, or the last map, (B, C, H, W), for ``maps``.
+
+        Args:
+            pixels: As for :meth:`logits`.
+            kind: One of :data:`FEATURES`.
+
+        Raises:
+            ValueError: If it has no such features.
+        """
+        inputs = self._inputs(pixels)
+        found = self._of_mmpretrain(inputs, kind) if self._is_mmpretrains else self._of_timm(inputs, kind)
+        if kind == 'pooled' and found.dim() == 4:
+            found = found.mean((2, 3))
+        if found.dim() != (2 if kind == 'pooled' else 4):
+            other = 'pooled' if kind == 'maps' else 'maps'
+            allowed = f'{other!r}, if that is what the teacher has: it returns {tuple(found.shape)}'
+            raise bad_value('features', kind, allowed)
+        return found
+
+    def feature_width(self, kind: str) -> int:
+        """Channels of :meth:`features`."""
+        side = SIDE if self.size is None else self.size
+        return self.features(torch.zeros(1, 3, side, side), kind).shape[1]
+
+    @property
+    def _is_mmpretrains(self) -> bool:
+        return hasattr(self.model, 'data_preprocessor')
+
+    def _of_mmpretrain(self, inputs: Tensor, kind: str) -> Tensor:
+        stage = {} if kind == 'pooled' or getattr(self.model, 'neck', None) is None else {'stage': 'backbone'}
+        found: Tensor = self.model.extract_feat(inputs, **stage)[-1]
+        return found
+
+    def _of_timm(self, inputs: Tensor, kind: str) -> Tensor:
+        model: Any = self.model
+        if kind == 'pooled':
+            pooled: Tensor = model.forward_head(model.forward_features(inputs), pre_logits=True)
+            return pooled
+        maps: list[Tensor] = model.forward_intermediates(
+            inputs, indices=1, norm=True, output_fmt='NCHW', intermediates_only=True
+        )
+        return maps[-1]
+
+    def _inputs(self, pixels: Tensor) -> Tensor:
         self.model.to(pixels.device)
         self._preprocessor.to(pixels.device)
         pixels = pixels if self.size is None else resized(pixels, self.size)
-        return self.model(self._preprocessor({'inputs': pixels})['inputs'])
+        inputs: Tensor = self._preprocessor({'inputs': pixels})['inputs']
+        return inputs
 
 
 def build_teacher(cfg: Mapping[str, Any]) -> Teacher:

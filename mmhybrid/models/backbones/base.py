@@ -244,8 +244,9 @@ def drop_path_rates(drop_path_rate: float, num_blocks: int) -> list[float]:
 def output_widths(network: nn.Module, in_channels: int = 3) -> tuple[int, ...]:
     """Channels of the outputs of a backbone on the meta device."""
     images = torch.empty(1, in_channels, 64, 64, device='meta')
+    network.eval()  # of which MMPretrain's backbones return nothing
     with torch.no_grad():
-        return tuple(out.shape[channel_axis(out)] for out in network.eval()(images))
+        return tuple(out.shape[channel_axis(out)] for out in network(images))
 
 
 def channel_axis(x: Tensor) -> int:
