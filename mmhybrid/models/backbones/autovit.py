@@ -25,6 +25,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import LayerConfig, depthwise_conv2d, fused, is_known, layer_config, same_conv2d
+from mmhybrid.models.layers.copies import built
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.parts import Part, Piece, sides, strided
@@ -69,7 +70,7 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.attention = SelfAttention(embed_dims, num_heads, HEAD_DIM)
+        self.attention = built(SelfAttention, embed_dims, num_heads, HEAD_DIM)
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.mlp = FFN.on_tokens(embed_dims, int(mlp_ratio * embed_dims), layers.act())
         self.drop_path = DropPath(drop_path)
@@ -108,12 +109,14 @@ class TransformerStage(nn.Module):
         super().__init__()
         width, kernel_size = channels_of(embed_dims), 1 if transformer_only else 3
         self.down = (
-            layers.conv(in_width, width, 3, stride) if transformer_only else MBConv(in_width, width, 3, stride, layers)
+            layers.conv(in_width, width, 3, stride)
+            if transformer_only
+            else built(MBConv, in_width, width, 3, stride, layers)
         )
         self.local = layers.conv(width, width, kernel_size)
         self.proj_in = nn.Conv2d(width, embed_dims, 1, bias=False)
         self.layers = nn.ModuleList(
-            TransformerLayer(embed_dims, num_heads, mlp_ratio, rate, layers) for rate in drop_paths
+            built(TransformerLayer, embed_dims, num_heads, mlp_ratio, rate, layers) for rate in drop_paths
         )
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
         self.proj_out = layers.conv(embed_dims, width, 1)
@@ -344,8 +347,8 @@ def _transformer_parts(
 def _mbconvs(
     in_width: int, width: int, kernel_size: int, stride: int, depth: int, layers: LayerConfig
 ) -> nn.ModuleList:
-    blocks = [MBConv(in_width, width, kernel_size, stride, layers)]
-    blocks += [MBConv(width, width, kernel_size, 1, layers) for _ in range(depth - 1)]
+    blocks = [built(MBConv, in_width, width, kernel_size, stride, layers)]
+    blocks += [built(MBConv, width, width, kernel_size, 1, layers) for _ in range(depth - 1)]
     return nn.ModuleList(blocks)
 
 

@@ -105,7 +105,7 @@ class HybridBackbone(BaseModule):
 
     def finish(self) -> None:
         """Freeze what is to be frozen; the last step of a subclass's constructor."""
-        for name, parameter in self.named_parameters():
+        for name, parameter in self.named_parameters() if self.frozen_stages >= 0 else ():
             if self._is_frozen(name):
                 parameter.requires_grad = False
 
@@ -192,7 +192,7 @@ class HybridBackbone(BaseModule):
     def train(self, mode: bool = True) -> 'HybridBackbone':
         """Set the mode; frozen modules, and with ``norm_eval`` all batch normalisation, stay in eval mode."""
         super().train(mode)
-        if mode:
+        if mode and (self.frozen_stages >= 0 or self.norm_eval):
             for name, module in self.named_modules():
                 if self._is_frozen(name) or (self.norm_eval and isinstance(module, _BatchNorm)):
                     module.train(False)

@@ -22,6 +22,7 @@ from mmhybrid.archs.efficientnet_lite import NO_EXPANSION, EfficientNetLiteArch
 from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, drop_path_rates
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.basic import LayerConfig, layer_config
+from mmhybrid.models.layers.copies import built
 from mmhybrid.models.layers.order import sort_hidden
 from mmhybrid.models.parts import Part, Piece, sides, strided
 from mmhybrid.registry import MODELS
@@ -148,7 +149,7 @@ class EfficientNetLite(HybridBackbone):
         self.stem = layers.conv(in_channels, parsed.stem_width, 3, STEM_STRIDE)
         rates = iter(drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), sum(parsed.depths)))
         self.stages = nn.ModuleList(
-            nn.ModuleList(MBConv(*sizes, next(rates), layers) for sizes in blocks) for blocks in _blocks(parsed)
+            nn.ModuleList(built(MBConv, *sizes, next(rates), layers) for sizes in blocks) for blocks in _blocks(parsed)
         )
         with_head = check_bool('head_conv', head_conv) and len(OUTPUT_STAGES) - 1 in self.out_indices
         self.head_conv = layers.conv(parsed.embed_dims[-1], parsed.head_width) if with_head else None

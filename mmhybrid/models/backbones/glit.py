@@ -27,6 +27,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import at_least_float32, build_norm, fused, is_known
+from mmhybrid.models.layers.copies import built
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import fold_norm
 from mmhybrid.models.layers.order import sort_hidden
@@ -130,10 +131,10 @@ class GlobalLocal(nn.Module):
         self.conv: nn.Module | None = None
         if block.qkv_ratio is not None:
             qkv_dims = int(block.qkv_ratio * head_dim)
-            self.attention = SelfAttention(self.attn_dims, block.num_attn_heads, qkv_dims)
+            self.attention = built(SelfAttention, self.attn_dims, block.num_attn_heads, qkv_dims)
         if block.conv_ratio is not None and block.kernel_size is not None:
-            build = LOCAL_HEADS[locality]
-            self.conv = build(num_heads - block.num_attn_heads, head_dim, block.conv_ratio, block.kernel_size)
+            sizes = (num_heads - block.num_attn_heads, head_dim, block.conv_ratio, block.kernel_size)
+            self.conv = built(LOCAL_HEADS[locality], *sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, ..., C) -> (B, ..., C)."""
@@ -154,7 +155,7 @@ class GLiTBlock(nn.Module):
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.mixer = GlobalLocal(embed_dims // num_heads, num_heads, block, locality)
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.ffn = FFN.on_tokens(embed_dims, int(block.mlp_ratio * embed_dims))
+        self.ffn = built(FFN.on_tokens, embed_dims, int(block.mlp_ratio * embed_dims))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -218,7 +219,7 @@ class GLiT(HybridBackbone):
         self.pos_embed = nn.Parameter(torch.zeros(1, with_cls_token + math.prod(self.grid), width))
         rates = drop_path_rates(check_float('drop_path_rate', drop_path_rate, 0, 1), self.num_outputs)
         self.blocks = nn.ModuleList(
-            GLiTBlock(width, parsed.num_heads, block, parsed.locality, rate)
+            built(GLiTBlock, width, parsed.num_heads, block, parsed.locality, rate)
             for block, rate in zip(parsed.blocks, rates, strict=True)
         )
         self.build_output_norms(out_norm_cfg, {'type': 'LN', 'eps': 1e-6}, [width] * self.num_outputs)

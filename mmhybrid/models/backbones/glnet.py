@@ -27,6 +27,7 @@ from mmhybrid.models.backbones.base import HybridBackbone, LayerGroup, Output, d
 from mmhybrid.models.families import Family, register_family
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.models.layers.basic import LayerNorm2d, LayerScale, build_norm, layer_config
+from mmhybrid.models.layers.copies import built
 from mmhybrid.models.layers.ffn import FFN
 from mmhybrid.models.layers.folding import Product, ResidualDepthwiseConv2d, scale_outputs
 from mmhybrid.models.layers.glmix import LocalConv, SlotAttention, WindowAttention
@@ -155,9 +156,9 @@ class GLNetBlock(nn.Module):
         width = mixer.width
         self.pos_conv = ResidualDepthwiseConv2d(width, 3) if pos_encoding else None
         self.norm1 = LayerNorm2d(width)
-        self.mixer: Any = mixer.build()
+        self.mixer: Any = built(MixerSizes.build, mixer)
         self.norm2 = LayerNorm2d(width)
-        self.ffn = FFN.on_maps(width, hidden_dims, conv_ffn)
+        self.ffn = built(FFN.on_maps, width, hidden_dims, conv_ffn)
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
         self.drop_path = DropPath(drop_path)
@@ -291,10 +292,9 @@ def _stage(arch: GLNetArch, stage: int, drop_paths: Iterator[float]) -> nn.Modul
     width, flags = arch.embed_dims[stage], (arch.learned_slots, arch.fixed_scale)
     sizes = (width, arch.head_dim, arch.local_kernels[stage], arch.num_slots[stage], *flags)
     hidden_dims = int(arch.ffn_ratios[stage] * width)
+    options = (arch.pos_encoding, arch.conv_ffn, arch.layer_scale)
     return nn.ModuleList(
-        GLNetBlock(
-            MixerSizes(mixer, *sizes), hidden_dims, arch.pos_encoding, arch.conv_ffn, arch.layer_scale, next(drop_paths)
-        )
+        built(GLNetBlock, MixerSizes(mixer, *sizes), hidden_dims, *options, next(drop_paths))
         for mixer in arch.mixers[stage]
     )
 

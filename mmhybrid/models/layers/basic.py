@@ -1,13 +1,14 @@
 """Layers that torch lacks, and the note that some channels are a group."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
+from mmhybrid.models.layers.copies import built
 from mmhybrid.utils.checks import bad_value, check_bool, check_float, check_keys
 
 Layer = TypeVar('Layer', bound=nn.Module)
@@ -109,15 +110,14 @@ class LayerConfig:
     """
 
     conv2d: Callable[[int, int, int, int, int], nn.Conv2d]
-    norm_cfg: Mapping[str, Any]
-    act_cfg: Mapping[str, Any]
+    norm_cfg: Mapping[str, Any] = field(hash=False)
+    act_cfg: Mapping[str, Any] = field(hash=False)
 
     def conv(
         self, in_width: int, width: int, kernel_size: int = 1, stride: int = 1, groups: int = 1, act: bool = True
     ) -> nn.Sequential:
         """Convolution without bias, norm, and an activation unless ``act`` says no."""
-        conv = self.conv2d(in_width, width, kernel_size, stride, groups)
-        return nn.Sequential(conv, self.norm(width), *([self.act()] if act else []))
+        return built(_conv, self, in_width, width, kernel_size, stride, groups, act)
 
     def norm(self, width: int) -> nn.Module:
         """A new norm."""
@@ -126,6 +126,13 @@ class LayerConfig:
     def act(self) -> nn.Module:
         """A new activation layer."""
         return build_act(self.act_cfg)
+
+
+def _conv(
+    layers: LayerConfig, in_width: int, width: int, kernel_size: int, stride: int, groups: int, act: bool
+) -> nn.Sequential:
+    conv = layers.conv2d(in_width, width, kernel_size, stride, groups)
+    return nn.Sequential(conv, layers.norm(width), *([layers.act()] if act else []))
 
 
 class _ContiguousGrad(torch.autograd.Function):

@@ -3,11 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.supernets.sharing import Slice
+from mmhybrid.models.supernets.union import find
 from mmhybrid.space import Arch
 
 CACHED_SUBNETS = 8
@@ -46,7 +48,8 @@ def bind(network: HybridBackbone, weights: HybridBackbone, path_of: Callable[[st
     """
     bindings = []
     for path, layer in network.named_modules():
-        owner = weights.get_submodule(path_of(path))
+        owner: Any = find(weights, path_of(path))
+        assert owner is not None, path
         for tensors, shared in ((layer._parameters, owner._parameters), (layer._buffers, owner._buffers)):
             for name, tensor in tensors.items():
                 if tensor is not None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from mmhybrid.archs.base import plain_arch
 from mmhybrid.models.backbones.base import HybridBackbone, channel_axis, output_widths
 from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.layers.copies import Blocks
 from mmhybrid.models.supernets.single_path import SinglePath, name_in_block
 from mmhybrid.models.supernets.start import FROM_NETWORK, starting_network
 from mmhybrid.models.supernets.subnets import Binding, LatestSubnets, bind
@@ -61,6 +62,7 @@ class Supernet(BaseModule):
             raise ValueError('supernet backbone: surplus arch, which the space decides')
         self.register_load_state_dict_post_hook(_forget_subnets)
         self._subnets = LatestSubnets()
+        self._blocks = Blocks()
         self.weights = self._build(self.arch)
         self.single_path.check(self.space, self.weights)
         self.single_path.rename(self.weights, self.arch)
@@ -148,7 +150,7 @@ class Supernet(BaseModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the subnets, which hold no state of their own, so that models can be copied (EMA)."""
-        return {**self.__dict__, '_subnets': LatestSubnets()}
+        return {**self.__dict__, '_subnets': LatestSubnets(), '_blocks': Blocks()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'Supernet':
         _forget_subnets(self, None)
@@ -161,7 +163,8 @@ class Supernet(BaseModule):
         return build_on_meta({**self.backbone_cfg, 'arch': self.space.decode(arch)})
 
     def _make_subnet(self) -> tuple[HybridBackbone, list[Binding]]:
-        network = self._build_on_meta(self.arch)
+        with self._blocks.copied():
+            network = self._build_on_meta(self.arch)
         if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
             # MMEngine's ``sync_bn`` converts what it finds: the shared layers
             with torch.device('meta'):

@@ -52,7 +52,7 @@ def adds_to(weights: nn.Module, network: nn.Module, path_of: Callable[[str], str
         path_of: Where a layer of the network is in the union.
     """
     for path, layer in network.named_modules():
-        owner = _find(weights, path_of(path))
+        owner = find(weights, path_of(path))
         for key, tensor in _own_tensors(layer):
             have = getattr(owner, key, None)
             if owner is None or have is None or not _covers(owner, have, layer, tensor):
@@ -91,7 +91,8 @@ def _covers(large: nn.Module, have: Tensor, small: nn.Module, want: Tensor) -> b
     return all(larger >= smaller for larger, smaller in sizes)
 
 
-def _find(module: nn.Module, path: str) -> nn.Module | None:
+def find(module: nn.Module, path: str) -> nn.Module | None:
+    """The layer of that path, None if there is none; in a tenth of the time that ``get_submodule`` takes."""
     for name in path.split('.') if path else ():
         found = module._modules.get(name)
         if found is None:
