@@ -15,7 +15,7 @@ from mmengine.config import utils as config_utils
 from mmengine.dataset import base_dataset
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
-from mmengine.runner import runner
+from mmengine.runner import loops, runner
 from mmengine.visualization import Visualizer
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     For each config that inherits from a host's it looks for the host and reads all its metafiles, which stay as they
     are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each runner asks the
     compilers for their versions, and each data set for a collection of garbage, among all modules that are imported.
+    Its loop of iterations sleeps for two seconds behind each epoch, for processes that load data of images.
     Torch's exporter makes its table of operators for each export. What is traced and compiled is made of millions of
     objects, among which Python looks for garbage time and again.
     """
@@ -43,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setattr(config_files, 'is_installed', cache(config_files.is_installed))
     patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True), raising=False)  # onedl has none
     patch.setattr(runner, 'collect_env', cache(runner.collect_env))
+    patch.setattr(loops, 'time', SimpleNamespace(sleep=lambda seconds: None))
     patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: 0))
     with suppress(ImportError, AttributeError):  # the exporter of some versions of torch
         from torch.onnx._internal.exporter._registration import ONNXRegistry
