@@ -1,4 +1,4 @@
-"""The hosts' own tools work on our configs: started as a user starts them, on a few small images."""
+"""The hosts' own tools work on our configs: as a user starts them or forked, on a few small images."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from fresh_python import run_python
 
 from mmhybrid.datasets.demo_data import make_demo_data
 
@@ -40,27 +41,29 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / 'cls.py').write_text(CLASSIFIER)
     for name in ('glnet_retinanet', 'glnet_seg'):
         (folder / f'{name}.py').write_text(DENSE.format(name=name))
-    run(folder, 'mmpretrain', 'train.py', 'cls.py', '--work-dir', 'work')
+    path, program = tool_of('mmpretrain', 'train.py')
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, '-W', 'ignore', '-c', program, str(path), 'cls.py', '--work-dir', 'work']
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return folder
 
 
-def run(folder: Path, host: str, tool: str, *arguments: str) -> str:
-    """A tool of a host in its installation; what it printed."""
+def tool_of(host: str, tool: str) -> tuple[Path, str]:
+    """A tool of a host in its installation, and what runs it."""
     spec = find_spec(host)
     assert spec is not None
     assert spec.origin is not None
-    path = Path(spec.origin).parent / '.mim/tools' / tool
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}
     # as torch does where mmhybrid is installed, which this checkout need not be
     start = 'import sys, runpy, torch, mmhybrid_autoload as a; a.find_operators(); sys.argv = sys.argv[1:]; '
     start += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', start, str(path), *arguments],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-    )
+    return Path(spec.origin).parent / '.mim/tools' / tool, start
+
+
+def run(folder: Path, host: str, tool: str, *arguments: str) -> str:
+    """What a tool printed, in a fork of a process that has imported torch and MMEngine."""
+    path, program = tool_of(host, tool)
+    done = run_python(program, path, *arguments, cwd=folder, MPLBACKEND='Agg')
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout
 
