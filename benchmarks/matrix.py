@@ -1,12 +1,13 @@
 """The environments that mmhybrid runs in: built, tested, and told in docs/support.md.
 
-    python benchmarks/matrix.py [CELL ...] [--dir .matrix] [--until build|test|demo] [--again] [--table]
+    python benchmarks/matrix.py [CELL ...] [--dir .matrix] [--until build|test|demo] [--again] [--failed] [--table]
 
 A cell is an interpreter and the versions of packages, in requirements/matrix.json. Each has a folder of its own below
 ``--dir``: its environment, a clone of this repository at the commit that is checked out, and what came of each step.
 The steps are to build, to run the quick tests, and to run the demo. A step that ended for this commit and these
 versions is not run again, so cells are made, run and resumed one by one. Results go into docs/support.json, from which
-the table in docs/support.md is written; cells that have not run keep what they had.
+the table in docs/support.md is written; cells that have not run keep what they had. ``--failed`` runs tests that failed
+in a cell once more, at the commit that is checked out now, and tells which of them pass there.
 
 Needs no package itself.
 """
@@ -102,6 +103,7 @@ class Result:
         failed: Their names.
         skipped: Reasons, and how many tests each.
         demo: How it ended: passed, failed, or nothing where it has not run.
+        mended: Of the failed tests those that passed later, and at which commit.
     """
 
     commit: str
@@ -111,6 +113,7 @@ class Result:
     failed: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     demo: str = ''
+    mended: dict[str, str] = field(default_factory=dict)
 
 
 def distribution(requirement: str) -> str:
@@ -221,6 +224,20 @@ def test(result: Result, folder: Path) -> None:
     result.passed, result.failed, result.skipped = read_report(report)
 
 
+def test_failed(result: Result, folder: Path, commit: str) -> None:
+    """Run the tests that failed once more, at another commit, and take those that pass there."""
+    report = folder / 'tests-again.xml'
+    for name in [name for name in result.failed if name not in result.mended]:
+        module, _, case = name.partition('::')
+        report.unlink(missing_ok=True)
+        command = [folder / 'venv/bin/python', '-m', 'pytest', f'{module.replace(".", "/")}.py::{case}']
+        command += ['--show-capture=no', f'--junit-xml={report}']
+        print('$', *command, flush=True)
+        subprocess.run(list(map(str, command)), cwd=folder / 'code', env=test_environment(folder), check=False)
+        if report.exists() and read_report(report) == (1, [], {}):
+            result.mended[name] = commit
+
+
 def test_environment(folder: Path) -> dict[str, str]:
     """Variables of the tests and the demo: the environment's commands first, nothing of the caller's modules."""
     path = f'{folder / "venv/bin"}{os.pathsep}{os.environ["PATH"]}'
@@ -267,6 +284,24 @@ def run_cell(cell: Cell, folder: Path, commit: str, until: str, again: bool) -> 
     return result
 
 
+def run_failed(cell: Cell, folder: Path, commit: str) -> Result:
+    """Run the failed tests of a cell once more.
+
+    Raises:
+        ValueError: If its tests have not run, or not with these versions.
+    """
+    kept = folder / 'result.json'
+    if not kept.exists():
+        raise ValueError('has not run')
+    result = Result(**json.loads(kept.read_text()))
+    now = build(cell, folder, commit)
+    if now.versions != result.versions:
+        raise ValueError(f'ran with {result.versions}, and has {now.versions} now')
+    test_failed(result, folder, commit)
+    write_whole(kept, json.dumps(asdict(result)))
+    return result
+
+
 def render(cells: Sequence[Cell], results: dict[str, Result]) -> str:
     """The table, and below it why tests were skipped and which failed."""
     lines = [
@@ -282,14 +317,16 @@ def render(cells: Sequence[Cell], results: dict[str, Result]) -> str:
         found = result.versions
         hosts = '; '.join(f'{name} {found[name]}' for names in HOSTS.values() for name in names if name in found)
         skipped = sum(result.skipped.values())
-        counts = ['', '', ''] if result.passed is None else [result.passed, len(result.failed), skipped]
+        failed = [name for name in result.failed if name not in result.mended]
+        counts = ['', '', ''] if result.passed is None else [result.passed, len(failed), skipped]
         torch = f'{found["torch"]}, {found["torchvision"]}'
         row = [cell.about, found['python'], torch, found['numpy'], found['optuna'], hosts, *counts]
         lines.append('| ' + ' | '.join(map(str, [*row, result.demo or 'not run', result.commit[:7]])) + ' |')
         reasons = '; '.join(f'{count} {reason}' for reason, count in result.skipped.items())
         notes += [f'- **{cell.about}**, skipped: {reasons}.'] if reasons else []
-        failed = ', '.join(f'`{name}`' for name in result.failed)
-        notes += [f'- **{cell.about}**, failed: {failed}.'] if failed else []
+        notes += [f'- **{cell.about}**, failed: {", ".join(map("`{}`".format, failed))}.'] if failed else []
+        mended = ', '.join(f'`{name}` ({commit[:7]})' for name, commit in result.mended.items())
+        notes += [f'- **{cell.about}**, failed, and passes since (commit): {mended}.'] if mended else []
     return '\n'.join([*lines, '', *notes]).rstrip('\n') + '\n'
 
 
@@ -307,6 +344,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--dir', type=Path, default=ROOT / '.matrix', help='where cells are; default: .matrix')
     parser.add_argument('--until', choices=STEPS, default='demo', help='the last step; default: demo')
     parser.add_argument('--again', action='store_true', help='run tests and demo again that have run for this commit')
+    parser.add_argument('--failed', action='store_true', help='run the tests that failed once more, at this commit')
     parser.add_argument('--table', action='store_true', help='run nothing; take what the cells in --dir have')
     args = parser.parse_args(argv)
     try:
@@ -324,6 +362,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.table:
                 kept = folder / 'result.json'
                 result = Result(**json.loads(kept.read_text())) if kept.exists() else None
+            elif args.failed:
+                result = run_failed(cell, folder, commit)
             else:
                 result = run_cell(cell, folder, commit, args.until, args.again)
         except (ValueError, subprocess.CalledProcessError) as error:

@@ -1,11 +1,12 @@
 """`make matrix`: what a cell installs, what its report says, what has run is not run again, and what is told of it."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -197,6 +198,31 @@ def test_the_table_tells_versions_numbers_and_reasons(matrix, result):
     assert living.endswith('not run |')
     assert '- **what people have**, skipped: 2 needs torch 2.6.' in rest
     assert '- **what people have**, failed: `tests.test_a::test_b[c]`.' in rest
+
+
+def test_failed_tests_are_run_again_at_another_commit(matrix, result, steps, monkeypatch, tmp_path):
+    """Of a test that passes, one that fails still, and one that is gone."""
+    code = tmp_path / 'code'
+    (code / 'tests').mkdir(parents=True)
+    (code / 'tests/test_a.py').write_text(
+        'import pytest\n@pytest.mark.parametrize("x", ["c/d.md"])\ndef test_b(x): pass\ndef test_e(): assert False\n'
+    )
+    (tmp_path / 'venv/bin').mkdir(parents=True)
+    (tmp_path / 'venv/bin/python').symlink_to(sys.executable)
+    monkeypatch.setattr(matrix, 'test_environment', lambda _: {**os.environ})
+    names = ['tests.test_a::test_b[c/d.md]', 'tests.test_a::test_e', 'tests.test_a::test_gone']
+    kept = tmp_path / 'result.json'
+    cell = matrix.Cell('people', 'what people have', '3.10', ())
+    with pytest.raises(ValueError, match='has not run'):
+        matrix.run_failed(cell, tmp_path, 'b' * 40)
+    kept.write_text(json.dumps(asdict(replace(result, failed=names))))
+    found = matrix.run_failed(cell, tmp_path, 'b' * 40)
+    assert found.mended == {names[0]: 'b' * 40}
+    assert json.loads(kept.read_text()) == asdict(found)
+    text = matrix.render([cell], {'people': found})
+    assert '| 7 | 2 | 2 | passed | 0123456 |' in text
+    assert '- **what people have**, failed: `tests.test_a::test_e`, `tests.test_a::test_gone`.' in text
+    assert f'passes since (commit): `{names[0]}` (bbbbbbb).' in text
 
 
 def test_the_page_is_what_the_results_say(matrix):
