@@ -7,6 +7,7 @@ import runpy
 from argparse import Action, ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -182,8 +183,7 @@ class Place:
         config = next((path for path in (self.search, self.classifier) if path in command), None)
         if config is None:
             return None
-        settings = load_config(config).to_dict()
-        settings = spoilt(rng, {key: value for key, value in settings.items() if key not in UNUSED})
+        settings = spoilt(rng, settings_of(config))
         path = self.folder / f'config_{number}.json'
         path.write_text(json.dumps({**settings, 'experiment_name': f'fuzz_{number}'}))
         command[command.index(config)] = str(path)
@@ -228,10 +228,17 @@ UNUSED = (
 )
 
 
+@cache
+def settings_of(config: str) -> dict[str, Any]:
+    """What a config says that anything reads."""
+    return {key: value for key, value in load_config(config).to_dict().items() if key not in UNUSED}
+
+
 class _SeenError(Exception):
     """Carries the parser out of a tool."""
 
 
+@cache
 def arguments_of(place: Place, name: str) -> list[Action]:
     """What a tool's own parser takes."""
     found: list[Action] = []
