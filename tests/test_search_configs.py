@@ -73,7 +73,7 @@ def test_constraints_can_be_met(path: str) -> None:
     settings = settings_of(cfg)
     architecture, space = cfg.model.architecture, settings.space
     latency = phone(architecture.backbone.space.table) if 'latency_table' in cfg.search_cfg else None
-    workload = Workload.of_model(cfg.model, cfg.search_cfg.get('input_size'))
+    workload = Workload.of_model(cfg.model, cfg.search_cfg.get('input_size'), cfg.get('default_scope'))
     estimator, rng = Estimator(workload, latency), random.Random(0)
     estimates = (estimator.estimates(space.sample(rng)) for _ in range(1000))
     assert settings.constraints

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.network_files import name_of, write_network
 from mmhybrid.apis.taking_out import Standalone, arch_in, take_out
+from mmhybrid.latency.load import workload_for
 from mmhybrid.latency.single import Timed, time_arch
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.models.one_shot import OneShot
@@ -73,13 +74,14 @@ def export_front(
     """
     front, folder = result.front(result.trade_off), Path(folder)
     archs = [arch_in(model.space, candidate.arch, 'the search') for candidate in front]
+    workload = None if table is None else workload_for(table, cfg)
     rows: list[dict[str, object]] = []
     for candidate, arch in zip(front, archs, strict=True):
         name = name_of(arch)
         network = take_out(model, cfg, arch)
         paths = write_network(network, cfg, folder / name, name, candidate.metrics or {})
         paths += [write_host_config(network, target, folder / name, name) for target in into]
-        measured = None if table is None else time_arch(arch, table, repeats)
+        measured = None if table is None else time_arch(arch, table, repeats, workload)
         row: dict[str, object] = {'name': name, 'files': ' '.join(f'{path.relative_to(folder)}' for path in paths)}
         if measured is not None:
             row |= {'measured_ms': measured.ms, 'measured_spread_ms': measured.spread}

@@ -71,7 +71,7 @@ def _start(space: SearchSpace, cfg: Config | None) -> Any:
 def _estimators(cfg: Config, space: SearchSpace) -> list[Estimator]:
     """What networks cost: by the latencies of the search, then without any."""
     search = cfg.get('search_cfg') or {}
-    workload = Workload.of_model(cfg.get('model', {}), search.get('input_size'))
+    workload = Workload.of_model(cfg.get('model', {}), search.get('input_size'), cfg.get('default_scope'))
     if type(workload.space) is not type(space):
         raise bad_value(f'{cfg.filename}: space', type(workload.space).__name__, f'{type(space).__name__}, as searched')
     path = search.get('latency_table')

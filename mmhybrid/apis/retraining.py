@@ -246,7 +246,7 @@ def draw_random(cfg: Config, count: int) -> tuple[SearchSettings, list[Candidate
     settings = build_settings(
         {'space': supernet.space, 'stages': {'random': stage}, **{name: given[name] for name in names if name in given}}
     )
-    workload = Workload.of_model(cfg.model, given.get('input_size'))
+    workload = Workload.of_model(cfg.model, given.get('input_size'), cfg.get('default_scope'))
     estimator = build_estimator(workload, given.get('latency_table'), given.get('analytic'))
     candidates, shortage = propose(settings, settings.stages[0], 0, count, [], estimator.estimates)
     if shortage:

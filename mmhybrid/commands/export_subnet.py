@@ -27,6 +27,7 @@ from mmhybrid.apis.taking_out import arch_in, build_supernet, found_in, take_out
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.storage import add_storage
+from mmhybrid.latency.load import workload_for
 from mmhybrid.latency.single import predict_arch, time_arch
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.models.one_shot import OneShot
@@ -105,8 +106,9 @@ def export_one(model: OneShot, cfg: Config, found: Found, table: LatencyTable | 
     arch = arch_in(model.space, found.arch, 'the search')
     network = take_out(model, cfg, arch)
     paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
-    predicted = None if table is None else predict_arch(arch, table)
-    measured = None if table is None else time_arch(arch, table, REPEATS)
+    workload = None if table is None else workload_for(table, cfg)
+    predicted = None if table is None else predict_arch(arch, table, workload)
+    measured = None if table is None else time_arch(arch, table, REPEATS, workload)
     paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
     for name, value in described(network, found.metrics).items():
         print(f'{name}: {value}')

@@ -5,21 +5,26 @@
 A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
 are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
 attention" also the projections in the layers that have them. Of a supernet the space is printed too: its networks, what
-the smallest and the largest backbone cost, and the values of the genes.
+the smallest and the largest network cost, of a detector or segmentor with neck and heads, and the values of the genes.
 """
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from mmengine.config import ConfigDict
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.narrowing import widths_of
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.complexity import Complexity, count_complexity
+from mmhybrid.counting.surroundings import surroundings_of
 from mmhybrid.models.build import build_model, build_on_meta
+from mmhybrid.models.fitting import with_widths
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.models.supernets import Supernet
 
@@ -49,20 +54,23 @@ def make_table(title: str, total: Complexity) -> Table:
     return table
 
 
-def space_tables(supernet: Supernet, shape: Sequence[int]) -> Iterator[Table]:
+def space_tables(supernet: Supernet, shape: Sequence[int], around: Mapping[str, Any] | None) -> Iterator[Table]:
     """The smallest and the largest network of a supernet, and what its genes may be.
 
     Args:
         supernet: The backbone.
         shape: Height and width of an image, where the genes do not say them.
+        around: The detector or segmentor around it, see :func:`surroundings_of`; None for the backbone alone.
     """
-    space = supernet.space
+    space, kind = supernet.space, 'backbone' if around is None else 'network'
     for name, arch in (('smallest', space.smallest()), ('largest', space.largest())):
-        side = space.resolution(arch)
+        side = space.resolution(arch) if around is None else None
         height, width = shape if side is None else (side, side)
-        network = build_on_meta({**supernet.backbone_cfg, 'arch': space.decode(arch)})
+        backbone = {**supernet.backbone_cfg, 'arch': space.decode(arch)}
+        whole = backbone if around is None else {**with_widths(around, widths_of(backbone)), 'backbone': backbone}
+        network = build_on_meta(ConfigDict(whole))  # hosts look for attributes
         total = count_complexity(network, (input_channels(network), height, width))
-        yield make_table(f'the {name} backbone of {space.size():,} at {height} x {width}', total)
+        yield make_table(f'the {name} {kind} of {space.size():,} at {height} x {width}', total)
     table = Table(title='what its genes may be', box=SIMPLE)
     for name in ('gene', 'values', 'genes'):
         table.add_column(name, justify='right' if name == 'genes' else 'left')
@@ -83,5 +91,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console(width=TABLE_WIDTH)
     console.print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))
     for supernet in (part for part in model.modules() if isinstance(part, Supernet)):
-        for table in space_tables(supernet, args.shape):
+        around = surroundings_of(cfg.model.get('architecture') or {}, cfg.get('default_scope'))
+        for table in space_tables(supernet, args.shape, around):
             console.print(table)

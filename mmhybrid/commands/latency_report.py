@@ -1,12 +1,13 @@
 """How well a latency table, or an analytic model, predicts networks it has not seen.
 
-    mmhybrid latency-report TABLE [--json FILE] [--png FILE] [--breakdown NAME ...] [--model FILE] ...
+    mmhybrid latency-report TABLE [--config CONFIG] [--json FILE] [--png FILE] [--breakdown NAME ...] [--model FILE] ...
 
 Random networks of the table's space are measured as the table was, and predicted by it, by a straight line fitted to
 MACs, and, on a device that torch knows, by their parts timed one by one. Figures ending in ``_drift`` are corrected by
 how fast the machine runs some networks of the table now. ``--breakdown`` names timm or mmpretrain models, or
 ``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator. ``--model`` judges
-an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks.
+an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks. ``--config`` is
+needed for tables of whole detectors and segmentors.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmhybrid.commands.shared.arguments import add_imports, import_modules
+from mmhybrid.apis.configs import load_config
+from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import held_out as judge
 from mmhybrid.latency.backends import Backend, backend_class
 from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown
-from mmhybrid.latency.load import fill, load_model_of
+from mmhybrid.latency.load import fill, load_model_of, workload_for
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
 from mmhybrid.models.input_channels import input_channels
@@ -50,6 +52,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     model = parser.add_mutually_exclusive_group()
     model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
     model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
+    parser.add_argument(
+        '--config', metavar='CONFIG', help='that the table was measured for, of whole detectors or segmentors'
+    )
+    add_cfg_options(parser)
     add_imports(parser)
     parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
@@ -68,7 +74,7 @@ def judge_table(
     held_out = judge.measure_held_out(workload, table, archs, plan)
     measured = held_out.milliseconds
     others = {'macs_line': judge.macs_line(estimator, table.measurements, archs)}
-    if device.device in Backend.devices:
+    if device.device in Backend.devices and table.workload.around is None:
         others['alone'] = judge.parts_alone(workload, table, archs, plan)
     figures = judge.prediction_errors(estimates, measured)
     corrected = judge.prediction_errors(estimates, measured * held_out.drift)
@@ -84,10 +90,10 @@ def judge_table(
         {'arch': dict(arch), 'measured_ms': ms, 'estimated_ms': estimate, 'upper_ms': bound}
         for arch, ms, estimate, bound in zip(archs, measured.tolist(), estimates.tolist(), bounds.tolist(), strict=True)
     ]
-    per_side = [sum(workload.side(m.arch) == side for m in table.measurements) for side in table.resolutions]
+    per_size = [sum(workload.size(m.arch) == size for m in table.measurements) for size in table.resolutions]
     figures = {
-        'measurements': max(per_side),
-        'measurements_in_all': sum(per_side),
+        'measurements': max(per_size),
+        'measurements_in_all': sum(per_size),
         'held_out': len(measured),
         **figures,
         'below_upper': float((measured <= bounds).mean()),
@@ -99,8 +105,10 @@ def judge_table(
     return figures, networks
 
 
-def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable) -> dict[str, dict[str, float]]:
-    """Milliseconds by kind of operator of models, each with the side of its images.
+def take_apart(
+    models: Mapping[str, tuple[nn.Module, tuple[int, int]]], table: LatencyTable
+) -> dict[str, dict[str, float]]:
+    """Milliseconds by kind of operator of models, each with height and width of its images.
 
     Kinds are told apart in eager torch. The whole network, ``measured``, runs as the networks of the table did: in its
     backend, by its clock.
@@ -110,8 +118,8 @@ def take_apart(models: Mapping[str, tuple[nn.Module, int]], table: LatencyTable)
     place = {'device': backend.device, 'dtype': backend.dtype}
     found = {}
     with backend.running():
-        for name, (model, side) in models.items():
-            images = torch.rand(device.batch, input_channels(model), side, side).to(**place)
+        for name, (model, shape) in models.items():
+            images = torch.rand(device.batch, input_channels(model), *shape).to(**place)
             kinds = operator_breakdown(model.to(**place), images)
             job = backend.build(model, images)
             times = backend.times(job, 2 + BREAKDOWN_RUNS)[2:]
@@ -152,7 +160,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         table = LatencyTable.load(args.table)
         backend_class(table.device.backend)  # before long work: it may need an --import
         table.warn_if_elsewhere()
-        workload = table.build_workload()
+        cfg = None if args.config is None else load_config(args.config, args.cfg_options)
+        workload = workload_for(table, cfg)
         model = load_model(args, table, workload)
         if args.breakdown and table.device.device not in Backend.devices:
             raise bad_value('--breakdown', args.breakdown, f'none, since torch does not run on {table.device.device!r}')

@@ -2,7 +2,8 @@
 
     mmhybrid profile-latency CONFIG --out table.json [--device cuda] [--backend compile] [--threads 1] ...
 
-CONFIG has a model with a supernet. Interrupted, the same command continues from ``table.json.partial``. Every
+CONFIG has a model with a supernet; of a detector or segmentor whole models are measured, from images to what their
+heads put out. Interrupted, the same command continues from ``table.json.partial``. Every
 resolution of the space is measured; leave some out with ``--resolutions``. ``--analytic`` measures only what the device
 reaches with eager torch, in seconds, and writes the analytic model; a search takes it in place of a table, or to fill a
 table's gaps.
@@ -41,6 +42,8 @@ from mmhybrid.utils.files import check_target
 
 PLAN = tuple(field.name for field in fields(Plan))
 
+DEFAULT_SIZE = 224
+
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
@@ -58,9 +61,14 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--remote-python', metavar='PROGRAM', help='that runs Python there; default: python3')
     parser.add_argument('--pause', type=float, metavar='SECONDS', help='before each round there, to cool down')
     add_device(parser, 'the config imports')
-    parser.add_argument(
-        '--input-size', type=int, default=224, metavar='N', help='where archs do not say it; default: 224'
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        '--input-size',
+        type=int,
+        metavar='N',
+        help=f"where archs do not say it; default: the search's, or {DEFAULT_SIZE}",
     )
+    size.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='of images that are not square')
     parser.add_argument('--resolutions', type=int, nargs='+', metavar='N', help='of those in the space; default: all')
     for name, help_text in (
         ('networks', f'measured at each resolution; default: {default.networks}'),
@@ -100,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with ending_on_mistakes():
         cfg = load_config(args.config, args.cfg_options)
-        workload = Workload.of_model(cfg.get('model', {}), args.input_size)
+        size = args.shape or args.input_size or (cfg.get('search_cfg') or {}).get('input_size')
+        workload = Workload.of_model(cfg.get('model', {}), size, cfg.get('default_scope'), DEFAULT_SIZE)
         if args.resolutions is not None:
             workload = workload.restrict({'resolution': args.resolutions})
         if args.bundle is not None:

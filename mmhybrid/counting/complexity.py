@@ -125,7 +125,7 @@ def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Com
         images = torch.empty(1, *shape, dtype=like.dtype, device=like.device)
         try:
             with counter:
-                _run(model, images)
+                run_layers(model, images)
         except RuntimeError as error:
             raise ValueError(f'input_shape: the model cannot run on {tuple(shape)}: {error}') from error
     layers = {name for name, cost in counter.found if cost.macs_attention}
@@ -140,25 +140,34 @@ def _is_within(name: str, layers: Collection[str]) -> bool:
     return name in layers or (name != '' and _is_within(name.rpartition('.')[0], layers))
 
 
-def _run(model: nn.Module, images: Tensor) -> None:
+def run_layers(model: nn.Module, images: Tensor) -> Any:
+    """What a model's layers put out for images, without what follows (decoding, non-maximum suppression).
+
+    The heads of a two-stage detector run on pooled features, 1000 proposals and 100 masks an image; the pooling itself,
+    which has no products, does not run.
+
+    Raises:
+        ValueError: For the heads of a cascade.
+    """
     if not isinstance(model, BaseModel):
-        model(images)
-    elif not hasattr(model, 'roi_head'):
-        model(images, mode='tensor')
-    else:
-        model.rpn_head(model.extract_feat(images))
-        _run_roi_head(model.roi_head, images)
+        return model(images)
+    architecture: Any = getattr(model, 'architecture', model)  # of a one-shot model
+    if not hasattr(architecture, 'roi_head'):
+        return model(images, mode='tensor')
+    features = architecture.extract_feat(images)
+    return architecture.rpn_head(features), *_run_roi_head(architecture.roi_head, images)
 
 
-def _run_roi_head(head: Any, images: Tensor) -> None:
-    """The heads of a two-stage detector on pooled features; the pooling itself has no products."""
+def _run_roi_head(head: Any, images: Tensor) -> Iterator[Any]:
     for part, count in (('bbox', NUM_PROPOSALS), ('mask', NUM_MASKS)):
         if not hasattr(head, f'{part}_head'):
             continue
         branch, extractor = getattr(head, f'{part}_head'), getattr(head, f'{part}_roi_extractor')
         if isinstance(branch, nn.ModuleList):
             raise bad_value('roi_head', type(head).__name__, 'a head of one stage')
-        branch(images.new_empty(count, extractor.out_channels, *extractor.roi_layers[0].output_size))
+        shape = (count * len(images), extractor.out_channels, *extractor.roi_layers[0].output_size)
+        # of the images, since a runtime computes once what depends on constants alone
+        yield branch(images[:1, :1, :1, :1].expand(*shape).contiguous())
 
 
 class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -63,7 +63,7 @@ def count_part(network: nn.Module, pieces: Sequence[tuple[Any, ...]]) -> PartCos
         elif piece is not None:
             params += sum(parameter.numel() for parameter in piece.parameters())
             if shapes:
-                operations += _trace(piece, shapes)
+                operations += trace(piece, shapes)
     return PartCost(params, sum(operation.macs for operation in operations), tuple(operations))
 
 
@@ -81,7 +81,13 @@ def find(network: nn.Module, path: str) -> Any:
     return found
 
 
-def _trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]:
+def trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]:
+    """The operations of a module on the meta device, in eval mode, for one image.
+
+    Args:
+        module: The module.
+        shapes: Of its inputs, without the batch axis.
+    """
     tracer = _Tracer(module)
     with torch.no_grad(), unfused_attention(), tracer:
         module(*(torch.empty(1, *shape, device='meta') for shape in shapes))

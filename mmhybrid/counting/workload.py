@@ -1,27 +1,32 @@
 """The networks of a search space, on images of a size: what is counted, estimated and measured."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from mmhybrid.counting.operations import PartCost, count_part, head_cost
+from mmhybrid.counting.surroundings import Shape, Surroundings, described, surroundings_of
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.classifier import Classifier, own_generator
 from mmhybrid.models.input_channels import input_channels
-from mmhybrid.models.parts import Part, sides
+from mmhybrid.models.parts import Part, sides, strided
 from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data
 from mmhybrid.space import SearchSpace
 from mmhybrid.space.arch import Value
 from mmhybrid.space.base import Restriction
 from mmhybrid.utils.checks import bad_value, check_int, check_keys, check_list
+from mmhybrid.utils.errors import first_line
 
 SMALLEST_SIDE = 32
 InputSize = int | Sequence[int]
+Size = int | tuple[int, int]  # the same, one number if the image is square
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,14 @@ class WorkloadConfig:
         backbone: Config of the backbone.
         input_size: Side of the image, or height and width, where the archs do not say it.
         num_classes: Classes of the classifier, None for none.
+        around: What of neck and heads a cost depends on, for a comparison; None for a backbone or a classifier.
     """
 
     space: Mapping[str, Any]
     backbone: Mapping[str, Any]
     input_size: InputSize | None
     num_classes: int | None
+    around: Mapping[str, Any] | None = None
 
     def build(self, field: str) -> 'Workload':
         """The workload, of registered classes only, since a file is data.
@@ -47,25 +54,32 @@ class WorkloadConfig:
             field: Where it is from, for messages.
 
         Raises:
-            ValueError: If the space or the backbone is no registered class, or does not take its arguments.
+            ValueError: If the space or the backbone is no registered class, or does not take its arguments, or there
+                are a neck and heads: those of hosts read files and programs, which data must not choose.
         """
+        if self.around is not None:
+            raise ValueError(
+                f'{field}: its networks are whole models, {self.around.get("type")}: give their config too'
+            )
         space: SearchSpace = build_from_data(SEARCH_SPACES, f'{field}: space', self.space)
         backbone = check_data(MODELS, f'{field}: backbone', self.backbone)
         return Workload(space, backbone, self.input_size, self.num_classes)
 
 
 class Workload:
-    """The networks of a search space, each with its backbone, a classifier if there is one, and an image.
+    """The networks of a search space, each with its backbone, what is around it, and an image.
 
-    It counts the parts of the networks: each once, the first time it is asked for, in the real backbone of an arch that
-    has it, on the meta device (shapes without data). So one workload should serve a whole search.
+    Around it is nothing, a linear classifier, or the neck and the heads of a detector or segmentor. The parts of the
+    networks are counted, each once, the first time it is asked for, in the real backbone of an arch that has it, on the
+    meta device (shapes without data). So one workload should serve a whole search.
 
     Args:
         space: The search space.
         backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
         input_size: Side of the image in pixels, or height and width; None where the archs of the space say it
-            (``resolution``).
+            (``resolution``). Detectors and segmentors resize no images: there it goes before what archs say.
         num_classes: Classes of a linear classifier behind the backbone, None for none.
+        around: Config of a detector or segmentor without its backbone, from :func:`surroundings_of`; None for none.
 
     Attributes:
         known: The parts that were counted, by their keys.
@@ -80,6 +94,7 @@ class Workload:
         backbone: Mapping[str, Any],
         input_size: InputSize | None = None,
         num_classes: int | None = None,
+        around: Mapping[str, Any] | None = None,
     ) -> None:
         self.space = space
         self.backbone = dict(backbone)
@@ -87,20 +102,36 @@ class Workload:
         check_keys('backbone', self.backbone, ('type',), set(self.backbone) - {'arch'})
         if not issubclass(MODELS.get(str(backbone['type'])) or object, HybridBackbone):
             raise bad_value('backbone.type', backbone['type'], 'a backbone that states its parts, a HybridBackbone')
-        self.input_size = _checked_size(input_size, 'resolution' in space.choices)
+        says_size = 'resolution' in space.choices
+        self.input_size = _checked_size(input_size, says_size, around is not None)
         # tells the parts of all archs
         self._network: HybridBackbone = build_on_meta({**self.backbone, 'arch': space.decode(space.smallest())})
         self._channels = input_channels(self._network)
         self.known: dict[str, Part] = {}
         self._costs: dict[str, PartCost] = {}
+        self._around = None if around is None else Surroundings(around)
+        if self._around is not None:
+            arch = space.smallest()
+            self._check_maps(space.decode(arch), self.input_shape(arch))
 
     @classmethod
-    def of_model(cls, model: Mapping[str, Any], input_size: InputSize | None) -> 'Workload':
+    def of_model(
+        cls,
+        model: Mapping[str, Any],
+        input_size: InputSize | None,
+        scope: str | None = None,
+        default_size: InputSize | None = None,
+    ) -> 'Workload':
         """The workload of a model's config with a supernet somewhere in it.
+
+        Of a detector or segmentor it is whole models; where a host cannot compute its heads from images alone, it is
+        the backbones, of which a warning tells.
 
         Args:
             model: Config with a ``space`` and a ``backbone``, at any depth; :func:`num_classes_of` tells its classes.
-            input_size: Where the archs do not say it; else it is not used.
+            input_size: Where the archs do not say it, and of a detector or segmentor; else it is not used.
+            scope: The host of the model's components, ``default_scope`` of a config.
+            default_size: What stands for ``input_size`` where neither it nor the archs say it.
 
         Raises:
             ValueError: If there is no supernet.
@@ -109,16 +140,33 @@ class Workload:
         if supernet is None:
             raise bad_value('model', model.get('type'), 'a model with a supernet (a space and a backbone)')
         space: SearchSpace = SEARCH_SPACES.build(dict(supernet['space']))
-        input_size = None if 'resolution' in space.choices else input_size
-        return cls(space, supernet['backbone'], input_size, num_classes_of(model))
+        says_size = 'resolution' in space.choices
+        given = default_size if input_size is None and not says_size else input_size
+        architecture = model.get('architecture') or {}
+        around = surroundings_of(architecture, scope) if architecture.get('backbone') is supernet else None
+        backbones = cls(space, supernet['backbone'], None if says_size else given, num_classes_of(model))
+        if around is None:
+            return backbones
+        whole = cls(space, supernet['backbone'], given, None, around)
+        try:
+            whole.parts(space.smallest())
+        except Exception as error:  # a host may raise anything
+            reason = f'{type(error).__name__}: {first_line(error)}'
+            warnings.warn(
+                f'costs are those of the backbone alone: {around.get("type")} around it: {reason}', stacklevel=2
+            )
+            return backbones
+        return whole
 
     def to_config(self) -> WorkloadConfig:
         """What :meth:`WorkloadConfig.build` builds it from."""
-        return WorkloadConfig(self.space.to_config(), self.backbone, self.input_size, self.num_classes)
+        around = None if self._around is None else described(self._around.config)
+        return WorkloadConfig(self.space.to_config(), self.backbone, self.input_size, self.num_classes, around)
 
     def restrict(self, genes: Restriction) -> 'Workload':
         """The workload of a part of the space, see :meth:`SearchSpace.restrict`."""
-        return Workload(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes)
+        around = None if self._around is None else self._around.config
+        return Workload(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes, around)
 
     def parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """The parts of a network, all of them counted.
@@ -140,10 +188,8 @@ class Workload:
         if new:
             network = build_on_meta({**self.backbone, 'arch': decoded}).eval()
             self.known |= new
-            self._costs |= {
-                key: head_cost(part) if part.kind == 'head' else count_part(network, part.pieces)
-                for key, part in new.items()
-            }
+            around = {} if self._around is None else self._around.costs(self._maps(decoded, shape), shape)
+            self._costs |= {key: around.get(key) or self._cost(part, network) for key, part in new.items()}
         return parts
 
     def cost_of(self, part: Part) -> PartCost:
@@ -157,33 +203,55 @@ class Workload:
     def _parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
         parts = [_image_part(*shape[1:]), *self._network.parts(decoded, shape)]
         if self.num_classes is not None:
-            parts.append(_head_part(self._out_width(decoded), self.num_classes))
+            parts.append(_head_part(self._out_widths(decoded)[-1], self.num_classes))
+        if self._around is not None:
+            parts += self._around.parts(self._maps(decoded, shape), shape)
         return parts
 
-    def _out_width(self, decoded: Any) -> int:
-        """Channels of the last output, which the classifier takes."""
-        return self._network.outputs(decoded)[self._network.out_indices[-1]].width
+    @staticmethod
+    def _cost(part: Part, network: nn.Module) -> PartCost:
+        return head_cost(part) if part.kind == 'head' else count_part(network, part.pieces)
+
+    def _out_widths(self, decoded: Any) -> list[int]:
+        """Channels of the outputs that the backbone hands on."""
+        outputs = self._network.outputs(decoded)
+        return [outputs[index].width for index in self._network.out_indices]
+
+    def _maps(self, decoded: Any, shape: tuple[int, int, int]) -> list[Shape]:
+        """What the backbone hands on, each (C, H, W)."""
+        outputs = self._network.outputs(decoded)
+        chosen = [outputs[index] for index in self._network.out_indices]
+        return [(output.width, *strided(shape[1:], output.stride)) for output in chosen]
+
+    def _check_maps(self, decoded: Any, shape: tuple[int, int, int]) -> None:
+        """Raise ValueError unless what the smallest backbone hands on is as large as its strides say."""
+        with torch.no_grad():
+            outs = self._network.eval()(torch.empty(1, *shape, device='meta'))
+        found, expected = [tuple(out.shape[1:]) for out in outs], self._maps(decoded, shape)
+        if found != expected:
+            raise bad_value(
+                'input_size', shape[1:], f'a size with maps {expected}, multiples of the strides, not {found}'
+            )
 
     def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:
         """Channels, rows and columns of the image."""
-        size: Any = arch.get('resolution', self.input_size)
+        size: Any = arch.get('resolution') if self.input_size is None else self.input_size
         height, width = (size, size) if isinstance(size, int) else size
         return self._channels, height, width
 
-    def side(self, arch: Mapping[str, Value]) -> int:
-        """Pixels a side of the image.
+    def size(self, arch: Mapping[str, Value]) -> Size:
+        """Pixels a side of the image, or its height and width if it is not square."""
+        return size_of(self.input_shape(arch)[1:])
 
-        Raises:
-            ValueError: If it is not square, as those are that latencies are measured for.
-        """
-        _, height, width = self.input_shape(arch)
-        if height != width:
-            raise bad_value('input_size', self.input_size, 'one side, of square images')
-        return height
+    def space_at(self, size: Size) -> SearchSpace:
+        """The part of the space with images of this size; all of it where its archs do not say the size."""
+        return self.space.restrict({'resolution': size}) if self.input_size is None else self.space
 
-    def space_at(self, side: int) -> SearchSpace:
-        """The part of the space with images of this side; all of it where its archs do not say the size."""
-        return self.space.restrict({'resolution': side}) if 'resolution' in self.space.choices else self.space
+    def sizes(self) -> list[Size]:
+        """The sizes of images that there are, in order."""
+        if self.input_size is not None:
+            return [self.size({})]
+        return [int(side) for side in self.space.choices['resolution'].values]
 
     def params(self, arch: Mapping[str, Value]) -> int:
         """Parameters of a network."""
@@ -208,12 +276,15 @@ class Workload:
         """
         return _count_copies([self.list_parts(arch) for arch in archs], keys, power)
 
-    def build_network(self, arch: Mapping[str, Value]) -> Classifier:
+    def build_network(self, arch: Mapping[str, Value]) -> nn.Module:
         """What is timed for ``arch``, in eval mode, weights at random but always the same."""
         decoded = self.space.decode(arch)
+        widths = self._out_widths(decoded)
         with own_generator():
             backbone: nn.Module = MODELS.build({**self.backbone, 'arch': decoded})
-            return Classifier(backbone, self._out_width(decoded), self.num_classes).eval()
+            if self._around is not None:
+                return self._around.build(backbone, widths).eval()
+            return Classifier(backbone, widths[-1], self.num_classes).eval()
 
     def build(self, arch: Mapping[str, Value]) -> nn.Module:
         """The standalone backbone in eval mode, weights at random."""
@@ -228,11 +299,17 @@ def num_classes_of(model: Mapping[str, Any]) -> int | None:
         model: Config of a :class:`mmhybrid.models.one_shot.OneShot`.
 
     Returns:
-        The ``num_classes`` of a classifier's head; None for detectors and segmentors, whose heads are not counted.
+        The ``num_classes`` of a classifier's head; None for detectors and segmentors.
     """
     head = (model.get('architecture') or {}).get('head') or {}
     num_classes: int | None = head.get('num_classes')
     return num_classes
+
+
+def size_of(shape: Sequence[int]) -> Size:
+    """Height and width as one number if they are equal."""
+    height, width = shape
+    return height if height == width else (height, width)
 
 
 @lru_cache
@@ -257,9 +334,9 @@ def _count_copies(networks: Sequence[Sequence[Part]], keys: Sequence[str], power
     return counts
 
 
-def _checked_size(input_size: InputSize | None, is_in_genes: bool) -> InputSize | None:
-    """The size of images; ValueError if it is wrong, missing, or said by the genes already."""
-    if is_in_genes:
+def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bool) -> InputSize | None:
+    """The size of images; ValueError if it is wrong, missing, or said by the genes that it does not override."""
+    if is_in_genes and (input_size is None or not overrides):
         if input_size is not None:
             raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
         return None

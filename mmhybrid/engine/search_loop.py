@@ -108,7 +108,7 @@ class SearchLoop(BaseLoop):
                 'max_tries': max_tries,
             }
         )
-        workload = Workload.of_model(runner.cfg.model, input_size)
+        workload = Workload.of_model(runner.cfg.model, input_size, runner.cfg.get('default_scope'))
         self.estimate = build_estimator(workload, latency_table, analytic).estimates
         self.result: SearchResult | None = None
         images = DATASETS.build(dict(calibration['dataset']))

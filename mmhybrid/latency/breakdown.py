@@ -67,8 +67,8 @@ def operator_kind(name: str) -> str:
     return 'convolution' if name.startswith(('conv', 'thnn_conv')) else _KIND_OF.get(name, 'other')
 
 
-def build_named(name: str, workload: Workload) -> tuple[nn.Module, int]:
-    """A model and the side of its images in pixels.
+def build_named(name: str, workload: Workload) -> tuple[nn.Module, tuple[int, int]]:
+    """A model, and height and width of its images.
 
     Args:
         name: ``smallest`` or ``largest`` for those of the space, a preset (``autovit-xxs``, as a classifier), or the
@@ -80,12 +80,14 @@ def build_named(name: str, workload: Workload) -> tuple[nn.Module, int]:
     """
     if name in ('smallest', 'largest'):
         arch = getattr(workload.space, name)()
-        return workload.build_network(arch), workload.side(arch)
+        _, height, width = workload.input_shape(arch)
+        return workload.build_network(arch), (height, width)
     with own_generator():
         for preset in PUBLISHED:
             if name == preset.name:
-                return build_classifier(preset), preset.image_size
-        return _timm_model(name) or _mmpretrain_model(name)
+                return build_classifier(preset), (preset.image_size, preset.image_size)
+        model, side = _timm_model(name) or _mmpretrain_model(name)
+        return model, (side, side)
 
 
 def _timm_model(name: str) -> tuple[nn.Module, int] | None:

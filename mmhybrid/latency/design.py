@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from mmhybrid.counting.workload import Workload
+from mmhybrid.counting.workload import Size, Workload
 from mmhybrid.latency.fit import PART_STDS, Prior
 from mmhybrid.latency.timing import Plan
 from mmhybrid.space import Arch
@@ -23,20 +23,18 @@ EXPECTED_NOISE = 0.02
 
 def choose_in_turn(workload: Workload, plan: Plan) -> list[Arch]:
     """The networks of all resolutions to measure, in turn: whatever the machine does meanwhile meets all of them."""
-    resolution = workload.space.choices.get('resolution')
-    sides = [workload.side({})] if resolution is None else [int(side) for side in resolution.values]
-    turns = zip_longest(*(choose_networks(workload, side, plan) for side in sides))
+    turns = zip_longest(*(choose_networks(workload, size, plan) for size in workload.sizes()))
     return [arch for turn in turns for arch in turn if arch is not None]
 
 
-def choose_networks(workload: Workload, side: int, plan: Plan) -> list[Arch]:
-    """The networks of one resolution to measure.
+def choose_networks(workload: Workload, size: Size, plan: Plan) -> list[Arch]:
+    """The networks of one size of images to measure.
 
     First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
     those whose latency the others leave most uncertain. Warns if the plan has too few networks for all parts.
     """
-    space = workload.space_at(side)
-    rng = random.Random(f'{plan.seed} {side}')
+    space = workload.space_at(size)
+    rng = random.Random(f'{plan.seed} {size}')
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(POOL_SIZE))]))
     keys, counts = workload.composition(pool)
     prior = Prior.of_parts(workload, keys, 1)
@@ -64,7 +62,7 @@ def choose_networks(workload: Workload, side: int, plan: Plan) -> list[Arch]:
     if not covered.all():
         missing = [key for key, found in zip(keys, covered, strict=True) if not found]
         warnings.warn(
-            f'{len(missing)} of {len(keys)} parts are in none of {len(chosen)} networks of {side} px, such as '
+            f'{len(missing)} of {len(keys)} parts are in none of {len(chosen)} networks of {size} px, such as '
             f'"{missing[0]}": measure more networks, or fill the table by the analytic model',
             stacklevel=2,
         )

@@ -17,7 +17,7 @@ from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import find
-from mmhybrid.counting.workload import Workload
+from mmhybrid.counting.workload import Size, Workload
 from mmhybrid.latency.backends import Backend, Job
 from mmhybrid.latency.rounds import Measurement, robust_median
 from mmhybrid.latency.table import LatencyTable
@@ -59,8 +59,8 @@ def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: i
         ValueError: If the space has not so many.
     """
     seen = {Arch(measurement.arch) for measurement in table.measurements}
-    per_side = math.ceil(count / len(table.resolutions))
-    return [arch for side in table.resolutions for arch in _new_networks(workload, side, per_side, seen, seed)]
+    per_size = math.ceil(count / len(table.resolutions))
+    return [arch for size in table.resolutions for arch in _new_networks(workload, size, per_size, seen, seed)]
 
 
 def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
@@ -69,8 +69,8 @@ def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Ar
     backend = device.open()
     known = [
         measurement
-        for side in table.resolutions
-        for measurement in [m for m in table.measurements if workload.side(m.arch) == side][:YARDSTICKS]
+        for size in table.resolutions
+        for measurement in [m for m in table.measurements if workload.size(m.arch) == size][:YARDSTICKS]
     ]
     now = measure(workload, [*(Arch(m.arch) for m in known), *archs], backend, device.batch, plan)
     others = now[len(known) :]
@@ -80,9 +80,9 @@ def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Ar
     return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), noise)
 
 
-def _new_networks(workload: Workload, side: int, count: int, seen: set[Arch], seed: int) -> list[Arch]:
-    space = workload.space_at(side)
-    rng = random.Random(f'held out {seed} {side}')
+def _new_networks(workload: Workload, size: Size, count: int, seen: set[Arch], seed: int) -> list[Arch]:
+    space = workload.space_at(size)
+    rng = random.Random(f'held out {seed} {size}')
     found: dict[Arch, None] = {}
     for _ in range(100 * count):
         arch = space.sample(rng)

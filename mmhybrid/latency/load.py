@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from mmengine.config import Config
+
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import AnalyticLatency
@@ -49,6 +51,23 @@ def build_estimator(workload: Workload, path: str | Path | None, analytic: str |
     elif analytic is not None:
         raise bad_value('analytic', f'{analytic}', f'none, since {path} is an analytic model itself')
     return Estimator(workload, latency)
+
+
+def workload_for(table: LatencyTable, cfg: Config | None) -> Workload:
+    """The networks of a table; of whole models a config has to tell what is around the backbones.
+
+    Args:
+        table: The table.
+        cfg: With the model that the table was measured for; it is read only where the table is of whole models.
+
+    Raises:
+        ValueError: If there is no config where one is needed, or the table is of another model.
+    """
+    if table.workload.around is None or cfg is None:
+        return table.build_workload()
+    workload = Workload.of_model(cfg.get('model', {}), table.workload.input_size, cfg.get('default_scope'))
+    table.check_setting(workload)
+    return workload
 
 
 def fill(table: LatencyTable, path: str, analytic: str | Path, workload: Workload) -> FilledTable:

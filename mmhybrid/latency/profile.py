@@ -71,8 +71,8 @@ def build_table(
     }
     config = workload.to_config()
     return LatencyTable(
-        # images are square
-        workload=replace(config, input_size=None if config.input_size is None else workload.side({})),
+        # one number for square images, however the size was given
+        workload=replace(config, input_size=None if config.input_size is None else workload.size({})),
         device=device,
         uncertainty=Uncertainty(
             residual=fit.model_std,

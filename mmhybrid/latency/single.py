@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.rounds import robust_median
 from mmhybrid.latency.table import LatencyTable
@@ -76,24 +77,35 @@ def time_network(network: nn.Module, shape: tuple[int, int], device: Device, rep
     return Timed(*robust_median(np.array(rounds[WARM_UP:])))
 
 
-def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int) -> Timed:
+def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int, workload: Workload | None = None) -> Timed:
     """Measure a network of a table's space as its own were.
+
+    Args:
+        arch: The network.
+        table: The table.
+        repeats: Timed rounds.
+        workload: Its networks, see :func:`mmhybrid.latency.load.workload_for`; None to build them from the table alone.
 
     Raises:
         ValueError: As :func:`time_network` and :meth:`LatencyTable.build_workload`.
     """
-    workload = table.build_workload()
-    side = workload.side(arch)
-    return time_network(workload.build_network(arch), (side, side), table.device, repeats)
+    workload = workload or table.build_workload()
+    _, height, width = workload.input_shape(arch)
+    return time_network(workload.build_network(arch), (height, width), table.device, repeats)
 
 
-def predict_arch(arch: Mapping[str, Any], table: LatencyTable) -> Predicted:
+def predict_arch(arch: Mapping[str, Any], table: LatencyTable, workload: Workload | None = None) -> Predicted:
     """What a table predicts for a network of its space.
+
+    Args:
+        arch: The network.
+        table: The table.
+        workload: Its networks, see :func:`mmhybrid.latency.load.workload_for`; None to build them from the table alone.
 
     Raises:
         ValueError: If the table lacks a part of the network, or its space the network.
     """
-    workload = table.build_workload()
+    workload = workload or table.build_workload()
     cost = Estimator(workload, table)(arch)
     assert cost.latency_ms is not None
     assert cost.latency_upper_ms is not None

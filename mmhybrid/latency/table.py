@@ -2,21 +2,21 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mmhybrid.counting.estimator import UPPER_STDS, PartLatency
 from mmhybrid.counting.operations import PartCost
-from mmhybrid.counting.workload import Workload, WorkloadConfig
+from mmhybrid.counting.workload import InputSize, Size, Workload, WorkloadConfig, size_of
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.rounds import Measurement
 from mmhybrid.models.parts import Part
 from mmhybrid.registry import SEARCH_SPACES, registered_class
 from mmhybrid.space import SearchSpace
-from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys, check_list
-from mmhybrid.utils.files import plain, read_json, write_json
+from mmhybrid.utils.checks import bad_value, check_class, check_float, check_int, check_keys, check_list
+from mmhybrid.utils.files import first_difference, plain, read_json, write_json
 
 FORMAT = 4
 # random networks whose parts are looked for in a table before it is used: a part that is in 1 % of them is not missed
@@ -87,9 +87,9 @@ class LatencyTable:
     measurements: tuple[Measurement, ...] = ()
 
     @property
-    def resolutions(self) -> tuple[int, ...]:
-        """Sides of the images that were measured, in order."""
-        return tuple(sorted({m.arch.get('resolution', self.workload.input_size) for m in self.measurements}))
+    def resolutions(self) -> tuple[Size, ...]:
+        """Sizes of the images that were measured, in order."""
+        return _sizes(self.measurements, self.workload.input_size)
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
         """Latency of a part.
@@ -124,10 +124,19 @@ class LatencyTable:
         ours, name = self.workload, type(workload.space).__name__
         if str(ours.space.get('type')).removeprefix('mmhybrid.') != name:
             raise ValueError(f'latency table: measured for {ours.space.get("type")}, not for {name}')
+        wanted = workload.to_config()
         for name in ('backbone', 'input_size', 'num_classes'):
-            there, here = getattr(ours, name), getattr(workload, name)
+            there, here = getattr(ours, name), getattr(wanted, name)
             if plain(there) != plain(here):
                 raise ValueError(f'latency table: measured with {name} {there!r}, not {here!r}')
+        for one, other, text in (
+            (ours, wanted, 'the backbone alone, not'),
+            (wanted, ours, 'whole models, not the backbone of'),
+        ):
+            if one.around is None and other.around is not None:
+                raise ValueError(f'latency table: measured for {text} {other.around.get("type")}; measure it anew')
+        if ours.around is not None and (difference := first_difference(plain(ours.around), plain(wanted.around))):
+            raise ValueError(f'latency table: measured for another model: {difference}')
 
     def build_workload(self) -> Workload:
         """The networks of the table's space; ValueError as of :meth:`WorkloadConfig.build`."""
@@ -139,9 +148,10 @@ class LatencyTable:
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON, whole or not at all."""
+        workload = {name: value for name, value in vars(self.workload).items() if name != 'around' or value is not None}
         content = {
             'format': FORMAT,
-            **vars(self.workload),
+            **workload,
             'resolutions': self.resolutions,
             'device': asdict(self.device),
             **vars(self.uncertainty),
@@ -160,7 +170,10 @@ class LatencyTable:
         raw = read_json(path)
         if raw.get('format') != FORMAT:
             raise bad_value(f'{path}: format', raw.get('format'), f'{FORMAT}; measure the table anew')
-        check_keys(f'{path}', raw, FIELDS)
+        check_keys(f'{path}', raw, [name for name in FIELDS if name != 'around'], ('around',))
+        raw.setdefault('around', None)  # files of backbones, and those from before there were others
+        if raw['around'] is not None:
+            check_class(f'{path}: around', raw['around'], Mapping)
         entries = raw['entries']
         if not isinstance(entries, Mapping) or not entries:
             raise bad_value(f'{path}: entries', entries, 'an object with an entry for each part')
@@ -171,16 +184,17 @@ class LatencyTable:
         for name in ('resolutions', 'measurements'):
             if not check_list(f'{path}: {name}', raw[name]):
                 raise bad_value(f'{path}: {name}', raw[name], 'a list of at least one')
-        for name in ('input_size', 'num_classes'):
-            if raw[name] is not None:
-                check_int(f'{path}: {name}', raw[name], 1)
+        if raw['num_classes'] is not None:
+            check_int(f'{path}: num_classes', raw['num_classes'], 1)
+        if raw['input_size'] is not None:
+            _checked_size(f'{path}: input_size', raw['input_size'])
         measurements = tuple(
             _measurement(f'{path}: measurements[{i}]', measurement, space)
             for i, measurement in enumerate(raw['measurements'])
         )
-        sides = [check_int(f'{path}: resolutions', side, 1) for side in raw['resolutions']]
-        if sides != sorted({m.arch.get('resolution', raw['input_size']) for m in measurements}):
-            raise bad_value(f'{path}: resolutions', sides, 'those of the measured networks, in order')
+        sizes = tuple(_checked_size(f'{path}: resolutions', size) for size in raw['resolutions'])
+        if sizes != _sizes(measurements, raw['input_size']):
+            raise bad_value(f'{path}: resolutions', list(sizes), 'those of the measured networks, in order')
         figures = {name: check_float(f'{path}: {name}', raw[name], 0) for name in UNCERTAINTY}
         return cls(
             workload=WorkloadConfig(**{name: raw[name] for name in WORKLOAD}),
@@ -194,6 +208,21 @@ class LatencyTable:
 # What a file has, in this order.
 WORKLOAD, UNCERTAINTY = (tuple(field.name for field in fields(of)) for of in (WorkloadConfig, Uncertainty))
 FIELDS = ('format', *WORKLOAD, 'resolutions', 'device', *UNCERTAINTY, 'entries', 'measurements')
+
+
+def _sizes(measurements: Sequence[Measurement], input_size: InputSize | None) -> tuple[Size, ...]:
+    """Of the images of measured networks, in order; those that are not square are all of one size."""
+    if input_size is not None:
+        return (size_of(input_size) if isinstance(input_size, Sequence) else input_size,)
+    return tuple(sorted({measurement.arch.get('resolution', 0) for measurement in measurements}))
+
+
+def _checked_size(field: str, raw: object) -> Size:
+    """A side, or height and width of images that are not square; ValueError if it is neither."""
+    if isinstance(raw, list):
+        height, width = (check_int(field, side, 1) for side in check_list(field, raw, 2))
+        return height, width
+    return check_int(field, raw, 1)
 
 
 def parts_of_space(workload: Workload) -> list[str]:

@@ -115,19 +115,19 @@ def test_transformer_layers_of_torch_are_taken_apart():
     ],
 )
 def test_models_by_name(name, side):
-    assert build_named(name, COSTS)[1] == side
+    assert build_named(name, COSTS)[1] == (side, side)
 
 
 def test_models_of_timm():
     timm = pytest.importorskip('timm')
-    model, side = build_named('mobilevit_xxs', COSTS)
-    assert side == timm.get_pretrained_cfg('mobilevit_xxs').input_size[-1]
+    model, shape = build_named('mobilevit_xxs', COSTS)
+    assert shape == timm.get_pretrained_cfg('mobilevit_xxs').input_size[1:]
     assert isinstance(model, nn.Module)
 
 
 def test_models_without_timm(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    assert build_named('resnet18_8xb32_in1k', COSTS)[1] == 224
+    assert build_named('resnet18_8xb32_in1k', COSTS)[1] == (224, 224)
     with pytest.raises(ValueError, match=r'mobilevit_xxz.*pip install timm'):
         build_named('mobilevit_xxz', COSTS)
 

@@ -101,7 +101,7 @@ def test_several_resolutions_in_one_table(sleeping, tmp_path):
     with pytest.warns(UserWarning, match='in none of 3 networks'):
         table = profile(costs, sleeping, Plan(networks=3, repeats=2, warmup=0), tmp_path / 'table.json')
     assert table.resolutions == (192, 256)
-    assert [costs.side(m.arch) for m in table.measurements] == [192, 256] * 3
+    assert [costs.size(m.arch) for m in table.measurements] == [192, 256] * 3
     assert {'network side=192', 'network side=256'} <= set(table.entries)
 
 
@@ -113,7 +113,7 @@ def test_networks_of_each_resolution_are_measured_twice(sleeping, tmp_path, monk
 
     def run(rounds, workload, backend, batch, plan, *_):
         (group,) = rounds.groups
-        passes.append([workload.side(arch) for arch in group.archs])
+        passes.append([workload.size(arch) for arch in group.archs])
         group.rounds = [[10.0] * len(group.archs)] * plan.repeats
 
     monkeypatch.setattr(profiler, 'run_rounds', run)

@@ -1,0 +1,186 @@
+"""Neck and heads around a backbone, as parts of what a whole detector or segmentor costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+
+from mmhybrid.counting.complexity import run_layers
+from mmhybrid.counting.operations import Operation, PartCost, trace
+from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.fitting import with_widths
+from mmhybrid.models.parts import Part, sides
+from mmhybrid.registry import MODELS
+
+KIND = 'surroundings'
+# Of a model's config, what is not around its backbone, or only trains or judges it.
+ELSEWHERE = ('backbone', 'data_preprocessor', 'train_cfg', 'init_cfg', 'pretrained')
+# Of its components, what no cost depends on.
+WITHOUT_COST = ('test_cfg', 'train_cfg', 'init_cfg')
+Shape = tuple[int, ...]
+
+
+class Surroundings:
+    """The model around a backbone, whose parts are told apart by the widths that they depend on.
+
+    The backbone is replaced by one that hands on maps without values. The model is built anew with each of these maps
+    wider by itself: the operations and weights that change by it depend on the width of that output, and those that
+    change with none are one part that all networks have. So FPN has a part for each output, in which its lateral layer
+    is, and RTMDet's neck others that two neighbours decide together.
+
+    Args:
+        model: From :func:`surroundings_of`; ``_scope_`` says of which host its components are.
+
+    Raises:
+        Exception: Whatever a host raises that cannot build the model.
+    """
+
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        self.config = ConfigDict(model)  # hosts look for attributes
+        self._counted: dict[tuple[Shape, ...], _Counted] = {}
+        self._groups: dict[tuple[Shape, ...], dict[Shape, _Group]] = {}
+
+    def parts(self, maps: Sequence[Shape], image: Shape) -> list[Part]:
+        """The parts for a backbone that hands on ``maps``, each (C, H, W), of an ``image``."""
+        found = []
+        for places in self._groups_of(maps, image):
+            widths = {f'out{place}': maps[place][0] for place in places}
+            found.append(Part(KIND, {**sides(*image[1:]), **widths}))
+        return found
+
+    def costs(self, maps: Sequence[Shape], image: Shape) -> dict[str, PartCost]:
+        """What each of :meth:`parts` costs, by its key."""
+        counted = self._count(maps, image)
+        groups = self._groups_of(maps, image).values()
+        return {
+            part.key: PartCost(
+                sum(counted.params[name] for name in group.params),
+                sum(counted.operations[i].macs for i in group.operations),
+                tuple(counted.operations[i] for i in group.operations),
+            )
+            for part, group in zip(self.parts(maps, image), groups, strict=True)
+        }
+
+    def build(self, backbone: nn.Module, widths: Sequence[int]) -> nn.Module:
+        """The whole model with a backbone whose outputs have these widths, weights at random."""
+
+        def built() -> nn.Module:  # not all hosts take a backbone that is built
+            return backbone
+
+        model: nn.Module = MODELS.build({**with_widths(self.config, widths), 'backbone': {'type': built}})
+        return Layers(model)
+
+    def _groups_of(self, maps: Sequence[Shape], image: Shape) -> dict[Shape, '_Group']:
+        """What depends on the widths of the same outputs, by the places of these."""
+        sizes = (image, *(shape[1:] for shape in maps))
+        if sizes not in self._groups:
+            base = self._count(maps, image)
+            wider = [
+                self._count(
+                    [(2 * shape[0], *shape[1:]) if i == place else shape for i, shape in enumerate(maps)], image
+                )
+                for place in range(len(maps))
+            ]
+            self._groups[sizes] = _grouped(base, wider)
+        return self._groups[sizes]
+
+    def _count(self, maps: Sequence[Shape], image: Shape) -> '_Counted':
+        key = (image, *maps)
+        if key not in self._counted:
+            config = with_widths(self.config, [shape[0] for shape in maps])
+            model = build_on_meta({**config, 'backbone': {'type': _Handing, 'maps': [tuple(shape) for shape in maps]}})
+            params = {name: parameter.numel() for name, parameter in model.named_parameters()}
+            self._counted[key] = _Counted(tuple(trace(Layers(model).eval(), [image])), params)
+        return self._counted[key]
+
+
+class Layers(nn.Module):
+    """A model of OpenMMLab as a function from images to what its heads put out, without what follows."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Any:
+        """(B, C, H, W), normalised -> the outputs of the heads."""
+        return run_layers(self.model, images)
+
+
+class _Handing(nn.Module):
+    """Stands in for a backbone: it hands on maps (C, H, W) without values, whatever the images are."""
+
+    def __init__(self, maps: Sequence[Shape]) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.empty(len(images), *shape, device=images.device) for shape in self.maps)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Operations in their order, and numbers of parameters by name."""
+
+    operations: tuple[Operation, ...]
+    params: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Places of operations and names of parameters that depend on the same outputs."""
+
+    operations: Sequence[int]
+    params: Sequence[str]
+
+
+def _grouped(base: _Counted, wider: Sequence[_Counted]) -> dict[Shape, _Group]:
+    if any(len(w.operations) != len(base.operations) or w.params.keys() != base.params.keys() for w in wider):
+        # a width decides what there is: all of it depends on all outputs
+        return {tuple(range(len(wider))): _Group(range(len(base.operations)), list(base.params))}
+    places = [
+        tuple(k for k, other in enumerate(wider) if other.operations[i] != operation)
+        for i, operation in enumerate(base.operations)
+    ]
+    names = {
+        name: tuple(k for k, other in enumerate(wider) if other.params[name] != count)
+        for name, count in base.params.items()
+    }
+    return {
+        group: _Group(
+            [i for i, place in enumerate(places) if place == group],
+            [name for name, place in names.items() if place == group],
+        )
+        for group in sorted({*places, *names.values()})
+    }
+
+
+def surroundings_of(model: Mapping[str, Any], scope: str | None) -> dict[str, Any] | None:
+    """What stands around the backbone of a detector's or segmentor's config, None for a classifier or a backbone alone.
+
+    Args:
+        model: Its config.
+        scope: The host that its components are of, where they do not say it.
+    """
+    if not any(name.endswith('_head') for name, part in model.items() if part):
+        return None
+    around = {name: value for name, value in model.items() if name not in ELSEWHERE}
+    if 'train_cfg' in model:
+        around['train_cfg'] = None  # which some detectors must be given
+    return {'_scope_': scope, **around} if scope is not None else around
+
+
+def described(config: Any) -> Any:
+    """What of a config a cost depends on, as JSON, to tell whether two are the same: no losses, no training."""
+    if isinstance(config, Mapping):
+        kept = {
+            name: value for name, value in config.items() if name not in WITHOUT_COST and not name.startswith('loss')
+        }
+        return {name: described(value) for name, value in kept.items()}
+    if isinstance(config, list | tuple):
+        return [described(value) for value in config]
+    if config is None or isinstance(config, str | int | float):
+        return config
+    return f'{config.__module__}.{config.__qualname__}' if isinstance(config, type) else repr(config)

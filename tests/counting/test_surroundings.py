@@ -1,0 +1,167 @@
+"""Costs of whole detectors and segmentors, held against MMEngine's counter and against the built models."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+
+from mmhybrid.apis.configs import load_config
+from mmhybrid.counting.complexity import count_complexity
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.surroundings import KIND, Surroundings, described, surroundings_of
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
+from mmhybrid.models.backbones.base import Output
+from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models.build import build_on_meta
+from mmhybrid.models.fitting import with_widths
+from mmhybrid.registry import MODELS, SEARCH_SPACES
+
+SIZE = (96, 160)
+# Convolutions alone, which every counter knows.
+LITE = {'type': 'mmhybrid.EfficientNetLiteSpace', 'resolutions': [224], 'head_widths': [1280]}
+LITE_BACKBONE = {
+    'type': 'mmhybrid.EfficientNetLite',
+    'out_indices': (0, 1, 2, 3),
+    'out_norm_cfg': {'type': 'BN'},
+    'head_conv': False,
+}
+GLNET = {
+    'type': 'mmhybrid.GLNetSpace',
+    'widths': [[32], [32, 64], [64, 96], [96, 128]],
+    'depths': [[1], [1], [1, 2], [1]],
+    'num_slots': [9],
+}
+GLNET_BACKBONE = {'type': 'mmhybrid.GLNet', 'out_indices': (0, 1, 2, 3), 'out_norm_cfg': {'type': 'LN2d'}}
+MODELS_AROUND = {
+    'retinanet': 'glnet/retinanet_glnet_4g_1x_coco.py',
+    'rtmdet': 'demo/glnet_rtmdet_supernet.py',
+    'semantic-fpn': 'glnet/semantic-fpn_glnet_4g_80k_ade20k.py',
+    'upernet': 'glnet/upernet_glnet_4g_160k_ade20k.py',
+}
+PRODUCTS = ('conv', 'addmm', 'linear', 'matmul', 'bmm', 'einsum')
+
+
+def model_of(name: str, space: Mapping[str, Any], backbone: Mapping[str, Any]) -> tuple[dict[str, Any], Config]:
+    """A one-shot model with the neck and heads of a shipped config."""
+    cfg = load_config(f'configs/{name}')
+    theirs = cfg.model.get('architecture', cfg.model)
+    indices = theirs.backbone.get('backbone', theirs.backbone).get('out_indices')
+    backbone = {**backbone, 'out_indices': indices}
+    supernet = {'type': 'mmhybrid.Supernet', 'space': space, 'backbone': backbone}
+    return {'type': 'mmhybrid.OneShot', 'architecture': {**theirs, 'backbone': supernet}}, cfg
+
+
+def standalone(model: Mapping[str, Any], cfg: Config, arch: Any, on_meta: bool = False) -> Any:
+    """The model of ``arch`` as it is trained by itself."""
+    architecture = model['architecture']
+    network = {**architecture['backbone']['backbone'], 'arch': arch}
+    with torch.no_grad():
+        images = torch.empty(1, 3, 64, 64, device='meta')
+        widths = [out.shape[1] for out in build_on_meta(network).eval()(images)]
+    config = {**with_widths(architecture, widths), 'backbone': network, '_scope_': cfg.default_scope}
+    config.pop('data_preprocessor', None)
+    return (build_on_meta(config) if on_meta else MODELS.build(config)).eval()
+
+
+@pytest.mark.parametrize('name', MODELS_AROUND)
+def test_whole_models_are_what_mmengine_counts(name: str) -> None:
+    """Images are not square; the widths of all outputs differ between the networks."""
+    model, cfg = model_of(MODELS_AROUND[name], LITE, LITE_BACKBONE)
+    workload = Workload.of_model(model, SIZE, cfg.default_scope)
+    estimate, rng, widths = Estimator(workload), random.Random(0), set()
+    for arch in (workload.space.largest(), workload.space.sample(rng)):
+        network = standalone(model, cfg, workload.space.decode(arch))
+        with torch.no_grad():
+            counted = FlopAnalyzer(network, (torch.zeros(1, 3, *SIZE),))
+            counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            macs = sum(count for kind, count in counted.by_operator().items() if kind in PRODUCTS)
+        cost = estimate(arch)
+        assert cost.macs_m == macs / 1e6
+        assert cost.params_m == sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        widths.add(tuple(part.key for part in workload.list_parts(arch) if part.kind == KIND))
+    assert len(widths) == 2
+
+
+@pytest.mark.parametrize('name', [*MODELS_AROUND.values(), 'glnet/mask-rcnn_glnet_4g_1x_coco.py'])
+def test_networks_with_attention_and_two_stages_too(name: str) -> None:
+    model, cfg = model_of(name, GLNET, GLNET_BACKBONE)
+    workload = Workload.of_model(model, SIZE, cfg.default_scope)
+    estimate, rng = Estimator(workload), random.Random(1)
+    for arch in (workload.space.smallest(), *(workload.space.sample(rng) for _ in range(3))):
+        network = standalone(model, cfg, workload.space.decode(arch), on_meta=True)
+        counted = count_complexity(network, (3, *SIZE))
+        assert (estimate(arch).params_m, estimate(arch).macs_m) == (counted.params / 1e6, counted.macs / 1e6)
+
+
+@pytest.mark.parametrize(
+    ('name', 'groups'), [('retinanet', {(), (0,), (1,), (2,)}), ('rtmdet', {(), (0,), (1,), (2,), (0, 1), (1, 2)})]
+)
+def test_parts_depend_on_few_widths(name: str, groups: set[tuple[int, ...]]) -> None:
+    """FPN has a lateral layer for each output; each stage of RTMDet's neck reads one output, or two that meet."""
+    cfg = load_config(f'configs/{MODELS_AROUND[name]}')
+    around = Surroundings(surroundings_of(cfg.model.get('architecture', cfg.model), cfg.default_scope) or {})
+    maps, image = [(40, 12, 20), (56, 6, 10), (88, 3, 5)], (3, *SIZE)
+    parts = around.parts(maps, image)
+    found = {tuple(int(size.removeprefix('out')) for size in part.sizes if size.startswith('out')) for part in parts}
+    assert found == groups
+    other = around.parts([(48, 12, 20), (56, 6, 10), (88, 3, 5)], image)
+    changed = {part.key for part in parts} - {part.key for part in other}
+    assert changed == {part.key for part in parts if 'out0' in part.sizes}
+
+
+def test_where_widths_never_change_all_networks_have_the_same_parts() -> None:
+    """A space around a network keeps its widths: all networks have the same neck and head."""
+    cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
+    workload = Workload.of_model(cfg.model, SIZE, cfg.default_scope)
+    rng = random.Random(0)
+    keys = {
+        tuple(part.key for part in workload.list_parts(workload.space.sample(rng)) if part.kind == KIND)
+        for _ in range(20)
+    }
+    assert len(keys) == 1
+
+
+def test_latencies_are_of_the_whole_model() -> None:
+    cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
+    supernet = cfg.model.architecture.backbone
+    space, model = SEARCH_SPACES.build(dict(supernet.space)), AnalyticLatency(NOMINAL)
+    whole = Estimator(Workload.of_model(cfg.model, SIZE, cfg.default_scope), model)(space.largest())
+    backbone = Estimator(Workload(space, supernet.backbone, SIZE), model)(space.largest())
+    assert (whole.latency_ms or 0) > 1.2 * (backbone.latency_ms or 0)
+    network = Workload.of_model(cfg.model, SIZE, cfg.default_scope).build_network(space.largest())
+    with torch.no_grad():
+        scores, boxes = network(torch.zeros(1, 3, *SIZE))
+    assert [tuple(level.shape[-2:]) for level in scores] == [(12, 20), (6, 10), (3, 5)]
+    assert {level.shape[1] for level in boxes} == {4}
+
+
+def test_what_a_host_cannot_run_is_counted_by_its_backbone() -> None:
+    cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
+    model = cfg.model.to_dict()
+    model['architecture']['bbox_head']['type'] = 'DETRHead'
+    with pytest.warns(UserWarning, match='costs are those of the backbone alone: RTMDet around it'):
+        workload = Workload.of_model(model, SIZE, cfg.default_scope)
+    assert workload.to_config().around is None
+
+
+def test_classifiers_have_no_surroundings() -> None:
+    cfg = load_config('configs/demo/glnet_supernet.py')
+    assert surroundings_of(cfg.model.architecture, cfg.default_scope) is None
+
+
+def test_losses_and_training_are_no_part_of_what_is_compared() -> None:
+    config = {'type': 'A', 'bbox_head': {'loss_cls': {'weight': 2}, 'convs': (1, 2)}, 'test_cfg': {'nms_pre': 1}}
+    assert described(config) == {'type': 'A', 'bbox_head': {'convs': [1, 2]}}
+
+
+def test_maps_have_to_be_as_large_as_their_strides_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
+    told = GLNet.outputs
+    monkeypatch.setattr(GLNet, 'outputs', lambda self, arch: tuple(Output(o.width, 4) for o in told(self, arch)))
+    with pytest.raises(ValueError, match=r'input_size: got .* allowed: a size with maps'):
+        Workload.of_model(cfg.model, SIZE, cfg.default_scope)

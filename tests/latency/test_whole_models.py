@@ -1,0 +1,114 @@
+"""Latency tables of whole detectors, on images that are not square."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmhybrid.apis.configs import load_config
+from mmhybrid.counting.estimator import Estimator
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.devices import Device
+from mmhybrid.latency.held_out import choose_held_out, measure_held_out, predict
+from mmhybrid.latency.load import build_estimator, workload_for
+from mmhybrid.latency.profile import profile
+from mmhybrid.latency.single import predict_arch, time_arch
+from mmhybrid.latency.table import LatencyTable
+from mmhybrid.latency.timing import Plan
+
+SIZE = (64, 96)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def cfg() -> Config:
+    return load_config(str(ROOT / 'configs/demo/glnet_rtmdet_supernet.py'))
+
+
+def whole(cfg: Config) -> Workload:
+    return Workload.of_model(cfg.model, SIZE, cfg.default_scope)
+
+
+@pytest.fixture(scope='module')
+def path(cfg: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('table') / 'table.json'
+    device = Device.here('cpu', 'eager', 'float32', batch=1, threads=1, clock='thread')
+    profile(whole(cfg), device, Plan(networks=12, repeats=3), out)
+    return out
+
+
+def test_a_table_is_of_whole_models(cfg: Config, path: Path) -> None:
+    table = LatencyTable.load(path)
+    assert table.resolutions == (SIZE,)
+    assert json.loads(path.read_text())['input_size'] == list(SIZE)
+    largest = whole(cfg).space.largest()
+    keys = {part.key for part in whole(cfg).list_parts(largest)}
+    around = [key for key in keys if key.startswith('surroundings ')]
+    assert len(around) == 6  # all, each output, and two pairs that meet
+    assert sum(table.entries[key].ms for key in around) > 0
+    # measured as the table's own, it takes what the table says, within a factor on this busy machine
+    predicted = predict_arch(largest, table, workload_for(table, cfg))
+    measured = time_arch(largest, table, 3, workload_for(table, cfg))
+    backbones = Workload(whole(cfg).space, whole(cfg).backbone, SIZE)
+    alone = time_arch(largest, table, 3, backbones)
+    assert predicted.ms == pytest.approx(measured.ms, rel=0.5)
+    assert alone.ms < measured.ms
+
+
+def test_networks_that_it_has_not_seen_are_measured_as_its_own(cfg: Config, path: Path) -> None:
+    table = LatencyTable.load(path)
+    workload = workload_for(table, cfg)
+    archs = choose_held_out(workload, table, 4, 0)
+    held_out = measure_held_out(workload, table, archs, Plan(repeats=2))
+    estimates, bounds = predict(Estimator(workload, table), archs)
+    assert held_out.milliseconds.shape == estimates.shape == (4,)
+    assert (bounds > estimates).all()
+
+
+def test_a_table_serves_its_own_model_alone(cfg: Config, path: Path) -> None:
+    table = LatencyTable.load(path)
+    build_estimator(whole(cfg), path)
+    with pytest.raises(ValueError, match=r'measured for whole models, not the backbone of RTMDet; measure it anew'):
+        table.check_setting(Workload(whole(cfg).space, whole(cfg).backbone, SIZE))
+    alone = replace(table, workload=replace(table.workload, around=None))
+    with pytest.raises(ValueError, match='measured for the backbone alone, not RTMDet; measure it anew'):
+        alone.check_setting(whole(cfg))
+    with pytest.raises(ValueError, match=r'measured with input_size \[64, 96\], not 64'):
+        table.check_setting(Workload.of_model(cfg.model, 64, cfg.default_scope))
+    wider = load_config(
+        str(ROOT / 'configs/demo/glnet_rtmdet_supernet.py'), {'model.architecture.neck.out_channels': 64}
+    )
+    wider.model.architecture.bbox_head.in_channels = 64
+    with pytest.raises(ValueError, match=r'measured for another model: neck.out_channels was 48, now 64'):
+        table.check_setting(whole(wider))
+    losses = load_config(str(ROOT / 'configs/demo/glnet_rtmdet_supernet.py'))
+    losses.model.architecture.bbox_head.loss_bbox.loss_weight = 3.0
+    table.check_setting(whole(losses))
+
+
+def test_a_file_builds_no_model_of_a_host(path: Path) -> None:
+    """Components of hosts read files and programs that a config names; a table is data."""
+    table = LatencyTable.load(path)
+    with pytest.raises(ValueError, match='latency table: its networks are whole models, RTMDet: give their config too'):
+        table.build_workload()
+    with pytest.raises(ValueError, match='give their config too'):
+        workload_for(table, None)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'told'),
+    [
+        ('around', 3, 'around: got 3'),
+        ('input_size', [64], 'input_size: got'),
+        ('input_size', [64, 0], 'input_size: got 0'),
+        ('resolutions', [64], 'resolutions: got'),
+        ('resolutions', [[96, 64]], 'resolutions: got'),
+    ],
+)
+def test_damage_is_told(path: Path, tmp_path: Path, field: str, value: object, told: str) -> None:
+    damaged = tmp_path / 'table.json'
+    damaged.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(ValueError, match=told):
+        LatencyTable.load(damaged)
