@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhybrid.commands.shared.splitting import add_split, run_split
 from mmhybrid.datasets.split import write_split
-from mmhybrid.utils.errors import sentence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -18,12 +18,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('train', type=Path, help='folder of class folders')
     parser.add_argument('out', type=Path, help='where search_train.txt and search_val.txt go')
-    parser.add_argument('--num-held-out', type=int, default=50_000, metavar='N', help='images for search_val.txt')
-    parser.add_argument('--seed', type=int, default=0, metavar='S')
+    add_split(parser, 'search_val.txt', 50_000)
     args = parser.parse_args(argv)
-    try:
-        counts = write_split(args.train, args.out, args.num_held_out, args.seed)
-    except (ValueError, OSError) as error:
-        parser.exit(2, f'{parser.prog}: {sentence(error)}\n')
-    for name, count in counts.items():
-        print(f'{args.out / name}: {count} images')
+    run_split(parser, args.out, lambda: write_split(args.train, args.out, args.num_held_out, args.seed))

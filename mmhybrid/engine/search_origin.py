@@ -115,7 +115,8 @@ def check_disjoint(datasets: Mapping[str, Dataset], test_dataloader: Mapping[str
         if both:
             raise ValueError(
                 f'{name}: {len(both)} of its images are in the test set too, such as {both[0]}; '
-                'a search must not see them: hold images out of the training set (tools/split_imagenet.py)'
+                'a search must not see them: hold images out of the training set (tools/split_imagenet.py, '
+                'split_coco.py or split_segmentation.py)'
             )
 
 

@@ -1,0 +1,23 @@
+"""Hold training images of a detector out for search: two annotation files in place of one, in COCO's format.
+
+mmhybrid split-coco data/coco/annotations/instances_train2017.json data/coco/annotations --num-held-out 5000
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmhybrid.commands.shared.splitting import add_split, run_split
+from mmhybrid.datasets.search_split import split_coco
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the two files; wrong arguments end with one sentence and exit code 2."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('annotations', type=Path, help='annotation file of the training images')
+    parser.add_argument('out', type=Path, help='where search_train.json and search_val.json go')
+    add_split(parser, 'search_val.json', 5000)
+    args = parser.parse_args(argv)
+    run_split(parser, args.out, lambda: split_coco(args.annotations, args.out, args.num_held_out, args.seed))
