@@ -1,5 +1,6 @@
 """``mmhybrid demo``: what it shows, and that its steps are the commands."""
 
+import copy
 import io
 import itertools
 import json
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from mmhybrid.commands import demo
 from mmhybrid.commands.shared import quiet
 from mmhybrid.commands.shared.quiet import QuietCommands, candidates, iterations
+from mmhybrid.datasets.demo_data import make_demo_data
 
 ROOT = Path(__file__).resolve().parents[2]
 WAYS = pytest.mark.parametrize('forks', [True, False])
@@ -178,3 +181,27 @@ quiet.QuietCommands(Path('logs'), 1, ('noisy', 'no_such_host')).run('help', 'mak
     told = (tmp_path / 'logs/imports.log').read_text()
     assert sorted(told.splitlines()) == (['told', 'warned'] if forks else [])
     assert 'usage: mmhybrid make-demo-data' in (tmp_path / 'logs/1_make-demo-data.log').read_text()
+
+
+def test_images_that_workers_stack_are_the_same_to_the_bit(tmp_path: Path) -> None:
+    """The supernets' configs hand over a batch as one tensor, where MMPretrain's default is a tensor an image."""
+    import mmpretrain.datasets
+    import mmpretrain.models  # noqa: F401
+    from mmengine.config import Config
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import FUNCTIONS, DefaultScope
+    from mmpretrain.registry import DATASETS, MODELS
+
+    make_demo_data(tmp_path, num_train=16, num_val=1, size=64)
+    cfg = Config.fromfile(ROOT / 'configs/demo/autovit_supernet.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        images = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': str(tmp_path / 'imagenet')})
+        preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.data_preprocessor})
+    samples = [images[index] for index in range(8)]
+    stack = FUNCTIONS.get(cfg.train_dataloader.collate_fn.type)
+    found, expected = (preprocess(collate(copy.deepcopy(samples)), True) for collate in (stack, pseudo_collate))
+    assert torch.equal(found['inputs'], expected['inputs'])
+    assert found['inputs'].stride() == expected['inputs'].stride()
+    for one, other in zip(found['data_samples'], expected['data_samples'], strict=True):
+        assert torch.equal(one.gt_label, other.gt_label)
+        assert one.metainfo == other.metainfo
