@@ -19,6 +19,8 @@ from mmengine.registry import Registry
 from mmhybrid.utils.checks import bad_value, check_keys
 
 SCOPE = 'mmhybrid.'
+# Arguments that a config may give and no data: a space's that may name a file to read, or a network of any size.
+OF_CONFIGS = {'around', 'distribution'}
 
 
 class ChildRegistry(Registry):
@@ -103,6 +105,8 @@ def build_from_data(registry: Registry, field: str, config: object) -> Any:
         ValueError: If a type is no such name, or an argument is unknown or missing.
     """
     arguments = check_data(registry, field, config)
+    for name in sorted(OF_CONFIGS & arguments.keys()):
+        raise ValueError(f'{field}: surplus {name}; what it says stands in the values of a space that data describe')
     found = registered_class(registry, arguments.pop('type'))
     try:
         inspect.signature(found).bind(**arguments)

@@ -7,6 +7,7 @@ import re
 import runpy
 import sqlite3
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, replace
@@ -31,14 +32,17 @@ from mmhybrid.apis.search_results import read_search
 from mmhybrid.apis.taking_out import found_in
 from mmhybrid.apis.training import latest_checkpoint
 from mmhybrid.apis.weights import check_resumable
-from mmhybrid.commands import plot_curves
+from mmhybrid.archs import AutoViTArch, GLiTArch, GLNetArch, NetworkArch
+from mmhybrid.commands import plot_curves, search_report
 from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets import label_map_maker
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.datasets.label_maps import read_label_map, write_label_map
 from mmhybrid.datasets.split import write_split
 from mmhybrid.engine.checkpoint import AtomicBackend
+from mmhybrid.engine.search_loop import own_storage
 from mmhybrid.latency.analytic import NOMINAL
+from mmhybrid.latency.backends import random_images
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.held_out import scatter
 from mmhybrid.latency.load import build_estimator, load_latency
@@ -47,20 +51,24 @@ from mmhybrid.latency.profile import profile
 from mmhybrid.latency.rounds import Measurement
 from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty, parts_of_space
 from mmhybrid.latency.timing import Plan
+from mmhybrid.models.checkpoint_fit import check_fit
 from mmhybrid.models.checkpoints import plain_weights, read_checkpoint
 from mmhybrid.models.convert import convert_file
 from mmhybrid.models.released import read_released
 from mmhybrid.registry import MODELS, SAMPLERS, SEARCH_SPACES
 from mmhybrid.search import Constraint, Searcher, SearchResult, StudyStorage, read_study
 from mmhybrid.search.config import settings_from_data
-from mmhybrid.space import Arch, GLiTSpace
+from mmhybrid.space import Arch, EfficientNetLiteSpace, GLiTSpace
 from mmhybrid.space.around import read_network
 from mmhybrid.space.autovit import TABLES
+from mmhybrid.space.found import read_found as found_in_table
+from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.checks import check_float
 from mmhybrid.utils.errors import CannotGoOnError
-from mmhybrid.utils.files import read_json, read_text
+from mmhybrid.utils.files import parse_json, read_json, read_text
 from mmhybrid.utils.images import check_image
 from mmhybrid.visualization.host import PhotographReader, write_pictures
+from mmhybrid.visualization.page_parts import large_number
 from mmhybrid.visualization.picture import Picture, Text, Titled
 from mmhybrid.visualization.search_page import search_page
 
@@ -484,7 +492,13 @@ def split_images(folder: Path) -> None:
     write_split(folder / 'train', folder, 1, 0)
 
 
+def search_and_report(folder: Path) -> None:
+    Searcher(PLAN, estimate, lambda arch: {'top1': 1.0}, StudyStorage(folder / 'search.journal', PLAN)).run()
+    search_report.main([str(folder)])
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
+    'report.html': search_and_report,
     'last_checkpoint': lambda folder: AtomicBackend().put_text('a', folder / 'last_checkpoint'),
     RECORD_FILE: lambda folder: RetrainingRecord(folder, {}).write({}),
     'search_val.txt': split_images,
@@ -505,7 +519,123 @@ def test_links_in_folders_of_others_are_not_written_through(name: str, tmp_path:
     assert (folder / name).is_file()
 
 
+def test_a_search_makes_no_file_elsewhere(tmp_path: Path) -> None:
+    """Where a link in its folder leads that has the name of its lock, or of its journal."""
+    outside, folder = tmp_path / 'outside', tmp_path / 'folder'
+    folder.mkdir()
+    (folder / 'search.journal.flock').symlink_to(outside)
+    search_and_report(folder)
+    (folder / 'search.journal').unlink()
+    assert own_storage(str(folder)) == folder / 'search.journal'
+    (folder / 'search.journal').symlink_to('other.journal')
+    assert own_storage(str(folder)) == folder / 'search.journal'
+    (folder / 'search.journal').unlink()
+    (folder / 'search.journal').symlink_to(outside)
+    with pytest.raises(CannotGoOnError, match=r'search\.journal: a link to another folder'):
+        own_storage(str(folder))
+    assert not outside.exists()
+
+
+DEEP = {'embed_dims': [32] * 4, 'depths': [10**9, 1, 1, 1], 'ffn_ratios': [1] * 4, 'mixers': ['mhsa'] * 4}
+# Networks by the data of a file, as ``around`` takes them in a config.
+NETWORKS: dict[str, tuple[type[NetworkArch], Config]] = {
+    'glnet': (GLNetArch, DEEP),
+    'autovit': (AutoViTArch, {**AutoViTArch.presets['xxs'], 'num_heads': [10**9] * 5}),
+    'glit': (GLiTArch, {'embed_dims': 10**9, 'num_heads': 10**9, 'blocks': [{'num_attn_heads': 0, 'mlp_ratio': 1}]}),
+}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_an_architecture_has_no_more_layers_than_a_network(name: str) -> None:
+    kind, arch = NETWORKS[name]
+    with pytest.raises(ValueError, match='allowed: an int from 1 to 1000'):
+        kind.parse(arch)
+
+
+def test_an_elastic_network_has_no_more_layers_either() -> None:
+    network = {'depths': [10**9, 1, 1, 1], 'channels': [8] * 4}
+    with pytest.raises(ValueError, match='allowed: an int from 1 to 1000'):
+        MODELS.build({'type': 'mmhybrid.ElasticConvNeXt', 'network': network})
+
+
+@pytest.mark.parametrize('argument', ['around', 'distribution'])
+def test_data_name_no_file_to_read(argument: str, tmp_path: Path) -> None:
+    space = {'type': 'GLiTSpace', argument: content_of({'private': 1}, tmp_path / 'own.json')}
+    plan = {**PLAN.to_config(), 'space': space}
+    for read in (lambda: settings_from_data(plan), lambda: GLiTSpace.from_config(space)):
+        with pytest.raises(ValueError, match=f'surplus {argument}') as refused:
+            read()
+        assert 'private' not in str(refused.value)
+
+
+def test_keys_that_are_there_twice_are_found_in_one_pass() -> None:
+    keys = [f'"{number}": 0' for number in range(300_000)]
+    with pytest.raises(ValueError, match="the key '299999' is there twice"):
+        parse_json(f'{{{", ".join([*keys, keys[-1]])}}}')
+
+
+def test_rows_of_a_table_take_no_memory_for_all_columns(tmp_path: Path) -> None:
+    path, count = tmp_path / 'topk.csv', 3000
+    lines = [','.join(['rank', 'arch', *map(str, range(count))]), *(f'{rank},' for rank in range(count)), '5000,{}']
+    path.write_text('\n'.join(lines))
+    tracemalloc.start()
+    try:
+        assert found_in_table(f'{path}:5000').arch == Arch({})
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_definition_in_a_database_is_read_in_one_way(tmp_path: Path) -> None:
+    """A name in quotes may look like constraints, each of which could be read as two things."""
+    with closing(sqlite3.connect(tmp_path / 'search.db')) as database:
+        database.execute(f'create table studies ("{"unique(1)" * 60}!" integer)')
+    with pytest.raises(CannotGoOnError, match=r"holds the table 'studies', which no search has made"):
+        read_study(f'sqlite:///{tmp_path}/search.db', settings_from_data)
+
+
+def test_a_name_of_a_million_parts_is_no_prefix() -> None:
+    with pytest.raises(ValueError, match='fits nothing of Linear'):
+        check_fit(torch.nn.Linear(1, 1), {'.' * 3_000_000: torch.zeros(2)}, 'file')
+
+
+def test_values_that_are_there_often_are_looked_at_once() -> None:
+    with pytest.raises(ValueError, match=r'stages\.\*: got 4\.5, allowed: one of'):
+        EfficientNetLiteSpace(depths=[[100]] * 7, restrict={'*kernel_size': [3] * 2_000_000, 'stages.*': 4.5})
+    with pytest.raises(ValueError, match=r'kernel_sizes: got 100000 values, allowed: at most 4096'):
+        EfficientNetLiteSpace(depths=[[1000]] * 7, kernel_sizes=[[3] * 100_000] * 7)
+
+
+def test_a_message_of_a_database_is_masked_in_no_time() -> None:
+    assert len(without_passwords('postgres:a:' * 100_000)) < 20_000
+
+
+def test_a_label_map_is_as_large_as_its_file(tmp_path: Path) -> None:
+    torch.save(torch.zeros(1).half().expand(2, 1, 1000, 1000), tmp_path / 'a.pt')
+    with pytest.raises(ValueError, match=r'label map: got .*, allowed: a file with all values of its tensor'):
+        read_label_map(tmp_path / 'a.pt')
+
+
+def test_a_table_asks_for_no_more_than_a_machine_has() -> None:
+    here = {**asdict(Device.here('cpu', 'eager', 'float32', 1, 1)), 'threads': 10**6}
+    with pytest.raises(ValueError, match=r'threads: got 1000000, allowed: an int from 1 to 1024'):
+        Device.parse('device', here)
+    with pytest.raises(ValueError, match=r'got \(1000000, 3, 224, 224\), allowed: at most'):
+        random_images(10**6, 3, 224, 224)
+    large = Workload(GLiTSpace(embed_dims=30_000, num_blocks=2, level='attention'), BACKBONE, 64)
+    with pytest.raises(ValueError, match=r'parameters of the network: got \d+, allowed: at most'):
+        large.build_network(large.space.smallest())
+
+
+def test_spaces_are_larger_than_any_float() -> None:
+    space = EfficientNetLiteSpace(depths=[[100]] * 7)
+    assert space.size() > 10**308
+    assert 'e+' in repr(space)
+    assert large_number(10**400) == '1.0 &times; 10<sup>400</sup>'
+
+
 SIZES: dict[str, Config] = {
+    'around': {'type': 'GLNetSpace', 'around': DEEP},
     'blocks': {'type': 'GLiTSpace', 'num_blocks': 10**8},
     'heads': {'type': 'GLiTSpace', 'embed_dims': 10**8, 'num_heads': 10**8},
     'width': {'type': 'GLiTSpace', 'embed_dims': 3 * 10**9},
@@ -530,7 +660,7 @@ def test_a_small_file_takes_no_more_than_a_network_does(
     assert ended.value.code == 2
     told = capsys.readouterr().err
     assert re.search(
-        'allowed: an int from 1 to 1000|a number of 401 digits|fewer values|allowed: from 1|allowed: one', told
+        'surplus around|allowed: (an int from 1 to 1000|from 1|one)|a number of 401 digits|fewer values', told
     )
     assert len(told) < 4000
     assert told.strip().isprintable()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
+from mmhybrid.archs.base import LARGEST, MOST_LAYERS, Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
 NUM_CONV_STAGES = 3
@@ -96,8 +96,9 @@ class AutoViTArch(NetworkArch):
         if not 3 <= num_stages <= MAX_STAGES:
             raise bad_value('arch.embed_dims', raw['embed_dims'], '3, 4 or 5 transformer stages')
 
-        def ints(field: str, length: int, low: int = 1) -> tuple[int, ...]:
-            return tuple(check_int(f'arch.{field}', v, low) for v in check_list(f'arch.{field}', raw[field], length))
+        def ints(field: str, length: int, high: int = LARGEST) -> tuple[int, ...]:
+            values = check_list(f'arch.{field}', raw[field], length)
+            return tuple(check_int(f'arch.{field}', value, 1, high) for value in values)
 
         raw = {'conv_kernels': [DEFAULT_KERNEL] * NUM_CONV_STAGES, **raw}
         kernels = check_list('arch.conv_kernels', raw['conv_kernels'], NUM_CONV_STAGES)
@@ -106,11 +107,11 @@ class AutoViTArch(NetworkArch):
         return cls(
             stem_width=check_int('arch.stem_width', raw['stem_width'], 1),
             conv_widths=ints('conv_widths', NUM_CONV_STAGES),
-            conv_depths=ints('conv_depths', NUM_CONV_STAGES),
+            conv_depths=ints('conv_depths', NUM_CONV_STAGES, MOST_LAYERS),
             conv_kernels=tuple(check_odd('arch.conv_kernels', kernel) for kernel in kernels),
             embed_dims=embed_dims,
-            depths=ints('depths', num_stages),
-            num_heads=ints('num_heads', num_stages),
+            depths=ints('depths', num_stages, MOST_LAYERS),
+            num_heads=ints('num_heads', num_stages, MOST_LAYERS),
             mlp_ratios=tuple(
                 check_ratio('arch.mlp_ratios', ratio, width) for ratio, width in zip(ratios, embed_dims, strict=True)
             ),

@@ -8,6 +8,11 @@ from typing_extensions import Self
 
 from mmhybrid.utils.checks import bad_value, check_float, check_int
 
+# Of channels, slots, kernels and pixels, and of layers, blocks and heads. A few bytes in a file say more, and their
+# lists, diagram or picture would take all memory.
+LARGEST = 1_000_000
+MOST_LAYERS = 1000
+
 
 @dataclass(frozen=True)
 class Block:
@@ -133,7 +138,7 @@ def check_odd(field: str, value: object) -> int:
     Raises:
         ValueError: If it is no such number.
     """
-    size = check_int(field, value, 1)
+    size = check_int(field, value, 1, LARGEST)
     if size % 2 == 0:
         raise bad_value(field, value, 'an odd number')
     return size

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
+from mmhybrid.archs.base import MOST_LAYERS, Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import check_int, check_keys, check_list
 
 NUM_STAGES = 7
-MOST_BLOCKS = 1000  # of a stage; a few bytes in a file say more, for which one value would be repeated
 # A block of this ratio has no layer that expands.
 NO_EXPANSION = 1
 
@@ -61,7 +60,7 @@ class EfficientNetLiteArch(NetworkArch):
 
         stem_width = check_int('arch.stem_width', raw['stem_width'], 1)
         embed_dims = tuple(check_int('arch.embed_dims', value, 1) for value in stages('embed_dims'))
-        depths = tuple(check_int('arch.depths', value, 1, MOST_BLOCKS) for value in stages('depths'))
+        depths = tuple(check_int('arch.depths', value, 1, MOST_LAYERS) for value in stages('depths'))
 
         def blocks(field: str) -> list[list[Any]]:
             """The values of each stage's blocks."""

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd
+from mmhybrid.archs.base import MOST_LAYERS, Block, Column, Diagram, NetworkArch, check_odd
 from mmhybrid.utils.checks import check_int, check_keys, check_list
 
 MOST_STAGES = 100
-MOST_BLOCKS = 1000  # of a stage; a few bytes in a file say more, for which one value would be repeated
 
 # ConvNeXt (Liu et al., 2022, section 2) and ConvNeXt V2 (Woo et al., 2023, section 4): blocks of the stages, and
 # channels of the first, which each stage doubles. Hidden channels are four times as many, kernels 7 everywhere.
@@ -59,7 +58,7 @@ class ElasticArch(NetworkArch):
         check_keys('Elastic arch', raw, ('depths',), ('kernel_sizes', 'hidden_widths'))
         listed = check_list('arch.depths', raw['depths'])
         check_int('number of arch.depths', len(listed), 1, MOST_STAGES)
-        depths = tuple(check_int('arch.depths', value, 1, MOST_BLOCKS) for value in listed)
+        depths = tuple(check_int('arch.depths', value, 1, MOST_LAYERS) for value in listed)
 
         def blocks(field: str) -> list[list[Any]]:
             """The values of each stage's blocks."""

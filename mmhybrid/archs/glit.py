@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
+from mmhybrid.archs.base import LARGEST, MOST_LAYERS, Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
 # What the local heads are: convolution over the sequence; table 6: over the map, attention within windows of tokens.
@@ -15,7 +15,7 @@ from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 LOCALITIES: dict[str, Callable[[str, object], int]] = {
     'conv1d': check_odd,
     'conv2d': check_odd,
-    'window': partial(check_int, low=1),
+    'window': partial(check_int, low=1, high=LARGEST),
 }
 
 
@@ -101,7 +101,7 @@ class GLiTArch(NetworkArch):
         """The architecture of a mapping; ``locality`` is optional."""
         check_keys('GLiT arch', raw, ('embed_dims', 'num_heads', 'blocks'), ('locality',))
         locality = check_choice('arch.locality', raw.get('locality', 'conv1d'), tuple(LOCALITIES))
-        num_heads = check_int('arch.num_heads', raw['num_heads'], 1)
+        num_heads = check_int('arch.num_heads', raw['num_heads'], 1, MOST_LAYERS)
         embed_dims = check_int('arch.embed_dims', raw['embed_dims'], 1)
         if embed_dims % num_heads:
             raise bad_value('arch.embed_dims', embed_dims, f'a multiple of num_heads = {num_heads}')

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from mmhybrid.archs.base import Block, Column, Diagram, NetworkArch, check_odd, check_ratio
+from mmhybrid.archs.base import LARGEST, MOST_LAYERS, Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_float, check_int, check_keys, check_list
 
 HEAD_DIM = 32
@@ -112,11 +112,11 @@ class GLNetArch(NetworkArch):
             if width % head_dim:
                 raise bad_value('arch.embed_dims', width, f'a multiple of {head_dim}')
         kernels = tuple(check_odd('arch.local_kernels', value) for value in stages('local_kernels'))
-        slots = tuple(check_int('arch.num_slots', value, 1) for value in stages('num_slots'))
+        slots = tuple(check_int('arch.num_slots', value, 1, LARGEST) for value in stages('num_slots'))
         for count in slots:
             if round(count**0.5) ** 2 != count:
                 raise bad_value('arch.num_slots', count, 'a square number')
-        depths = tuple(check_int('arch.depths', value, 1) for value in stages('depths'))
+        depths = tuple(check_int('arch.depths', value, 1, MOST_LAYERS) for value in stages('depths'))
         mixers = tuple(_stage_mixers(mixer, depth) for mixer, depth in zip(stages('mixers'), depths, strict=True))
         scale = raw.get('layer_scale')
         return cls(

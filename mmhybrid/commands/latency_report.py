@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -26,7 +25,7 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import held_out as judge
-from mmhybrid.latency.backends import Backend, backend_class
+from mmhybrid.latency.backends import Backend, backend_class, random_images
 from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown
 from mmhybrid.latency.load import fill, load_model_of, workload_for
 from mmhybrid.latency.table import LatencyTable
@@ -119,7 +118,7 @@ def take_apart(
     found = {}
     with backend.running():
         for name, (model, shape) in models.items():
-            images = torch.rand(device.batch, input_channels(model), *shape).to(**place)
+            images = random_images(device.batch, input_channels(model), *shape).to(**place)
             kinds = operator_breakdown(model.to(**place), images)
             job = backend.build(model, images)
             times = backend.times(job, 2 + BREAKDOWN_RUNS)[2:]

@@ -20,7 +20,7 @@ from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchError, list_studies
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.utils.errors import printable, shortened
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, write_whole
 from mmhybrid.visualization.search_page import search_page
 
 
@@ -59,5 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             page = search_page(result, folder.resolve().name, args.top, known)
         except SearchError as error:  # there is no search to go on: a wrong argument
             raise ValueError(f'{error}') from error
+        if args.out is None:
+            drop_link_outward(out)
         write_whole(out, page.encode())
     print(f'written: {out}')

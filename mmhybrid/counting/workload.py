@@ -25,6 +25,8 @@ from mmhybrid.utils.checks import bad_value, check_int, check_keys, check_list
 from mmhybrid.utils.errors import first_line
 
 SMALLEST_SIDE = 32
+# Of a network that is built: four gigabytes, where a table of others may describe any.
+MOST_PARAMS = 2**30
 InputSize = int | Sequence[int]
 Size = int | tuple[int, int]  # the same, one number if the image is square
 
@@ -278,6 +280,9 @@ class Workload:
 
     def build_network(self, arch: Mapping[str, Value]) -> nn.Module:
         """What is timed for ``arch``, in eval mode, weights at random but always the same."""
+        params = self.params(arch)
+        if params > MOST_PARAMS:
+            raise bad_value('parameters of the network', params, f'at most {MOST_PARAMS}')
         decoded = self.space.decode(arch)
         widths = self._out_widths(decoded)
         with own_generator():

@@ -61,4 +61,6 @@ def read_label_map(path: Path) -> Tensor:
         raise bad_value('label map', str(path), 'a file that torch.save has written') from error
     if not isinstance(label_map, Tensor) or label_map.ndim != 4 or len(label_map) != 2:
         raise bad_value('label map', str(path), 'a tensor (2, K, H, W) of logits and classes')
+    if label_map.nbytes > path.stat().st_size:  # a view that repeats few values, each of which a batch would have
+        raise bad_value('label map', str(path), 'a file with all values of its tensor')
     return label_map

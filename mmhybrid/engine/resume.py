@@ -105,12 +105,18 @@ class _SeededLoop(BaseLoop):
     def _adopt_epoch_length(self) -> None:
         """Number the iterations, and set the schedules, as if all of the training had been on the present feed."""
         assert self._feed is not None
+        if self._is_over():
+            return
         length, epochs, within = len(self.dataloader), 0, self._iter
         if not self.endless:
-            epochs, within = self._epoch, self._samples // self._feed.batch_size
+            epochs, within = self._epoch, min(self._samples // self._feed.batch_size, length)
             self._iter = epochs * length + within
         self._schedules.replay(self.runner, epochs, length, within)
         self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, self._max_iters)  # type: ignore[attr-defined]
+
+    def _is_over(self) -> bool:
+        """Whether the checkpoint has all of the training, which may be as long as its numbers can say."""
+        return self._iter >= self._max_iters if self.endless else self._epoch >= self._max_epochs
 
     def _batches_without_position(self) -> int:
         """Batches to leave out for a checkpoint of a loop that does not write positions."""

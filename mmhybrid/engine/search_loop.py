@@ -19,7 +19,9 @@ from mmhybrid.latency.load import build_estimator
 from mmhybrid.registry import LOOPS
 from mmhybrid.search import LogWatcher, Searcher, SearchResult, StudyStorage, Team
 from mmhybrid.search.config import build_settings
+from mmhybrid.search.errors import StorageError
 from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
+from mmhybrid.utils.files import leads_outward
 
 
 @LOOPS.register_module()
@@ -113,7 +115,7 @@ class SearchLoop(BaseLoop):
         self.result: SearchResult | None = None
         images = DATASETS.build(dict(calibration['dataset']))
         study = StudyStorage(
-            storage or Path(runner.work_dir, FILE_NAME),
+            storage or own_storage(runner.work_dir),
             self.settings,
             resume=resume,
             shared=shared,
@@ -150,6 +152,14 @@ class SearchLoop(BaseLoop):
 
     def _save(self, result: SearchResult) -> list[Path]:
         return result.write(self.runner.work_dir)
+
+
+def own_storage(work_dir: str) -> Path:
+    """The file in a work directory; StorageError for a link to another folder, in which a search would write."""
+    path = Path(work_dir, FILE_NAME)
+    if leads_outward(path):
+        raise StorageError(f'{path}: a link to another folder; name what it leads to as storage')
+    return path
 
 
 def team() -> Team:

@@ -5,6 +5,7 @@ with :meth:`Backend.build` where torch does not run the network, and :meth:`Back
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,16 @@ from mmhybrid.utils.optional import require
 Job = Any
 # ``thread`` stands still while the machine works for others; it sees one CPU thread.
 CLOCKS = {'wall': time.perf_counter, 'thread': time.thread_time}
+# Of images at once, four gigabytes.
+MOST_VALUES = 2**30
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
+
+
+def random_images(*shape: int, generator: torch.Generator | None = None) -> Tensor:
+    """Images to time a network on; ValueError for more than any device takes at once, as a table of others may say."""
+    if math.prod(shape) > MOST_VALUES:
+        raise bad_value('batch, channels, height and width', shape, f'at most {MOST_VALUES} values in all')
+    return torch.rand(*shape, generator=generator)
 
 
 class Backend:

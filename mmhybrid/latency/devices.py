@@ -16,9 +16,9 @@ from mmhybrid.latency.on_device import RUNTIMES
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 from mmhybrid.utils.files import LONGEST
 
-# Images and threads of a device.
-MOST = 2**20
+MOST = 2**20  # images at once
 PACKAGES = ('torch', 'mmcv', 'onnxruntime')
+MOST_THREADS = 1024  # which torch starts, and ends the process where the system has no more
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Device:
                 raise bad_value(f'{name}.{field}', raw[field], f'the name of a {field}')
         check_choice(f'{name}.clock', raw['clock'], tuple(CLOCKS))
         check_choice(f'{name}.dtype', raw['dtype'], tuple(DTYPES))
-        for field in ('batch', 'threads'):
-            check_int(f'{name}.{field}', raw[field], 1, MOST)
+        check_int(f'{name}.batch', raw['batch'], 1, MOST)
+        check_int(f'{name}.threads', raw['threads'], 1, MOST_THREADS)
         if raw['clock'] == 'thread' and (raw['device'] != 'cpu' or raw['threads'] != 1):
             raise bad_value(f'{name}.clock', 'thread', 'wall, except with one thread of a CPU')
         if not _is_name(raw['name']):

@@ -10,6 +10,7 @@ from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.backends import random_images
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.rounds import robust_median
 from mmhybrid.latency.table import LatencyTable
@@ -70,7 +71,7 @@ def time_network(network: nn.Module, shape: tuple[int, int], device: Device, rep
     check_int('repeats', repeats, 2)
     backend = device.open()
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(device.batch, input_channels(network), *shape, generator=generator)
+    images = random_images(device.batch, input_channels(network), *shape, generator=generator)
     with backend.running():
         jobs = [backend.build(network.eval(), images)]
         rounds = [backend.time_round(jobs)[0] for _ in range(WARM_UP + repeats)]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.backends import Backend, ExportedBackend, Job
+from mmhybrid.latency.backends import Backend, ExportedBackend, Job, random_images
 from mmhybrid.latency.kept import KeptNetworks
 from mmhybrid.latency.on_device import add_rounds
 from mmhybrid.latency.rounds import NUM_TIES, Group, Measurement, Rounds
@@ -119,7 +119,7 @@ def plan_rounds(workload: Workload, archs: Sequence[Arch], held_params: int | No
 def _job(
     workload: Workload, arch: Arch, backend: Backend, batch: int, generator: torch.Generator, kept: KeptNetworks | None
 ) -> Job:
-    images = torch.rand(batch, *workload.input_shape(arch), generator=generator)
+    images = random_images(batch, *workload.input_shape(arch), generator=generator)
     if kept is None:
         return backend.build(workload.build_network(arch), images)
     assert isinstance(backend, ExportedBackend)

@@ -1,7 +1,9 @@
 """Whether weights are those of a network, before MMEngine loads what it can and goes on without a word."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -12,6 +14,8 @@ from mmhybrid.utils.errors import few, printable, shortened
 
 # Characters of what a partial fit is said to leave out: some hundred names.
 MOST_TOLD = 20_000
+# Parts of a name in front of which a prefix may end; a file may have names of a million.
+MOST_PARTS = 10
 
 
 def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
@@ -75,6 +79,6 @@ def _likely_prefix(longer: Iterable[str], shorter: Iterable[str]) -> str:
     ends = set(shorter)
     prefixes: Counter[str] = Counter()
     for name in longer:
-        dots = [i + 1 for i, letter in enumerate(name) if letter == '.']
+        dots = [found.end() for found in islice(re.finditer(r'\.', name), MOST_PARTS)]
         prefixes.update(name[:dot] for dot in dots if name[dot:] in ends)
     return prefixes.most_common(1)[0][0] if prefixes else ''

@@ -11,31 +11,67 @@ from typing import Any
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages._rdb.models import BaseModel
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import URL, create_engine, text
+from sqlalchemy import URL, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.journal import check_lines
 from mmhybrid.search.reconnecting import Reconnecting, is_passing
 from mmhybrid.utils.addresses import masked, revealed
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.errors import first_line, shortened
+from mmhybrid.utils.files import LONGEST
 
 # For a server that does not answer at the start; a wrong address is not tried for long.
 FIRST_SECONDS = 30.0
-# Tables of Optuna that are views or foreign, or that rules, policies or triggers belong to: each may never end.
-_PROGRAMS = text(
-    'select relname from pg_catalog.pg_class c where c.oid in '
-    "(select pg_catalog.to_regclass(name) from unnest(cast(:names as text[])) name) and (relkind <> 'r' or relhasrules "
-    'or relrowsecurity or exists (select from pg_catalog.pg_trigger where tgrelid = c.oid and not tgisinternal))'
-)
+# What is no table of Optuna's own, and runs what its owner wants when it is read or written. Each function and operator
+# is named with its schema here, since what a database has by the name of one of PostgreSQL's may be taken for it.
+_PROGRAMS = """
+with names (name) as (select pg_catalog.unnest(cast('{{{names}}}' as pg_catalog.text[]))),
+    tables (oid) as (select cast(pg_catalog.to_regclass(name) as pg_catalog.oid) from names),
+    path (oid) as (
+        select oid from pg_catalog.pg_namespace
+        where nspname operator(pg_catalog.=) any (pg_catalog.current_schemas(false))
+        and nspname operator(pg_catalog.<>) 'pg_catalog'),
+    installed (oid) as (select objid from pg_catalog.pg_depend where deptype operator(pg_catalog.=) 'e'),
+    masters (oid) as (select oid from pg_catalog.pg_roles where rolsuper)
+select 'table', cast(relname as pg_catalog.text) from pg_catalog.pg_class c
+where c.oid operator(pg_catalog.=) any (select oid from tables) and (
+    relkind operator(pg_catalog.<>) 'r' or relhasrules or relrowsecurity or exists (
+        select from pg_catalog.pg_trigger where tgrelid operator(pg_catalog.=) c.oid and not tgisinternal))
+union all select 'column', cast(attname as pg_catalog.text) from pg_catalog.pg_attribute
+where attrelid operator(pg_catalog.=) any (select oid from tables) and atttypid operator(pg_catalog.=) any (
+    select oid from pg_catalog.pg_type
+    where typtype operator(pg_catalog.<>) 'b' and typtype operator(pg_catalog.<>) 'e')
+union all select 'default', pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef
+where adrelid operator(pg_catalog.=) any (select oid from tables) and pg_catalog.pg_get_expr(adbin, adrelid)
+    operator(pg_catalog.!~) '^nextval[(]''[^()]*''::regclass[)]$'
+union all select 'constraint', pg_catalog.pg_get_constraintdef(oid) from pg_catalog.pg_constraint
+where conrelid operator(pg_catalog.=) any (select oid from tables) and contype operator(pg_catalog.=) 'c'
+    and pg_catalog.pg_get_constraintdef(oid) operator(pg_catalog.!~) '^CHECK [(][(][a-z_]+ = [0-9]+[)][)]$'
+union all select 'index', pg_catalog.pg_get_indexdef(indexrelid) from pg_catalog.pg_index
+where indrelid operator(pg_catalog.=) any (select oid from tables) and (indexprs is not null or indpred is not null)
+union all select 'function', cast(proname as pg_catalog.text) from pg_catalog.pg_proc
+where pronamespace operator(pg_catalog.=) any (select oid from path) and not (
+    oid operator(pg_catalog.=) any (select oid from installed)
+    and proowner operator(pg_catalog.=) any (select oid from masters))
+union all select 'operator', cast(oprname as pg_catalog.text) from pg_catalog.pg_operator
+where oprnamespace operator(pg_catalog.=) any (select oid from path) and not (
+    oid operator(pg_catalog.=) any (select oid from installed)
+    and oprowner operator(pg_catalog.=) any (select oid from masters))
+"""
 # How Optuna and Alembic define tables and indices in SQLite: columns of plain types, keys, and checks of constants.
+# What matched within the brackets stays so (a group that is looked ahead to): all readings of a text would be tried.
 _DEFINITION = re.compile(
-    r'create table "?\w+"? ?\((?:[\w\s,"]|\'\w*\'|\(\d+\)|'
+    r'create table "?\w+"? ?\((?:(?=('
     r'(?:primary key|unique|foreign key|references \w+) ?\([\w, "]+\)|'
-    r"check \(\w+(?: ?= ?\d+| in \([\w, ']+\))\))+\)|create (?:unique )?index \w+ on \"?\w+\"? ?\([\w, \"]+\)",
+    r"check \(\w+(?: ?= ?\d+| in \([\w, ']+\))\)|"
+    r'\(\d+\)|\'\w*\'|[\w\s,"]))\1)+\)|create (?:unique )?index \w+ on "?\w+"? ?\([\w, "]+\)',
     re.IGNORECASE,
 )
+# What Optuna's tables are a version of, which it asks first.
+ALEMBIC_TABLE = 'alembic_version'
 # What a journal ends in that is one of several, and names the file that holds them together.
 _JOURNAL_MAGIC = bytes.fromhex('d9d505f920a163d7')
 # Processes that begin together in an empty database trip over each other's new tables; later they are there.
@@ -164,19 +200,34 @@ def _check_files_beside(path: Path) -> None:
 
 
 def _check_tables(location: str, url: URL, options: Mapping[str, Any]) -> None:
-    """Raise StorageError for a table of PostgreSQL that is a program, as :func:`_check_schema` does for SQLite."""
+    """Raise StorageError for what PostgreSQL would run, as :func:`_check_schema` does for SQLite.
+
+    SQLAlchemy's own connections call functions by their bare names, so it is asked for none.
+    """
     if url.get_backend_name() != 'postgresql':
         return
-    engine = create_engine(url, **options)
+    dialect = create_engine(url).dialect
+    arguments, named = dialect.create_connect_args(url)
+    assert dialect.loaded_dbapi is not None
     try:
-        with engine.connect() as connection:
-            found = connection.execute(_PROGRAMS, {'names': list(BaseModel.metadata.tables)}).first()
-    finally:
-        engine.dispose()
-    if found is not None:
+        with closing(dialect.loaded_dbapi.connect(*arguments, **{**named, **options['connect_args']})) as connection:
+            cursor = connection.cursor()
+            cursor.execute(_PROGRAMS.format(names=','.join((*BaseModel.metadata.tables, ALEMBIC_TABLE))))
+            programs = cursor.fetchall()
+    except dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(None, None, error, dialect.loaded_dbapi.Error, dialect=dialect) from error
+    if not programs:
+        return
+    kind, name = min(programs, key=lambda found: found[0] != 'table')
+    if kind == 'table':
         raise StorageError(
-            f'{location}: {found[0]!r} is a view, or has a rule, a policy or a trigger, which no search has made'
+            f'{location}: {name!r} is a view, or has a rule, a policy or a trigger, which no search has made'
         )
+    where = ' in its search_path' if kind in ('function', 'operator') else ''
+    raise StorageError(
+        f'{location}: holds the {kind} {shortened(name, LONGEST)!r}{where}, which no search has made; keep searches in '
+        'a database of their own'
+    )
 
 
 def studies_in(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:

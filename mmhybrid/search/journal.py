@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mmhybrid.search.errors import StorageError, damaged
-from mmhybrid.utils.files import is_special, parse_json
+from mmhybrid.utils.files import drop_link_outward, is_special, parse_json
 
 LINE_START = b'{"op_code":'
 
@@ -68,6 +68,7 @@ class KernelLock(JournalFileOpenLock):
     def acquire(self) -> bool:
         """Wait for it, and cut off what a holder that died left unfinished."""
         path = Path(f'{self._path}.flock')
+        drop_link_outward(path)
         self._held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             lock(self._held, path, fcntl.LOCK_EX)

@@ -110,8 +110,6 @@ def _from_file(space: type[SearchSpace], path: str) -> Any:
     found: Found = read_found(path)
     if found.space is None:
         raise ValueError(f'{path}: missing space, which best_arch.json and best_retrained.json name')
-    if 'around' in found.space:
-        raise ValueError(f'{path}: space: surplus around; a space in a file lists its values')
     genes: Mapping[str, Value] = found.arch
     try:
         return space.from_config(found.space).decode(genes)

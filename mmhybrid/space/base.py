@@ -6,14 +6,16 @@ This file is a long one, since each of the operations on architectures is a walk
 import inspect
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from typing_extensions import Self
 
 from mmhybrid.archs.base import NetworkArch
+from mmhybrid.registry import OF_CONFIGS
 from mmhybrid.space.arch import Arch, Value, same_value
 from mmhybrid.space.choice import Choice, Fact
 from mmhybrid.space.diagram import Node, build_diagram
@@ -291,7 +293,8 @@ class SearchSpace:
         Raises:
             ValueError: If ``type`` is another class, or an argument is unknown or wrong.
         """
-        check_keys(f'{cls.__name__} config', config, ('type',), tuple(inspect.signature(cls).parameters))
+        known = inspect.signature(cls).parameters.keys() - OF_CONFIGS  # for a space in a file lists its values
+        check_keys(f'{cls.__name__} config', config, ('type',), known)
         if config['type'] not in (cls.__name__, f'mmhybrid.{cls.__name__}'):
             raise bad_value('type', config['type'], cls.__name__)
         return cls(**{name: value for name, value in config.items() if name != 'type'})
@@ -314,7 +317,7 @@ class SearchSpace:
         return lines
 
     def __repr__(self) -> str:
-        return f'<{self.to_config()}, {self.size():.3g} networks>'
+        return f'<{self.to_config()}, {Decimal(self.size()):.3g} networks>'
 
     def _refused(self, node: Node, value: Value, genes: Mapping[str, Value]) -> ValueError:
         limit = self.choices[node.name].limit
@@ -337,24 +340,26 @@ def _narrow(choices: Mapping[str, Choice], restrict: Restriction) -> dict[str, t
         raise bad_value('restrict', restrict, 'a mapping of gene name to value or values')
     kept = {name: choice.values for name, choice in choices.items()}
     for pattern, wanted in restrict.items():
-        many = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        many: list[Any] = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
         names = [name for name in choices if fnmatchcase(name, str(pattern))]
         if not names:
             raise bad_value('restrict', pattern, f'a gene, one of {_patterns(choices)}')
+        known = {_told_apart(value): value for name in names for value in choices[name].values}
         for value in many:
-            if not any(_has(choices[name].values, value) for name in names):
-                known = dict.fromkeys(own for name in names for own in choices[name].values)
-                raise bad_value(pattern, value, f'one of {list(known)}')
+            if not isinstance(value, Hashable) or _told_apart(value) not in known:
+                raise bad_value(pattern, value, f'one of {list(known.values())}')
+        left = set(map(_told_apart, many))
         for name in names:
-            values = tuple(value for value in kept[name] if _has(many, value))
+            values = tuple(value for value in kept[name] if _told_apart(value) in left)
             if not values:
                 raise bad_value(name, wanted, f'at least one of {list(kept[name])}')
             kept[name] = values
     return {name: values for name, values in kept.items() if values != choices[name].values}
 
 
-def _has(values: Sequence[object], value: object) -> bool:
-    return any(same_value(value, other) for other in values)
+def _told_apart(value: Hashable) -> tuple[bool, Hashable]:
+    """What is equal for values that are the same, see :func:`same_value`."""
+    return isinstance(value, bool), value
 
 
 def _patterns(choices: Mapping[str, Choice]) -> list[str]:

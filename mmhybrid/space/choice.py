@@ -4,13 +4,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmhybrid.archs.base import LARGEST, MOST_LAYERS
 from mmhybrid.space.arch import Value, check_value
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_list
 
-# Of channels, slots, kernels and pixels, and of layers, blocks and heads. A few bytes in a file say more, and their
-# diagram or picture would take all memory.
-LARGEST = 1_000_000
-MOST_LAYERS = 1000
+# Of a gene, each of which has its own list of them.
+MOST_VALUES = 4096
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,12 @@ def ascending(field: str, values: object, check: Callable[[str, object], Any]) -
     """The values of a list, each passed through ``check``, in the order a :class:`Choice` wants.
 
     Raises:
-        ValueError: If ``values`` is no list, is empty, or ``check`` refuses one.
+        ValueError: If ``values`` is no list, is empty or too long, or ``check`` refuses one.
     """
-    checked = [check(field, value) for value in check_list(field, values)]
+    listed = check_list(field, values)
+    if len(listed) > MOST_VALUES:
+        raise bad_value(field, f'{len(listed)} values', f'at most {MOST_VALUES}')
+    checked = [check(field, value) for value in listed]
     if not checked:
         raise bad_value(field, values, 'at least one value')
     return tuple(sorted(checked))

@@ -69,12 +69,14 @@ def _from_table(path: Path, rank: str) -> Found:
     if not path.is_file():
         raise ValueError(f'{path} does not exist')
     try:
-        rows = {row['rank']: row for row in csv.DictReader(io.StringIO(path.read_text()))}
-        genes = {number: row['arch'] for number, row in rows.items()}
-    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+        # not by names, for which each row would have as many entries as the first
+        head, *rows = csv.reader(io.StringIO(path.read_text()))
+        ranks, archs = head.index('rank'), head.index('arch')
+    except (ValueError, csv.Error) as error:
         raise ValueError(f'{path}: not a topk.csv of a search ({error})') from error
-    if rank not in rows or genes[rank] is None:
-        raise bad_value(f'{path}: rank', rank, f'one of {list(rows)}')
+    genes = {row[ranks]: row[archs] for row in rows if len(row) > max(ranks, archs)}
+    if rank not in genes:
+        raise bad_value(f'{path}: rank', rank, f'one of {list(genes)}')
     try:
         arch = Arch.from_json(genes[rank])
     except ValueError as error:

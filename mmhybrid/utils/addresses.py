@@ -5,6 +5,8 @@ import re
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
+from mmhybrid.utils.errors import LONGEST_MESSAGE, shortened
+
 # The password of an address that has a user and none.
 VARIABLE = 'MMHYBRID_STORAGE_PASSWORD'
 MASK = '***'
@@ -25,6 +27,8 @@ _IN_STRING = re.compile(
     rf"(?:(?<=[;\s])|(?<=%3B)|(?<=%20)|(?<=odbc_connect=)|^)({_SECRET})(=|%3D)(\{{[^}}]*\}}|'[^']*'|%7B.*?%7D|.*?(?=[;&\s]|%3B|%20|$))",
     re.IGNORECASE,
 )
+# Characters that are looked at, in time that grows with their square; cutting more might leave half a password.
+LONGEST = 4 * LONGEST_MESSAGE
 # Shorter ones are found in words.
 _SHORTEST = 3
 _whole: dict[str, str] = {}
@@ -66,7 +70,7 @@ def revealed(address: str) -> str:
 
 def without_passwords(text: str) -> str:
     """A message, with all passwords that this process knows of masked."""
-    shown = text
+    shown = shortened(text, LONGEST)
     for pattern in (_BEHIND_USER, _SLIPPED):
         shown = pattern.sub(rf'\1:{MASK}@', shown)
     shown = _without_secrets(shown, [])

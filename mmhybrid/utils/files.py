@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,11 +119,17 @@ def drop_link_outward(path: str | Path) -> None:
     A work folder may come from others, and what is written in it is not to replace a file elsewhere. Links within the
     folder, and to devices and pipes, stay.
     """
+    if leads_outward(path):
+        Path(path).unlink(missing_ok=True)  # several processes may find it
+
+
+def leads_outward(path: str | Path) -> bool:
+    """Whether ``path`` is a link to a file, there or not yet, of another folder; ValueError as :func:`check_target`."""
     place = Path(path)
-    if place.is_symlink() and not is_special(place):
-        check_target(place)
-        if place.resolve().parent != place.parent.resolve():
-            place.unlink(missing_ok=True)  # several processes may find it
+    if not place.is_symlink() or is_special(place):
+        return False
+    check_target(place)
+    return place.resolve().parent != place.parent.resolve()
 
 
 def check_target(path: str | Path) -> None:
@@ -202,8 +209,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The pairs as a dict; of a key that is there twice, Python would keep the last without a word."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f'the key {twice!r} is there twice')
     return content
 

@@ -1,6 +1,7 @@
 """The frame of an HTML page, its tables, and how it writes numbers."""
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from mmhybrid.visualization.picture import FONT
 
@@ -39,7 +40,7 @@ def large_number(count: int) -> str:
     """A count as HTML, from a million on as a power of ten."""
     if count < 10**6:
         return f'{count:,}'
-    mantissa, _, exponent = f'{count:.1e}'.partition('e')
+    mantissa, _, exponent = f'{Decimal(count):.1e}'.partition('e')  # for no float may be as large
     return f'{mantissa} &times; 10<sup>{int(exponent)}</sup>'
 
 

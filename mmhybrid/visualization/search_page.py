@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from html import escape
 
 from mmhybrid.search.candidate import Candidate
@@ -228,7 +229,7 @@ def _table_of_best(result: SearchResult, count: int) -> str:
 def _settings(settings: SearchSettings) -> str:
     config = settings.to_config()
     facts = {
-        'space': ', '.join([f'{settings.space.size():.4g} networks', _plain(config['space'])]),
+        'space': ', '.join([f'{Decimal(settings.space.size()):.4g} networks', _plain(config['space'])]),
         'objectives': ', '.join(f'{objective.direction} {objective.name}' for objective in settings.objectives),
         'constraints': ', '.join(_bounds(c.name, c.min, c.max) for c in settings.constraints) or 'none',
         'seed': str(settings.seed),

@@ -33,7 +33,7 @@ def test_a_device_is_the_default_but_for_what_is_given() -> None:
     ('words', 'told'),
     [
         (['--batch', '0'], r'device\.batch: got 0, allowed: an int from 1 to 1048576'),
-        (['--threads', '0'], r'device\.threads: got 0, allowed: an int from 1 to 1048576'),
+        (['--threads', '0'], r'device\.threads: got 0, allowed: an int from 1 to 1024'),
         (['--threads', '2', '--clock', 'thread'], 'thread'),
         (['--backend', 'none'], 'none'),
     ],

@@ -33,6 +33,7 @@ from mmhybrid.apis.training import train
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.datasets.label_maps import read_label_map
 from mmhybrid.engine.checkpoint import AtomicCheckpointHook
+from mmhybrid.engine.resume import ResumableEpochLoop, ResumableIterLoop
 from mmhybrid.models.checkpoints import load_local, plain_weights, read_checkpoint, write_checkpoint, write_safetensors
 from mmhybrid.models.released import read_released
 from mmhybrid.models.supernets.start import starting_network
@@ -663,3 +664,17 @@ def test_no_training_reads_checkpoints_by_what_unpickles_them(strategy: str, set
     cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': strategy}, **setting})
     with pytest.raises(ValueError, match=rf"strategy\.type: got '{strategy}', allowed: SingleDeviceStrategy"):
         train(cfg)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'done', 'whole'),
+    [(ResumableEpochLoop, '_epoch', '_max_epochs'), (ResumableIterLoop, '_iter', '_max_iters')],
+)
+def test_no_schedule_is_replayed_behind_the_end(kind: type, done: str, whole: str) -> None:
+    """A checkpoint may say that as many epochs are behind as a number can say; each would be gone through."""
+    loop = kind.__new__(kind)
+    loop._feed, loop._iter, loop._epoch, loop._max_iters, loop._max_epochs = SimpleNamespace(), 0, 0, 10, 10
+    setattr(loop, done, 10**12)
+    setattr(loop, whole, 3)
+    loop._adopt_epoch_length()  # and asks for no data, nor for the schedules
+    assert getattr(loop, done) == 10**12

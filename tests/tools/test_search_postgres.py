@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -191,6 +192,50 @@ def test_tables_that_are_programs_are_refused(server: PostgresServer) -> None:
         with pytest.raises(StorageError, match=r'is a view, or has'):
             StudyStorage(url, plan, shared=True).open()
         server.ask('drop database other')
+    assert len(read_study(server.url, lambda config: plan)[1]) == 20
+
+
+RUN = "language plpgsql as 'begin copy (select 1) to program ''touch {trace}''; return null; end'"
+# What a database may have beside its tables, and what queries, inserts or SQLAlchemy's first question run of it.
+HIDDEN = {
+    'operator': 'create function f(a oid, b regclass) returns bool {run}; '
+    'create operator = (leftarg = oid, rightarg = regclass, function = f)',
+    'function': 'create function current_schema() returns name {run}; '
+    'alter database other set search_path = public, pg_catalog',
+    'default': 'create schema s; create function s.f() returns int {run}; '
+    'alter table studies alter study_id set default s.f()',
+    'constraint': 'create schema s; create function s.f(a int) returns bool {run}; '
+    'alter table studies add constraint c check (s.f(study_id)) not valid',
+    'index': 'create table studies_too as select from studies; create schema s; '
+    "create function s.f(a int) returns int immutable language sql as 'select 1'; "
+    'create index i on studies (s.f(study_id))',
+    'column': 'create domain d as int check (value > 0); alter table studies alter study_id type d',
+}
+
+
+@pytest.mark.parametrize('kind', HIDDEN)
+def test_nothing_in_a_database_is_run(kind: str, server: PostgresServer, tmp_path: Path) -> None:
+    """Who may do anything on the server, as the user here, lets it run programs: each of the first four did."""
+    plan = small_plan()
+    Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
+    trace = Path(tempfile.gettempdir(), f'{tmp_path.name}_{os.getpid()}')
+    server.ask('create database other template postgres')
+    url = server.url.replace('/postgres', '/other')
+    made = HIDDEN[kind].format(run=RUN.format(trace=trace))
+    server._run('psql', url, '-X', '-q', '-c', made)
+    for read in (partial(read_study, url, lambda config: plan), StudyStorage(url, plan, study_name='new').open):
+        with pytest.raises(StorageError, match=f'holds the {kind} .*, which no search has made'):
+            read()
+    assert not trace.exists()
+
+
+def test_what_extensions_install_is_no_program(server: PostgresServer) -> None:
+    installed = server.ask("select count(*) from pg_available_extensions where name = 'pg_trgm'")
+    if installed == '0':
+        pytest.skip('PostgreSQL is installed without its extensions')
+    server.ask('create extension pg_trgm')
+    plan = small_plan()
+    Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
     assert len(read_study(server.url, lambda config: plan)[1]) == 20
 
 

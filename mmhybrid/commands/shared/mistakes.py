@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmhybrid.engine.phase import Phase
 from mmhybrid.utils.addresses import without_passwords
-from mmhybrid.utils.errors import LONGEST_MESSAGE, CannotGoOnError, printable, shortened
+from mmhybrid.utils.errors import CannotGoOnError, printable, shortened
 from mmhybrid.utils.optional import told
 
 EXIT_CODE = 2  # argparse's own for a wrong command line
@@ -49,9 +49,7 @@ def ending_on_mistakes() -> Iterator[Phase]:
 
 def _told(sentence: str) -> str:
     """What a terminal may show, whatever the sentence repeats of a file."""
-    # masking takes the square of the time, and cutting first might leave half a password
-    masked_part = without_passwords(shortened(sentence, 4 * LONGEST_MESSAGE))
-    return shortened(printable(masked_part))
+    return shortened(printable(without_passwords(sentence)))
 
 
 def _mistake(error: Exception) -> str | None:

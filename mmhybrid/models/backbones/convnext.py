@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from mmhybrid.archs.base import LARGEST, MOST_LAYERS
 from mmhybrid.archs.elastic import ElasticArch
 from mmhybrid.models.backbones.adapter import Adapter, BlockLayers, Stage
 from mmhybrid.models.backbones.base import normalise_out_indices
 from mmhybrid.registry import MODELS
-from mmhybrid.utils.checks import check_bool, check_choice
+from mmhybrid.utils.checks import check_bool, check_choice, check_int, check_keys, check_list
 
 NUM_STAGES = 4
 
@@ -62,6 +63,11 @@ class ElasticConvNeXt(Adapter):
 
         if isinstance(network, str):
             check_choice('network', network, sorted(ConvNeXt.arch_settings))
+        else:
+            check_keys('network', network, ('depths', 'channels'))
+            for field, most in (('depths', MOST_LAYERS), ('channels', LARGEST)):
+                for value in check_list(f'network.{field}', network[field], NUM_STAGES):
+                    check_int(f'network.{field}', value, 1, most)
         indices = normalise_out_indices(out_indices, NUM_STAGES)
         whole = ConvNeXt(
             network if isinstance(network, str) else dict(network),
