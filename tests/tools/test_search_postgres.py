@@ -198,8 +198,8 @@ def test_tables_that_are_programs_are_refused(server: PostgresServer) -> None:
 RUN = "language plpgsql as 'begin copy (select 1) to program ''touch {trace}''; return null; end'"
 # What a database may have beside its tables, and what queries, inserts or SQLAlchemy's first question run of it.
 HIDDEN = {
-    'operator': 'create function f(a oid, b regclass) returns bool {run}; '
-    'create operator = (leftarg = oid, rightarg = regclass, function = f)',
+    'operator': 'create schema s; create function s.f(a oid, b regclass) returns bool {run}; '
+    'create operator = (leftarg = oid, rightarg = regclass, function = s.f)',
     'function': 'create function current_schema() returns name {run}; '
     'alter database other set search_path = public, pg_catalog',
     'default': 'create schema s; create function s.f() returns int {run}; '
