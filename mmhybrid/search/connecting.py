@@ -129,6 +129,8 @@ def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creati
                 return RDBStorage(
                     url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
                 )
+            except StorageError:
+                raise  # another try finds the same tables
             except ImportError as error:
                 detail = first_line(error.__cause__ or error)
                 raise StorageError(

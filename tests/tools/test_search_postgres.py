@@ -13,6 +13,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from mmhybrid.search import (
     Stage,
     StorageError,
     StudyStorage,
+    connecting,
     read_study,
 )
 from mmhybrid.search.config import settings_from_data
@@ -178,9 +180,11 @@ PROGRAMS = {
 }
 
 
-def test_tables_that_are_programs_are_refused(server: PostgresServer) -> None:
-    """A report waited for each of them without end, and so would a search."""
+def test_tables_that_are_programs_are_refused(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report waited for each of them without end, and so would a search. They are refused at once."""
     plan = small_plan()
+    pauses: list[float] = []
+    monkeypatch.setattr(connecting, 'time', SimpleNamespace(sleep=pauses.append))
     Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
     for made in PROGRAMS.values():
         server.ask('create database other template postgres')
@@ -192,6 +196,7 @@ def test_tables_that_are_programs_are_refused(server: PostgresServer) -> None:
         with pytest.raises(StorageError, match=r'is a view, or has'):
             StudyStorage(url, plan, shared=True).open()
         server.ask('drop database other')
+    assert not pauses
     assert len(read_study(server.url, lambda config: plan)[1]) == 20
 
 
@@ -247,7 +252,8 @@ def test_what_is_refused_would_not_end(server: PostgresServer, monkeypatch: pyte
     plan = small_plan()
     Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()
     server.ask('create role plain login')
-    monkeypatch.setattr('mmhybrid.search.connecting._check_tables', lambda *_: None)
+    monkeypatch.setattr(connecting, '_check_tables', lambda *_: None)
+    monkeypatch.setattr(connecting, 'time', SimpleNamespace(sleep=lambda seconds: None))
     for module in ('connecting', 'reading', 'storage'):
         monkeypatch.setattr(f'mmhybrid.search.{module}.FIRST_SECONDS', 0.1)
     url = server.url.replace('search@', 'plain@').replace('/postgres', '/other')
