@@ -61,7 +61,8 @@ class WorkloadConfig:
         """
         if self.around is not None:
             raise ValueError(
-                f'{field}: its networks are whole models, {self.around.get("type")}: give their config too'
+                f'{field}: its networks are whole models, {self.around.get("type")}: give their config too, as '
+                'tools/export_subnet.py --table and tools/latency_report.py --config have it'
             )
         space: SearchSpace = build_from_data(SEARCH_SPACES, f'{field}: space', self.space)
         backbone = check_data(MODELS, f'{field}: backbone', self.backbone)
