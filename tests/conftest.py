@@ -3,9 +3,11 @@
 import gc
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,10 @@ from mmengine.visualization import Visualizer
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from mmhybrid.models.supernets import Supernet
 from mmhybrid.torch_api import TORCH
+
+MOST_OUTLINES = 100  # a megabyte each
 
 settings.register_profile('any machine', parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('any machine')
@@ -54,7 +59,24 @@ def pytest_configure(config: pytest.Config) -> None:
         # beside other workers a second thread waits for a core, and the first one spins until it has come
         patch.setenv('OMP_NUM_THREADS', '1')
         torch.set_num_threads(1)
+    patch.setattr(Supernet, '_outline', built_once(Supernet._outline))
     config.add_cleanup(patch.undo)
+
+
+def built_once(outline: Callable[..., Any]) -> Callable[..., Any]:
+    """What supernets look at to know their sizes; those of one space look at the same dozen networks."""
+    networks: dict[str, Any] = {}
+
+    @wraps(outline)
+    def look_at(supernet: Supernet, arch: Any) -> Any:
+        key = repr((supernet.backbone_cfg, supernet.space.decode(arch)))
+        if key not in networks:
+            if len(networks) == MOST_OUTLINES:
+                del networks[next(iter(networks))]
+            networks[key] = outline(supernet, arch)
+        return networks[key]
+
+    return look_at
 
 
 def wait_for_no_disk(connection: object, *_: object) -> None:

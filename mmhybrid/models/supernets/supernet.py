@@ -68,7 +68,7 @@ class Supernet(BaseModule):
         self.single_path.rename(self.weights, self.arch)
         widths = []
         for arch in covering_archs(self.space, joint=bool(self.single_path.lists)):
-            network = self._build_on_meta(arch)
+            network = self._outline(arch)
             # the largest is at its widest everywhere, but in a network with fewer stages other stages are the outputs
             if arch == self.arch or self._num_stages(arch) != self._num_stages(self.arch):
                 widths.append(output_widths(network, self.backbone_cfg.get('in_channels', 3)))
@@ -158,6 +158,10 @@ class Supernet(BaseModule):
 
     def _build(self, arch: Arch) -> HybridBackbone:
         return MODELS.build({**self.backbone_cfg, 'arch': self.space.decode(arch)})
+
+    def _outline(self, arch: Arch) -> HybridBackbone:
+        """A network that is looked at, and neither changed nor kept."""
+        return self._build_on_meta(arch)
 
     def _build_on_meta(self, arch: Arch) -> HybridBackbone:
         return build_on_meta({**self.backbone_cfg, 'arch': self.space.decode(arch)})
