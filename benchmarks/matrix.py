@@ -103,7 +103,7 @@ class Result:
         failed: Their names.
         skipped: Reasons, and how many tests each.
         demo: How it ended: passed, failed, or nothing where it has not run.
-        mended: Of the failed tests those that passed later, and at which commit.
+        mended: Of the failed tests those that no longer failed later, and at which commit.
     """
 
     commit: str
@@ -225,16 +225,20 @@ def test(result: Result, folder: Path) -> None:
 
 
 def test_failed(result: Result, folder: Path, commit: str) -> None:
-    """Run the tests that failed once more, at another commit, and take those that pass there."""
+    """Run the tests that failed once more, at another commit, and take those that do not fail there.
+
+    A file that could not be imported stands for its tests.
+    """
     report = folder / 'tests-again.xml'
     for name in [name for name in result.failed if name not in result.mended]:
-        module, _, case = name.partition('::')
+        module, *cases = name.lstrip(':').split('::', 1)
         report.unlink(missing_ok=True)
-        command = [folder / 'venv/bin/python', '-m', 'pytest', f'{module.replace(".", "/")}.py::{case}']
-        command += ['--show-capture=no', f'--junit-xml={report}']
+        test = '::'.join([f'{module.replace(".", "/")}.py', *cases])
+        command = [folder / 'venv/bin/python', '-m', 'pytest', test, '--show-capture=no', f'--junit-xml={report}']
         print('$', *command, flush=True)
         subprocess.run(list(map(str, command)), cwd=folder / 'code', env=test_environment(folder), check=False)
-        if report.exists() and read_report(report) == (1, [], {}):
+        passed, failed, skipped = read_report(report) if report.exists() else (0, [], {})
+        if (passed or skipped) and not failed:
             result.mended[name] = commit
 
 
@@ -326,7 +330,7 @@ def render(cells: Sequence[Cell], results: dict[str, Result]) -> str:
         notes += [f'- **{cell.about}**, skipped: {reasons}.'] if reasons else []
         notes += [f'- **{cell.about}**, failed: {", ".join(map("`{}`".format, failed))}.'] if failed else []
         mended = ', '.join(f'`{name}` ({commit[:7]})' for name, commit in result.mended.items())
-        notes += [f'- **{cell.about}**, failed, and passes since (commit): {mended}.'] if mended else []
+        notes += [f'- **{cell.about}**, failed, and mended since (commit): {mended}.'] if mended else []
     return '\n'.join([*lines, '', *notes]).rstrip('\n') + '\n'
 
 

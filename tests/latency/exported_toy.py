@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.backends import ExportedBackend
+from mmhybrid.latency.devices import Device
 from mmhybrid.space import GLiTSpace
 
 TINY = Workload(
@@ -13,6 +14,11 @@ TINY = Workload(
     32,
     5,
 )
+
+
+def far() -> Device:
+    """A machine that has ONNX Runtime."""
+    return Device.elsewhere('cpu', 'onnxruntime', 'float32', 1, 1, 'wall')
 
 
 def milliseconds_of(params: int) -> float:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from exported_toy import TINY, Toy, exported, milliseconds_of
+from exported_toy import TINY, Toy, exported, far, milliseconds_of
 from far_device import make_device, run_there
 
 from mmhybrid.counting.workload import Workload
@@ -27,7 +27,6 @@ from mmhybrid.latency.timing import Plan
 from mmhybrid.torch_api import EXPORTING
 
 PLAN = Plan(networks=7, repeats=3, warmup=1, held_params=40_000)
-FAR = Device.elsewhere('cpu', 'onnxruntime', 'float32', 1, 1, 'wall')
 pytestmark = pytest.mark.torch_since(*EXPORTING)
 
 
@@ -43,7 +42,7 @@ def toys(monkeypatch, tmp_path):
 @pytest.fixture
 def there(toys, tmp_path):
     """The bundle, copied to a device, and its environment."""
-    write_bundle(TINY, FAR, PLAN, tmp_path / 'bundle')
+    write_bundle(TINY, far(), PLAN, tmp_path / 'bundle')
     shutil.copytree(tmp_path / 'bundle', tmp_path / 'copied')
     return tmp_path / 'copied', make_device(tmp_path / 'device')
 
@@ -58,7 +57,7 @@ def test_a_device_at_half_speed_has_the_table_of_this_one_times_two(there, tmp_p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Toy, 'load', lambda self, content, images: json.loads(content))
         patch.setattr(Toy, 'times', lambda self, job, runs: [here.append(job) or milliseconds_of(job['params'])] * runs)
-        local = profile(TINY, replace(FAR, backend='toy', name='here'), PLAN, tmp_path / 'table.json')
+        local = profile(TINY, replace(far(), backend='toy', name='here'), PLAN, tmp_path / 'table.json')
     assert [m.arch for m in table.measurements] == [m.arch for m in local.measurements]
     assert [m.ms for m in table.measurements] == pytest.approx([2 * m.ms for m in local.measurements])
     assert [m.repeats for m in table.measurements] == [m.repeats for m in local.measurements]
@@ -68,7 +67,7 @@ def test_a_device_at_half_speed_has_the_table_of_this_one_times_two(there, tmp_p
     assert len(timing.plan_rounds(TINY, [], PLAN.held_params).groups) == 1
     assert len(json.loads((copied / 'timings.json').read_text())['timed']) > 1  # the ties tie something
     assert table.device.name != ''
-    assert table.device.versions['torch'] == FAR.versions['torch']
+    assert table.device.versions['torch'] == far().versions['torch']
     assert 'onnxruntime' in table.device.versions
     table.save('far.json')
     assert LatencyTable.load('far.json') == table
@@ -86,12 +85,12 @@ def test_no_network_is_exported_twice(toys, tmp_path, monkeypatch):
 
     monkeypatch.setattr(OnnxRuntimeBackend, 'export', ending)
     with pytest.raises(KeyboardInterrupt):
-        write_bundle(TINY, FAR, PLAN, tmp_path / 'bundle')
+        write_bundle(TINY, far(), PLAN, tmp_path / 'bundle')
     assert not (tmp_path / 'bundle/manifest.json').exists()
     for _ in range(2):
-        write_bundle(TINY, FAR, PLAN, tmp_path / 'bundle')
+        write_bundle(TINY, far(), PLAN, tmp_path / 'bundle')
     assert len(exported()) == len(set(exported())) == PLAN.networks
-    write_bundle(TINY, FAR, replace(PLAN, networks=4), tmp_path / 'bundle')
+    write_bundle(TINY, far(), replace(PLAN, networks=4), tmp_path / 'bundle')
     assert len(exported()) == PLAN.networks
     assert len(list((tmp_path / 'bundle/networks').iterdir())) == 4
 
@@ -288,15 +287,15 @@ def test_a_bundle_is_written_into_no_other_folder(toys, tmp_path):
     (tmp_path / 'file').write_text('mine')
     (tmp_path / 'bundle').mkdir()
     (tmp_path / 'bundle/measure.py').symlink_to(tmp_path / 'file')
-    write_bundle(TINY, FAR, PLAN, tmp_path / 'bundle')
+    write_bundle(TINY, far(), PLAN, tmp_path / 'bundle')
     assert (tmp_path / 'file').read_text() == 'mine'
     for place in (tmp_path / 'file', tmp_path / 'none/bundle'):
         with pytest.raises(ValueError, match=str(place)):
-            write_bundle(TINY, FAR, PLAN, place)
+            write_bundle(TINY, far(), PLAN, place)
     (tmp_path / 'second').mkdir()
     (tmp_path / 'second/networks').symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(ValueError, match='allowed: a folder, no link'):
-        write_bundle(TINY, FAR, PLAN, tmp_path / 'second')
+        write_bundle(TINY, far(), PLAN, tmp_path / 'second')
     assert not list((tmp_path / 'elsewhere').iterdir())
 
 

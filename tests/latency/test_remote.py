@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from exported_toy import TINY, Toy, exported, milliseconds_of
+from exported_toy import TINY, Toy, exported, far, milliseconds_of
 from far_device import make_device
 
 from mmhybrid.latency import design, remote
@@ -23,7 +23,6 @@ from mmhybrid.utils.errors import CannotGoOnError
 from mmhybrid.utils.optional import MissingPackageError
 
 PLAN = Plan(networks=7, repeats=2, warmup=1, held_params=40_000)
-FAR = Device.elsewhere('cpu', 'onnxruntime', 'float32', 1, 1, 'wall')
 pytestmark = pytest.mark.torch_since(*EXPORTING)
 # Each writes its arguments down, answers late, and does in the device's folder what it would there: ssh's server and
 # adb's hand a line to a shell.
@@ -96,7 +95,7 @@ def device(monkeypatch, tmp_path):
 
 
 def measure(host, out='table.json', **options):
-    return measure_remotely(TINY, FAR, PLAN, Remote.parse(host), out, **options)
+    return measure_remotely(TINY, far(), PLAN, Remote.parse(host), out, **options)
 
 
 @pytest.mark.parametrize('host', ['pi@board', 'board:2222', 'adb', 'adb:emulator-5554'])
