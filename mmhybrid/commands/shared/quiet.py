@@ -115,18 +115,19 @@ class QuietCommands:
         code, done, total, step = None, 0, 1, None
         with ExitStack() as stack, log.open(errors='replace') as lines:
 
-            def begin(total: int) -> Callable[[], None]:
-                return stack.enter_context(Steps(self._console)).begin(of, total)
+            def begin(total: int, done: int) -> Callable[[], None]:
+                return stack.enter_context(Steps(self._console)).begin(of, total, done)
 
             if progress is None and self._console.is_terminal:
-                step = begin(total)
+                step = begin(total, done)
             while code is None:
                 code = ended(SECONDS)  # before the look at the log: nothing is written behind its end
                 found = [] if progress is None else [place for place in map(progress, lines) if place is not None]
                 if code == 0 and step is not None:
                     found.append((total, total))
                 for now, total in found[-1:]:
-                    step = step or begin(total)
+                    if step is None:  # how long that took, with the start of the process, tells nothing of the rest
+                        step, done = begin(total, now), now
                     for _ in range(now - done):
                         step()
                     done = now
