@@ -16,7 +16,7 @@ from search_toys import AUTOVIT, Smooth, Toy, estimate, forked, search, settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError, PendingRollbackError, ProgrammingError
 
-from mmhybrid.search import Searcher, Stage, StorageError, StudyStorage
+from mmhybrid.search import Searcher, Stage, StorageError, StudyStorage, reconnecting
 from mmhybrid.search.claims import Silence
 from mmhybrid.search.proposals import propose
 from mmhybrid.search.reconnecting import is_passing
@@ -168,6 +168,7 @@ class Away:
     'name', ['create_new_trial', 'set_trial_user_attr', 'set_trial_state_values', 'get_all_trials', '_get_trials']
 )
 def test_a_lost_connection_loses_nothing_and_writes_nothing_twice(tmp_path, opened, monkeypatch, name, after):
+    monkeypatch.setattr(reconnecting, 'SHORTEST_PAUSE', 0.001)
     url = f'sqlite:///{tmp_path}/search.db'
     storage = opened(url, seconds=600)  # without a beat that would take a failure
     place = storage._database if name == '_get_trials' else storage._storage
