@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, wraps
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         patch.setattr(ONNXRegistry, 'from_torchlib', staticmethod(cache(ONNXRegistry.from_torchlib)), raising=False)
+    state = TemporaryDirectory()  # where a key of the user's is kept
+    config.add_cleanup(state.cleanup)
+    patch.setenv('XDG_STATE_HOME', state.name)
     if 'PYTEST_XDIST_WORKER' in os.environ:
         # beside other workers a second thread waits for a core, and the first one spins until it has come
         patch.setenv('OMP_NUM_THREADS', '1')

@@ -1,6 +1,7 @@
 """Exported networks on disk, each of which is exported once."""
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Collection, Iterable
@@ -14,6 +15,7 @@ from mmhybrid.latency.backends import DTYPES, ExportedBackend
 from mmhybrid.latency.devices import versions_of
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import remove_parts, write_whole
+from mmhybrid.utils.own_key import own_key
 from mmhybrid.version import __version__
 
 # Hexadecimal digits of a digest in a name.
@@ -24,8 +26,9 @@ class KeptNetworks:
     """The exported networks of a space, in a folder.
 
     The name of a file is the digest of what its network is (arch, workload, shape of the images, backend, dtype,
-    versions of what exports) and that of the same with its content. So neither one of another network or version is
-    taken for it, nor one that was damaged or has got another's name.
+    versions of what exports) and a signature of the same with its content, by a key of the user's. So neither one of
+    another network or version is taken for it, nor one that was damaged or has got another's name; nor what others have
+    put there, since the runtimes believe what a file says.
 
     Args:
         folder: Made where it is not there.
@@ -68,7 +71,7 @@ class KeptNetworks:
         for damaged in self._named(arch):
             damaged.unlink()
         origin = self._digest(arch)
-        write_whole(self.folder / f'{origin}.{_digest(origin.encode() + content)}{self.backend.suffix}', content)
+        write_whole(self.folder / f'{origin}.{_signature(origin, content)}{self.backend.suffix}', content)
         return content
 
     def content(self, arch: Arch) -> bytes:
@@ -99,8 +102,8 @@ class KeptNetworks:
     def _find(self, arch: Arch) -> tuple[Path, bytes] | None:
         for path in self._named(arch):
             content = path.read_bytes()
-            origin, both = path.name.split('.')[:2]
-            if both == _digest(origin.encode() + content):
+            origin, signature = path.name.split('.')[:2]
+            if hmac.compare_digest(signature.encode(), _signature(origin, content).encode()):
                 return path, content
         return None
 
@@ -111,6 +114,10 @@ class KeptNetworks:
     def _digest(self, arch: Arch) -> str:
         network = {**self._origin, 'arch': dict(arch), 'shape': self.shape(arch)}
         return _digest(json.dumps(network, sort_keys=True).encode())
+
+
+def _signature(origin: str, content: bytes) -> str:
+    return hmac.new(own_key(), origin.encode() + content, hashlib.sha256).hexdigest()[:DIGITS]
 
 
 def _digest(content: bytes) -> str:

@@ -1,5 +1,7 @@
 """Exported networks are exported once, whatever ends a profile, and only whole ones of the same origin are taken."""
 
+import hashlib
+import hmac
 import json
 import re
 from dataclasses import replace
@@ -107,6 +109,21 @@ def test_networks_are_those_that_are_built(networks):
         assert networks.content(arch) == Toy.export(TINY.build_network(arch), images, torch.float32)
     assert not networks.missing(ARCHS)
     assert len(list(networks.folder.iterdir())) == 2
+
+
+def test_what_others_have_put_there_is_exported_again(networks):
+    """Signed by a key that is not the user's, and named as one would without a key."""
+    right = [networks.export(arch) for arch in ARCHS]
+    for path in networks.folder.iterdir():
+        content, origin = path.read_bytes() + b' ', path.name.split('.')[0]
+        path.unlink()
+        for key in (b'', bytes(32)):
+            signature = hmac.new(key, origin.encode() + content, hashlib.sha256).hexdigest()[: kept.DIGITS]
+            (networks.folder / f'{origin}.{signature}').write_bytes(content)
+        digest = hashlib.sha256(origin.encode() + content).hexdigest()[: kept.DIGITS]
+        (networks.folder / f'{origin}.{digest}').write_bytes(content)
+    assert networks.missing(ARCHS) == ARCHS
+    assert [networks.content(arch) for arch in ARCHS] == right
 
 
 def test_damaged_ones_are_exported_again(networks):
