@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TextIO
@@ -89,12 +90,13 @@ class QuietCommands:
         self._console.print(f'[{self._number}/{self._total}] {purpose}', markup=False)
         began = time.monotonic()
         with log.open('w') as file:
-            ended = _start(command, file)
+            running = _start(command, file)
         try:
             self._import()
-            code = self._follow(log, ended, of, progress)
+            code = self._follow(log, running, of, progress)
         except BaseException:
-            ended(-1)
+            running.terminate()
+            running.wait(None)
             raise
         told = f'{time.monotonic() - began:.0f} s, '
         if metric is not None and (found := re.findall(rf'{re.escape(metric)}:\s+([-\d.]+)', log.read_text())):
@@ -110,7 +112,7 @@ class QuietCommands:
                     import_module(name)
         self._imported = ()
 
-    def _follow(self, log: Path, ended: Callable[[float], int | None], of: str, progress: Progress | None) -> int:
+    def _follow(self, log: Path, running: '_Running', of: str, progress: Progress | None) -> int:
         """Show how far a command is until it ends; its exit code."""
         code, done, total, step = None, 0, 1, None
         with ExitStack() as stack, log.open(errors='replace') as lines:
@@ -121,7 +123,7 @@ class QuietCommands:
             if progress is None and self._console.is_terminal:
                 step = begin(total, done)
             while code is None:
-                code = ended(SECONDS)  # before the look at the log: nothing is written behind its end
+                code = running.wait(SECONDS)  # before the look at the log: nothing is written behind its end
                 found = [] if progress is None else [place for place in map(progress, lines) if place is not None]
                 if code == 0 and step is not None:
                     found.append((total, total))
@@ -140,37 +142,41 @@ class QuietCommands:
         sys.exit(code if code > 0 else 128 - code)  # of a signal, as shells have it
 
 
-def _start(command: Sequence[str], log: TextIO) -> Callable[[float], int | None]:
-    """Start a command.
+@dataclass(frozen=True)
+class _Running:
+    """A command in a process of its own.
 
-    Returns:
-        What waits so many seconds for its end and gives its exit code, or None where it goes on; less than none
-        ends it.
+    Args:
+        wait: Waits for its end, at most so many seconds if any are given; its exit code, or None where it goes on.
+        terminate: Tells it to end.
     """
+
+    wait: Callable[[float | None], int | None]
+    terminate: Callable[[], None]
+
+
+def _start(command: Sequence[str], log: TextIO) -> _Running:
+    """Start a command, which writes into ``log``."""
     if can_fork():
         process = multiprocessing.get_context('fork').Process(target=_work, args=(list(command), log.fileno()))
         with warnings.catch_warnings():  # of threads that NumPy started; they hold nothing that commands need
             warnings.simplefilter('ignore', DeprecationWarning)
             process.start()
 
-        def ended(seconds: float) -> int | None:
-            if seconds < 0:
-                process.terminate()
-            process.join(max(seconds, 0) or None)
+        def wait(seconds: float | None) -> int | None:
+            process.join(seconds)
             return process.exitcode
 
-        return ended
+        return _Running(wait, process.terminate)
     words = [sys.executable, '-W', 'ignore', '-c', PROGRAM.format(sys.path), *command]
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
-    def child_ended(seconds: float) -> int | None:
-        if seconds < 0:
-            child.terminate()
+    def wait_for_child(seconds: float | None) -> int | None:
         with suppress(subprocess.TimeoutExpired):
-            return child.wait(seconds if seconds > 0 else None)
+            return child.wait(seconds)
         return None
 
-    return child_ended
+    return _Running(wait_for_child, child.terminate)
 
 
 def _work(command: list[str], log: int) -> None:
