@@ -26,7 +26,7 @@ from mmhybrid.commands.shared.retraining import add_retraining_arguments, retrai
 from mmhybrid.engine.ranks import together
 from mmhybrid.search.audit import Audit, audit, stratified
 from mmhybrid.utils.checks import check_int
-from mmhybrid.utils.files import write_json
+from mmhybrid.utils.files import check_target, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = stratified(found.top(), objective, args.count, random.Random(args.seed))
         if args.json is not None:
             Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+            check_target(args.json)
         with together(retraining.cfg):
             networks = retraining.run(chosen, phase)
     scores = [network.supernet_score for network in networks], [network.retrained_score for network in networks]

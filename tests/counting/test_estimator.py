@@ -162,7 +162,8 @@ def test_only_classifiers_have_classes(model, expected):
 
 
 def test_segmentor_has_no_classifier():
-    supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': {'type': 'mmhybrid.GLiT'}}
+    backbone = {'type': 'mmhybrid.GLiT', 'out_type': 'featmap'}
+    supernet = {'type': 'mmhybrid.Supernet', 'space': GLiTSpace().to_config(), 'backbone': backbone}
     heads = {'decode_head': {'type': 'UPerHead', 'num_classes': 19}, 'auxiliary_head': {'num_classes': 19}}
     model = {'type': 'mmhybrid.OneShot', 'architecture': {'type': 'EncoderDecoder', 'backbone': supernet, **heads}}
     assert Workload.of_model(model, 192).num_classes is None

@@ -97,6 +97,12 @@ class Place:
             'run_onnx': [f'{out}.onnx', self.image, '--out', f'{out}.png'],
             'search': [self.search, '--checkpoint', self.supernet, '--work-dir', f'{out}-search'],
             'search_report': [self.work],
+            'split_coco': [str(self.folder / 'data/coco/annotations/instances_train2017.json'), f'{out}-split'],
+            'split_segmentation': [
+                str(self.folder / 'data/ade/images/training'),
+                str(self.folder / 'data/ade/annotations/training'),
+                f'{out}-split',
+            ],
             'split_imagenet': [str(self.folder / 'data/imagenet/train'), f'{out}-split', '--num-held-out', '2'],
             'test': [self.classifier, self.weights, '--work-dir', f'{out}-test'],
             'train': [self.classifier, '--work-dir', f'{out}-train'],

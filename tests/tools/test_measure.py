@@ -111,7 +111,7 @@ def test_genes_of_another_space_end_with_a_sentence(table, tmp_path, capsys):
         (['a.json', '--table', 't.json', '--threads', '2'], '--threads: without --table, which says it'),
         (['a.json', '--table', 't.json', '--batch', '0'], '--batch: without --table, which says it'),
         (['a.py', '--batch', '0'], 'device.batch: got 0, allowed: an int from 1 to 1048576'),
-        (['a.py', '--threads', '0'], 'device.threads: got 0, allowed: an int from 1 to 1048576'),
+        (['a.py', '--threads', '0'], 'device.threads: got 0, allowed: an int from 1 to 1024'),
     ],
 )
 def test_command_lines_that_say_too_much_or_too_little(words, told, capsys):
