@@ -201,7 +201,7 @@ def test_the_table_tells_versions_numbers_and_reasons(matrix, result):
 
 
 def test_failed_tests_are_run_again_at_another_commit(matrix, result, steps, monkeypatch, tmp_path):
-    """Of a test that passes, one that fails still, one that is gone, and a file that could not be imported."""
+    """Of a test that passes, one that fails still, one that is gone, a file that failed to import, a renamed case."""
     code = tmp_path / 'code'
     (code / 'tests').mkdir(parents=True)
     (code / 'tests/test_a.py').write_text(
@@ -212,18 +212,19 @@ def test_failed_tests_are_run_again_at_another_commit(matrix, result, steps, mon
     monkeypatch.setattr(matrix, 'test_environment', lambda _: {**os.environ})
     (code / 'tests/test_f.py').write_text('import pytest\ndef test_g(): pytest.skip()\ndef test_h(): pass\n')
     names = ['tests.test_a::test_b[c/d.md]', 'tests.test_a::test_e', 'tests.test_a::test_gone', '::tests.test_f']
+    names += ['tests.test_a::test_b[renamed]']
     kept = tmp_path / 'result.json'
     cell = matrix.Cell('people', 'what people have', '3.10', ())
     with pytest.raises(ValueError, match='has not run'):
         matrix.run_failed(cell, tmp_path, 'b' * 40)
     kept.write_text(json.dumps(asdict(replace(result, failed=names))))
     found = matrix.run_failed(cell, tmp_path, 'b' * 40)
-    assert found.mended == {names[0]: 'b' * 40, names[3]: 'b' * 40}
+    assert found.mended == dict.fromkeys((names[0], names[3], names[4]), 'b' * 40)
     assert json.loads(kept.read_text()) == asdict(found)
     text = matrix.render([cell], {'people': found})
     assert '| 7 | 2 | 2 | passed | 0123456 |' in text
     assert '- **what people have**, failed: `tests.test_a::test_e`, `tests.test_a::test_gone`.' in text
-    assert f'mended since (commit): `{names[0]}` (bbbbbbb), `{names[3]}` (bbbbbbb).' in text
+    assert f'mended since (commit): `{names[0]}` (bbbbbbb), `{names[3]}` (bbbbbbb), ' in text
 
 
 def test_the_page_is_what_the_results_say(matrix):
