@@ -208,7 +208,9 @@ def test_failed_tests_are_run_again_at_another_commit(matrix, result, steps, mon
         'import pytest\n@pytest.mark.parametrize("x", ["c/d.md"])\ndef test_b(x): pass\ndef test_e(): assert False\n'
     )
     (tmp_path / 'venv/bin').mkdir(parents=True)
-    (tmp_path / 'venv/bin/python').symlink_to(sys.executable)
+    python = tmp_path / 'venv/bin/python'  # no link: Python looks for packages beside the file that it is started by
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     monkeypatch.setattr(matrix, 'test_environment', lambda _: {**os.environ})
     (code / 'tests/test_f.py').write_text('import pytest\ndef test_g(): pytest.skip()\ndef test_h(): pass\n')
     names = ['tests.test_a::test_b[c/d.md]', 'tests.test_a::test_e', 'tests.test_a::test_gone', '::tests.test_f']
