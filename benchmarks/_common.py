@@ -3,14 +3,11 @@
 import importlib
 import os
 import platform
-import shutil
 import statistics
 import subprocess
-import sysconfig
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -104,15 +101,6 @@ def describe_machine(device: str) -> Figures:
         machine['machine.cuda'] = torch.version.cuda or 'none'
         machine['machine.driver'] = _driver()
     return machine
-
-
-def why_not_compiled() -> str | None:
-    """What torch.compile lacks on this machine, None if nothing."""
-    if not any(map(shutil.which, filter(None, (os.environ.get('CC'), 'gcc', 'clang', 'cc')))):
-        return 'no C compiler (gcc, clang, cc)'
-    if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
-        return 'no Python.h, the headers of this Python'
-    return None
 
 
 def _driver() -> str:

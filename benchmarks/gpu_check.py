@@ -21,9 +21,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from _common import describe_machine, positive, require, why_not_compiled
+from _common import describe_machine, positive, require
 
 torch = require('torch')
+from mmhybrid.torch_api import why_not_compiled  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -239,7 +240,7 @@ def check(args: Namespace) -> dict[str, Outcome]:
     began = time.monotonic()
     machine = describe_machine(args.device)
     print(json.dumps(machine, indent=1), flush=True)
-    no_compiler, outcomes = why_not_compiled(), {}
+    no_compiler, outcomes = why_not_compiled(args.device), {}
 
     def write() -> None:
         steps = {name: asdict(outcome) for name, outcome in outcomes.items()}

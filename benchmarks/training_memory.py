@@ -1,11 +1,12 @@
 """Milliseconds of a training step and peak memory of networks by input size, beside timm's.
 
-    python benchmarks/training_memory.py [--device cuda --dtype float16] [--batch 64] [--sizes 224 512]
+    python benchmarks/training_memory.py [--device cuda --dtype float16] [--batch 64] [--sizes 224 512] [--compile]
         [--models GLNet-4g swin_tiny...] [--json FILE]
 
 A training step is forward under autocast, cross-entropy, backward and an AdamW step. Memory is what a step, and a
 forward pass in inference mode, takes at its peak beyond what weights and the optimizer keep; torch counts it on a GPU
-only. A network that does not fit has no figures at that size. The file is written anew after each network.
+only. A network that does not fit has no figures at that size. ``--compile`` times each network in torch.compile's form
+too, in the same rounds. The file is written anew after each network.
 """
 
 import statistics
@@ -30,10 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 throughput = require('throughput')  # first: it imports mmhybrid before torchvision
-from mmhybrid.torch_api import TORCH  # noqa: E402
+from mmhybrid.torch_api import TORCH, why_not_compiled  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 
-KINDS = ('train_ms', 'ratio_to_swin_t', 'train_peak_mib', 'infer_peak_mib')
+KINDS = ('train_ms', 'ratio_to_swin_t', 'train_peak_mib', 'infer_peak_mib', 'compiled_to_eager')
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -46,8 +47,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
     parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--models', nargs='+', choices=throughput.SIZES, default=list(throughput.SIZES), metavar='NAME')
+    parser.add_argument('--compile', action='store_true', help='time compiled networks beside the eager ones')
     add_json_argument(parser)
     args = parser.parse_args(argv)
+    if args.compile and (reason := why_not_compiled(args.device)) is not None:
+        parser.error(f'--compile: this machine has {reason}')
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device: got cuda, which this torch does not find')
     return args
@@ -94,7 +98,7 @@ def make_step(model: nn.Module, images: Tensor, dtype: torch.dtype) -> Callable[
 def measure_size(args: Namespace, size: int | None, keep: Callable[[Figures], object]) -> Figures:
     """Figures of all networks at a size; ``keep`` is called with them whenever there are more."""
     figures: Figures = {}
-    jobs = {}
+    jobs: dict[str, Callable[[], object]] = {}
     for name in args.models:
         side = size or throughput.SIZES[name]
         key = f'{name}.{side}'
@@ -117,10 +121,18 @@ def measure_size(args: Namespace, size: int | None, keep: Callable[[Figures], ob
             figures[f'{key}.fits'] = 'no'
         else:
             jobs[name] = step
+            if args.compile:
+                model = throughput.build(name, side).to(args.device)
+                model.compile(fullgraph=True, dynamic=False)
+                jobs[f'{name} compiled'] = make_step(model, images, dtype)
         keep(figures)
     seconds = time_interleaved(jobs, args.repeats, synchronizer(args.device))
-    for name, times in seconds.items():
-        key = f'{name}.{size or throughput.SIZES[name]}'
+    for name in args.models:
+        if name not in seconds:
+            continue
+        key, times = f'{name}.{size or throughput.SIZES[name]}', seconds[name]
+        if args.compile:
+            figures[f'{key}.compiled_to_eager'] = median_ratio(seconds[f'{name} compiled'], times)
         figures[f'{key}.train_ms'] = 1e3 * statistics.median(times)
         if throughput.REFERENCE in seconds:
             figures[f'{key}.ratio_to_swin_t'] = median_ratio(seconds[throughput.REFERENCE], times)
@@ -133,7 +145,13 @@ def make_table(args: Namespace, figures: Figures) -> Table:
     table = Table(title=f'batch {args.batch}, {args.dtype}, {args.device}, {torch.get_num_threads()} threads')
     table.add_column('model')
     table.add_column('input', justify='right')
-    for column in ('training step\nms', 'speed beside\nSwin-T', 'peak of a\nstep, MiB', 'of inference,\nMiB'):
+    for column in (
+        'training step\nms',
+        'speed beside\nSwin-T',
+        'peak of a\nstep, MiB',
+        'of inference,\nMiB',
+        'compiled:\neager, time',
+    ):
         table.add_column(column, justify='right')
     for size in args.sizes or (None,):
         for name in args.models:

@@ -1,7 +1,11 @@
 """What torch names differently, or lacks, in some of the releases that mmhybrid runs on."""
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -97,3 +101,14 @@ def is_device_error(error: Exception) -> bool:
     if hasattr(torch, 'AcceleratorError'):
         return isinstance(error, torch.AcceleratorError)
     return isinstance(error, RuntimeError) and 'CUDA error' in str(error)
+
+
+def why_not_compiled(device: str) -> str | None:
+    """What torch.compile lacks on this machine for networks on ``device``, None if nothing."""
+    by_device = {'cpu': ('C++', 'CXX', ('g++', 'clang++'))}
+    language, variable, names = by_device.get(device, ('C', 'CC', ('gcc', 'clang', 'cc')))
+    if not any(map(shutil.which, filter(None, (os.environ.get(variable), *names)))):
+        return f'no {language} compiler ({", ".join(names)})'
+    if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
+        return 'no Python.h, the headers of this Python'
+    return None

@@ -14,6 +14,7 @@ from mmhybrid.apis.configs import drop_linked_copy
 from mmhybrid.apis.same_images import train_on_same_images
 from mmhybrid.apis.weights import check_resumable
 from mmhybrid.engine.checkpoint import FitCheck, ResumeCheck
+from mmhybrid.engine.compiling import compile_backbones
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import join_ranks
@@ -75,6 +76,8 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     for module in runner.model.modules() if built else ():
         if not isinstance(module, HybridBackbone):  # which check themselves
             check_pretrained(module)
+    if built and cfg.get('compile') and compile_backbones(runner.model, cfg.compile):
+        runner.cfg.compile = False  # of the whole step
     runner.register_hook(EvaluatedImages())
     runner.register_hook(ResumeCheck())
     runner.register_hook(phase or Phase())

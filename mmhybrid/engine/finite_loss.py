@@ -48,7 +48,7 @@ class FiniteLossHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Look at the loss."""
-        losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name and _is_one(value)}
+        losses = {name: _number(value) for name, value in (outputs or {}).items() if 'loss' in name and _is_one(value)}
         found = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if not found:
             self._in_a_row = 0
@@ -107,3 +107,7 @@ def last_good_checkpoint(runner: Runner) -> str | None:
 
 def _is_one(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, Tensor) and value.numel() == 1)
+
+
+def _number(value: Any) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)  # torch warns of those with gradients

@@ -80,13 +80,13 @@ def test_a_step_begins_without_what_an_earlier_run_left(gpu_check, run, tmp_path
 
 def test_what_compiles_is_skipped_without_a_compiler(gpu_check, run, monkeypatch, tmp_path):
     (tmp_path / 'empty').mkdir()
-    monkeypatch.delenv('CC', raising=False)
+    monkeypatch.delenv('CXX', raising=False)
     monkeypatch.setenv('PATH', str(tmp_path / 'empty'))
     steps, code = run(
         gpu_check.Step('compiled', 60, ('-c', 'pass'), compiles=True), gpu_check.Step('eager', 60, ('-c', 'pass'))
     )
     assert steps['compiled']['status'] == 'skipped'
-    assert steps['compiled']['reason'] == 'no C compiler (gcc, clang, cc)'
+    assert steps['compiled']['reason'] == 'no C++ compiler (g++, clang++)'
     assert steps['eager']['status'] == 'done'
     assert code == 0
 
