@@ -6,9 +6,10 @@
 import importlib.util
 import logging
 import os
+import pickle
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
@@ -17,8 +18,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 from urllib.parse import urlparse
 
+import mmengine.fileio.io
 import numpy as np
 import torch
+from mmengine.fileio import PickleHandler, YamlHandler
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
 
@@ -28,8 +31,12 @@ from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
+DATA_FILES = 'mmhybrid.data_files'
 EPS = 'PIL.EpsImagePlugin'
 CHECKPOINT = 'mmengine.runner.checkpoint'
+# The hosts' modules that unpickle what a config names as data: images, volumes, lists of tags.
+UNPICKLING = ('mmpretrain.datasets.cifar', 'mmseg.utils.io', 'mmpretrain.models.multimodal.ram.ram')
+OPEN_IMAGES = 'mmdet.datasets.openimages'
 MATPLOTLIB, MATPLOTLIBRC = 'matplotlib', 'matplotlibrc'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
@@ -49,7 +56,14 @@ def apply() -> None:
     mmcv_ops.install()
     find_configs()
     around_import(MULTIMODAL, import_without_transformers)
-    for name, mend in ((EPS, refuse_eps), (CHECKPOINT, allow_nothing_more)):
+    read_data_safely()
+    unpickle = [(name, unpickle_safely) for name in UNPICKLING]
+    for name, mend in (
+        (EPS, refuse_eps),
+        (CHECKPOINT, allow_nothing_more),
+        *unpickle,
+        (OPEN_IMAGES, load_arrays_safely),
+    ):
         if name in sys.modules:
             mend(sys.modules[name])
         else:
@@ -311,6 +325,76 @@ def refuse_eps(module: ModuleType, execute: Execute | None = None) -> None:
         execute(module)
     if module.gs_binary is None:
         module.gs_binary = False  # type: ignore[attr-defined]
+
+
+def read_data_safely() -> None:
+    """Let MMEngine read pickles and YAML without running what they hold.
+
+    Cause: ``mmengine.load`` picks the reader by a file's ending. Annotations, proposals, results and whatever else a
+    config names as data run the code of their file where that ends in ``.pkl``, ``.pickle``, ``.yaml`` or ``.yml``:
+    ``pickle.load`` and ``yaml.load`` with its full loader. Configs in YAML are read with the same, and stay plain.
+    Can go when MMEngine reads both safely.
+    """
+
+    def load_pickle(self: PickleHandler, file: Any, **kwargs: Any) -> Any:
+        return import_module(DATA_FILES).load(file, **kwargs)
+
+    def load_yaml(self: YamlHandler, file: Any, **kwargs: Any) -> Any:
+        return import_module(DATA_FILES).load_yaml(file, **kwargs)
+
+    PickleHandler.load_from_fileobj = load_pickle  # type: ignore[method-assign]
+    YamlHandler.load_from_fileobj = load_yaml  # type: ignore[method-assign]
+    if not hasattr(load := mmengine.fileio.io.load, '__wrapped__'):
+        load_named = _naming_the_file(load)
+        for module in list(sys.modules.values()):  # those too that have taken it from there already
+            if getattr(module, '__dict__', {}).get('load') is load:
+                module.load = load_named  # type: ignore[attr-defined]
+
+
+def _naming_the_file(load: Callable[..., Any]) -> Callable[..., Any]:
+    """``mmengine.load``, whose handlers do not know which file they read."""
+
+    @wraps(load)
+    def load_named(file: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(file, *args, **kwargs)
+        except ValueError as error:
+            data_files = sys.modules.get(DATA_FILES)
+            if data_files is not None and isinstance(error, data_files.UnsafeDataError):
+                raise data_files.UnsafeDataError(f'{file}: {error}') from error
+            raise
+
+    return load_named
+
+
+def unpickle_safely(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let a module of the hosts unpickle data as :func:`read_data_safely` does, whatever it calls ``pickle`` for.
+
+    Cause: CIFAR's files, volumes with ``decode_backend='pickle'`` and RAM's lists of tags are read with ``pickle``.
+    Can go when the hosts read them safely.
+    """
+    if execute is not None:
+        execute(module)
+    data_files = import_module(DATA_FILES)
+    module.pickle = _with(pickle, load=data_files.load, loads=data_files.loads)  # type: ignore[attr-defined]
+
+
+def load_arrays_safely(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let MMDetection read OpenImages' tree of classes without running what its file holds.
+
+    Cause: it is read by ``np.load`` with ``allow_pickle=True``.
+    Can go when MMDetection reads it safely.
+    """
+    if execute is not None:
+        execute(module)
+    module.np = _with(np, load=import_module(DATA_FILES).load_array)  # type: ignore[attr-defined]
+
+
+def _with(module: ModuleType, **others: Any) -> ModuleType:
+    """A module with others in the place of some of its functions."""
+    changed = ModuleType(module.__name__, module.__doc__)
+    vars(changed).update({'__getattr__': partial(getattr, module), **others})
+    return changed
 
 
 def hide_matplotlibrc_here() -> None:

@@ -1,0 +1,296 @@
+"""Pickles and YAML of annotations, proposals and results, read without running what they name.
+
+MMEngine and the hosts read them with :mod:`pickle` and an unsafe loader of YAML, both of which call whatever function a
+file asks for. :mod:`mmhybrid.compat` has them read with this, which reaches the names of ``_NAMES`` alone. What is
+dumped stays as it was.
+"""
+
+import io
+import pickle
+import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+import yaml
+
+from mmhybrid.utils.errors import first_line
+
+ALLOWED = 'dicts, lists, tuples, sets, text, numbers, NumPy arrays, and torch tensors and InstanceData'
+ALLOWED_YAML = 'mappings, sequences, tuples, sets, text, numbers and dates'
+_DTYPE = re.compile(r'[<>=|]?([biufcSUO]\d*|\?)')
+_YAML_TAGS = 'tag:yaml.org,2002:'
+_NPY_MAGIC = b'\x93NUMPY'
+_PLAIN = (str, int, float, bytes, bool, type(None))
+
+
+class UnsafeDataError(ValueError):
+    """A file of data that asks for more than data, or is damaged."""
+
+
+def load(
+    file: BinaryIO, *, fix_imports: bool = True, encoding: str = 'ASCII', errors: str = 'strict', buffers: object = None
+) -> Any:
+    """The content of a pickle, in the place of ``pickle.load``.
+
+    Args:
+        file: Of bytes.
+        fix_imports: Of ``pickle.load``; names of Python 2 are always known.
+        encoding: Of the texts of Python 2.
+        errors: What is done where the encoding fails.
+        buffers: Of ``pickle.load``; pickles that need some are refused.
+
+    Raises:
+        UnsafeDataError: If it names a class or a function that data have no use for, or is damaged.
+    """
+    reader = _Reader(file, encoding=encoding, errors=errors)
+    try:
+        content = reader.load()
+        return _Finished().of(content) if reader.has_kept else content
+    except UnsafeDataError:
+        raise
+    except Exception as error:  # a damaged pickle may raise nearly anything
+        raise UnsafeDataError(f'no pickle of data, or damaged ({first_line(error)}); read are {ALLOWED}') from error
+
+
+def loads(
+    data: bytes, *, fix_imports: bool = True, encoding: str = 'ASCII', errors: str = 'strict', buffers: object = None
+) -> Any:
+    """What :func:`load` returns, of bytes, in the place of ``pickle.loads``."""
+    return load(io.BytesIO(data), encoding=encoding, errors=errors)
+
+
+def load_array(path: str, allow_pickle: bool = False) -> Any:
+    """An array of a ``.npy`` file or of a pickle, in the place of ``np.load`` where that may unpickle anything."""
+    with open(path, 'rb') as file:
+        is_npy = file.read(len(_NPY_MAGIC)) == _NPY_MAGIC
+        file.seek(0)
+        try:
+            return np.load(file, allow_pickle=False) if is_npy else load(file, encoding='latin1')
+        except ValueError as error:
+            raise UnsafeDataError(f'{path}: {error}') from error
+
+
+def load_yaml(file: TextIO, **kwargs: Any) -> Any:
+    """The content of a YAML file, in the place of what MMEngine's handler does; a loader that code names is taken.
+
+    Raises:
+        UnsafeDataError: If a tag asks for a class or a function.
+    """
+    return yaml.load(file, **{'Loader': _PlainLoader, **kwargs})
+
+
+class _PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
+    """Makes plain values, and the tuples that MMEngine writes of a config."""
+
+
+def _refuse_tag(loader: Any, node: Any) -> None:
+    tag = str(node.tag).replace(_YAML_TAGS, '!!')
+    raise UnsafeDataError(f'the tag {tag} in line {node.start_mark.line + 1}; read are {ALLOWED_YAML}')
+
+
+_PlainLoader.add_constructor(None, _refuse_tag)
+_PlainLoader.add_constructor(
+    f'{_YAML_TAGS}python/tuple', lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+)
+_PlainLoader.add_constructor(f'{_YAML_TAGS}python/complex', lambda loader, node: complex(node.value))
+
+
+class _Function:
+    """What a pickle may call; nothing that a pickle does to it changes it."""
+
+    __slots__ = ('_call',)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: object) -> Any:
+        return self._call(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise TypeError('a state of a function')
+
+
+class _Dtype:
+    """A dtype of NumPy, of whose state the byte order alone is taken: the rest could call numbers objects."""
+
+    __slots__ = ('value',)
+
+    def __init__(self, code: object, *_: object) -> None:
+        name = code.decode('latin1') if isinstance(code, bytes) else code
+        if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+            raise ValueError(f'a NumPy array of {code!r}')
+        self.value = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ('>', b'>'):
+            self.value = self.value.newbyteorder('>')
+
+
+class _Array:
+    """An array of NumPy; its state is (version, shape, dtype, order, values)."""
+
+    __slots__ = ('value',)
+
+    def __init__(self, *_: object) -> None:
+        self.value = np.empty(0, np.int8)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *_, shape, dtype, by_columns, values = state
+        array = _array(values, dtype, shape, 'F' if by_columns else 'C')
+        self.value = array.astype(array.dtype.newbyteorder('='), copy=False)  # as NumPy makes of this machine
+
+
+class _Instances:
+    """InstanceData of MMEngine, in which MMDetection keeps proposals."""
+
+    __slots__ = ('state',)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+def _array(values: Any, dtype: object, shape: Any, order: str) -> np.ndarray:
+    if not isinstance(dtype, _Dtype):
+        raise TypeError(f'a NumPy array of {dtype!r}')
+    if dtype.value.hasobject:
+        if not isinstance(values, list):
+            raise TypeError('objects that are no list')
+        flat = np.empty(len(values), object)
+        for place, value in enumerate(values):
+            flat[place] = value
+    else:
+        data = values.encode('latin1') if isinstance(values, str) else bytes(values)
+        # no bytes may be the values of any type
+        flat = np.frombuffer(data, dtype.value).copy() if data else np.empty(0, dtype.value)
+    return flat.reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+
+
+def _scalar(dtype: object, data: object = b'') -> Any:
+    if not isinstance(data, bytes | str):
+        raise TypeError('a number of NumPy that is no bytes')
+    return _array(data, dtype, -1, 'C')[0] if data else dtype.value.type()  # type: ignore[attr-defined]
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """Bytes, which the second protocol of pickles writes as text and the name of an encoding."""
+    if encoding != 'latin1':
+        raise ValueError('bytes in another encoding')
+    return text.encode('latin1')
+
+
+def _no_bytes(*arguments: object) -> bytes:
+    """What the second protocol writes for no bytes: the class, called without arguments."""
+    if arguments:
+        raise ValueError('bytes by another name')
+    return b''
+
+
+def _bytearray(data: object = b'') -> bytearray:
+    if not isinstance(data, bytes):
+        raise TypeError('a bytearray of something else than bytes')
+    return bytearray(data)
+
+
+def _storage(data: bytes) -> tuple[Any, bytearray]:
+    """The storage of a tensor, a file of torch for itself."""
+    pickles, released = import_module('mmhybrid.models.pickles'), import_module('mmhybrid.models.released')
+    stored, read_storage = released.open_stored(io.BytesIO(data), pickles.Reader)
+    if not isinstance(stored, pickles.Storage):
+        raise TypeError('a tensor whose values are none')
+    return stored, bytearray(read_storage(stored.key))
+
+
+def _tensor(storage: tuple[Any, bytearray], offset: int, size: Any, stride: Any, *_: object) -> Any:
+    stored, data = storage
+    tensor = import_module('mmhybrid.models.pickles').StoredTensor(stored, offset, tuple(size), tuple(stride))
+    return tensor.load(lambda _: data)
+
+
+_NAMES: dict[tuple[str, str], Any] = {
+    # of Python itself, whose classes in C no pickle can change
+    **{('builtins', kind.__name__): kind for kind in (set, frozenset, complex)},
+    ('builtins', 'bytes'): _Function(_no_bytes),
+    ('builtins', 'bytearray'): _Function(_bytearray),
+    ('collections', 'OrderedDict'): OrderedDict,
+    ('_codecs', 'encode'): _Function(_bytes),
+    ('numpy', 'dtype'): _Function(_Dtype),
+    ('numpy', 'ndarray'): _Function(_Array),
+    **{  # NumPy 2 renamed the modules, and pickles outlive them
+        (f'numpy.{core}.{module}', name): _Function(call)
+        for core in ('_core', 'core')
+        for module, name, call in (
+            ('multiarray', '_reconstruct', _Array),
+            ('multiarray', 'scalar', _scalar),
+            ('numeric', '_frombuffer', lambda data, dtype, shape, order: _array(data, dtype, shape, order)),
+        )
+    },
+    ('torch.storage', '_load_from_bytes'): _Function(_storage),
+    ('torch._utils', '_rebuild_tensor_v2'): _Function(_tensor),
+    ('mmengine.structures.instance_data', 'InstanceData'): _Instances,
+}
+_KEPT = ('numpy', 'mmengine')
+
+
+class _Reader(pickle.Unpickler):
+    """Finds what data need, and never by importing it; in C, since annotations of millions of images are read."""
+
+    has_kept = False
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What the table holds under a name; UnsafeDataError if nothing."""
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        if (module, name) not in _NAMES:
+            raise UnsafeDataError(f'a pickle that names {module}.{name}; read are {ALLOWED}')
+        self.has_kept |= module.startswith(_KEPT)
+        return _NAMES[module, name]
+
+
+class _Finished:
+    """Puts what pickles stand for in the place of what was kept of them."""
+
+    def __init__(self) -> None:
+        # with what it was made of, which no other object may take the number of
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, item: Any) -> Any:
+        """The value of an item; lists, dicts and sets are changed in place."""
+        if type(item) in _PLAIN:
+            return item
+        if id(item) in self._known:
+            return self._known[id(item)][1]
+        value = item.value if isinstance(item, _Array | _Dtype) else item
+        self._known[id(item)] = (item, value)
+        if isinstance(item, tuple | frozenset):
+            value = type(item)(self.of(part) for part in item)
+        elif isinstance(item, _Instances):
+            value = self._instances(item.state)
+        elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+            flat = value.reshape(-1)
+            for place, part in enumerate(flat):
+                flat[place] = self.of(part)
+        elif isinstance(item, list):
+            item[:] = [self.of(part) for part in item]
+        elif isinstance(item, dict):
+            parts = [(self.of(key), self.of(part)) for key, part in item.items()]
+            item.clear()
+            item.update(parts)
+        elif isinstance(item, set):
+            parts = [self.of(part) for part in item]
+            item.clear()
+            item.update(parts)
+        elif isinstance(item, type | _Function):
+            raise TypeError('a class or a function as a value')
+        self._known[id(item)] = (item, value)
+        return value
+
+    def _instances(self, state: dict[str, Any]) -> Any:
+        fields = state['_data_fields']
+        metas = {name: self.of(state[name]) for name in state['_metainfo_fields']}
+        value = import_module('mmengine.structures').InstanceData(metainfo=metas)
+        for name in sorted(fields):
+            value.set_field(self.of(state[name]), name)
+        return value
