@@ -1,6 +1,6 @@
 """Neck and heads around a backbone, as parts of what a whole detector or segmentor costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.fitting import with_widths
 from mmhybrid.models.parts import Part, sides
 from mmhybrid.registry import MODELS
+from mmhybrid.utils.checks import bad_value
 
 KIND = 'surroundings'
 # Of a model's config, what is not around its backbone, or only trains or judges it.
@@ -52,9 +53,19 @@ class Surroundings:
         return found
 
     def costs(self, maps: Sequence[Shape], image: Shape) -> dict[str, PartCost]:
-        """What each of :meth:`parts` costs, by its key."""
+        """What each of :meth:`parts` costs, by its key.
+
+        Raises:
+            ValueError: If the model has other layers than at the widths by which its parts were told apart, as where
+                a layer is left out between equal widths.
+        """
         counted = self._count(maps, image)
-        groups = self._groups_of(maps, image).values()
+        groups: Collection[_Group] = self._groups_of(maps, image).values()
+        if len(groups) == 1:  # one part for all that there is at these widths
+            groups = [_Group(range(len(counted.operations)), list(counted.params))]
+        elif not counted.is_made_of(groups):
+            widths = [shape[0] for shape in maps]
+            raise bad_value('widths of the backbone', widths, 'those at which neck and heads have the layers of others')
         return {
             part.key: PartCost(
                 sum(counted.params[name] for name in group.params),
@@ -126,6 +137,11 @@ class _Counted:
 
     operations: tuple[Operation, ...]
     params: Mapping[str, int]
+
+    def is_made_of(self, groups: Collection['_Group']) -> bool:
+        """Whether there is all that the groups have, and nothing else."""
+        names = {name for group in groups for name in group.params}
+        return names == self.params.keys() and len(self.operations) == sum(len(group.operations) for group in groups)
 
 
 @dataclass(frozen=True)

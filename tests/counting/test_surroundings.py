@@ -8,6 +8,9 @@ import pytest
 import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import Tensor, nn
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.counting.complexity import count_complexity
@@ -165,3 +168,41 @@ def test_maps_have_to_be_as_large_as_their_strides_say(monkeypatch: pytest.Monke
     monkeypatch.setattr(GLNet, 'outputs', lambda self, arch: tuple(Output(o.width, 4) for o in told(self, arch)))
     with pytest.raises(ValueError, match=r'input_size: got .* allowed: a size with maps'):
         Workload.of_model(cfg.model, SIZE, cfg.default_scope)
+
+
+@ROOT_MODELS.register_module(force=True)
+class ShortcutHead(nn.Module):
+    """It projects where widths differ, as the shortcuts of residual blocks do."""
+
+    def __init__(self, in_channels: int, channels: int = 64) -> None:
+        super().__init__()
+        self.proj = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        return self.conv(self.proj(maps[-1]))
+
+
+@ROOT_MODELS.register_module(force=True)
+class ShortcutModel(BaseModel):
+    def __init__(self, backbone: Mapping[str, Any], decode_head: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.backbone = ROOT_MODELS.build(backbone)
+        self.decode_head = ROOT_MODELS.build(decode_head)
+
+    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Tensor:
+        return self.decode_head(self.backbone(inputs))
+
+
+def test_layers_that_only_some_widths_have_are_counted_or_refused() -> None:
+    """Weights of 1 x 1 and 3 x 3 convolutions, at each of 8 x 8 places; at 64 channels the former is left out."""
+    model = {'type': 'ShortcutModel', 'decode_head': {'type': 'ShortcutHead', 'in_channels': None}}
+    around = Surroundings(model)
+    for width in (64, 48, 96):  # the first as others have no layer: all is one part
+        (cost,) = around.costs([(width, 8, 8)], (3, 64, 64)).values()
+        weights = 9 * 64 * 64 + (0 if width == 64 else 64 * width)
+        assert (cost.params, cost.macs) == (weights, 64 * weights)
+    around = Surroundings(model)
+    around.costs([(48, 8, 8)], (3, 64, 64))
+    with pytest.raises(ValueError, match=r'widths of the backbone: got \[64\], allowed: those at which'):
+        around.costs([(64, 8, 8)], (3, 64, 64))
