@@ -348,7 +348,8 @@ def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bo
         return None
     if isinstance(input_size, int) or input_size is None:
         return check_int('input_size', input_size, SMALLEST_SIDE)
-    return [check_int('input_size', side, SMALLEST_SIDE) for side in check_list('input_size', input_size, 2)]
+    sides = [check_int('input_size', side, SMALLEST_SIDE) for side in check_list('input_size', input_size, 2)]
+    return sides[0] if sides[0] == sides[1] else sides  # one square is written in one way, as tables compare them
 
 
 def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -57,6 +57,17 @@ def test_a_table_is_of_whole_models(cfg: Config, path: Path) -> None:
     assert alone.ms < measured.ms
 
 
+def test_a_square_is_one_size_however_it_is_written(cfg: Config, tmp_path: Path) -> None:
+    """A table of the images that a config's search gives as height and width serves this search."""
+    pair = Workload.of_model(cfg.model, (64, 64), cfg.default_scope)
+    device = Device.here('cpu', 'eager', 'float32', batch=1, threads=1, clock='thread')
+    profile(pair, device, Plan(networks=8, repeats=2), tmp_path / 'table.json')
+    table = LatencyTable.load(tmp_path / 'table.json')
+    assert table.resolutions == (64,)
+    table.check_setting(pair)
+    table.check_setting(Workload.of_model(cfg.model, 64, cfg.default_scope))
+
+
 def test_networks_that_it_has_not_seen_are_measured_as_its_own(cfg: Config, path: Path) -> None:
     table = LatencyTable.load(path)
     workload = workload_for(table, cfg)
