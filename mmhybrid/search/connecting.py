@@ -3,64 +3,26 @@
 import re
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.storages._rdb.models import BaseModel
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
 
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.journal import check_lines
+from mmhybrid.search.plain_tables import check_postgresql
 from mmhybrid.search.reconnecting import Reconnecting, is_passing
 from mmhybrid.utils.addresses import masked, revealed
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.errors import first_line, shortened
-from mmhybrid.utils.files import LONGEST
+from mmhybrid.utils.errors import first_line
 
 # For a server that does not answer at the start; a wrong address is not tried for long.
 FIRST_SECONDS = 30.0
-# What is no table of Optuna's own, and runs what its owner wants when it is read or written. Each function and operator
-# is named with its schema here, since what a database has by the name of one of PostgreSQL's may be taken for it.
-_PROGRAMS = """
-with names (name) as (select pg_catalog.unnest(cast('{{{names}}}' as pg_catalog.text[]))),
-    tables (oid) as (select cast(pg_catalog.to_regclass(name) as pg_catalog.oid) from names),
-    path (oid) as (
-        select oid from pg_catalog.pg_namespace
-        where nspname operator(pg_catalog.=) any (pg_catalog.current_schemas(false))
-        and nspname operator(pg_catalog.<>) 'pg_catalog'),
-    installed (oid) as (select objid from pg_catalog.pg_depend where deptype operator(pg_catalog.=) 'e'),
-    masters (oid) as (select oid from pg_catalog.pg_roles where rolsuper)
-select 'table', cast(relname as pg_catalog.text) from pg_catalog.pg_class c
-where c.oid operator(pg_catalog.=) any (select oid from tables) and (
-    relkind operator(pg_catalog.<>) 'r' or relhasrules or relrowsecurity or exists (
-        select from pg_catalog.pg_trigger where tgrelid operator(pg_catalog.=) c.oid and not tgisinternal))
-union all select 'column', cast(attname as pg_catalog.text) from pg_catalog.pg_attribute
-where attrelid operator(pg_catalog.=) any (select oid from tables) and atttypid operator(pg_catalog.=) any (
-    select oid from pg_catalog.pg_type
-    where typtype operator(pg_catalog.<>) 'b' and typtype operator(pg_catalog.<>) 'e')
-union all select 'default', pg_catalog.pg_get_expr(adbin, adrelid) from pg_catalog.pg_attrdef
-where adrelid operator(pg_catalog.=) any (select oid from tables) and pg_catalog.pg_get_expr(adbin, adrelid)
-    operator(pg_catalog.!~) '^nextval[(]''[^()]*''::regclass[)]$'
-union all select 'constraint', pg_catalog.pg_get_constraintdef(oid) from pg_catalog.pg_constraint
-where conrelid operator(pg_catalog.=) any (select oid from tables) and contype operator(pg_catalog.=) 'c'
-    and pg_catalog.pg_get_constraintdef(oid) operator(pg_catalog.!~) '^CHECK [(][(][a-z_]+ = [0-9]+[)][)]$'
-union all select 'index', pg_catalog.pg_get_indexdef(indexrelid) from pg_catalog.pg_index
-where indrelid operator(pg_catalog.=) any (select oid from tables) and (indexprs is not null or indpred is not null)
-union all select 'function', cast(proname as pg_catalog.text) from pg_catalog.pg_proc
-where pronamespace operator(pg_catalog.=) any (select oid from path) and not (
-    oid operator(pg_catalog.=) any (select oid from installed)
-    and proowner operator(pg_catalog.=) any (select oid from masters))
-union all select 'operator', cast(oprname as pg_catalog.text) from pg_catalog.pg_operator
-where oprnamespace operator(pg_catalog.=) any (select oid from path) and not (
-    oid operator(pg_catalog.=) any (select oid from installed)
-    and oprowner operator(pg_catalog.=) any (select oid from masters))
-"""
 # How Optuna and Alembic define tables and indices in SQLite: columns of plain types, keys, and checks of constants.
 # What matched within the brackets stays so (a group that is looked ahead to): all readings of a text would be tried.
 _DEFINITION = re.compile(
@@ -70,12 +32,12 @@ _DEFINITION = re.compile(
     r'\(\d+\)|\'\w*\'|[\w\s,"]))\1)+\)|create (?:unique )?index \w+ on "?\w+"? ?\([\w, "]+\)',
     re.IGNORECASE,
 )
-# What Optuna's tables are a version of, which it asks first.
-ALEMBIC_TABLE = 'alembic_version'
 # What a journal ends in that is one of several, and names the file that holds them together.
 _JOURNAL_MAGIC = bytes.fromhex('d9d505f920a163d7')
 # Processes that begin together in an empty database trip over each other's new tables; later they are there.
 TRIES = 4
+# After so long a connection is replaced by a new one, and what the database holds is checked again.
+CHECKED_SECONDS = 300
 # A connection that the network has dropped without a word is noticed within a minute, by libpq.
 LIVELINESS = {
     'connect_timeout': 10,
@@ -119,13 +81,12 @@ def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creati
     def connected() -> RDBStorage:
         url = make_url(revealed(location))
         engine: dict[str, Any] = {'pool_pre_ping': True}
-        if url.get_backend_name() == 'postgresql':
-            if url.drivername == 'postgresql':
-                url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy takes it by itself since 2.1
-            engine['connect_args'] = {name: value for name, value in LIVELINESS.items() if name not in url.query}
+        if url.drivername == 'postgresql':
+            url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy takes it by itself since 2.1
         for left in reversed(range(tries)):
             try:
-                _check_tables(location, url, engine)
+                if url.get_backend_name() == 'postgresql':
+                    engine.update(creator=_postgresql(location, url), pool_recycle=CHECKED_SECONDS)
                 return RDBStorage(
                     url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
                 )
@@ -201,35 +162,24 @@ def _check_files_beside(path: Path) -> None:
                 raise StorageError(f'{journal}: names another file, which SQLite would remove; no search writes that')
 
 
-def _check_tables(location: str, url: URL, options: Mapping[str, Any]) -> None:
-    """Raise StorageError for what PostgreSQL would run, as :func:`_check_schema` does for SQLite.
-
-    SQLAlchemy's own connections call functions by their bare names, so it is asked for none.
-    """
-    if url.get_backend_name() != 'postgresql':
-        return
+def _postgresql(location: str, url: URL) -> Callable[[], Any]:
+    """What makes connections to PostgreSQL, each of which is checked before anything else is asked."""
     dialect = create_engine(url).dialect
     arguments, named = dialect.create_connect_args(url)
-    assert dialect.loaded_dbapi is not None
-    try:
-        with closing(dialect.loaded_dbapi.connect(*arguments, **{**named, **options['connect_args']})) as connection:
-            cursor = connection.cursor()
-            cursor.execute(_PROGRAMS.format(names=','.join((*BaseModel.metadata.tables, ALEMBIC_TABLE))))
-            programs = cursor.fetchall()
-    except dialect.loaded_dbapi.Error as error:
-        raise DBAPIError.instance(None, None, error, dialect.loaded_dbapi.Error, dialect=dialect) from error
-    if not programs:
-        return
-    kind, name = min(programs, key=lambda found: found[0] != 'table')
-    if kind == 'table':
-        raise StorageError(
-            f'{location}: {name!r} is a view, or has a rule, a policy or a trigger, which no search has made'
-        )
-    where = ' in its search_path' if kind in ('function', 'operator') else ''
-    raise StorageError(
-        f'{location}: holds the {kind} {shortened(name, LONGEST)!r}{where}, which no search has made; keep searches in '
-        'a database of their own'
-    )
+    driver = dialect.loaded_dbapi
+    assert driver is not None
+    options = {**named, **{name: value for name, value in LIVELINESS.items() if name not in url.query}}
+
+    def connected() -> Any:
+        connection = driver.connect(*arguments, **options)
+        try:
+            check_postgresql(location, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return connected
 
 
 def studies_in(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:

@@ -1,0 +1,115 @@
+"""What a database may make of Optuna's tables: tables of plain values, and nothing that runs when they are used."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.storages._rdb.models import BaseModel
+from sqlalchemy import Enum
+
+from mmhybrid.search.errors import StorageError
+from mmhybrid.utils.errors import shortened
+from mmhybrid.utils.files import LONGEST
+
+# What Optuna's tables are a version of, which it asks first.
+ALEMBIC_TABLE = 'alembic_version'
+TABLES = (*BaseModel.metadata.tables, ALEMBIC_TABLE)
+_ENUMS = sorted(
+    str(column.type.name)
+    for table in BaseModel.metadata.tables.values()
+    for column in table.columns
+    if isinstance(column.type, Enum)
+)
+# What is there that Optuna does not make, and that PostgreSQL may run as it plans, reads or writes: asked with
+# pg_catalog alone in the search path. Objects of the server's own have numbers below 16384
+# (https://www.postgresql.org/docs/current/system-catalog-initial-data.html). The first row is told, so what explains
+# others stands first. Parameters: the schema, the tables, the enumerations, the whole search path.
+_STRANGE = """
+with asked (schema, tables, enums, path) as (select cast(%s as text), cast(%s as text[]), cast(%s as text[]),
+        cast(%s as text[])),
+    here as (select n.oid from pg_namespace n, asked where nspname = schema),
+    path as (select n.oid from pg_namespace n, asked where nspname = any (path) and nspname <> 'pg_catalog'),
+    tables as (select c.* from pg_class c, asked where relname = any (tables) and relnamespace in (table here)),
+    enums as (select t.* from pg_type t, asked where typname = any (enums) and typnamespace in (table here)),
+    masters as (select oid from pg_roles where rolsuper),
+    installed as (select classid, objid from pg_depend where deptype = 'e')
+select case relkind when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table'
+    when 'p' then 'partitioned table' else 'relation' end, cast(relname as text)
+from tables where relkind <> 'r'
+union all select 'rule', rulename from pg_rewrite where ev_class in (select oid from tables where relkind = 'r')
+union all select 'policy', polname from pg_policy where polrelid in (select oid from tables)
+union all select 'row security', relname from tables where relrowsecurity or relforcerowsecurity
+union all select 'trigger', tgname from pg_trigger
+where tgrelid in (select oid from tables) and (not tgisinternal or tgfoid >= 16384)
+union all select 'inheriting table', cast(cast(inhrelid as regclass) as text) from pg_inherits
+where inhparent in (select oid from tables) or inhrelid in (select oid from tables)
+union all select 'table of another kind', relname from tables
+where relkind = 'r' and (relpersistence <> 'p' or relispartition or reloftype <> 0 or relam <> 2)
+union all select 'statistics', stxname from pg_statistic_ext where stxrelid in (select oid from tables)
+union all select 'column', attname from pg_attribute
+where attrelid in (select oid from tables where relkind = 'r') and attnum > 0 and not attisdropped and (
+    attcollation >= 16384 or attgenerated <> '' or attidentity <> ''
+    or atttypid <> all (cast('{int4,int8,varchar,text,float4,float8,timestamp}' as regtype[]))
+    and atttypid not in (select oid from enums))
+union all select 'type', typname from enums where typtype <> 'e'
+union all select 'default', pg_get_expr(adbin, adrelid) from pg_attrdef d
+where adrelid in (select oid from tables) and not (
+    pg_get_expr(adbin, adrelid) ~ '^nextval[(]''[^'']*''::regclass[)]$' and exists (
+        select from pg_depend join pg_class s on s.oid = refobjid and relkind = 'S'
+        where classid = cast('pg_attrdef' as regclass) and objid = d.oid
+        and refclassid = cast('pg_class' as regclass)))
+union all select 'constraint', pg_get_constraintdef(c.oid) from pg_constraint c
+where (conrelid in (select oid from tables) or confrelid in (select oid from tables)) and not case contype
+    when 'f' then conrelid in (select oid from tables) and confrelid in (select oid from tables)
+        and 16384 > all (cast(conpfeqop || conppeqop || conffeqop as oid[]))
+    when 'c' then pg_get_constraintdef(c.oid) = 'CHECK ((version_info_id = 1))'
+    else contype in ('p', 'u', 'n') end
+union all select 'index', pg_get_indexdef(indexrelid) from pg_index join pg_class i on i.oid = indexrelid
+where indrelid in (select oid from tables) and (relam <> 403 or indexprs is not null or indpred is not null
+    or not 16384 > all (cast(indclass as oid[])) or not 16384 > all (cast(indcollation as oid[])))
+union all select 'function', proname from pg_proc
+where pronamespace in (table path) and not (proowner in (table masters)
+    and (cast('pg_proc' as regclass), pg_proc.oid) in (table installed))
+union all select 'operator', oprname from pg_operator
+where oprnamespace in (table path) and not (oprowner in (table masters)
+    and (cast('pg_operator' as regclass), pg_operator.oid) in (table installed))
+union all select 'cast', format('%%s as %%s', format_type(castsource, null), format_type(casttarget, null))
+from pg_cast where oid >= 16384 and not (
+    (castfunc = 0 or castfunc in (select oid from pg_proc where proowner in (table masters)))
+    and (cast('pg_cast' as regclass), pg_cast.oid) in (table installed))
+"""
+
+
+def check_postgresql(location: str, connection: Any) -> None:
+    """Raise StorageError for what PostgreSQL would run, and have names mean what they mean now, in a new connection.
+
+    Args:
+        location: Of the database, for messages.
+        connection: Of the driver; nothing was asked yet.
+    """
+    cursor = connection.cursor()
+    # with its schema: what a database has by the name of one of PostgreSQL's may be taken for it
+    cursor.execute('select pg_catalog.current_schemas(false)')
+    path = [name for name in cursor.fetchone()[0] if name != 'pg_catalog']
+    cursor.execute('set search_path to pg_catalog, pg_temp')
+    schema = _schema_of_tables(cursor, path)
+    if schema is not None:
+        cursor.execute(_STRANGE, (schema, list(TABLES), _ENUMS, path))
+        found = cursor.fetchone()
+        if found is not None:
+            kind, name = found
+            raise StorageError(
+                f'{location}: holds the {kind} {shortened(name, LONGEST)!r}, which no search has made; a database of '
+                'searches has tables of plain values, their keys, plain indices and sequences, and nothing else that '
+                'PostgreSQL may run: keep searches in one of their own'
+            )
+        quoted = schema.replace('"', '""')
+        cursor.execute(f'set search_path to "{quoted}"')  # after pg_catalog, which comes first unless it is named
+    connection.commit()  # a setting ends with its transaction otherwise
+
+
+def _schema_of_tables(cursor: Any, path: Sequence[str]) -> str | None:
+    """In which schema of a search path Optuna's tables are, or would be made; None if there is no schema."""
+    query = 'select nspname from pg_class c join pg_namespace n on n.oid = relnamespace where relname = any (%s)'
+    cursor.execute(query, (list(TABLES),))
+    holding = {name for (name,) in cursor.fetchall()}
+    return next((name for name in path if name in holding), path[0] if path else None)
