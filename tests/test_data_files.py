@@ -44,6 +44,7 @@ from mmhybrid.engine.search_loop import own_storage
 from mmhybrid.latency.analytic import NOMINAL
 from mmhybrid.latency.backends import random_images
 from mmhybrid.latency.devices import Device
+from mmhybrid.latency.fitted import PRICES
 from mmhybrid.latency.held_out import scatter
 from mmhybrid.latency.load import build_estimator, load_latency
 from mmhybrid.latency.partial import Partial
@@ -204,6 +205,13 @@ def analytic_model(folder: Path, evil: Config) -> None:
     load_latency(path)
 
 
+def fitted_model(folder: Path, evil: Config) -> None:
+    path = folder / 'fitted.json'
+    content = {'format': 1, 'prices_ms': {**PRICES, **evil}, 'error': 0.1, 'device': evil, 'networks': 12}
+    content_of(content, path)
+    load_latency(path)
+
+
 def partial_table(folder: Path, evil: Config) -> None:
     content_of({'setting': evil, 'timed': [evil], 'again': [evil]}, folder / 'table.json.partial')
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
@@ -262,6 +270,7 @@ READERS: dict[str, Callable[[Path, Config], Any]] = {
     'table of a search': lambda folder, evil: build_estimator(WORKLOAD, table(folder, space=evil)),
     'table of another space': lambda folder, evil: load_latency(table(folder, space=evil)).build_workload(),
     'analytic model': analytic_model,
+    'fitted model': fitted_model,
     'interrupted table': partial_table,
     'networks.json': networks_file,
     'demo data': demo_settings,
@@ -346,9 +355,10 @@ REVIEWED = {
     'mmhybrid/apis/taking_out.py': 'a config; export_subnet',
     'mmhybrid/apis/host_configs.py': 'a config',
     'mmhybrid/latency/analytic.py': 'analytic model',
+    'mmhybrid/latency/fitted.py': 'fitted model',
     'mmhybrid/latency/devices.py': 'packages by the names that a backend of this process has',
     'mmhybrid/counting/workload.py': 'a config, or a table that latency/table.py has checked: table norm',
-    'mmhybrid/latency/load.py': 'table of a search, analytic model',
+    'mmhybrid/latency/load.py': 'table of a search, analytic model, fitted model',
     'mmhybrid/latency/table.py': 'table space, table backbone',
     'mmhybrid/models/presets.py': 'presets of this project',
     'mmhybrid/latency/partial.py': 'interrupted table',

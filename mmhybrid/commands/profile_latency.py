@@ -6,7 +6,8 @@ CONFIG has a model with a supernet; of a detector or segmentor whole models are 
 heads put out. Interrupted, the same command continues from ``table.json.partial``. Every
 resolution of the space is measured; leave some out with ``--resolutions``. ``--analytic`` measures only what the device
 reaches with eager torch, in seconds, and writes the analytic model; a search takes it in place of a table, or to fill a
-table's gaps.
+table's gaps. ``--fit`` measures a dozen networks, with any backend, and writes a model like it, of which a search makes
+the same use.
 
     mmhybrid profile-latency CONFIG --bundle DIR --backend onnxruntime
     mmhybrid profile-latency CONFIG --timings timings.json --out table.json
@@ -32,6 +33,7 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.bundle import SCRIPT, read_timings, write_bundle
 from mmhybrid.latency.calibration import calibrate
+from mmhybrid.latency.fitted import FEW, profile_few
 from mmhybrid.latency.on_device import TIMINGS
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.remote import Remote, measure_remotely
@@ -53,6 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--out', metavar='FILE', help='where to write the table or model')
     what = parser.add_mutually_exclusive_group()
     what.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
+    what.add_argument('--fit', action='store_true', help='write an analytic model fitted to a few measured networks')
     what.add_argument(
         '--bundle', metavar='DIR', help='write the networks for another machine, and what times them there'
     )
@@ -71,7 +74,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     size.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='of images that are not square')
     parser.add_argument('--resolutions', type=int, nargs='+', metavar='N', help='of those in the space; default: all')
     for name, help_text in (
-        ('networks', f'measured at each resolution; default: {default.networks}'),
+        ('networks', f'measured at each resolution; default: {default.networks}; in all with --fit: {FEW}'),
         ('repeats', f'timed rounds; default: {default.repeats}'),
         ('warmup', f'rounds before them; default: {default.warmup}'),
         ('held-params', 'parameters of the networks in memory at once; default: 500000000, which 8 GiB hold'),
@@ -89,7 +92,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def plan_of(args: Namespace) -> Plan:
     """What is measured, and how."""
     given: dict[str, Any] = {name: vars(args)[name] for name in PLAN if vars(args)[name] is not None}
-    return Plan(**given)
+    return Plan(**({'networks': FEW} if args.fit else {}) | given)
 
 
 def table_elsewhere(args: Namespace, workload: Workload) -> LatencyTable:
@@ -120,6 +123,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             device = device_of(args)
             calibrate(device, workload).save(args.out)
             print(f'{args.out}: the analytic model of {device.name}, eager')
+            return
+        if args.fit:
+            check_target(args.out)
+            model = profile_few(workload, device_of(args), plan_of(args))
+            model.save(args.out)
+            print(f'{args.out}: the model of {model.device.name} from {model.networks} networks')
+            print(f'{100 * model.error:.1f} %: what a network is off by which the model was not fitted to')
             return
         if args.timings is not None:
             table = table_elsewhere(args, workload)

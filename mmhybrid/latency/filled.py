@@ -8,10 +8,12 @@ from mmhybrid.counting.estimator import PartLatency
 from mmhybrid.counting.operations import PartCost
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import MODEL_STD, AnalyticLatency
+from mmhybrid.latency.fitted import FittedLatency
 from mmhybrid.latency.table import LatencyTable, parts_of_space
 from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch
 
+OperationsModel = AnalyticLatency | FittedLatency
 # Names of parts that a warning lists.
 LISTED = 5
 
@@ -29,7 +31,7 @@ class FilledTable:
         workload: The networks of the table's space.
     """
 
-    def __init__(self, table: LatencyTable, model: AnalyticLatency, workload: Workload) -> None:
+    def __init__(self, table: LatencyTable, model: OperationsModel, workload: Workload) -> None:
         self.table = table
         self.model = model
         self.workload = workload
@@ -66,7 +68,7 @@ class FilledTable:
             warnings.warn(f'latency table: {count} come from the analytic model instead: {names}', stacklevel=2)
 
 
-def _scale(table: LatencyTable, model: AnalyticLatency, workload: Workload, parts: Sequence[Part]) -> float | None:
+def _scale(table: LatencyTable, model: OperationsModel, workload: Workload, parts: Sequence[Part]) -> float | None:
     """What ``parts`` take in the table over what the model says; None where either is nothing."""
     measured = sum(table.entries[part.key].ms for part in parts)
     modelled = sum(model.part_latency(part, workload.cost_of(part)).ms for part in parts)

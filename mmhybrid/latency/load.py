@@ -1,5 +1,6 @@
 """The latency model of a search, from the files that ``tools/profile_latency.py`` wrote."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -7,20 +8,25 @@ from mmengine.config import Config
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import AnalyticLatency
-from mmhybrid.latency.filled import FilledTable
+from mmhybrid.latency.filled import FilledTable, OperationsModel
+from mmhybrid.latency.fitted import FittedLatency
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_json
 
+# Of models, by a field that their files alone have.
+MODELS: dict[str, type[OperationsModel]] = {'rates': AnalyticLatency, 'prices_ms': FittedLatency}
 
-def load_latency(path: str | Path) -> LatencyTable | AnalyticLatency:
-    """A latency table or an analytic model, whichever the file holds.
+
+def load_latency(path: str | Path) -> LatencyTable | OperationsModel:
+    """A latency table, an analytic model or a fitted one, whichever the file holds.
 
     Raises:
         ValueError: If there is no such file, or saying what is wrong with it.
     """
-    kind = AnalyticLatency if 'rates' in read_json(path) else LatencyTable
-    return kind.load(path)
+    raw = read_json(path)
+    fields = raw if isinstance(raw, Mapping) else ()
+    return next((kind for field, kind in MODELS.items() if field in fields), LatencyTable).load(path)
 
 
 def build_estimator(workload: Workload, path: str | Path | None, analytic: str | Path | None = None) -> Estimator:
@@ -78,8 +84,8 @@ def fill(table: LatencyTable, path: str, analytic: str | Path, workload: Workloa
     return filled
 
 
-def load_model_of(table: LatencyTable, path: str, analytic: str | Path) -> AnalyticLatency:
-    """An analytic model to be used beside a table; warns if it was measured on another machine.
+def load_model_of(table: LatencyTable, path: str, analytic: str | Path) -> OperationsModel:
+    """An analytic model, or a fitted one, to be used beside a table; warns if it was measured on another machine.
 
     Args:
         table: The table.
@@ -89,11 +95,13 @@ def load_model_of(table: LatencyTable, path: str, analytic: str | Path) -> Analy
     Raises:
         ValueError: If the file is wrong, or for another device, dtype, threads or number of images at once.
     """
-    model = AnalyticLatency.load(analytic)
+    model = load_latency(analytic)
+    if isinstance(model, LatencyTable):
+        raise bad_value('analytic', f'{analytic}', 'an analytic or fitted model; this is a latency table')
     if model.batch != table.device.batch:
         raise bad_value(f'{analytic}: batch', model.batch, f'that of {path}, {table.device.batch}')
     if model.device is not None:
-        for name in ('device', 'dtype', 'threads'):
+        for name in ('device', 'dtype', 'threads', *(('backend',) if isinstance(model, FittedLatency) else ())):
             there, here = getattr(table.device, name), getattr(model.device, name)
             if here != there:
                 raise bad_value(f'{analytic}: device.{name}', here, f'that of {path}, {there!r}')

@@ -8,8 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_supernet import SUPERNET
 
-from mmhybrid.space import EfficientNetLiteSpace
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.fitted import PRICES, choose_archs, features_of
+from mmhybrid.latency.rounds import Measurement
+from mmhybrid.space import EfficientNetLiteSpace, GLiTSpace
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 
@@ -227,3 +231,28 @@ def test_networks_whose_channels_are_sorted(benchmark):
     for gene in smallest:
         assert smallest[gene] <= middle[gene] <= largest[gene]
     assert {smallest[gene] for gene in smallest if gene.endswith('ratio')} == {1, 3}
+
+
+def test_latency_measurements(benchmark, tmp_path, capsys):
+    config, figures = tmp_path / 'supernet.py', tmp_path / 'figures.json'
+    config.write_text(SUPERNET)
+    program = benchmark('latency_measurements')
+    program.main([str(config), '--networks', '8', '--held-out', '5', '--repeats', '3', '--json', str(figures)])
+    found = json.loads(figures.read_text())
+    assert 0 < found['smallest_ms'] <= found['largest_ms']
+    assert {name.rsplit('.', 1)[0] for name in found if name.startswith('model.')} == {'model.6', 'model.8'}
+    assert 'kendall_tau' in capsys.readouterr().out
+
+
+def test_what_both_predict_of_a_device_that_is_a_sum(benchmark):
+    """Of networks that take what their parts take, which take what their operations take, both know everything."""
+    program = benchmark('latency_measurements')
+    workload = Workload(
+        GLiTSpace(embed_dims=48, num_blocks=3, level='attention'), {'type': 'mmhybrid.GLiT', 'img_size': 64}, 64, 5
+    )
+    archs = choose_archs(workload, 60, 1, 0)
+    milliseconds = features_of(workload, archs, 1) @ list(PRICES.values())
+    networks = [Measurement(dict(arch), ms, 1e-4 * ms, 10) for arch, ms in zip(archs, milliseconds, strict=True)]
+    for predict in (program.by_table, program.by_model):
+        assert predict(workload, networks[:55], archs[55:]) == pytest.approx(milliseconds[55:], rel=0.01)
+    assert program.by_table(workload, networks[1:2], archs[:1]) is None  # a table lacks parts of the largest network

@@ -7,6 +7,7 @@ import pytest
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import NOMINAL, AnalyticLatency
 from mmhybrid.latency.devices import Device
+from mmhybrid.latency.fitted import PRICES, FittedLatency
 from mmhybrid.latency.load import build_estimator, load_latency
 from mmhybrid.latency.rounds import Measurement
 from mmhybrid.latency.table import Entry, LatencyTable, Uncertainty
@@ -60,7 +61,7 @@ def test_analytic_model_alone(files):
 def test_files_that_do_not_go_together(files, table):
     with pytest.raises(ValueError, match=r'analytic: got .* an analytic model itself'):
         build_estimator(WORKLOAD, files[1], files[1])
-    with pytest.raises(ValueError, match='rates'):
+    with pytest.raises(ValueError, match=r'analytic: got .*table.json.*, allowed: an analytic or fitted model'):
         build_estimator(WORKLOAD, files[0], files[0])
     with pytest.raises(ValueError, match='num_classes 5, not 6'):
         build_estimator(Workload(SPACE, WORKLOAD.backbone, 64, 6), *files)
@@ -71,6 +72,21 @@ def test_files_that_do_not_go_together(files, table):
         build_estimator(WORKLOAD, *files)
     AnalyticLatency(NOMINAL).save(files[1])
     with pytest.raises(ValueError, match=r'batch: got 1, allowed: that of .*, 4'):
+        build_estimator(WORKLOAD, *files)
+
+
+def test_fitted_model_in_both_places(files, table):
+    model = FittedLatency(dict(PRICES), 0.1, table.device, 12)
+    model.save(files[1])
+    assert load_latency(files[1]) == model
+    assert build_estimator(WORKLOAD, files[1])(SPACE.smallest()).latency_ms > 0
+    with pytest.warns(UserWarning, match='parts come from the analytic model'):
+        estimate = build_estimator(WORKLOAD, *files)
+    assert estimate(SPACE.largest()).latency_ms == pytest.approx(7 * 2.0)
+    assert estimate(SPACE.smallest()).latency_ms > 0
+    # unlike the analytic model, it is of one backend
+    replace(model, device=replace(table.device, backend='compile')).save(files[1])
+    with pytest.raises(ValueError, match=r"device.backend: got 'compile', allowed: that of .*, 'eager'"):
         build_estimator(WORKLOAD, *files)
 
 

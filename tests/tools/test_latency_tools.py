@@ -203,6 +203,18 @@ def test_analytic_model(config, tmp_path):
     assert AnalyticLatency.load(path).batch == 2
 
 
+def test_fitted_model(config, tmp_path, capsys):
+    path = tmp_path / 'model.json'
+    load('profile_latency')([config, '--fit', '--out', str(path), '--networks', '4', '--repeats', '3'])
+    assert load_latency(path).networks == 4
+    assert 'from 4 networks' in capsys.readouterr().out
+    load('profile_latency')([config, '--out', str(tmp_path / 'table.json'), '--networks', '4', '--repeats', '3'])
+    figures = tmp_path / 'figures.json'
+    judged = [str(tmp_path / 'table.json'), '--model', str(path), '--networks', '4', '--repeats', '3']
+    load('latency_report')([*judged, '--json', str(figures)])
+    assert json.loads(figures.read_text())['mape'] < 1
+
+
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'word'),
     [
