@@ -256,3 +256,28 @@ def test_what_both_predict_of_a_device_that_is_a_sum(benchmark):
     for predict in (program.by_table, program.by_model):
         assert predict(workload, networks[:55], archs[55:]) == pytest.approx(milliseconds[55:], rel=0.01)
     assert program.by_table(workload, networks[1:2], archs[:1]) is None  # a table lacks parts of the largest network
+
+
+@pytest.mark.parametrize('power', [1, 2])
+def test_the_exponent_of_the_pixels(benchmark, power):
+    noise = [0.98, 1.0, 1.01, 1.03]
+    times = [[size ** (2 * power) * factor for factor in noise] for size in (224, 448)]
+    found, low, high = benchmark('resolution').exponent((224, 448), tuple(times))
+    assert found == pytest.approx(power)
+    assert power - 0.04 < low <= found <= high < power + 0.04
+
+
+def test_cost_by_resolution(benchmark, tmp_path, capsys):
+    figures = tmp_path / 'figures.json'
+    program = benchmark('resolution')
+    sizes = ['--sizes', '64', '128', '--repeats', '2']
+    program.main(['--models', 'GLNet-stl', *sizes, '--json', str(figures)])
+    found = json.loads(figures.read_text())
+    assert found['GLNet-stl.128.macs_g'] < 4 * found['GLNet-stl.64.macs_g'] + 0.1
+    assert (
+        found['GLNet-stl.128.exponent_low'] <= found['GLNet-stl.128.exponent'] <= found['GLNet-stl.128.exponent_high']
+    )
+    if Path('/proc/self/clear_refs').exists():
+        # two maps of the first stage, 96 channels at 32 x 32, are in memory together at least
+        assert 2 * 96 * 32 * 32 * 4 / 2**20 < found['GLNet-stl.128.peak_mib'] < 100
+    assert 'exponent' in capsys.readouterr().out
