@@ -6,6 +6,7 @@ Published: none.
 """
 
 _base_ = [
+    '../_base_/models/glnet_small.py',
     '../_base_/models/glnet_cls.py',
     '../_base_/datasets/imagenette_160.py',
     '../_base_/schedules/imagenette_adamw_20e.py',
@@ -14,16 +15,7 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True,
-            embed_dims=[32, 64, 128, 256],
-            depths=[1, 1, 4, 1],
-            ffn_ratios=[3, 3, 3, 3],
-            mixers=['glmix', 'glmix', ['glmix', 'mhsa'] * 2, 'mhsa'],
-            overlapped_patches=True,
-            pos_encoding=True,
-            conv_ffn=True,
-        ),
+        arch=dict(_delete_=True, **_base_.glnet_small),
         drop_path_rate=0.05,
     ),
     head=dict(num_classes=10, in_channels=256),

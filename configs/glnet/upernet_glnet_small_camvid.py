@@ -7,6 +7,7 @@ Published: none.
 """
 
 _base_ = [
+    '../_base_/models/glnet_small.py',
     'mmseg::_base_/models/upernet_r50.py',
     '../_base_/datasets/camvid_480x360.py',
     '../_base_/schedules/ade_adamw_160k.py',
@@ -20,15 +21,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='mmhybrid.GLNet',
-        arch=dict(
-            embed_dims=[32, 64, 128, 256],
-            depths=[1, 1, 4, 1],
-            ffn_ratios=[3, 3, 3, 3],
-            mixers=['glmix', 'glmix', ['glmix', 'mhsa'] * 2, 'mhsa'],
-            overlapped_patches=True,
-            pos_encoding=True,
-            conv_ffn=True,
-        ),
+        arch=_base_.glnet_small,
         out_indices=(0, 1, 2, 3),
         out_norm_cfg=dict(type='LN2d'),
         drop_path_rate=0.05,

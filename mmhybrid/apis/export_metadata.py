@@ -17,7 +17,7 @@ from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
 
 # Transforms that leave images of one size, by the argument that says it.
-SIZED = {'CenterCrop': 'crop_size', 'Resize': 'scale', 'ResizeEdge': None}
+SIZED = {'CenterCrop': 'crop_size', 'Pad': 'size', 'Resize': 'scale', 'ResizeEdge': None}
 # Of the images that a checkpoint asks for; attention takes the fourth power of it in memory.
 LARGEST_SIDE = 1024
 
@@ -39,6 +39,8 @@ def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     for transform in reversed(dataset.get('pipeline') or ()):
         name = str(transform.get('type')).rpartition('.')[2]
+        if name == 'Pad' and transform.get('size') is None:
+            continue
         if name in SIZED:
             size = transform.get(SIZED[name] or '')
             if size is None or transform.get('keep_ratio'):

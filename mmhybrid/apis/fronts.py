@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.exporting import export_config, exported_file
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.network_files import name_of, write_network
 from mmhybrid.apis.taking_out import Standalone, arch_in, take_out
@@ -46,6 +48,15 @@ def found_by(candidate: Candidate, result: SearchResult) -> Found:
     return Found(candidate.arch, dict(candidate.metrics or {}), result.settings.space.to_config(), latency)
 
 
+def export_beside(folder: Path, name: str, file_format: str) -> Path:
+    """Write what :func:`write_network` has written in another format too, and return the file."""
+    config, weights = folder / f'{name}.py', folder / f'{name}.pth'
+    path = exported_file(config, file_format)
+    drop_link_outward(path)
+    export_config(load_config(str(config)), str(config), str(weights), path, file_format)
+    return path
+
+
 def export_front(
     model: OneShot,
     cfg: Config,
@@ -54,6 +65,7 @@ def export_front(
     into: Sequence[str] = (),
     table: LatencyTable | None = None,
     repeats: int = 20,
+    file_format: str | None = None,
 ) -> Iterator[Exported]:
     """Take out every network of a search's front, in the order of its scores, and write ``front.csv`` in the end.
 
@@ -67,6 +79,7 @@ def export_front(
         into: Configs to put each backbone into, see :func:`write_host_config`.
         table: Latency table, as whose networks each is measured; None for no measurement.
         repeats: Timed rounds of a measurement.
+        file_format: What each is exported to beside its config, see :func:`export_config`; None for nothing.
 
     Raises:
         ValueError: If a network is not in the space of ``model``, or as :func:`take_out` and the writers raise it.
@@ -81,6 +94,7 @@ def export_front(
         network = take_out(model, cfg, arch)
         paths = write_network(network, cfg, folder / name, name, candidate.metrics or {})
         paths += [write_host_config(network, target, folder / name, name) for target in into]
+        paths += [] if file_format is None else [export_beside(folder / name, name, file_format)]
         measured = None if table is None else time_arch(arch, table, repeats, workload)
         row: dict[str, object] = {'name': name, 'files': ' '.join(f'{path.relative_to(folder)}' for path in paths)}
         if measured is not None:

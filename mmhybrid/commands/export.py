@@ -19,18 +19,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.end_to_end import export_end_to_end
-from mmhybrid.apis.export import DYNAMIC, FORMATS, export_model
-from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
-from mmhybrid.apis.preprocessing import Preprocessing
-from mmhybrid.apis.weights import load_weights
+from mmhybrid.apis.export import DYNAMIC, FORMATS
+from mmhybrid.apis.exporting import export_config
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
-from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.build import build_model
-from mmhybrid.models.checkpoints import read_checkpoint
-from mmhybrid.models.deployed import switch_to_deploy
-from mmhybrid.models.input_channels import input_channels
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -67,21 +59,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with ending_on_mistakes():
         cfg = load_config(args.config, args.cfg_options)
-        model = build_model(cfg)
-        checkpoint = None if args.checkpoint is None else read_checkpoint(args.checkpoint)
-        if checkpoint is not None:
-            load_weights(model, checkpoint, args.checkpoint)
-        if not args.as_trained and any(isinstance(module, HybridBackbone) for module in model.modules()):
-            switch_to_deploy(model)
-        names = class_names(cfg, checkpoint)
-        if args.end_to_end:
-            preprocessing = Preprocessing.of_config(cfg, args.shape, args.dynamic is not None)
-            export_end_to_end(model.eval(), preprocessing, args.out)
-            around = preprocessing.told()
-        else:
-            shape = shape_for(cfg, checkpoint, args.shape, args.other_shape)
-            export_model(model, (args.batch, input_channels(model), *shape), args.out, args.format, args.dynamic)
-            around = {'resolution': f'{shape[0]} x {shape[1]}'}
-        facts = metadata_of(cfg, around['resolution'], args.config, args.checkpoint, names) | around
-        write_metadata(args.out, args.format, facts)
-    print(f'{args.out}: {args.format}, images of {facts["resolution"]}')
+        resolution = export_config(
+            cfg,
+            args.config,
+            args.checkpoint,
+            args.out,
+            args.format,
+            shape=args.shape,
+            is_other_allowed=args.other_shape,
+            batch=args.batch,
+            dynamic=args.dynamic,
+            is_folded=not args.as_trained,
+            is_end_to_end=args.end_to_end,
+        )
+    print(f'{args.out}: {args.format}, images of {resolution}')

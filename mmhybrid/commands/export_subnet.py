@@ -9,7 +9,8 @@ schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<
 WORK_DIR is that of a search: with ``--front`` each network of its front has a folder, and ``front.csv`` says what each
 scores and costs; with ``--within`` it is the network with the best score that costs no more.
 ``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the recipe
-of a classifier from scratch. ``--table`` measures the network as the table's own were, and says what it predicts.
+of a classifier from scratch. ``--format`` writes the network for a runtime too. ``--table`` measures it as the table's
+own were, and says what it predicts.
 """
 
 from argparse import ArgumentTypeError, Namespace
@@ -19,7 +20,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.fronts import FRONT_FILE, export_front, found_by
+from mmhybrid.apis.export import FORMATS
+from mmhybrid.apis.fronts import FRONT_FILE, export_beside, export_front, found_by
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.network_files import described, write_network
 from mmhybrid.apis.search_results import read_search
@@ -68,6 +70,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--name', default='best', help='of the files of one network; default: best')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
     parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
+    parser.add_argument('--format', choices=tuple(FORMATS), help='write the network in it too, as mmhybrid export does')
     args = parser.parse_args(argv)
     if (args.arch is None) != (args.work_dir is not None):
         parser.error('--work-dir: the work directory of a search, with --front or --within and without --arch')
@@ -110,6 +113,7 @@ def export_one(model: OneShot, cfg: Config, found: Found, table: LatencyTable | 
     predicted = None if table is None else predict_arch(arch, table, workload)
     measured = None if table is None else time_arch(arch, table, REPEATS, workload)
     paths += [write_host_config(network, target, args.out_dir, args.name) for target in args.into]
+    paths += [] if args.format is None else [export_beside(Path(args.out_dir), args.name, args.format)]
     for name, value in described(network, found.metrics).items():
         print(f'{name}: {value}')
     if found.latency_ms is not None:
@@ -126,7 +130,7 @@ def export_many(model: OneShot, cfg: Config, result: SearchResult, table: Latenc
     """Take a whole front out, as the command line says."""
     names = [objective.name for objective in result.trade_off]
     print(f'the front of {" and ".join(names)} among {len(result.evaluated)} of {result.settings.budget} evaluations')
-    for found in export_front(model, cfg, result, args.out_dir, args.into, table, REPEATS):
+    for found in export_front(model, cfg, result, args.out_dir, args.into, table, REPEATS, args.format):
         figures = [f'{name} {found.candidate.numbers[name]:.4g}' for name in names]
         if found.measured is not None:
             figures.append(f'measured {found.measured}')

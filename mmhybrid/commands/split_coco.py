@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmhybrid.commands.shared.splitting import add_split, run_split
 from mmhybrid.datasets.search_split import split_coco
+from mmhybrid.utils.files import read_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,3 +22,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_split(parser, 'search_val.json', 5000)
     args = parser.parse_args(argv)
     run_split(parser, args.out, lambda: split_coco(args.annotations, args.out, args.num_held_out, args.seed))
+    names = tuple(category['name'] for category in read_json(args.annotations)['categories'])
+    print(f'classes = {names}')

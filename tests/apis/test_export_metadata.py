@@ -32,6 +32,7 @@ model = dict(data_preprocessor=dict(type='mmhybrid.ResizedInputs', size={size}, 
         ('demo/glnet_cls.py', None),
         ('autovit/retinanet_autovit_s_1x_coco.py', None),
         ('glnet/upernet_glnet_4g_160k_ade20k.py', None),
+        ('glnet/supernet_rtmdet_glnet_small_own.py', (160, 160)),
     ],
 )
 def test_configs_say_the_size_of_their_images(path: str, expected: tuple[int, int] | None) -> None:
@@ -41,6 +42,14 @@ def test_configs_say_the_size_of_their_images(path: str, expected: tuple[int, in
 def test_a_width_comes_first_in_a_scale() -> None:
     pipeline = [{'type': 'Resize', 'scale': (48, 32)}, {'type': 'PackInputs'}]
     assert own_shape(Config({'test_dataloader': {'dataset': {'pipeline': pipeline}}})) == (32, 48)
+
+
+@pytest.mark.parametrize(('padding', 'expected'), [({'size': (96, 64)}, (64, 96)), ({'size_divisor': 32}, (32, 48))])
+def test_images_that_are_padded_have_the_size_of_the_canvas(
+    padding: dict[str, object], expected: tuple[int, int]
+) -> None:
+    pipeline = [{'type': 'Resize', 'scale': (48, 32)}, {'type': 'mmdet.Pad', **padding}, {'type': 'PackDetInputs'}]
+    assert own_shape(Config({'test_dataloader': {'dataset': {'pipeline': pipeline}}})) == expected
 
 
 def test_the_weights_of_a_searched_network_say_it() -> None:

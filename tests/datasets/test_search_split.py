@@ -163,6 +163,7 @@ def test_mistakes_end_with_one_sentence(
     assert capsys.readouterr().out.splitlines() == [
         f'{out}/search_train.json: 15 images',
         f'{out}/search_val.json: 5 images',
+        "classes = ('cat',)",
     ]
     assert 'num_held_out: got 20, allowed: an int from 1 to 19' in told(
         split_coco_main, capsys, annotations, out, '--num-held-out', 20

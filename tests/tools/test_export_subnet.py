@@ -154,6 +154,32 @@ def test_a_front_is_taken_out_whole(
         assert read_found(f'{out}/front.csv:{rank}').arch == arch
 
 
+def test_the_networks_of_a_front_are_written_for_a_runtime_too(
+    scored: tuple[list[str], list[Candidate]], tmp_path: Path
+) -> None:
+    """Each file computes what the network beside it does, and says for which images it was made."""
+    runtime = pytest.importorskip('onnxruntime')
+    arguments, out = scored[0], tmp_path / 'out'
+    export_subnet.main([*arguments, '--front', '--format', 'onnx', '--out-dir', str(out)])
+    with (out / 'front.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 1
+    for row in rows:
+        folder, name = out / row['name'], row['name']
+        assert f'{name}/{name}.onnx' in row['files'].split()
+        written = load_config(str(folder / f'{name}.py'))
+        network = MODELS.build({**written.model, 'data_preprocessor': None, '_scope_': 'mmpretrain'}).eval()
+        network.load_state_dict(torch.load(folder / f'{name}.pth', weights_only=True)['state_dict'])
+        session = runtime.InferenceSession(str(folder / f'{name}.onnx'))
+        told = session.get_modelmeta().custom_metadata_map
+        side = Arch.from_json(row['arch'])['resolution']
+        assert told['resolution'] == f'{side} x {side}'
+        images = torch.rand(1, 3, side, side)
+        (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(logits), network(images, mode='tensor'), rtol=1e-3, atol=1e-4)
+
+
 def test_the_best_for_a_budget_is_taken_out(
     scored: tuple[list[str], list[Candidate]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,79 @@
+"""A config's network and its weights, written for other programs with what they have to know of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmhybrid.apis.end_to_end import export_end_to_end
+from mmhybrid.apis.export import ENDINGS, export_model
+from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
+from mmhybrid.apis.preprocessing import Preprocessing
+from mmhybrid.apis.weights import load_weights
+from mmhybrid.models.backbones.base import HybridBackbone
+from mmhybrid.models.build import build_model
+from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.models.deployed import switch_to_deploy
+from mmhybrid.models.input_channels import input_channels
+
+
+def export_config(
+    cfg: Config,
+    source: str,
+    weights: str | None,
+    out: str | Path,
+    file_format: str,
+    *,
+    shape: Sequence[int] | None = None,
+    is_other_allowed: bool = False,
+    batch: int = 1,
+    dynamic: str | None = None,
+    is_folded: bool = True,
+    is_end_to_end: bool = False,
+) -> str:
+    """Write the network of a config, and say beside it or in it which images it takes and where it comes from.
+
+    Args:
+        cfg: Of the network.
+        source: Where ``cfg`` was read from, for the origin.
+        weights: Checkpoint file; None for weights at random.
+        out: As :func:`export_model` takes it, like ``file_format`` and ``dynamic``.
+        file_format: One of :data:`mmhybrid.apis.export.FORMATS`.
+        shape: Height and width of the images; None for what the config says.
+        is_other_allowed: Whether ``shape`` may be another than the network's own.
+        batch: Images at once.
+        dynamic: What the file leaves open.
+        is_folded: Whether the network is put into its deployed form.
+        is_end_to_end: Whether the file is from photographs to boxes or a segmentation.
+
+    Returns:
+        The resolution that the file takes.
+
+    Raises:
+        ValueError: If the checkpoint does not fit the config, or as :func:`shape_for`, :func:`export_model` and
+            :func:`export_end_to_end` raise it.
+    """
+    model = build_model(cfg)
+    checkpoint = None
+    if weights is not None:
+        checkpoint = read_checkpoint(weights)
+        load_weights(model, checkpoint, weights)
+    if is_folded and any(isinstance(module, HybridBackbone) for module in model.modules()):
+        switch_to_deploy(model)
+    names = class_names(cfg, checkpoint)
+    if is_end_to_end:
+        preprocessing = Preprocessing.of_config(cfg, shape, dynamic is not None)
+        export_end_to_end(model.eval(), preprocessing, out)
+        around = preprocessing.told()
+    else:
+        size = shape_for(cfg, checkpoint, shape, is_other_allowed)
+        export_model(model, (batch, input_channels(model), *size), out, file_format, dynamic)
+        around = {'resolution': f'{size[0]} x {size[1]}'}
+    facts = metadata_of(cfg, around['resolution'], source, weights, names) | around
+    write_metadata(out, file_format, facts)
+    return facts['resolution']
+
+
+def exported_file(config: str | Path, file_format: str) -> Path:
+    """Where the network of a config goes that is exported beside it."""
+    return Path(config).with_suffix(ENDINGS.get(file_format, f'.{file_format}'))
