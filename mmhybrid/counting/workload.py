@@ -340,7 +340,7 @@ def _count_copies(networks: Sequence[Sequence[Part]], keys: Sequence[str], power
     return counts
 
 
-def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bool) -> InputSize | None:
+def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bool) -> Size | None:
     """The size of images; ValueError if it is wrong, missing, or said by the genes that it does not override."""
     if is_in_genes and (input_size is None or not overrides):
         if input_size is not None:
@@ -349,7 +349,7 @@ def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bo
     if isinstance(input_size, int) or input_size is None:
         return check_int('input_size', input_size, SMALLEST_SIDE)
     sides = [check_int('input_size', side, SMALLEST_SIDE) for side in check_list('input_size', input_size, 2)]
-    return sides[0] if sides[0] == sides[1] else sides  # one square is written in one way, as tables compare them
+    return size_of(sides)  # one square is written in one way, as tables compare them
 
 
 def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:

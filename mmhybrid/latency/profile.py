@@ -8,7 +8,7 @@ whole networks are timed, and each is the sum of its parts: :mod:`~mmhybrid.late
 import random
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,8 @@ def build_table(
         key: Entry(float(ms), float(spread), int(count))
         for key, ms, spread, count in zip(keys, fit.latencies, deviations, repeats, strict=True)
     }
-    config = workload.to_config()
     return LatencyTable(
-        # one number for square images, however the size was given
-        workload=replace(config, input_size=None if config.input_size is None else workload.size({})),
+        workload=workload.to_config(),
         device=device,
         uncertainty=Uncertainty(
             residual=fit.model_std,
