@@ -38,7 +38,7 @@ from mmhybrid.latency.on_device import TIMINGS
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.remote import Remote, measure_remotely
 from mmhybrid.latency.table import LatencyTable
-from mmhybrid.latency.timing import Plan
+from mmhybrid.latency.timing import MAX_PARAMS_IN_MEMORY, Plan
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import check_target
 
@@ -77,7 +77,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         ('networks', f'measured at each resolution; default: {default.networks}; in all with --fit: {FEW}'),
         ('repeats', f'timed rounds; default: {default.repeats}'),
         ('warmup', f'rounds before them; default: {default.warmup}'),
-        ('held-params', 'parameters of the networks in memory at once; default: 500000000, which 8 GiB hold'),
+        ('held-params', f'parameters of the networks in memory at once; default: {MAX_PARAMS_IN_MEMORY}'),
     ):
         parser.add_argument(f'--{name}', type=int, metavar='N', help=help_text)
     parser.add_argument('--seed', type=int, help=f'default: {default.seed}')
@@ -111,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with ending_on_mistakes():
         cfg = load_config(args.config, args.cfg_options)
-        size = args.shape or args.input_size or (cfg.get('search_cfg') or {}).get('input_size')
+        given = (args.shape, args.input_size, (cfg.get('search_cfg') or {}).get('input_size'))
+        size = next((size for size in given if size is not None), None)
         workload = Workload.of_model(cfg.get('model', {}), size, cfg.get('default_scope'), DEFAULT_SIZE)
         if args.resolutions is not None:
             workload = workload.restrict({'resolution': args.resolutions})

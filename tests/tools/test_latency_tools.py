@@ -172,6 +172,7 @@ def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
         ([*back, '--input-size', '32', '--held-params', '9'], '--held-params: got 9, allowed: nothing'),
         ([*back, '--backend', 'onnxruntime'], "--backend: got 'onnxruntime', allowed: nothing"),
         ([*back[:-1], 'none/table.json', '--input-size', '32'], 'none/table.json: its folder does not exist'),
+        ([config, '--bundle', 'other', '--input-size', '0'], 'input_size: got 0'),
         ([config, '--bundle', 'other'], "backend: got 'eager', allowed: what runs exported networks elsewhere"),
         ([config, '--bundle', 'other', '--analytic'], 'not allowed with'),
         ([config, '--bundle', 'other', '--out', 'table.json'], '--out FILE is required, but for --bundle DIR'),
