@@ -87,7 +87,8 @@ def test_progress_and_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
 11/27 20:53:49 - mmengine - INFO - Epoch(val) [2][8/8]    largest/accuracy/top1: 55.0000  smallest/accuracy/top1: 9
 11/27 20:53:49 - mmengine - INFO - Epoch(val) [2][8/8]    largest/accuracy/top1: 67.5000  smallest/accuracy/top1: 9
 """
-    monkeypatch.setattr(quiet, '_work', lambda command, file: os.write(file, log.encode()))
+    log = 'caf\udce9' + log  # of a program with another encoding
+    monkeypatch.setattr(quiet, '_work', lambda command, file: os.write(file, log.encode(errors='surrogateescape')))
     commands.run('train', 'train', of='iterations', progress=iterations(2), metric='largest/accuracy/top1')
     lines = shown.getvalue().splitlines()
     assert '150/150' in lines[1]

@@ -99,7 +99,8 @@ class QuietCommands:
             running.wait(None)
             raise
         told = f'{time.monotonic() - began:.0f} s, '
-        if metric is not None and (found := re.findall(rf'{re.escape(metric)}:\s+([-\d.]+)', log.read_text())):
+        text = log.read_text(errors='replace')
+        if metric is not None and (found := re.findall(rf'{re.escape(metric)}:\s+([-\d.]+)', text)):
             told += f'{metric} {float(found[-1]):g}, '
         self._console.print(f'      {told}log: {log}', markup=False)
         if code:
