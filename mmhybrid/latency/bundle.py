@@ -30,6 +30,8 @@ LARGEST = 2**26
 def write_bundle(workload: Workload, device: Device, plan: Plan, folder: str | Path) -> None:
     """Write networks, a manifest and the program that times them into a folder, which may have been begun before.
 
+    It then has this bundle alone: networks that it does not need are removed.
+
     Args:
         workload: The networks of the space.
         device: See :meth:`Device.elsewhere`.
@@ -37,7 +39,7 @@ def write_bundle(workload: Workload, device: Device, plan: Plan, folder: str | P
         folder: Made where it is not there.
 
     Raises:
-        ValueError: If the folder cannot be written, or is one of another bundle.
+        ValueError: If the folder cannot be written.
     """
     backend = backend_class(device.backend)
     assert issubclass(backend, ExportedBackend)

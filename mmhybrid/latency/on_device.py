@@ -26,6 +26,7 @@ from mmhybrid.latency.memory import kept_memory
 
 # Of a network in a round.
 RUNS = 3
+LONGEST_PAUSE = 86400  # seconds, a day
 # Where the name of a board stands, as of a Raspberry Pi or a Jetson.
 BOARD = Path('/proc/device-tree/model')
 MANIFEST, TIMINGS = 'manifest.json', 'timings.json'
@@ -367,6 +368,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--pause', type=float, default=0.0, metavar='SECONDS', help='before a round, to cool down')
     parser.add_argument('--missing', action='store_true', help='name the files that are not whole, and end')
     args = parser.parse_args(argv)
+    if not 0 <= args.pause <= LONGEST_PAUSE:
+        parser.error(f'--pause: got {args.pause:g}, allowed: seconds from 0 to {LONGEST_PAUSE}')
     try:
         bundle = Bundle(folder, args.out)
         if args.missing:

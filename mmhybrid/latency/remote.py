@@ -23,7 +23,7 @@ from mmhybrid.latency.bundle import (
     write_bundle,
 )
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.on_device import MANIFEST, TIMINGS
+from mmhybrid.latency.on_device import LONGEST_PAUSE, MANIFEST, TIMINGS
 from mmhybrid.latency.steps import Steps
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
@@ -167,7 +167,7 @@ def measure_remotely(
         raise ValueError(f'{out}: a device or a pipe, beside which no bundle is kept')
     if not PROGRAM.fullmatch(python):
         raise bad_value('python', python, 'the name or the path of a program, without spaces')
-    check_float('pause', pause, 0)
+    check_float('pause', pause, 0, LONGEST_PAUSE)
     remote.answer(python, '--version')  # before long work
     bundle = Path(f'{out}.bundle')
     write_bundle(workload, device, plan, bundle)

@@ -142,6 +142,11 @@ def test_throttling_is_told_and_drops_out(there):
 def test_mistakes_on_the_device_end_in_a_sentence(there, tmp_path):
     copied, device = there
     assert run_there(copied, device, '--missing').stdout.strip() == ''
+    for pause in ('-1', 'nan', 'inf', '1e6'):
+        done = run_there(copied, device, '--pause', pause)
+        assert done.returncode == 2
+        assert done.stderr.endswith('allowed: seconds from 0 to 86400\n')
+    assert not (copied / 'timings.json').exists()
     name = json.loads((copied / 'manifest.json').read_text())['networks'][2]['file']
     content = (copied / name).read_bytes()
     for change in (lambda: (copied / name).write_bytes(content[:-1]), (copied / name).unlink):

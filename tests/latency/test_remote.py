@@ -221,6 +221,7 @@ def test_arguments_are_checked_before_long_work(device, monkeypatch, tmp_path):
         ({'python': '-c'}, "python: got '-c'"),
         ({'python': ''}, "python: got ''"),
         ({'pause': -1.0}, 'pause: got -1'),
+        ({'pause': 1e6}, 'pause: got 1000000'),
         ({'out': 'none/table.json'}, 'none/table.json: its folder'),
         ({'out': '/dev/null'}, '/dev/null: a device'),
     ):
