@@ -1,10 +1,7 @@
 """Optuna's storage at a location, a journal file or a database; what could harm its reader is refused before."""
 
-import re
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from mmhybrid.search.errors import StorageError
 from mmhybrid.search.journal import check_lines
-from mmhybrid.search.plain_tables import check_postgresql
+from mmhybrid.search.plain_tables import check_postgresql, check_sqlite
 from mmhybrid.search.reconnecting import Reconnecting, is_passing
 from mmhybrid.utils.addresses import masked, revealed
 from mmhybrid.utils.checks import bad_value
@@ -23,15 +20,6 @@ from mmhybrid.utils.errors import first_line
 
 # For a server that does not answer at the start; a wrong address is not tried for long.
 FIRST_SECONDS = 30.0
-# How Optuna and Alembic define tables and indices in SQLite: columns of plain types, keys, and checks of constants.
-# What matched within the brackets stays so (a group that is looked ahead to): all readings of a text would be tried.
-_DEFINITION = re.compile(
-    r'create table "?\w+"? ?\((?:(?=('
-    r'(?:primary key|unique|foreign key|references \w+) ?\([\w, "]+\)|'
-    r"check \(\w+(?: ?= ?\d+| in \([\w, ']+\))\)|"
-    r'\(\d+\)|\'\w*\'|[\w\s,"]))\1)+\)|create (?:unique )?index \w+ on "?\w+"? ?\([\w, "]+\)',
-    re.IGNORECASE,
-)
 # What a journal ends in that is one of several, and names the file that holds them together.
 _JOURNAL_MAGIC = bytes.fromhex('d9d505f920a163d7')
 # Processes that begin together in an empty database trip over each other's new tables; later they are there.
@@ -76,7 +64,6 @@ def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creati
     Raises:
         StorageError: If its driver is missing, its server does not answer, or its tables are programs.
     """
-    _check_schema(location)
 
     def connected() -> RDBStorage:
         url = make_url(revealed(location))
@@ -85,8 +72,8 @@ def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creati
             url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy takes it by itself since 2.1
         for left in reversed(range(tries)):
             try:
-                if url.get_backend_name() == 'postgresql':
-                    engine.update(creator=_postgresql(location, url), pool_recycle=CHECKED_SECONDS)
+                if url.get_backend_name() in ('postgresql', 'sqlite'):
+                    engine.update(creator=_connections(location, url), pool_recycle=CHECKED_SECONDS)
                 return RDBStorage(
                     url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
                 )
@@ -128,25 +115,6 @@ def _check_database_file(url: str) -> None:
         raise StorageError(f'{url}: no such file')
 
 
-def _check_schema(url: str) -> None:
-    """Raise StorageError for an SQLite file whose tables are programs: a view may never end, a trigger writes."""
-    path = Path(url.partition(':///')[2].partition('?')[0].removeprefix('file:'))
-    if not url.startswith('sqlite') or not path.is_file():
-        return
-    _check_files_beside(path)
-    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path)) as database:  # Optuna tells of damage
-        for kind, name, definition in database.execute('select type, name, sql from sqlite_master'):
-            if definition is not None and not _DEFINITION.fullmatch(definition):
-                raise StorageError(f'{url}: holds the {kind} {name!r}, which no search has made')
-        # a column of which each value is computed when it is read, and may be of any size
-        computed = database.execute(
-            "select m.name, c.name from sqlite_master m, pragma_table_xinfo(m.name) c where m.type = 'table' "
-            'and c.hidden in (2, 3)'
-        ).fetchone()
-        if computed is not None:
-            raise StorageError(f'{url}: holds the computed column {computed!r}, which no search has made')
-
-
 def _check_files_beside(path: Path) -> None:
     """Raise StorageError for files beside an SQLite file by which SQLite would remove or write others."""
     path = path.resolve()
@@ -162,18 +130,24 @@ def _check_files_beside(path: Path) -> None:
                 raise StorageError(f'{journal}: names another file, which SQLite would remove; no search writes that')
 
 
-def _postgresql(location: str, url: URL) -> Callable[[], Any]:
-    """What makes connections to PostgreSQL, each of which is checked before anything else is asked."""
+def _connections(location: str, url: URL) -> Callable[[], Any]:
+    """What makes connections to PostgreSQL or SQLite, each of which is checked before anything else is asked."""
     dialect = create_engine(url).dialect
-    arguments, named = dialect.create_connect_args(url)
+    arguments, options = dialect.create_connect_args(url)
     driver = dialect.loaded_dbapi
     assert driver is not None
-    options = {**named, **{name: value for name, value in LIVELINESS.items() if name not in url.query}}
+    is_file = url.get_backend_name() == 'sqlite'
+    if not is_file:
+        options.update({name: value for name, value in LIVELINESS.items() if name not in url.query})
 
     def connected() -> Any:
         connection = driver.connect(*arguments, **options)
         try:
-            check_postgresql(location, connection)
+            if is_file:
+                _check_files_beside(Path(connection.execute('pragma database_list').fetchone()[2]))
+                check_sqlite(location, connection)
+            else:
+                check_postgresql(location, connection)
         except BaseException:
             connection.close()
             raise

@@ -1,12 +1,16 @@
 """What a database may make of Optuna's tables: tables of plain values, and nothing that runs when they are used."""
 
+import re
+import sqlite3
+import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from optuna.storages._rdb.models import BaseModel
 from sqlalchemy import Enum
 
-from mmhybrid.search.errors import StorageError
+from mmhybrid.search.errors import StorageError, damaged
 from mmhybrid.utils.errors import shortened
 from mmhybrid.utils.files import LONGEST
 
@@ -19,6 +23,20 @@ _ENUMS = sorted(
     for column in table.columns
     if isinstance(column.type, Enum)
 )
+# How Optuna and Alembic define tables and indices in SQLite: columns of plain types, keys, and checks of constants.
+# What matched within the brackets stays so (a group that is looked ahead to): all readings of a text would be tried.
+_DEFINITION = re.compile(
+    rb'create table "?(?P<table>\w+)"? ?\((?:(?=('
+    rb'(?:primary key|unique|foreign key|references \w+) ?\([\w, "]+\)|'
+    rb"check \(\w+(?: ?= ?\d+| in \([\w, ']+\))\)|"
+    rb'(?!\bas\b)(?:\(\d+\)|\'\w*\'|[\w\s,"])))\2)+\)|'
+    rb'create (?:unique )?index \w+ on "?\w+"? ?\([\w, "]+\)',
+    re.IGNORECASE,
+)
+# What SQLite keeps for itself.
+_OF_SQLITE = ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4')
+# A file whose pages hold each other may be read without end; a sound one of a gigabyte takes seconds.
+SQLITE_SECONDS = 60.0
 # What is there that Optuna does not make, and that PostgreSQL may run as it plans, reads or writes: asked with
 # pg_catalog alone in the search path. Objects of the server's own have numbers below 16384
 # (https://www.postgresql.org/docs/current/system-catalog-initial-data.html). The first row is told, so what explains
@@ -113,3 +131,49 @@ def _schema_of_tables(cursor: Any, path: Sequence[str]) -> str | None:
     cursor.execute(query, (list(TABLES),))
     holding = {name for (name,) in cursor.fetchall()}
     return next((name for name in path if name in holding), path[0] if path else None)
+
+
+def check_sqlite(location: str, connection: sqlite3.Connection) -> None:
+    """Raise StorageError for what SQLite would run or read without end: a view may never end, a trigger writes.
+
+    https://www.sqlite.org/security.html names what else is set here.
+
+    Args:
+        location: Of the database, for messages.
+        connection: Of which nothing was asked yet.
+
+    Raises:
+        sqlite3.Error: If the file is locked or damaged.
+    """
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+    connection.execute('pragma trusted_schema = off')
+    connection.execute('pragma cell_size_check = on')
+    ends = time.monotonic() + SQLITE_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > ends, 10_000)
+    try:
+        _check_definitions(location, connection)
+        (state,) = connection.execute('pragma quick_check(1)').fetchone()
+    except sqlite3.OperationalError as error:
+        if str(error) != 'interrupted':
+            raise
+        raise damaged(location, f'SQLite reads it for over {SQLITE_SECONDS:g} s') from error
+    if state != 'ok':
+        raise damaged(location, state.splitlines()[-1])
+    connection.set_progress_handler(None, 0)
+
+
+def _check_definitions(location: str, connection: sqlite3.Connection) -> None:
+    connection.text_factory = bytes  # a definition in no UTF-8 is read by SQLite, not by Python
+    query = "select cast(ifnull(type, '') as text), cast(ifnull(name, '') as text), cast(sql as text) from "
+    for kind, name, definition in connection.execute(f'{query} main.sqlite_master'):
+        if definition is None:  # of a key
+            continue
+        match = _DEFINITION.fullmatch(definition)
+        if match is None or (match['table'] or b'trials').decode() not in (*TABLES, *_OF_SQLITE):
+            told = [shortened(part.decode(errors='replace'), LONGEST) for part in (kind, name)]
+            raise StorageError(
+                f'{location}: holds the {told[0]} {told[1]!r}, which no search has made; a database of searches has '
+                "Optuna's tables and plain indices, and nothing else: keep searches in one of their own"
+            )
+    connection.text_factory = str

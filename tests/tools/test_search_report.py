@@ -158,7 +158,9 @@ def test_a_foreign_database_is_left_alone(fails, tmp_path):
         database.execute('create table things (name text)')
     database.close()
     before = contents(tmp_path)
-    assert 'cannot be read' in fails(tmp_path, '--storage', f'sqlite:///{tmp_path}/other.db')
+    assert "holds the table 'things', which no search has made" in fails(
+        tmp_path, '--storage', f'sqlite:///{tmp_path}/other.db'
+    )
     assert contents(tmp_path) == before
 
 
