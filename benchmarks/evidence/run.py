@@ -12,7 +12,7 @@ recorded one.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from evidence.page import PAGE, RESULTS, read_studies, render, write_page  # noq
 from evidence.rows import ROWS  # noqa: E402
 from evidence.runs import Place, num_cores  # noqa: E402
 from evidence.study import Study  # noqa: E402
-from mmhybrid.commands.shared.arguments import add_cfg_options  # noqa: E402
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options  # noqa: E402
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 
@@ -36,7 +36,7 @@ from mmhybrid.utils.files import write_json  # noqa: E402
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     names = [row.name for row in ROWS]
-    parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser = Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('rows', nargs='*', metavar='ROW', help=f'default: all of {", ".join(names)}')
     parser.add_argument('--seeds', type=positive, default=12, metavar='N', help='at most; default: 12')
     parser.add_argument('--pilot', type=positive, default=3, metavar='N', help='seeds of the pilot; default: 3')

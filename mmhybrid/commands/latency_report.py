@@ -10,7 +10,7 @@ an analytic model instead of the table, ``--analytic`` the table with that model
 needed for tables of whole detectors and segmentors.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import nn
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
@@ -43,7 +43,7 @@ BREAKDOWN_RUNS = 10
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='How well latencies of networks are predicted that were not used for it.')
+    parser = Parser(description='How well latencies of networks are predicted that were not used for it.')
     parser.add_argument('table', help='file that tools/profile_latency.py wrote')
     parser.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
     parser.add_argument('--repeats', type=int, default=10, metavar='N', help='timed rounds; default: 10')

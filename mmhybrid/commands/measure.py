@@ -10,7 +10,7 @@ those of the table were, and predicted with the interval in which nine of ten me
 backend and all else are the table's.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 
 from mmengine.model import BaseModel
@@ -20,7 +20,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import TensorModel
 from mmhybrid.apis.export_metadata import shape_for
 from mmhybrid.apis.taking_out import found_in
-from mmhybrid.commands.shared.arguments import add_cfg_options, add_imports, import_modules
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, import_modules
 from mmhybrid.commands.shared.device import NAMES, add_device, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.latency.single import predict_arch, time_arch, time_network
@@ -33,7 +33,7 @@ from mmhybrid.utils.files import write_json
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
-    parser = ArgumentParser(description='How long one network takes on this device, and what a latency table predicts.')
+    parser = Parser(description='How long one network takes on this device, and what a latency table predicts.')
     parser.add_argument('network', help='a config, or the genes of a network: best_arch.json, topk.csv:RANK')
     parser.add_argument('--table', metavar='FILE', help='latency table; the network is measured as its own were')
     parser.add_argument('--arch', metavar='FILE', help='genes of the network of a config, for the prediction')

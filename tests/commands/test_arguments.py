@@ -1,6 +1,7 @@
 """The arguments that commands share, and what they are read as."""
 
 import os
+import re
 from argparse import ArgumentParser
 from importlib import import_module
 from pathlib import Path
@@ -86,7 +87,11 @@ def test_a_module_that_cannot_be_imported_is_named(
         import_modules([module])
 
 
-COMMANDS = sorted(path.stem for path in Path(commands.__path__[0]).glob('*.py') if 'add_config(' in path.read_text())
+COMMANDS = sorted(
+    path.stem
+    for path in Path(commands.__path__[0]).glob('*.py')
+    if re.search(r'add_(config|cfg_options)\(', path.read_text())
+)
 
 
 @pytest.mark.parametrize('command', COMMANDS)
