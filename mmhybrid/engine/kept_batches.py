@@ -96,6 +96,8 @@ class KeptBatches:
                 kept.append(_Kept.of(made))
                 yield kept[-1].fresh()
                 self._check(kept[-1])
+                if not self._keeps:
+                    kept.clear()  # others have its memory now
             if self._keeps:
                 self._kept = kept
         finally:

@@ -1,8 +1,10 @@
 """Images that a search loads once: the scores of networks are those of images that are loaded for each of them."""
 
+import gc
 import logging
 import os
 import random
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,19 @@ def test_a_pass_that_ends_half_way_keeps_nothing() -> None:
     memory.give_back(2 * MIB)
     assert values(made) == values(made) == [1, 2]
     assert not memory.take(1)
+
+
+def test_memory_that_is_given_back_is_free() -> None:
+    """While the pass goes on in which somebody wrote into an image."""
+    made = KeptBatches('images', batches(1, 2, 3), lambda batch: batch, ImageMemory(3))
+    one_pass = iter(made)
+    first = weakref.ref(next(one_pass)['inputs'])
+    gc.collect()
+    assert first() is not None
+    next(one_pass)['inputs'].zero_()
+    next(one_pass)
+    gc.collect()
+    assert first() is None
 
 
 def test_nobody_writes_into_what_is_kept() -> None:
