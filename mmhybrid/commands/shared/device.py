@@ -1,6 +1,7 @@
 """The arguments that say on which device networks are measured, and how."""
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 import torch
 
@@ -27,20 +28,14 @@ def add_device(parser: ArgumentParser, other: str) -> None:
 
 def device_of(args: Namespace) -> Device:
     """The device of this machine that the command line describes; ValueError if there is none like that."""
-    default = {
-        'device': 'cpu',
-        'backend': 'eager',
-        'dtype': 'float32',
-        'batch': 1,
-        'threads': torch.get_num_threads(),
-        'clock': 'wall',
-    }
-    given = {name: vars(args)[name] for name in NAMES if vars(args)[name] is not None}
-    return Device.here(**{**default, **given})
+    return Device.here(**_with_defaults(args, torch.get_num_threads()))
 
 
 def device_elsewhere(args: Namespace) -> Device:
     """The device of another machine that the command line describes; ValueError if nothing can be exported for it."""
-    default = {'device': 'cpu', 'backend': 'eager', 'dtype': 'float32', 'batch': 1, 'threads': 1, 'clock': 'wall'}
-    given = {name: vars(args)[name] for name in NAMES if vars(args)[name] is not None}
-    return Device.elsewhere(**{**default, **given})
+    return Device.elsewhere(**_with_defaults(args, 1))
+
+
+def _with_defaults(args: Namespace, threads: int) -> dict[str, Any]:
+    default = {'device': 'cpu', 'backend': 'eager', 'dtype': 'float32', 'batch': 1, 'threads': threads, 'clock': 'wall'}
+    return {**default, **{name: vars(args)[name] for name in NAMES if vars(args)[name] is not None}}
