@@ -38,6 +38,7 @@ from mmhybrid.space.found import Found
 from mmhybrid.utils.checks import check_float, check_name
 
 REPEATS = 20  # timed rounds
+DEFAULT_NAME = 'best'
 
 
 def bound(text: str) -> tuple[str, float]:
@@ -67,13 +68,17 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--work-dir', metavar='DIR', help='work directory of the search')
     add_storage(parser)
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
-    parser.add_argument('--name', default='best', help='of the files of one network; default: best')
+    parser.add_argument('--name', default=DEFAULT_NAME, help=f'of the files of one network; default: {DEFAULT_NAME}')
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
     parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
     parser.add_argument('--format', choices=tuple(FORMATS), help='write the network in it too, as mmhybrid export does')
     args = parser.parse_args(argv)
     if (args.arch is None) != (args.work_dir is not None):
         parser.error('--work-dir: the work directory of a search, with --front or --within and without --arch')
+    if args.arch is not None and args.storage is not None:
+        parser.error('--storage: of the search in --work-dir, not with --arch')
+    if args.front and args.name != DEFAULT_NAME:
+        parser.error('--name: of one network, not with --front, where the genes name each')
     return args
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import nn
 
 from mmhybrid.apis.configs import load_config
-from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, import_modules
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, check_cfg_options, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
@@ -59,7 +59,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_cfg_options(parser, args)
+    return args
 
 
 def judge_table(

@@ -14,7 +14,7 @@ from pathlib import Path
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.known_costs import known_networks_of
 from mmhybrid.apis.search_results import read_search
-from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, import_modules
+from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_imports, check_cfg_options, import_modules
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchError, list_studies
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
     add_imports(parser)
     args = parser.parse_args(argv)
+    check_cfg_options(parser, args)
     folder = Path(args.work_dir)
     out = Path(args.out or folder / 'report.html')
     with ending_on_mistakes():

@@ -229,6 +229,7 @@ def test_fitted_model(config, tmp_path, capsys):
         ('profile_latency', ['missing.py', '--out', 't.json'], 'missing.py'),
         ('profile_latency', ['SUPERNET', '--analytic', '--out', 'none/model.json'], 'none/model.json: its folder'),
         ('latency_report', ['missing.json'], 'missing.json'),
+        ('latency_report', ['missing.json', '--cfg-options', 'a=1'], '--cfg-options: allowed with --config alone'),
         ('latency_report', ['missing.json', '--json', 'none/report.json'], 'none/report.json: its folder'),
         ('latency_report', ['missing.json', '--png', 'none/report.png'], 'none/report.png: its folder'),
     ],

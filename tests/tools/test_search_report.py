@@ -140,6 +140,7 @@ def test_mistakes_end_with_one_sentence(fails, finished, tmp_path_factory):
     assert 'no such file' in fails(empty, '--storage', f'sqlite:///{empty}/none.db')
     assert 'its folder does not exist' in fails(finished, '--out', empty / 'none' / 'page.html')
     assert 'count: got 0' in fails(finished, '--top', '0')
+    assert '--cfg-options: allowed with --config alone' in fails(finished, '--cfg-options', 'search_cfg.input_size=64')
     assert list(empty.iterdir()) == []
 
 

@@ -50,6 +50,12 @@ def add_cfg_options(parser: ArgumentParser) -> None:
     )
 
 
+def check_cfg_options(parser: ArgumentParser, args: Namespace) -> None:
+    """End the program if there are ``--cfg-options`` for an optional ``--config`` that is not given."""
+    if args.config is None and args.cfg_options:
+        parser.error('--cfg-options: allowed with --config alone, whose settings they replace')
+
+
 def add_launcher(parser: ArgumentParser) -> None:
     """``--launcher``, of every command that several processes may run together."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
