@@ -1,4 +1,7 @@
-"""The architecture of an AutoViT, and its published networks."""
+"""The architecture of an AutoViT, and its published networks.
+
+What else a new preset or field needs is in docs/architecture.md, "Where to add what".
+"""
 
 import math
 from collections.abc import Mapping

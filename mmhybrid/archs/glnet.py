@@ -1,4 +1,7 @@
-"""The architecture of a GLNet, and its published networks."""
+"""The architecture of a GLNet, and its published networks.
+
+What else a new preset or field needs is in docs/architecture.md, "Where to add what".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

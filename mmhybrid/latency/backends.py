@@ -1,7 +1,8 @@
 """What runs a network while it is timed.
 
-Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: with :meth:`Backend.prepare`, or
-with :meth:`Backend.build` where torch does not run the network, and :meth:`Backend.times` where another machine does.
+Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: a :class:`Backend` with ``prepare``
+where torch runs the network, or with ``times`` where another machine does; an :class:`ExportedBackend` where a file is
+run. What else it needs is in docs/architecture.md, "Where to add what".
 """
 
 import copy

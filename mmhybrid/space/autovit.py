@@ -1,6 +1,8 @@
 """The spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union.
 
 This file is a long one, since the spaces of a family are read from top to bottom in one file.
+
+What else a new gene needs is in docs/architecture.md, "Where to add what".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""The space of GLiT (section 3.2): how each block's heads are split, and the sizes of what they are split into."""
+"""The space of GLiT (section 3.2): how each block's heads are split, and the sizes of what they are split into.
+
+What else a new gene needs is in docs/architecture.md, "Where to add what".
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

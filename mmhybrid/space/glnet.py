@@ -1,4 +1,7 @@
-"""A space of GLNet, around its published networks STL, 4G and 9G."""
+"""A space of GLNet, around its published networks STL, 4G and 9G.
+
+What else a new gene needs is in docs/architecture.md, "Where to add what".
+"""
 
 import math
 from collections.abc import Mapping, Sequence
