@@ -15,6 +15,7 @@ stats = require('scipy.stats')
 CONFIDENCE = 0.95
 POWER = 0.8
 POINT = 1.0  # the difference that a study is made for, and what "about equal" allows
+CERTAIN = 40  # half intervals of which a bound is as far away that no sample reaches it
 MOST_SEEDS = 10_000  # beyond which nobody counts
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = 'reproduced', 'not reproduced', 'undecided'
 
@@ -95,6 +96,8 @@ def chance(difference: float, sd: float, seeds: int, about_equal: bool = False) 
 
     def beyond(distance: float) -> float:
         """That an interval around a mean so far above a bound does not reach it."""
+        if distance > CERTAIN * limit * error:
+            return 1.0  # SciPy has no number for it
         return float(stats.nct.sf(limit, seeds - 1, distance / error)) if distance > 0 else 0.0
 
     if about_equal:

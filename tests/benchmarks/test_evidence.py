@@ -70,6 +70,12 @@ def test_no_number_of_seeds_tells_what_is_not_there(evidence):
     assert verdicts.seeds_needed(0.1, 0.0) == 2
 
 
+@pytest.mark.parametrize('sd', [1e-14, 1e-4, 1e-3])
+def test_a_spread_that_only_rounding_makes_is_none(evidence, sd):
+    """Of three scores 0.2 above three others the differences are no equal floats."""
+    assert evidence.verdicts.seeds_needed(1.0, sd) == evidence.verdicts.seeds_needed(0.0, sd, about_equal=True) == 2
+
+
 def studies_of(evidence, ordering, truth: float, sd: float, seeds: int, count: int) -> dict[str, float]:
     """How often each verdict is given of studies of which the truth is known."""
     rng = np.random.default_rng(seeds)
