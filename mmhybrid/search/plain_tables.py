@@ -95,6 +95,25 @@ from pg_cast where oid >= 16384 and not (
     (castfunc = 0 or castfunc in (select oid from pg_proc where proowner in (table masters)))
     and (cast('pg_cast' as regclass), pg_cast.oid) in (table installed))
 """
+# Who beside superusers may add to what is used, if the user may run programs or read files on the server. Asked as
+# above; parameters: the schema, the tables, the enumerations.
+_OTHERS = """
+with asked (schema, tables, enums) as (select cast(%s as text), cast(%s as text[]), cast(%s as text[])),
+    here as (select n.* from pg_namespace n, asked where nspname = schema),
+    owned (kind, name, owner) as (
+        select 'database', cast(datname as text), datdba from pg_database where datname = current_database()
+        union all select 'schema', nspname, nspowner from here
+        union all select 'table', relname, relowner from pg_class, asked
+        where relname = any (tables) and relnamespace in (select oid from here)
+        union all select 'type', typname, typowner from pg_type, asked
+        where typname = any (enums) and typnamespace in (select oid from here)
+        union all select 'schema', nspname, r.oid from here, pg_roles r
+        where rolcanlogin and has_schema_privilege(r.oid, here.oid, 'create'))
+select session_user, rolname, kind, name from owned join pg_roles r on r.oid = owner
+where not rolsuper and rolname <> all (array[session_user, 'pg_database_owner']) and exists (
+    select from pg_roles p where pg_has_role(session_user, p.oid, 'member') and p.rolname = any (
+        '{pg_execute_server_program,pg_read_server_files,pg_write_server_files}'))
+"""
 
 
 def check_postgresql(location: str, connection: Any) -> None:
@@ -111,6 +130,15 @@ def check_postgresql(location: str, connection: Any) -> None:
     cursor.execute('set search_path to pg_catalog, pg_temp')
     schema = _schema_of_tables(cursor, path)
     if schema is not None:
+        cursor.execute(_OTHERS, (schema, list(TABLES), _ENUMS))
+        found = cursor.fetchone()
+        if found is not None:
+            user, other, kind, name = found
+            raise StorageError(
+                f"{location}: {user!r} has a superuser's rights on the server, and {other!r} could have them by "
+                f'functions that they add to the {kind} {name!r}; connect as a role without such rights, or keep '
+                'searches in a database to which superusers alone add'
+            )
         cursor.execute(_STRANGE, (schema, list(TABLES), _ENUMS, path))
         found = cursor.fetchone()
         if found is not None:

@@ -119,3 +119,27 @@ def test_tables_of_another_are_used(other: PostgresServer) -> None:
     for use in uses(address(other, 'reader', 'other')):
         use()
     assert as_mallory(other, "select count(*) from trial_user_attributes where key = 'candidate'").strip() == '6'
+
+
+def test_a_superuser_keeps_to_databases_of_superusers(other: PostgresServer) -> None:
+    """What an owner adds after a connection was checked would run programs on the server."""
+    url = address(other, 'search', 'other')
+    server_wide = address(other, 'keeper', 'other')
+    other.ask('create role keeper login in role pg_execute_server_program')
+    told = "'mallory' could have them by functions that they add to the "
+    owned: dict[str, str] = {
+        'database': 'reassign owned by mallory to search; alter database other owner to mallory',
+        'table': 'alter database other owner to search; alter table trials owner to mallory',
+        'type': 'alter table trials owner to search; alter type trialstate owner to mallory',
+        'schema': 'alter type trialstate owner to search; grant create on schema public to mallory',
+    }
+    for kind, statements in owned.items():
+        for statement in statements.split(';'):
+            other._run('psql', url, '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-c', statement)
+        for address_of_user in (url, server_wide):
+            for use in uses(address_of_user):
+                with pytest.raises(StorageError, match=told + kind):
+                    use()
+    other._run('psql', url, '-X', '-q', '-c', 'revoke create on schema public from mallory')
+    for use in (*uses(url), *uses(server_wide)):
+        use()
