@@ -10,7 +10,8 @@ WORK_DIR is that of a search: with ``--front`` each network of its front has a f
 scores and costs; with ``--within`` it is the network with the best score that costs no more.
 ``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the recipe
 of a classifier from scratch. ``--format`` writes the network for a runtime too. ``--table`` measures it as the table's
-own were, and says what it predicts.
+own were, and says what it predicts. ``--intervals`` says how far the box AP of a front's detectors may be trusted, and
+which of them cannot be told apart, and writes it into ``intervals.json`` for the report.
 """
 
 from argparse import ArgumentTypeError, Namespace
@@ -21,6 +22,7 @@ from mmengine.config import Config
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export import FORMATS
+from mmhybrid.apis.front_intervals import box_intervals, check_counts_boxes
 from mmhybrid.apis.fronts import FRONT_FILE, export_beside, export_front, found_by
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.network_files import described, write_network
@@ -72,7 +74,14 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
     parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
     parser.add_argument('--format', choices=tuple(FORMATS), help='write the network in it too, as mmhybrid export does')
+    parser.add_argument(
+        '--intervals',
+        action='store_true',
+        help='with --front, of a detector: 95 %% intervals of the box AP, over the images of its validation',
+    )
     args = parser.parse_args(argv)
+    if args.intervals and not args.front:
+        parser.error('--intervals: allowed with --front')
     if (args.arch is None) != (args.work_dir is not None):
         parser.error('--work-dir: the work directory of a search, with --front or --within and without --arch')
     if args.arch is not None and args.storage is not None:
@@ -89,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_name('--name', args.name)
         table = None if args.table is None else LatencyTable.load(args.table)
         cfg = load_config(args.config, args.cfg_options)
+        if args.intervals:
+            check_counts_boxes(cfg)
         result = None if args.arch is not None else search_of(args)
         if result is not None and args.front:
             export_many(build_supernet(cfg, args.checkpoint), cfg, result, table, args)
@@ -135,9 +146,16 @@ def export_many(model: OneShot, cfg: Config, result: SearchResult, table: Latenc
     """Take a whole front out, as the command line says."""
     names = [objective.name for objective in result.trade_off]
     print(f'the front of {" and ".join(names)} among {len(result.evaluated)} of {result.settings.budget} evaluations')
+    configs = []
     for found in export_front(model, cfg, result, args.out_dir, args.into, table, REPEATS, args.format):
+        configs.append(Path(args.out_dir, found.name, f'{found.name}.py'))
         figures = [f'{name} {found.candidate.numbers[name]:.4g}' for name in names]
         if found.measured is not None:
             figures.append(f'measured {found.measured}')
         print(f'{found.name}: {", ".join(figures)}')
     print(f'written: {Path(args.out_dir, FRONT_FILE)}')
+    if args.intervals:
+        intervals = box_intervals(configs)
+        for line in intervals.told():
+            print(line)
+        print(f'written: {intervals.write(args.out_dir)}')

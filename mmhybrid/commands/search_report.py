@@ -1,11 +1,13 @@
 """What a search found, as one HTML page that opens anywhere.
 
-    mmhybrid report WORK_DIR [--storage URL] [--study-name NAME] [--config CONFIG] [--list | --best] [--out FILE]
+    mmhybrid report WORK_DIR [--storage URL] [--study-name NAME] [--config CONFIG] [--intervals FILE]
+        [--list | --best] [--out FILE]
 
 With --best it writes best_arch.json and topk.csv of what was found so far, as the search does at its end.
 The page comes from the storage, which is only read: the search may be finished, stopped or at work. Beside the front it
 shows the presets of the family that the search evaluated; with the config of the search (--config) all of them, with
-what they cost, and the network that the supernet began as.
+what they cost, and the network that the supernet began as; with ``--intervals`` how far the scores of the front may be
+trusted.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from mmhybrid.commands.shared.arguments import Parser, add_cfg_options, add_impo
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchError, list_studies
+from mmhybrid.search.intervals import FrontIntervals
 from mmhybrid.search.storage import FILE_NAME
 from mmhybrid.utils.errors import printable, shortened
 from mmhybrid.utils.files import drop_link_outward, write_whole
@@ -31,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_storage(parser)
     parser.add_argument('--config', metavar='CONFIG', help='of the search: what its starting network and presets cost')
     add_cfg_options(parser)
+    parser.add_argument(
+        '--intervals', metavar='FILE', help='intervals.json of mmhybrid export-subnet --front --intervals'
+    )
     parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
     parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
@@ -43,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ending_on_mistakes():
         import_modules(args.imports)
         cfg = None if args.config is None else load_config(args.config, args.cfg_options)
+        intervals = None if args.intervals is None else FrontIntervals.read(args.intervals)
         if not folder.is_dir():
             raise ValueError(f'work directory {folder} does not exist')
         try:
@@ -57,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     print(f'written: {path}')
                 return
             known = known_networks_of(result, cfg)
-            page = search_page(result, folder.resolve().name, args.top, known)
+            page = search_page(result, folder.resolve().name, args.top, known, intervals)
         except SearchError as error:  # there is no search to go on: a wrong argument
             raise ValueError(f'{error}') from error
         if args.out is None:

@@ -8,6 +8,7 @@ from html import escape
 from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.constraints import KNOWN
 from mmhybrid.search.errors import SearchError
+from mmhybrid.search.intervals import FrontIntervals
 from mmhybrid.search.pareto import Objective
 from mmhybrid.search.result import KnownNetwork, SearchResult
 from mmhybrid.search.settings import SearchSettings
@@ -24,7 +25,13 @@ PAGE_WIDTH = 1040
 GAP = 20
 
 
-def search_page(result: SearchResult, title: str, count: int = 10, known: Sequence[KnownNetwork] = ()) -> str:
+def search_page(
+    result: SearchResult,
+    title: str,
+    count: int = 10,
+    known: Sequence[KnownNetwork] = (),
+    intervals: FrontIntervals | None = None,
+) -> str:
     """The page.
 
     Args:
@@ -32,6 +39,7 @@ def search_page(result: SearchResult, title: str, count: int = 10, known: Sequen
         title: Names the search.
         count: Rows of the table of the best networks.
         known: Networks to show beside.
+        intervals: Of the scores of the front's networks, if they are known.
 
     Raises:
         SearchError: If nothing was evaluated yet, or every evaluation failed.
@@ -45,6 +53,7 @@ def search_page(result: SearchResult, title: str, count: int = 10, known: Sequen
         ('The best network', _network(result, best)),
         ('Progress', _progress(result)),
         ('Score against cost', _fronts(result, known)),
+        *([] if intervals is None else [('How far the front may be trusted', _intervals(intervals))]),
         ('What each choice goes along with', _effects(result)),
         ('Rejected candidates', _rejections(result)),
         (f'The {min(count, len(result.top()))} best', _table_of_best(result, count)),
@@ -155,6 +164,23 @@ def _fronts(result: SearchResult, known: Sequence[KnownNetwork]) -> str:
         'or less than the others are in the table alone.'
     )
     return f'{grid}\n<p class="note">{note}</p>\n{table(["known network", *map(escape, names)], rows)}'
+
+
+def _intervals(intervals: FrontIntervals) -> str:
+    rows = []
+    for place, network in enumerate(intervals.networks):
+        is_last = place + 1 == len(intervals.networks)
+        verdict = 'yes' if network.is_above_next else 'cannot be told apart'
+        lead = f'{network.lead_low:+.3f} to {network.lead_high:+.3f}'
+        numbers = (f'{network.score:.3f}', f'{network.low:.3f} to {network.high:.3f}')
+        rows.append([escape(network.name), *numbers, *(('', '') if is_last else (lead, verdict))])
+    head = ['network', escape(intervals.metric), '95 % interval', 'difference to the next', 'above the next']
+    note = (
+        f'Bootstrap over the {intervals.num_images} images that the search judged on: {intervals.draws} samples with '
+        'replacement, the same for all networks. The intervals know nothing of the choice: the best of many networks '
+        'on some images is a little worse on others.'
+    )
+    return f'{table(head, rows)}\n<p class="note">{note}</p>'
 
 
 def _effects(result: SearchResult) -> str:

@@ -1,5 +1,6 @@
 """A reader who runs the commands of the documents, with small files in the place of those that take days to get."""
 
+import csv
 import json
 import os
 import re
@@ -56,6 +57,7 @@ STAND_FOR = {
     'cuda': 'cpu',
     'search_cfg.constraints.latency_ms.max=MILLISECONDS': 'search_cfg.constraints.latency_ms.max=1000',
 }
+FRONT = 'work_dirs/own_front'  # one of whose networks NETWORK is
 # CONFIG, by what reads it
 CONFIGS = {
     'search.py': 'configs/glit/search_glit_tiny_flat_in1k.py',
@@ -65,6 +67,8 @@ CLASSIFIER = 'configs/glnet/glnet_4g_in1k.py'
 # Weights that a reader has trained for days.
 TRAINED = re.compile(r'(load_from=)?(CHECKPOINT|FIRST\.pth|SECOND\.pth|EPOCH_\d+\.pth)')
 PAPERS = re.compile(r'configs/(glnet|glit|autovit)/\w')
+OWN_DATA = re.compile(r'configs/\w+/supernet_\w+_own\.py')
+REACHED = re.compile(r'(?P<folder>\S+)/epoch_\d+\.pth')  # by a training, which is of one epoch here
 MINE = re.compile(r'my_\w+\.py')  # configs that stand in a document
 # Tools that read a data set, or write a config that does.
 READ_DATA = ('train.py', 'test.py', 'search.py', 'export_subnet.py', 'retrain_topk.py', 'dist_train.sh', 'dist_test.sh')
@@ -72,6 +76,7 @@ READ_DATA = ('train.py', 'test.py', 'search.py', 'export_subnet.py', 'retrain_to
 SMALLER = {
     'make_demo_data.py': '--num-train 400 --num-val 8 --size 64',
     'split_imagenet.py': '--num-held-out 8',
+    'split_coco.py': '--num-held-out 8',
     'profile_latency.py': '--networks 12 --repeats 2 --warmup 1',
     'latency_report.py': '--networks 4 --repeats 2',
     'retrain_topk.py': '--count 1 --cfg-options train_dataloader.dataset.indices=32',
@@ -131,7 +136,7 @@ class Workspace:
             return reason
         words = [VARIABLE.sub(lambda name: self.variables[name[1]], word) for word in command.words]
         with patch.object(sys, 'path', [*command.python_path, *sys.path]):
-            for step in (self._named, self._trained, self._on_few_images, self._in_seconds):
+            for step in (self._named, self._trained, self._reached, self._on_few_images, self._in_seconds):
                 words = step(words)
         line = shlex.join(words) + (f' | {shlex.join(command.pipe)}' if command.pipe else '')
         environment = {**os.environ, **dict(command.environment), 'OMP_NUM_THREADS': '1', 'PATH': self._path()}
@@ -158,8 +163,26 @@ class Workspace:
         if '--work-dir' in words and 'DIR' in words:
             self.search_dir = f'work_dirs/{Path(str(config_of(words))).stem}_found'
         words = [re.sub(r'^DIR(?=/|$)', self.search_dir, word) for word in words]
+        words = [
+            re.sub(r'\bNETWORK\b', self._first_of_the_front(), word) if 'NETWORK' in word else word for word in words
+        ]
         many = uses(words, 'dist_train.sh', 'dist_test.sh') or words[0] == 'torchrun'
         return ['2' if many and word.isdecimal() else word for word in words]
+
+    def _first_of_the_front(self) -> str:
+        with (self.folder / FRONT / 'front.csv').open() as file:
+            return next(csv.DictReader(file))['name']
+
+    def _reached(self, words: list[str]) -> list[str]:
+        """With the last checkpoint of a training in the place of one that a longer training would have."""
+        return [self._last_checkpoint(word) for word in words]
+
+    def _last_checkpoint(self, path: str) -> str:
+        found = REACHED.fullmatch(path)
+        last = None if found is None else self.folder / found['folder'] / 'last_checkpoint'
+        if last is None or (self.folder / path).exists() or not last.exists():
+            return path
+        return last.read_text().strip()
 
     def _trained(self, words: list[str]) -> list[str]:
         """With random weights in the place of what only a long training gives."""
@@ -189,13 +212,19 @@ class Workspace:
     def _small(self, config: str) -> str:
         path = f'small/{Path(config).name}'
         (self.folder / 'small').mkdir(exist_ok=True)
-        small(load_config(str(self.folder / config))).dump(self.folder / path)
+        cfg = small(load_config(str(self.folder / config)))
+        if OWN_DATA.fullmatch(config):
+            start = cfg.model.architecture.backbone.init_cfg
+            start.checkpoint = self._last_checkpoint(start.checkpoint)
+        cfg.dump(self.folder / path)
         return path
 
     def _in_seconds(self, words: list[str]) -> list[str]:
         for tool, arguments in SMALLER.items():
             if uses(words, tool):
-                is_papers = tool == 'profile_latency.py' and any(map(PAPERS.match, words))
+                is_papers = tool == 'profile_latency.py' and any(
+                    PAPERS.match(word) and not OWN_DATA.fullmatch(word) for word in words
+                )
                 words = joined(words, (WHOLE_TABLE if is_papers else arguments).split())
         config = config_of(words)
         if config is None or config.startswith('small/') or not uses(words, 'train.py', 'dist_train.sh'):

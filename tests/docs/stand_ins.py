@@ -36,13 +36,17 @@ def write_stand_ins(folder: Path) -> None:
 
 
 def _write_own(source: Path, data: Path) -> None:
-    """``data/photos`` and ``data/my_coco``, a reader's own, of the same images."""
+    """``data/photos`` and ``data/my_coco``, a reader's own, and ``data/imagenette``, of the same images."""
     for split in ('train', 'val'):
         images = sorted((data / 'coco' / f'{split}2017').glob('*.jpg'))
         for name in ('cat', 'dog', 'horse'):
             folder = data / 'photos' / split / name
             folder.mkdir(parents=True)
             shutil.copy(images[0], folder)
+        for number in range(10):
+            folder = data / 'imagenette' / split / f'n{number}'
+            folder.mkdir(parents=True)
+            shutil.copy(images[number % len(images)], folder)
         shutil.copytree(data / 'coco' / f'{split}2017', data / 'my_coco' / split)
         content = json.loads((data / 'coco/annotations' / f'instances_{split}2017.json').read_text())
         content['categories'] = [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}]
@@ -58,7 +62,7 @@ def small(cfg: Config) -> Config:
         if loader is None:  # of images without labels
             continue
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        loader.dataset.indices = count
+        loader.dataset.get('dataset', loader.dataset).indices = count  # mosaics are made of the images of another
         _shrink_images(loader.dataset.pipeline)
     if 'size' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.size = TINY

@@ -9,6 +9,7 @@ import pytest
 from search_toys import AUTOVIT, TOP1, Smooth, Toy, in_memory, random_stage, settings
 
 from mmhybrid.search import Constraint, Evolution, Objective, RandomSampler, SearchError, SearchResult, Skeletons, Stage
+from mmhybrid.search.intervals import FrontIntervals, ScoreInterval
 from mmhybrid.search.result import KnownNetwork
 from mmhybrid.visualization.arch_drawing import arch_diagram, draw
 from mmhybrid.visualization.search_page import search_page
@@ -130,6 +131,28 @@ def test_known_networks_stand_beside_the_front(page, result):
     assert cells[row + 1 : row + 4] == [f'{result.best.metrics["top1"]:.4g}', '-', f'{middle:.4g}']
     assert cells[cells.index('large') + 1 :][:3] == ['-', '-', '1e+09']
     assert 'known network' not in page
+
+
+def test_how_far_the_front_may_be_trusted_is_told(page, result):
+    intervals = FrontIntervals(
+        'coco/bbox_mAP',
+        200,
+        1000,
+        [
+            ScoreInterval('net_a', 0.5, 0.46, 0.55, 0.02, 0.09),
+            ScoreInterval('net_b', 0.44, 0.41, 0.49, -0.01, 0.03),
+            ScoreInterval('net_c', 0.43, 0.39, 0.47),
+        ],
+    )
+    told = search_page(result, 'work', intervals=intervals)
+    rows = [row for row in told.split('<tr>') if 'net_' in row]
+    assert [('yes' in row, 'cannot be told apart' in row) for row in rows] == [
+        *((True, False), (False, True), (False, False))
+    ]
+    assert '0.460 to 0.550' in rows[0]
+    assert '-0.010 to +0.030' in rows[1]
+    assert '200 images' in told
+    assert 'may be trusted' not in page
 
 
 def test_the_same_search_gives_the_same_page(page):

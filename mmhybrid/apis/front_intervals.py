@@ -1,0 +1,71 @@
+"""Bootstrap intervals of the box AP of networks that were taken out of a search, over the images that judged them."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from mmhybrid.apis.configs import load_config
+from mmhybrid.apis.testing import evaluate
+from mmhybrid.engine.box_precision import BoxPrecision, precisions_on_samples
+from mmhybrid.search.intervals import FrontIntervals, ScoreInterval
+from mmhybrid.utils.checks import bad_value, check_int
+
+METRIC = 'coco/bbox_mAP'
+DRAWS = 1000
+
+
+def check_counts_boxes(cfg: Config) -> None:
+    """Raise ValueError unless the validation of a config is that of boxes, by an annotation file in COCO's format."""
+    evaluator = cfg.get('val_evaluator')
+    kind = evaluator.get('type') if isinstance(evaluator, dict) else evaluator
+    metrics = evaluator.get('metric', 'bbox') if isinstance(evaluator, dict) else None
+    if str(kind).removeprefix('mmdet.') != 'CocoMetric' or metrics not in ('bbox', ['bbox']):
+        raise bad_value('--intervals: val_evaluator', kind, "a CocoMetric with metric='bbox'")
+    if evaluator.get('ann_file') is None:
+        raise bad_value('--intervals: val_evaluator.ann_file', None, 'an annotation file')
+
+
+def box_intervals(configs: Sequence[Path], draws: int = DRAWS, seed: int = 0) -> FrontIntervals:
+    """95 % intervals of the box AP of networks, and of the difference of each to the next, on the same images.
+
+    Args:
+        configs: Of networks that :func:`mmhybrid.apis.network_files.write_network` wrote, with the weights beside, in
+            the order of a front.
+        draws: Samples of the images, drawn with replacement.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: As :func:`check_counts_boxes`, if there is no network, or one detects nothing.
+    """
+    check_int('draws', draws, 1)
+    if not configs:
+        raise bad_value('configs', [], 'at least one network')
+    networks = [_judged(config) for config in configs]
+    samples = precisions_on_samples(networks, draws, seed)
+    whole = np.arange(networks[0].num_images)
+    ends = np.quantile(samples, (0.025, 0.975), axis=0).T
+    leads = [*np.quantile(samples[:, :-1] - samples[:, 1:], (0.025, 0.975), axis=0).T.tolist(), (0.0, 0.0)]
+    intervals = [
+        ScoreInterval(config.stem, network.on(whole), float(low), float(high), *map(float, lead))
+        for config, network, (low, high), lead in zip(configs, networks, ends, leads, strict=True)
+    ]
+    return FrontIntervals(METRIC, len(whole), draws, intervals)
+
+
+def _judged(config: Path) -> BoxPrecision:
+    """What a network detects on the images of its validation."""
+    cfg = load_config(str(config))
+    check_counts_boxes(cfg)
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.load_from, cfg.work_dir = str(config.with_suffix('.pth')), folder
+        evaluator = {**cfg.val_evaluator, 'outfile_prefix': f'{folder}/found'}
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, evaluator
+        evaluate(cfg)
+        boxes = Path(folder, 'found.bbox.json')
+        if not boxes.is_file() or boxes.read_text() == '[]':
+            raise ValueError(f'{config}: the network detects nothing in the images of its validation')
+        classes = (cfg.val_dataloader.dataset.get('metainfo') or {}).get('classes')
+        return BoxPrecision(evaluator['ann_file'], str(boxes), classes)
