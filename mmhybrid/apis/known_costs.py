@@ -49,9 +49,9 @@ def known_networks_of(result: SearchResult, cfg: Config | None = None) -> list[K
 def _networks(space: SearchSpace, cfg: Config | None) -> dict[str, Any]:
     """Decoded architectures by their names; a preset that is the starting network stands there once."""
     family = next((f for f in FAMILIES.values() if f.space['type'].rpartition('.')[2] == type(space).__name__), None)
-    if family is None:
-        return {}
-    presets = {family.full_name(name): family.arch.parse(name) for name in family.arch.presets}
+    presets: dict[str, Any] = {}
+    if family is not None:  # or it is a network of another library
+        presets = {family.full_name(name): family.arch.parse(name) for name in family.arch.presets}
     start = _start(space, cfg)
     if start is None:
         return presets

@@ -42,6 +42,16 @@ def test_costs_are_those_of_the_networks(cfg: Config) -> None:
         assert network.numbers == {'params_m': counted.params / 1e6, 'macs_m': counted.macs / 1e6}
 
 
+def test_a_network_of_another_library_stands_there_as_the_start_alone() -> None:
+    whole = {'depths': [1, 2, 1, 1], 'kernel_sizes': [7] * 4, 'hidden_widths': [32, 48, 64, 96]}
+    backbone = {'type': 'mmhybrid.ElasticConvNeXt', 'network': {'depths': [1, 2, 1, 1], 'channels': [8, 12, 16, 24]}}
+    space = {'type': 'mmhybrid.ElasticSpace', 'around': whole}
+    (known,) = known_networks_of(found(SEARCH_SPACES.build(space)), config_of(space, backbone))
+    counted = count_complexity(build_on_meta(backbone), (3, SIZE, SIZE))
+    assert known.name == START
+    assert known.numbers == {'params_m': counted.params / 1e6, 'macs_m': counted.macs / 1e6}
+
+
 def test_what_was_evaluated_has_the_numbers_of_the_search() -> None:
     space = GLNetSpace(around='stl')
     largest = Candidate('all', 0, 0, space.largest(), {'latency_ms': 9.0}, {'mAP': 0.4})
