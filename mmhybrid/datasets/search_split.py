@@ -67,7 +67,7 @@ def split_segmentation(
     for field, folder in (('images', images), ('maps', maps)):
         if not folder.is_dir():
             raise bad_value(field, str(folder), 'a folder')
-    found = sorted(path for path in images.rglob(f'*{image_suffix}') if path.is_file())
+    found = sorted(path for path in images.rglob('*') if path.name.endswith(image_suffix) and path.is_file())
     names = [path.relative_to(images).as_posix().removesuffix(image_suffix) for path in found]
     if not names:
         raise bad_value('images', str(images), f'a folder with images whose names end in {image_suffix}')
@@ -96,6 +96,8 @@ def check_line(field: str, name: str) -> None:
 def _held_out(names: Iterable[str], count: int, seed: int) -> set[str]:
     """So many of the names, whatever their order."""
     all_names = sorted(set(names))
+    if len(all_names) < 2:
+        raise bad_value('images', all_names, 'two at least, one of them to train on')
     check_int('num_held_out', count, 1, len(all_names) - 1)
     return set(random.Random(seed).sample(all_names, count))
 

@@ -169,6 +169,9 @@ def test_mistakes_end_with_one_sentence(
         split_coco_main, capsys, annotations, out, '--num-held-out', 20
     )
     assert 'does not exist' in told(split_coco_main, capsys, tmp_path / 'none.json', out)
+    annotations.write_text(json.dumps(coco([0])))
+    assert 'images: got' in (said := told(split_coco_main, capsys, annotations, out))
+    assert 'allowed: two at least' in said
     content = coco([0, 1])
     content['annotations'][0]['image_id'] = 7
     annotations.write_text(json.dumps(content))
@@ -176,7 +179,9 @@ def test_mistakes_end_with_one_sentence(
     images, maps = folders
     assert '000.png of the image town 0/000.jpg does not exist' in told(split_segmentation_main, capsys, *folders, out)
     assert 'images: got' in told(split_segmentation_main, capsys, tmp_path / 'none', maps, out)
-    assert 'whose names end in .bmp' in told(split_segmentation_main, capsys, *folders, out, '--image-suffix', '.bmp')
+    for suffix in ('.bmp', '*.jpg', '[a].jpg'):
+        said = told(split_segmentation_main, capsys, *folders, out, '--image-suffix', suffix)
+        assert f'whose names end in {suffix}' in said
     (images / ' 1.jpg').touch()
     (maps / ' 1.png').touch()
     assert 'without a space at either end' in told(
