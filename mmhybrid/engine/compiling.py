@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.supernets.supernet import Supernet
 from mmhybrid.torch_api import require_torch, why_not_compiled
 from mmhybrid.utils.checks import bad_value
 
@@ -31,6 +30,8 @@ def compile_backbones(model: nn.Module, settings: bool | Mapping[str, Any]) -> b
     Raises:
         ValueError: If the settings are wrong, the model holds a supernet, or this machine cannot compile.
     """
+    from mmhybrid.models.supernets.supernet import Supernet  # a training that compiles nothing needs no such code
+
     if isinstance(settings, Mapping):
         arguments = dict(settings)
     elif settings is True:
