@@ -1,6 +1,10 @@
 """Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
 
-from mmhybrid.utils.optional import require
+from mmhybrid.utils.current_folder import leave_out_of_module_runs
+
+leave_out_of_module_runs(__name__, __file__)
+
+from mmhybrid.utils.optional import require  # noqa: E402
 
 require('mmengine', 'mmhybrid')
 

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
@@ -27,6 +28,7 @@ from mmengine.registry import Registry
 
 from mmhybrid import mmcv_ops
 from mmhybrid.torch_api import TORCH, require_torch
+from mmhybrid.utils.current_folder import without_it
 from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
@@ -36,6 +38,7 @@ EPS = 'PIL.EpsImagePlugin'
 CHECKPOINT = 'mmengine.runner.checkpoint'
 # The hosts' modules that unpickle what a config names as data: images, volumes, lists of tags.
 UNPICKLING = ('mmpretrain.datasets.cifar', 'mmseg.utils.io', 'mmpretrain.models.multimodal.ram.ram')
+VECTOR_PROBES = ('torch._inductor.cpu_vec_isa', 'torch._inductor.codecache')  # the latter before torch 2.4
 OPEN_IMAGES = 'mmdet.datasets.openimages'
 MATPLOTLIB, MATPLOTLIBRC = 'matplotlib', 'matplotlibrc'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
@@ -58,11 +61,13 @@ def apply() -> None:
     around_import(MULTIMODAL, import_without_transformers)
     read_data_safely()
     unpickle = [(name, unpickle_safely) for name in UNPICKLING]
+    probes = [(name, tell_vector_probe) for name in VECTOR_PROBES if sys.version_info < (3, 11)]
     for name, mend in (
         (EPS, refuse_eps),
         (CHECKPOINT, allow_nothing_more),
         *unpickle,
         (OPEN_IMAGES, load_arrays_safely),
+        *probes,
     ):
         if name in sys.modules:
             mend(sys.modules[name])
@@ -395,6 +400,23 @@ def _with(module: ModuleType, **others: Any) -> ModuleType:
     changed = ModuleType(module.__name__, module.__doc__)
     vars(changed).update({'__getattr__': partial(getattr, module), **others})
     return changed
+
+
+def tell_vector_probe(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let torch's probe for vector instructions import nothing from the current folder before Python 3.11.
+
+    Cause: it runs ``python -c "from ctypes import ..."``, whose first path is the current folder. Programs set
+    PYTHONSAFEPATH (:mod:`mmhybrid.utils.current_folder`), which Python knows since 3.11.
+    Can go with Python 3.10.
+    """
+    if execute is not None:
+        execute(module)
+
+    def told(call: Callable[..., Any], words: Sequence[str], **options: Any) -> Any:
+        return call(without_it(words), **options)
+
+    calls = {name: partial(told, getattr(subprocess, name)) for name in ('run', 'check_call')}
+    module.subprocess = _with(subprocess, **calls)  # type: ignore[attr-defined]
 
 
 def hide_matplotlibrc_here() -> None:

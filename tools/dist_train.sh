@@ -9,8 +9,9 @@ NODE_RANK=${NODE_RANK:-0}
 PORT=${PORT:-29500}
 MASTER_ADDR=${MASTER_ADDR:-127.0.0.1}
 
-export PYTHONPATH="$(dirname "$0")/..:$PYTHONPATH"
-exec python -m torch.distributed.run \
+# an empty name in PYTHONPATH is the current folder, which python -m would look into too
+export PYTHONPATH="$(dirname "$0")/..${PYTHONPATH:+:$PYTHONPATH}"
+exec torchrun \
     --nnodes="$NNODES" \
     --node_rank="$NODE_RANK" \
     --master_addr="$MASTER_ADDR" \

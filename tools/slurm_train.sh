@@ -10,7 +10,8 @@ GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
 CPUS_PER_TASK=${CPUS_PER_TASK:-5}
 
-export PYTHONPATH="$(dirname "$0")/..:$PYTHONPATH"
+# an empty name in PYTHONPATH is the current folder
+export PYTHONPATH="$(dirname "$0")/..${PYTHONPATH:+:$PYTHONPATH}"
 # shellcheck disable=SC2086  # SRUN_ARGS may hold several words
 exec srun -p "$PARTITION" \
     --job-name="$JOB_NAME" \

@@ -21,6 +21,7 @@ from torch import nn
 from mmhybrid.engine.lifeline import Lifeline, Loss
 from mmhybrid.torch_api import is_network_error
 from mmhybrid.utils.addresses import without_passwords
+from mmhybrid.utils.current_folder import hide_from_children
 from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -157,7 +158,9 @@ def run(main: Callable[[], None]) -> None:
     A DistributedDataParallel leaves threads of gloo behind, whatever ``destroy_process_group`` does: one that meets the
     end of the interpreter aborts the process ("terminate called without an active exception"). So, after all that is
     done at an end, the process ends without that of the interpreter.
+    What it starts imports nothing from the current folder.
     """
+    hide_from_children()
     try:
         main()
     except BaseException as error:

@@ -1,0 +1,169 @@
+"""What lies in the current folder is no module of a program of ours, nor of the processes that it starts."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fresh_python import ROOT, environment_of
+
+from mmhybrid.utils import current_folder
+
+TRACE = 'open({!r}, "a").write(__name__ + "\\n")\nraise ImportError("a module of the current folder")\n'
+# As a program of ours runs: a command with a data loader whose workers are spawned, or served by a fork server.
+WORKERS = """
+import sys, torch
+from torch.utils.data import DataLoader
+from mmhybrid.engine.ranks import run
+
+def main():
+    loader = DataLoader([torch.ones(1)] * 4, num_workers=1, multiprocessing_context=sys.argv[1])
+    print('loaded', len(list(loader)))
+
+if __name__ == '__main__':
+    run(main)
+"""
+PROBE = """
+from mmhybrid.engine.ranks import run
+import mmhybrid
+
+def main():
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+    print('picked', pick_vec_isa())
+
+run(main)
+"""
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Any:
+    path = tmp_path / 'trace'
+    yield path
+    assert not path.exists(), path.read_text()
+
+
+def plant(folder: Path, trace: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f'{name}.py').write_text(TRACE.format(str(trace)))
+    return folder
+
+
+def run_in(folder: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-W', 'ignore', *map(str, words)]
+    environment = {**environment_of(), **variables}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize('start', ['spawn', 'forkserver'])
+def test_workers_import_nothing_from_it(tmp_path: Path, trace: Path, start: str) -> None:
+    program = tmp_path / 'program/workers.py'
+    program.parent.mkdir()
+    program.write_text(WORKERS)
+    folder = plant(tmp_path / 'here', trace, 'multiprocessing', 'random', 'socket', 'signal', 'numpy')
+    done = run_in(folder, program, start)
+    assert done.stdout == 'loaded 4\n', done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.torch_since(2, 4)
+@pytest.mark.skipif(not shutil.which('g++'), reason='the probe compiles')
+def test_the_probe_for_vector_instructions_imports_nothing_from_it(tmp_path: Path, trace: Path) -> None:
+    program = tmp_path / 'program/probe.py'
+    program.parent.mkdir()
+    program.write_text(PROBE)
+    folder = plant(tmp_path / 'here', trace, 'ctypes', 'struct')
+    done = run_in(folder, program, TORCHINDUCTOR_CACHE_DIR=str(tmp_path / 'cache'))
+    assert done.stdout.startswith('picked '), done.stderr
+
+
+def test_a_module_run_imports_nothing_from_it(tmp_path: Path, trace: Path) -> None:
+    folder = plant(
+        tmp_path / 'here', trace, 'mmengine', 'torch', 'numpy', 'yaml', 'logging', 'argparse', 'mmhybrid_autoload'
+    )
+    done = run_in(folder, '-m', 'mmhybrid', '--version')
+    assert done.stdout.startswith('mmhybrid '), done.stderr
+
+
+def test_a_clone_is_run_as_a_module(tmp_path: Path) -> None:
+    """Of which nothing is installed: Python finds it in the current folder alone."""
+    for name in ('mmhybrid', 'mmhybrid_autoload.py'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    told = 'import sys, mmhybrid; print(mmhybrid.__file__)'
+    done = run_in(tmp_path, '-m', 'mmhybrid', '--version', PYTHONPATH='')
+    assert done.stdout.startswith('mmhybrid '), done.stderr
+    done = run_in(tmp_path, '-c', told, PYTHONPATH='')
+    assert str(tmp_path) in done.stdout, done.stderr  # and so was that
+
+
+@pytest.mark.slow
+def test_what_the_user_names_is_found(tmp_path: Path) -> None:
+    """By PYTHONPATH, in a run and in what it starts."""
+    program = tmp_path / 'program/own.py'
+    program.parent.mkdir()
+    program.write_text(
+        'import subprocess, sys\n'
+        'from mmhybrid.engine.ranks import run\n'
+        'import own_backbone\n'
+        'run(lambda: subprocess.run([sys.executable, "-c", "import own_backbone; print(1)"], check=True))\n'
+    )
+    (tmp_path / 'own_backbone.py').touch()
+    done = run_in(tmp_path, program, PYTHONPATH=f'.{os.pathsep}{ROOT}')
+    assert done.stdout == '1\n', done.stderr
+    arguments = ('-m', 'mmhybrid', 'report', 'none', '--import', 'own_backbone')
+    assert "No module named 'own_backbone'" in run_in(tmp_path, *arguments).stderr
+    assert 'own_backbone' not in run_in(tmp_path, *arguments, PYTHONPATH=f'.{os.pathsep}{ROOT}').stderr
+
+
+@pytest.mark.parametrize(
+    ('words', 'leaves'),
+    [
+        (['-m', 'mmhybrid'], True),
+        (['-W', 'ignore', '-m', 'mmhybrid', 'report'], True),
+        (['-mmmhybrid'], True),
+        (['-Bm', 'mmhybrid.commands.train'], True),
+        (['-m', 'mmhybridge'], False),
+        (['-m', 'pytest', 'mmhybrid'], False),
+        (['program.py', '-m', 'other'], False),
+    ],
+)
+def test_the_current_folder_is_left_out_of_our_module_runs_alone(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], leaves: bool
+) -> None:
+    monkeypatch.setattr(sys, 'orig_argv', ['python', *words])
+    monkeypatch.setattr(sys, 'argv', ['-m'])
+    for file, others, keeps in (
+        ('/site/mmhybrid/__init__.py', ['/x'], False),
+        ('/here/mmhybrid/__init__.py', ['/x'], True),
+    ):
+        monkeypatch.setattr(sys, 'path', ['/here', *others])
+        current_folder.leave_out_of_module_runs('mmhybrid', file)
+        assert sys.path == (['/here', '/x'] if keeps or not leaves else ['/x'])
+
+
+def test_programs_of_older_pythons_leave_it_out(tmp_path: Path, trace: Path) -> None:
+    """Python before 3.11 knows no PYTHONSAFEPATH, and others may be told to ignore it."""
+    folder = plant(tmp_path / 'here', trace, 'json')
+    command = [sys.executable, '-c', 'import json; print(json.dumps([]))', '-c']
+    told = current_folder.without_it(command)
+    assert told[-1] == '-c'
+    assert told[:2] == command[:2]
+    assert run_in(folder, *told[1:], PYTHONSAFEPATH='').stdout == '[]\n'
+    assert current_folder.without_it(['python', 'x.py', '-c']) == ['python', 'x.py', '-c']
+
+
+def test_the_scripts_of_several_gpus_name_no_empty_folder(tmp_path: Path, trace: Path) -> None:
+    """An empty name in PYTHONPATH is the current folder."""
+    folder = plant(tmp_path / 'here', trace, 'torch', 'mmengine')
+    for script, program in (('dist_train', 'torchrun'), ('dist_test', 'torchrun'), ('slurm_train', 'srun')):
+        stand_in = tmp_path / program
+        stand_in.write_text('#!/bin/sh\necho "$PYTHONPATH"\n')
+        stand_in.chmod(0o755)
+        for given in ('', '/own'):
+            variables = {**os.environ, 'PYTHONPATH': given, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+            words = ['bash', str(ROOT / f'tools/{script}.sh'), 'c', '2', '3', '4']
+            done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, check=True)
+            assert done.stdout.strip() == f'{ROOT}/tools/..' + (given and f':{given}')
