@@ -2,7 +2,8 @@
 
     python3 measure.py
 
-It needs the networks' runtime and what comes with that. Interrupted, the same command continues.
+It needs the networks' runtime and what comes with that. Interrupted, the same command continues. The file is a long
+one, since it is all that is copied to a machine beside the networks.
 """
 
 from __future__ import annotations  # some devices have Python 3.8
@@ -370,6 +371,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 0 <= args.pause <= LONGEST_PAUSE:
         parser.error(f'--pause: got {args.pause:g}, allowed: seconds from 0 to {LONGEST_PAUSE}')
+    if not args.out.absolute().parent.is_dir():
+        parser.error(f'--out: got {args.out}, whose folder does not exist')
     try:
         bundle = Bundle(folder, args.out)
         if args.missing:

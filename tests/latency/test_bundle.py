@@ -146,6 +146,11 @@ def test_mistakes_on_the_device_end_in_a_sentence(there, tmp_path):
         done = run_there(copied, device, '--pause', pause)
         assert done.returncode == 2
         assert done.stderr.endswith('allowed: seconds from 0 to 86400\n')
+    done = run_there(copied, device, '--out', 'none/timings.json')
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        'measure.py: error: --out: got none/timings.json, whose folder does not exist',
+    )
     assert not (copied / 'timings.json').exists()
     name = json.loads((copied / 'manifest.json').read_text())['networks'][2]['file']
     content = (copied / name).read_bytes()
