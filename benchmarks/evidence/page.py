@@ -6,7 +6,7 @@ from typing import Any
 
 from evidence.picture import differences
 from evidence.rows import Row
-from evidence.verdicts import UNDECIDED, Ordering
+from evidence.verdicts import MOST_SEEDS, UNDECIDED, Ordering
 from mmhybrid.utils.files import read_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,4 +63,4 @@ def _told(found: Mapping[str, Any]) -> str:
     if found['verdict'] != UNDECIDED:
         return f'**{found["verdict"]}**'
     needed = found['seeds_needed']
-    return f'{UNDECIDED}; a difference of this size would take {needed or "more than 10,000"} seeds'
+    return f'{UNDECIDED}; a difference of this size would take {needed or f"more than {MOST_SEEDS:,}"} seeds'
