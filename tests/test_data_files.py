@@ -1,6 +1,7 @@
 """Whatever a file says: nothing that is read as data is imported or run by its name."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -58,7 +59,9 @@ from mmhybrid.models.convert import convert_file
 from mmhybrid.models.released import read_released
 from mmhybrid.registry import MODELS, SAMPLERS, SEARCH_SPACES
 from mmhybrid.search import Constraint, Searcher, SearchResult, StudyStorage, read_study
+from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.config import settings_from_data
+from mmhybrid.search.result import table_of
 from mmhybrid.space import Arch, EfficientNetLiteSpace, GLiTSpace
 from mmhybrid.space.around import read_network
 from mmhybrid.space.autovit import TABLES
@@ -702,6 +705,18 @@ def test_names_in_a_table_are_no_formulas(tmp_path: Path) -> None:
     for row in csv.reader((tmp_path / 'topk.csv').read_text().splitlines()):
         assert not [cell for cell in row if cell.startswith(('=', '+', '-', '@'))]
     assert found_in(AUTOVIT, f'{tmp_path}/topk.csv:2').arch in [candidate.arch for candidate in history]
+
+
+@pytest.mark.parametrize('text', ['=1', ' =1', '\t=1', '\r=1', '\n1', '＝1', '＋1', '@SUM', '-cmd|calc', '+1'])  # noqa: RUF001
+def test_no_text_of_a_table_is_a_formula(text: str) -> None:
+    """Wherever it stands: in the head, in a row, beside what a candidate has itself; numbers stay numbers."""
+    candidate = Candidate(text, 0, 0, Arch({'depth': 1}), {'macs_m': -1.5}, {text: -2.0})
+    head, row = csv.reader(io.StringIO(table_of([candidate], [{text: text, 'files': text}])))
+    cells = dict(zip(head, row, strict=True))
+    guarded = "'" + text.replace('\r', ' ')
+    assert guarded in head
+    assert text not in [*head, *row]
+    assert (cells['files'], cells['stage'], cells['macs_m'], cells['rank']) == (guarded, guarded, '-1.5', '1')
 
 
 def test_what_a_storage_says_of_a_search_is_checked() -> None:

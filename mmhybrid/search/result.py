@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from mmhybrid.utils.files import drop_link_outward, write_json, write_whole
 
 TOP_FILE = 'topk.csv'
 COSTS = ('latency_ms', 'macs_m')  # what one score alone is weighed against, the first that was estimated
-FORMULA = ('=', '+', '-', '@')  # how one begins
+# How one begins, also behind blanks and in the wide signs of East Asian keyboards (OWASP, CSV injection).
+FORMULA = re.compile(r'[\t\n]|\s*[=+\-@＝＋－＠]')  # noqa: RUF001
 # Share of its budget below which a search is said to have fallen short.
 ENOUGH = 0.9
 
@@ -209,12 +211,12 @@ def table_of(candidates: Sequence[Candidate], beside: Sequence[Mapping[str, obje
     more = list(dict.fromkeys(name for row in beside for name in row))
     text = io.StringIO()
     table = csv.writer(text, lineterminator='\n')
-    table.writerow(['rank', *map(_cell, names), *more, 'stage', 'generation', 'index', 'arch'])
+    table.writerow(map(_cell, ['rank', *names, *more, 'stage', 'generation', 'index', 'arch']))
     for place, candidate in enumerate(candidates):
         numbers = [candidate.numbers.get(name, '') for name in names]
         others = [beside[place].get(name, '') for name in more]
         stage, *counts = candidate.key
-        table.writerow([place + 1, *numbers, *others, _cell(stage), *counts, candidate.arch.to_json()])
+        table.writerow(map(_cell, [place + 1, *numbers, *others, stage, *counts, candidate.arch.to_json()]))
     return text.getvalue()
 
 
@@ -230,6 +232,9 @@ def ranking_of(settings: SearchSettings) -> tuple[Sequence[Objective], Sequence[
     return settings.objectives_of(settings.stages[-1]), settings.tie_breaks_of(settings.stages[-1])
 
 
-def _cell(text: str) -> str:
-    """A name as a cell that spreadsheets take for text, not for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+def _cell(content: object) -> object:
+    """The content of a cell; text such that spreadsheets take it for text, not for a formula."""
+    if not isinstance(content, str):
+        return content
+    text = content.replace('\r', ' ')  # which Python's writer leaves as the end of a line
+    return f"'{text}" if FORMULA.match(text) else text
