@@ -18,7 +18,7 @@ from mmhybrid.models.one_shot import OneShot
 from mmhybrid.search import Candidate, SearchResult
 from mmhybrid.search.result import table_of
 from mmhybrid.space.found import Found
-from mmhybrid.utils.files import drop_link_outward, write_whole
+from mmhybrid.utils.files import check_stays_within, drop_link_outward, write_whole
 
 FRONT_FILE = 'front.csv'
 
@@ -89,6 +89,8 @@ def export_front(
     archs = [arch_in(model.space, candidate.arch, 'the search') for candidate in front]
     workload = None if table is None else workload_for(table, cfg)
     rows: list[dict[str, object]] = []
+    for arch in archs:
+        check_stays_within(folder / name_of(arch), folder)
     for candidate, arch in zip(front, archs, strict=True):
         name = name_of(arch)
         network = take_out(model, cfg, arch)

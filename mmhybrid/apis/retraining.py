@@ -30,9 +30,11 @@ from mmhybrid.search import Candidate, SearchSettings
 from mmhybrid.search.config import build_settings
 from mmhybrid.search.proposals import propose
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
+from mmhybrid.utils.files import check_stays_within
 
 # Where a training starts: as its config says, from the exported weights, or from random ones.
 STARTS = ('config', 'weights', 'scratch')
+TRAINING = 'training'  # the folder in that of a network
 # Of a config, what has no influence on a training.
 ELSEWHERE = ('work_dir', 'launcher', 'search_cfg')
 
@@ -143,6 +145,8 @@ class Retraining:
         """
         model: OneShot | None = None
         for candidate in candidates:
+            check_stays_within(self.folder / name_of(candidate.arch) / TRAINING, self.folder)
+        for candidate in candidates:
             name = name_of(candidate.arch)
             if model is None:
                 model = build_supernet(self.cfg, self.checkpoint)
@@ -157,7 +161,7 @@ class Retraining:
     def _training_config(self, name: str) -> Config:
         folder = self.folder / name
         cfg = load_config(
-            str(self._config_file(name)), work_dir=str(folder / 'training'), launcher=self.cfg.get('launcher', 'none')
+            str(self._config_file(name)), work_dir=str(folder / TRAINING), launcher=self.cfg.get('launcher', 'none')
         )
         init = cfg.model.backbone.get('init_cfg')
         is_pretrained = isinstance(init, Mapping) and init.get('type') == 'Pretrained'

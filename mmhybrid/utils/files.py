@@ -132,6 +132,19 @@ def leads_outward(path: str | Path) -> bool:
     return place.resolve().parent != place.parent.resolve()
 
 
+def check_stays_within(path: str | Path, root: str | Path) -> None:
+    """Raise ValueError if ``path``, a folder below ``root`` that may be made yet, leads out of it by a link.
+
+    ``root`` is named by the user and may itself be a link; what is below it may come from others.
+    """
+    try:
+        place, within = Path(path).resolve(), Path(root).resolve()
+    except (OSError, RuntimeError) as error:  # Python calls it one or the other
+        raise ValueError(f'{path}: a link that leads to itself') from error
+    if not place.is_relative_to(within):
+        raise ValueError(f'{path}: a link to {place}, out of {root}; remove it, or name that folder yourself')
+
+
 def check_target(path: str | Path) -> None:
     """Before long work: raise ValueError if no file can be written to ``path``."""
     try:

@@ -180,6 +180,42 @@ def test_no_config_is_run_that_lay_in_the_folder(arguments: list[str], tmp_path:
     assert not (tmp_path / 'trace').exists()
 
 
+@pytest.mark.parametrize('linked', ['{}', '{}/training'])
+def test_no_folder_of_a_network_leads_elsewhere(arguments: list[str], tmp_path: Path, linked: str) -> None:
+    """The folder of results may have come from others; itself it may be a link of the user's."""
+    parser = ArgumentParser()
+    add_retraining_arguments(parser, 1, 'retrained')
+    for folder in ('real', 'elsewhere'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'out').symlink_to(tmp_path / 'real')
+    args = parser.parse_args([*arguments, '--out-dir', str(tmp_path / 'out')])
+    found = search_of(args)
+    (candidate,) = found.top(1)
+    link = tmp_path / 'real' / linked.format(name_of(candidate.arch))
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / 'elsewhere')
+    retraining = retraining_of(args, found.settings)
+    with pytest.raises(ValueError, match=r'a link to .*elsewhere.*, out of .*/out; remove it'):
+        retraining._export([candidate])
+    assert not list((tmp_path / 'elsewhere').iterdir())
+    link.unlink()
+    retraining._export([candidate])
+    assert (tmp_path / 'real' / name_of(candidate.arch)).is_dir()
+
+
+def test_the_results_of_a_search_are_in_its_folder(arguments: list[str], tmp_path: Path) -> None:
+    parser = ArgumentParser()
+    add_retraining_arguments(parser, 1, 'elsewhere')
+    args = parser.parse_args(arguments)
+    found = search_of(args)
+    Path(args.work_dir, 'elsewhere').symlink_to(tmp_path)
+    try:
+        with pytest.raises(ValueError, match=r'elsewhere: a link to .*, out of '):
+            retraining_of(args, found.settings)
+    finally:
+        Path(args.work_dir, 'elsewhere').unlink()
+
+
 def test_other_settings_in_the_same_place_are_refused(arguments: list[str], whole: Path, tmp_path: Path) -> None:
     before = (whole / 'networks.json').read_bytes()
 

@@ -10,6 +10,7 @@ from mmhybrid.commands.shared.arguments import add_config, add_launcher
 from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.search import SearchResult, SearchSettings
 from mmhybrid.utils.checks import check_int
+from mmhybrid.utils.files import check_stays_within
 
 
 def add_retraining_arguments(parser: ArgumentParser, count: int, out: str, needs_checkpoint: bool = True) -> None:
@@ -52,4 +53,6 @@ def retraining_of(
     """What the command line says; see :class:`Retraining`."""
     cfg = load_config(args.config, args.cfg_options, launcher=args.launcher)
     folder = args.out_dir or Path(args.work_dir, args.out_name)
+    if not args.out_dir:
+        check_stays_within(folder, args.work_dir)
     return Retraining(cfg, args.checkpoint, search, folder, args.recipe, start, epochs)
