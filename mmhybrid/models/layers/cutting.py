@@ -3,9 +3,12 @@
 Each gets new parameters and buffers, the values of the old ones; other attributes than torch's own stay.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmhybrid.models.layers.basic import is_plain
 from mmhybrid.utils.checks import bad_value
 
 
@@ -17,9 +20,9 @@ def input_width(layer: nn.Module) -> int:
     """
     if isinstance(layer, nn.Linear):
         return layer.in_features
-    if isinstance(layer, _ConvNd) and layer.groups == 1:
+    if isinstance(layer, _ConvNd) and layer.groups == 1 and not layer.transposed:
         return layer.in_channels
-    raise bad_value('layer', type(layer).__name__, 'a linear layer or a convolution without groups')
+    raise bad_value('layer', type(layer).__name__, 'a linear layer or a convolution without groups, not transposed')
 
 
 def kernel_size(layer: nn.Module) -> int | None:
@@ -32,8 +35,10 @@ def narrow_outputs(layer: nn.Module, width: int, wide: int) -> None:
     """Keep the first ``width`` of the ``wide`` channels that a layer gives: linear, a convolution or a norm.
 
     Raises:
-        ValueError: If the layer has another number of channels, or they are in groups of several.
+        ValueError: If the layer has another number of channels, they are in groups of several, or it is transposed.
     """
+    if isinstance(layer, _ConvNd) and layer.transposed:
+        raise bad_value('layer', type(layer).__name__, 'a convolution that is not transposed')
     is_depthwise = isinstance(layer, _ConvNd) and layer.groups == layer.in_channels == wide > 1
     if isinstance(layer, _ConvNd) and layer.groups > 1 and not is_depthwise:
         raise bad_value('groups', layer.groups, f'1 or as many as channels, in a {type(layer).__name__} made narrower')
@@ -71,23 +76,29 @@ def crop_kernel(layer: nn.Module, size: int) -> None:
     """Keep the middle of a convolution's kernel, and as much less of its padding.
 
     Raises:
-        ValueError: If there is no middle: ``size`` and the kernel are not both odd or even.
+        ValueError: If there is no middle (``size`` and the kernel are not both odd or even), or too little padding, so
+            that maps would become larger.
     """
     assert isinstance(layer, _ConvNd)
     cut, rest = divmod(layer.kernel_size[0] - size, 2)
     if rest:
         raise bad_value('kernel_size', size, f'a size that is in the middle of {layer.kernel_size[0]}')
+    least = [cut * dilation for dilation in layer.dilation]
+    padded = [0] * len(least) if layer.padding == 'valid' else layer.padding
+    paddings: Sequence[int] = least if isinstance(padded, str) else padded
+    # convolutions of other libraries may pad by themselves
+    if is_plain(layer) and any(padding < less for padding, less in zip(paddings, least, strict=True)):
+        raise bad_value('padding', layer.padding, f'at least {least} for a kernel of {size} in the middle')
     weight = layer.weight
     for axis in range(2, weight.dim()):
         weight = weight.narrow(axis, cut, size)  # type: ignore[assignment]
     _put(layer, 'weight', weight)
     layer.kernel_size = (size,) * len(layer.kernel_size)
     if not isinstance(layer.padding, str):
-        paddings = zip(layer.padding, layer.dilation, strict=True)
-        layer.padding = tuple(max(padding - cut * dilation, 0) for padding, dilation in paddings)
+        layer.padding = tuple(max(padding - less, 0) for padding, less in zip(layer.padding, least, strict=True))
     # for other padding than zeros, as torch wants it: of the last axis first, before and behind
     repeated = layer._reversed_padding_repeated_twice
-    steps = [cut * dilation for dilation in reversed(layer.dilation) for _ in range(2)]
+    steps = [less for less in reversed(least) for _ in range(2)]
     layer._reversed_padding_repeated_twice = [max(had - step, 0) for had, step in zip(repeated, steps, strict=True)]
 
 

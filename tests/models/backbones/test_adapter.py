@@ -442,3 +442,9 @@ def test_what_is_not_elastic_is_refused():
         narrow_inputs(nn.LayerNorm(8), 4)
     with pytest.raises(ValueError, match=r'kernel_size: got 3, allowed: a size that is in the middle of 8'):
         crop_kernel(nn.Conv2d(8, 8, 8), 3)
+    for padding in (1, 'valid'):  # maps would become larger
+        with pytest.raises(ValueError, match=r'padding: got .* allowed: at least \[2, 2\] for a kernel of 3'):
+            crop_kernel(nn.Conv2d(8, 8, 7, padding=padding), 3)
+    for narrow in (narrow_inputs, lambda layer, width: narrow_outputs(layer, width, 8)):
+        with pytest.raises(ValueError, match=r"layer: got 'ConvTranspose2d'"):
+            narrow(nn.ConvTranspose2d(8, 8, 2), 4)
