@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmhybrid.apis.config_checks import check_config
+from mmhybrid.apis.config_variables import given
 from mmhybrid.utils.addresses import mask_settings, masked
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import first_line
@@ -38,7 +39,7 @@ def load_config(
 
     Args:
         path: Python, JSON or YAML file, or the name of a shipped one (``mmhybrid::glnet/glnet_4g_in1k.py``).
-        options: Replaced settings, dotted names.
+        options: Replaced settings, dotted names; what a config computes from a variable follows, see :func:`given`.
         work_dir: Folder of logs and checkpoints; None for the config's own, or ``./work_dirs/<name of the config>``.
         launcher: One of :data:`mmhybrid.engine.ranks.LAUNCHERS`.
 
@@ -48,7 +49,8 @@ def load_config(
     """
     file = config_file(path)
     try:
-        cfg = Config.fromfile(file)
+        with given(options or {}):
+            cfg = Config.fromfile(file)
     except Exception as error:  # a config is a program of the user's: it may raise anything
         reason = told(error) if isinstance(error, ImportError) else first_line(error)
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error

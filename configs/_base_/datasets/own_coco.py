@@ -1,6 +1,6 @@
 # Images of your own with boxes in COCO's format: change the first three lines. They name the generated scenes of
 # tools/make_demo_data.py. The images that tools/split_coco.py holds out are for the search, the test set for the end.
-data_root = 'data/demo/coco/'
+data_root = 'data/demo/coco'
 classes = ('bar', 'crescent', 'cross', 'disc', 'ring', 'square', 'star', 'triangle')
 scale = (160, 160)  # width and height that each image is fitted into, multiples of 32; 320 to 640 for photographs
 
@@ -56,6 +56,6 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(**photos, **test, test_mode=True, pipeline=test_pipeline),
 )
-val_evaluator = dict(type='CocoMetric', metric='bbox', ann_file=data_root + held_out['ann_file'])
-test_evaluator = dict(type='CocoMetric', metric='bbox', ann_file=data_root + test['ann_file'])
+val_evaluator = dict(type='CocoMetric', metric='bbox', ann_file=f'{data_root}/{held_out["ann_file"]}')
+test_evaluator = dict(type='CocoMetric', metric='bbox', ann_file=f'{data_root}/{test["ann_file"]}')
 calibration = dict(num_images=128, dataset=dict(**photos, **training, filter_cfg=filter_cfg, pipeline=test_pipeline))
