@@ -173,12 +173,12 @@ def check_sqlite(location: str, connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.Error: If the file is locked or damaged.
     """
+    ends = time.monotonic() + SQLITE_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > ends, 10_000)
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
     connection.execute('pragma trusted_schema = off')
     connection.execute('pragma cell_size_check = on')
-    ends = time.monotonic() + SQLITE_SECONDS
-    connection.set_progress_handler(lambda: time.monotonic() > ends, 10_000)
     try:
         _check_definitions(location, connection)
         (state,) = connection.execute('pragma quick_check(1)').fetchone()
