@@ -7,7 +7,8 @@ MACs, and, on a device that torch knows, by their parts timed one by one. Figure
 how fast the machine runs some networks of the table now. ``--breakdown`` names timm or mmpretrain models, or
 ``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator. ``--model`` judges
 an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks. ``--config`` is
-needed for tables of whole detectors and segmentors.
+needed for tables of whole detectors and segmentors. ``--recorded`` measures nothing and takes the networks that
+``profile-latency --held-out`` measured beside the table's, which works for tables of other machines.
 """
 
 from argparse import Namespace
@@ -45,7 +46,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     """The command line."""
     parser = Parser(description='How well latencies of networks are predicted that were not used for it.')
     parser.add_argument('table', help='file that tools/profile_latency.py wrote')
-    parser.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
+    networks = parser.add_mutually_exclusive_group()
+    networks.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
+    networks.add_argument('--recorded', action='store_true', help='judge by those that the table has, measure none')
     parser.add_argument('--repeats', type=int, default=10, metavar='N', help='timed rounds; default: 10')
     parser.add_argument('--seed', type=int, default=0)
     model = parser.add_mutually_exclusive_group()
@@ -61,6 +64,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
     args = parser.parse_args(argv)
     check_cfg_options(parser, args)
+    if args.recorded and args.breakdown:
+        parser.error('--breakdown measures, --recorded does not')
     return args
 
 
@@ -70,16 +75,18 @@ def judge_table(
     """Predict, measure, compare; draw if asked to. The figures, and what was predicted and measured of each network."""
     device, plan = table.device, Plan(repeats=args.repeats, seed=args.seed)
     estimator = Estimator(workload, model)
-    archs = judge.choose_held_out(workload, table, args.networks, args.seed)
+    known = judge.recorded(table) if args.recorded else None
+    archs = known.archs if known else judge.choose_held_out(workload, table, args.networks, args.seed)
     estimates, bounds = judge.predict(estimator, archs)  # first: a part that was not measured ends it here
-    held_out = judge.measure_held_out(workload, table, archs, plan)
+    held_out = known or judge.measure_held_out(workload, table, archs, plan)
     measured = held_out.milliseconds
     others = {'macs_line': judge.macs_line(estimator, table.measurements, archs)}
-    if device.device in Backend.devices and table.workload.around is None:
+    if known is None and device.device in Backend.devices and table.workload.around is None:
         others['alone'] = judge.parts_alone(workload, table, archs, plan)
     figures = judge.prediction_errors(estimates, measured)
-    corrected = judge.prediction_errors(estimates, measured * held_out.drift)
-    figures |= {f'{name}_drift': value for name, value in corrected.items()}
+    if known is None:
+        corrected = judge.prediction_errors(estimates, measured * held_out.drift)
+        figures |= {f'{name}_drift': value for name, value in corrected.items()}
     for other, predicted in others.items():
         figures |= {f'{other}.{name}': value for name, value in judge.prediction_errors(predicted, measured).items()}
     if args.png is not None:
@@ -159,8 +166,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 check_target(path)
         import_modules(args.imports)
         table = LatencyTable.load(args.table)
-        backend_class(table.device.backend)  # before long work: it may need an --import
-        table.warn_if_elsewhere()
+        if not args.recorded:
+            backend_class(table.device.backend)  # before long work: it may need an --import
+            table.warn_if_elsewhere()
         cfg = None if args.config is None else load_config(args.config, args.cfg_options)
         workload = workload_for(table, cfg)
         model = load_model(args, table, workload)
@@ -170,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures, networks = judge_table(args, table, workload, model)
         for name, value in figures.items():
             print(f'{name}: {value:.4g}')
-        if args.networks < ENOUGH_NETWORKS:
+        if len(networks) < ENOUGH_NETWORKS:
             print(f'fewer than {ENOUGH_NETWORKS} networks: figures are coarse')
         breakdown = take_apart(models, table) if models else {}
         if breakdown:

@@ -30,10 +30,12 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.device import NAMES, add_device, device_elsewhere, device_of
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.bundle import SCRIPT, read_timings, write_bundle
 from mmhybrid.latency.calibration import calibrate
 from mmhybrid.latency.fitted import FEW, profile_few
+from mmhybrid.latency.held_out import predict, prediction_errors, recorded
 from mmhybrid.latency.on_device import TIMINGS
 from mmhybrid.latency.profile import profile
 from mmhybrid.latency.remote import Remote, measure_remotely
@@ -77,6 +79,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         ('networks', f'measured at each resolution; default: {default.networks}; in all with --fit: {FEW}'),
         ('repeats', f'timed rounds; default: {default.repeats}'),
         ('warmup', f'rounds before them; default: {default.warmup}'),
+        ('held-out', 'random ones measured beside at each resolution, to judge the table by; default: 0'),
         ('held-params', f'parameters of the networks in memory at once; default: {MAX_PARAMS_IN_MEMORY}'),
     ):
         parser.add_argument(f'--{name}', type=int, metavar='N', help=help_text)
@@ -143,4 +146,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = f'{len(table.entries)} parts from {len(table.measurements)} networks'
     print(f'{args.out}: {found}, which deviate by {100 * table.uncertainty.residual:.1f} % from the sum of their parts')
     print(f'{100 * table.uncertainty.speed_spread:.1f} %: how much the speed of {table.device.name} varied by')
+    if len(table.held_out) > 1:
+        beside = recorded(table)
+        errors = prediction_errors(predict(Estimator(workload, table), beside.archs)[0], beside.milliseconds)
+        print(f'{100 * errors["within_10pct"]:.0f} % of {len(table.held_out)} other networks are within 10 %', end=', ')
+        print(f'by {100 * errors["mape"]:.1f} % on average; Kendall tau {errors["kendall_tau"]:.2f}')
     print(f'{median(network.ms for network in table.measurements):.3g} ms: half of the networks are faster')

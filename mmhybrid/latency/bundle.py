@@ -105,7 +105,7 @@ def table_of_timings(workload: Workload, name: str, raw: object) -> LatencyTable
     for each, rounds in passes.items():
         rounds.restore(f'{name}: {each}', raw[each], plan.repeats)
         _check_complete(f'{name}: {each}', rounds, plan)
-    return table_of_passes(workload, device, passes)
+    return table_of_passes(workload, device, plan, passes)
 
 
 def _check_complete(name: str, rounds: Rounds, plan: Plan) -> None:

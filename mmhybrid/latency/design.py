@@ -6,6 +6,7 @@ Networks that differ from each other in many parts at once tell more about each 
 
 import random
 import warnings
+from collections.abc import Collection
 from itertools import zip_longest
 
 import numpy as np
@@ -25,6 +26,26 @@ def choose_in_turn(workload: Workload, plan: Plan) -> list[Arch]:
     """The networks of all resolutions to measure, in turn: whatever the machine does meanwhile meets all of them."""
     turns = zip_longest(*(choose_networks(workload, size, plan) for size in workload.sizes()))
     return [arch for turn in turns for arch in turn if arch is not None]
+
+
+def choose_others(workload: Workload, size: Size, count: int, seen: Collection[Arch], seed: int) -> list[Arch]:
+    """Random networks of one size of images that are not among the ``seen`` ones, to judge what was learnt of those.
+
+    Raises:
+        ValueError: If the space has not so many.
+    """
+    space = workload.space_at(size)
+    rng = random.Random(f'held out {seed} {size}')
+    found: dict[Arch, None] = {}
+    for _ in range(100 * count):
+        arch = space.sample(rng)
+        if arch not in seen:
+            found[arch] = None
+        if len(found) == count:
+            break
+    if len(found) < count:
+        raise ValueError(f'held-out networks: the space has no {count} networks that were not measured for the table')
+    return list(found)
 
 
 def choose_networks(workload: Workload, size: Size, plan: Plan) -> list[Arch]:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from torch import nn
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.operations import find
-from mmhybrid.counting.workload import Size, Workload
+from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.backends import Backend, Job
+from mmhybrid.latency.design import choose_others
 from mmhybrid.latency.rounds import Measurement, robust_median
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan, measure
@@ -60,7 +60,20 @@ def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: i
     """
     seen = {Arch(measurement.arch) for measurement in table.measurements}
     per_size = math.ceil(count / len(table.resolutions))
-    return [arch for size in table.resolutions for arch in _new_networks(workload, size, per_size, seen, seed)]
+    return [arch for size in table.resolutions for arch in choose_others(workload, size, per_size, seen, seed)]
+
+
+def recorded(table: LatencyTable) -> HeldOut:
+    """What was measured beside the table's networks, in the same rounds.
+
+    Raises:
+        ValueError: If that was nothing, or one network.
+    """
+    if len(table.held_out) < 2:
+        raise ValueError(f'latency table: {len(table.held_out)} held-out networks, allowed: at least 2 to judge it by')
+    milliseconds = np.array([network.ms for network in table.held_out])
+    noise = statistics.median(network.spread / network.ms for network in table.held_out)
+    return HeldOut(tuple(Arch(network.arch) for network in table.held_out), milliseconds, 1.0, 0.0, noise)
 
 
 def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
@@ -78,19 +91,6 @@ def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Ar
     milliseconds = np.array([other.ms for other in others])
     noise = statistics.median(other.spread / other.ms for other in others)
     return HeldOut(tuple(archs), milliseconds, float(np.median(drifts)), float(drifts.std(ddof=1)), noise)
-
-
-def _new_networks(workload: Workload, size: Size, count: int, seen: set[Arch], seed: int) -> list[Arch]:
-    space = workload.space_at(size)
-    rng = random.Random(f'held out {seed} {size}')
-    found: dict[Arch, None] = {}
-    for _ in range(100 * count):
-        arch = space.sample(rng)
-        if arch not in seen:
-            found[arch] = None
-        if len(found) == count:
-            return list(found)
-    raise ValueError(f'held-out networks: the space has no {count} networks that were not measured for the table')
 
 
 def prediction_errors(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:

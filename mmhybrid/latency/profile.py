@@ -16,7 +16,7 @@ import numpy as np
 
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.backends import ExportedBackend
-from mmhybrid.latency.design import choose_in_turn
+from mmhybrid.latency.design import choose_in_turn, choose_others
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import Prior, fit_parts
 from mmhybrid.latency.kept import KeptNetworks
@@ -42,6 +42,7 @@ def build_table(
     again: Sequence[Measurement],
     speed_std: float,
     device: Device,
+    held_out: Sequence[Measurement] = (),
 ) -> LatencyTable:
     """The table that follows from measured networks.
 
@@ -51,6 +52,7 @@ def build_table(
         again: Some of them, measured a second time.
         speed_std: Relative standard deviation of the machine's speed.
         device: What they were measured on.
+        held_out: Networks that were measured beside them, to be kept with it.
     """
     archs = [Arch(measurement.arch) for measurement in measurements]
     keys, counts = workload.composition(archs)
@@ -80,6 +82,7 @@ def build_table(
         ),
         entries=entries,
         measurements=tuple(measurements),
+        held_out=tuple(held_out),
     )
 
 
@@ -114,7 +117,7 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
 
         for rounds in passes.values():
             run_rounds(rounds, workload, backend, device.batch, plan, keep, kept)
-    table = table_of_passes(workload, device, passes)
+    table = table_of_passes(workload, device, plan, passes)
     table.save(out)
     partial.remove()
     if kept is not None:
@@ -123,14 +126,19 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
 
 
 def plan_passes(workload: Workload, plan: Plan) -> tuple[list[Arch], dict[str, Rounds]]:
-    """The networks to measure, and the two measurings of them without a round: of all, and of some another time."""
+    """The networks to measure, and the two measurings of them without a round: of all, and of some another time.
+
+    Those that the table does not learn of are the last of the first measuring.
+    """
     archs = choose_in_turn(workload, plan)
     again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
+    for size in workload.sizes() if plan.held_out else ():
+        archs += choose_others(workload, size, plan.held_out, set(archs), plan.seed)
     passes = {'timed': archs, 'again': again}
     return archs, {name: plan_rounds(workload, each, plan.held_params) for name, each in passes.items()}
 
 
-def table_of_passes(workload: Workload, device: Device, passes: Mapping[str, Rounds]) -> LatencyTable:
+def table_of_passes(workload: Workload, device: Device, plan: Plan, passes: Mapping[str, Rounds]) -> LatencyTable:
     """The table of two measurings that are complete; a warning if the device did not keep its speed."""
     timed, again = passes['timed'], passes['again']
     speeds = speeds_of_rounds(timed, again)
@@ -141,7 +149,10 @@ def table_of_passes(workload: Workload, device: Device, passes: Mapping[str, Rou
             f'others used it; round by round: {told}',
             stacklevel=3,
         )
-    return build_table(workload, timed.measurements(), again.measurements(), speed_spread(timed, again), device)
+    measured = timed.measurements()
+    learnt = len(measured) - plan.held_out * len(workload.sizes())
+    speed = speed_spread(timed, again)
+    return build_table(workload, measured[:learnt], again.measurements(), speed, device, measured[learnt:])
 
 
 def export_missing(kept: KeptNetworks, archs: Iterable[Arch], steps: Steps) -> None:

@@ -78,6 +78,7 @@ class LatencyTable:
         uncertainty: Of what the table says.
         entries: By the key of the part.
         measurements: The networks behind the entries.
+        held_out: Networks that were measured beside them, to judge the entries by.
     """
 
     workload: WorkloadConfig
@@ -85,6 +86,7 @@ class LatencyTable:
     uncertainty: Uncertainty
     entries: Mapping[str, Entry]
     measurements: tuple[Measurement, ...] = ()
+    held_out: tuple[Measurement, ...] = ()
 
     @property
     def resolutions(self) -> tuple[Size, ...]:
@@ -156,7 +158,8 @@ class LatencyTable:
             'device': asdict(self.device),
             **vars(self.uncertainty),
             'entries': {key: asdict(entry) for key, entry in self.entries.items()},
-            'measurements': [{**asdict(m), 'arch': dict(m.arch)} for m in self.measurements],
+            'measurements': _listed(self.measurements),
+            **({'held_out': _listed(self.held_out)} if self.held_out else {}),
         }
         write_json(path, content)
 
@@ -170,7 +173,7 @@ class LatencyTable:
         raw = read_json(path)
         if raw.get('format') != FORMAT:
             raise bad_value(f'{path}: format', raw.get('format'), f'{FORMAT}; measure the table anew')
-        check_keys(f'{path}', raw, [name for name in FIELDS if name != 'around'], ('around',))
+        check_keys(f'{path}', raw, [name for name in FIELDS if name not in OPTIONAL], OPTIONAL)
         raw.setdefault('around', None)  # files of backbones, and those from before there were others
         if raw['around'] is not None:
             check_class(f'{path}: around', raw['around'], Mapping)
@@ -188,9 +191,12 @@ class LatencyTable:
             check_int(f'{path}: num_classes', raw['num_classes'], 1)
         if raw['input_size'] is not None:
             _checked_size(f'{path}: input_size', raw['input_size'])
-        measurements = tuple(
-            _measurement(f'{path}: measurements[{i}]', measurement, space)
-            for i, measurement in enumerate(raw['measurements'])
+        measurements, held_out = (
+            tuple(
+                _measurement(f'{path}: {name}[{i}]', measurement, space)
+                for i, measurement in enumerate(check_list(f'{path}: {name}', raw.get(name, [])))
+            )
+            for name in ('measurements', 'held_out')
         )
         sizes = tuple(_checked_size(f'{path}: resolutions', size) for size in raw['resolutions'])
         if sizes != _sizes(measurements, raw['input_size']):
@@ -202,12 +208,18 @@ class LatencyTable:
             uncertainty=Uncertainty(**figures),
             entries={key: Entry(*_figures(f'{path}: entries["{key}"]', entry)) for key, entry in entries.items()},
             measurements=measurements,
+            held_out=held_out,
         )
 
 
 # What a file has, in this order.
 WORKLOAD, UNCERTAINTY = (tuple(field.name for field in fields(of)) for of in (WorkloadConfig, Uncertainty))
-FIELDS = ('format', *WORKLOAD, 'resolutions', 'device', *UNCERTAINTY, 'entries', 'measurements')
+FIELDS = ('format', *WORKLOAD, 'resolutions', 'device', *UNCERTAINTY, 'entries', 'measurements', 'held_out')
+OPTIONAL = ('around', 'held_out')
+
+
+def _listed(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    return [{**asdict(measurement), 'arch': dict(measurement.arch)} for measurement in measurements]
 
 
 def _sizes(measurements: Sequence[Measurement], input_size: InputSize | None) -> tuple[Size, ...]:

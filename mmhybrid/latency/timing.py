@@ -28,6 +28,7 @@ class Plan:
         repeats: Rounds, at least two, which tell the noise; each times every network once.
         warmup: Rounds before them.
         seed: Of the choice among networks of equal worth.
+        held_out: Random networks of each resolution that are measured beside, of which the table does not learn.
         held_params: Parameters of the networks that are in memory at once, None for :data:`MAX_PARAMS_IN_MEMORY`.
     """
 
@@ -35,12 +36,14 @@ class Plan:
     repeats: int = 10
     warmup: int = 1
     seed: int = 0
+    held_out: int = 0
     held_params: int | None = None
 
     def __post_init__(self) -> None:
         check_int('networks', self.networks, 2)
         check_int('repeats', self.repeats, 2)
         check_int('warmup', self.warmup, 0)
+        check_int('held_out', self.held_out, 0)
         check_int('seed', self.seed, -(2**63), 2**63 - 1)
         if self.held_params is not None:
             check_int('held_params', self.held_params, 1)

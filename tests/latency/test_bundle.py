@@ -26,7 +26,7 @@ from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
 from mmhybrid.torch_api import EXPORTING
 
-PLAN = Plan(networks=7, repeats=3, warmup=1, held_params=40_000)
+PLAN = Plan(networks=7, repeats=3, warmup=1, held_out=2, held_params=40_000)
 pytestmark = pytest.mark.torch_since(*EXPORTING)
 
 
@@ -61,6 +61,10 @@ def test_a_device_at_half_speed_has_the_table_of_this_one_times_two(there, tmp_p
     assert [m.arch for m in table.measurements] == [m.arch for m in local.measurements]
     assert [m.ms for m in table.measurements] == pytest.approx([2 * m.ms for m in local.measurements])
     assert [m.repeats for m in table.measurements] == [m.repeats for m in local.measurements]
+    assert len(table.held_out) == len(local.held_out) == 2
+    assert [m.arch for m in table.held_out] == [m.arch for m in local.held_out]
+    assert [m.ms for m in table.held_out] == pytest.approx([2 * m.ms for m in local.held_out])
+    assert not [m for m in table.held_out if m.arch in [known.arch for known in table.measurements]]
     assert table.uncertainty.speed_spread == pytest.approx(0, abs=1e-9)
     runs = (tmp_path / 'there.txt').read_text().splitlines()
     assert runs == [f'{job["params"]} {job["sums"][0]}' for job in here for _ in range(3)]
@@ -89,9 +93,9 @@ def test_no_network_is_exported_twice(toys, tmp_path, monkeypatch):
     assert not (tmp_path / 'bundle/manifest.json').exists()
     for _ in range(2):
         write_bundle(TINY, far(), PLAN, tmp_path / 'bundle')
-    assert len(exported()) == len(set(exported())) == PLAN.networks
+    assert len(exported()) == len(set(exported())) == PLAN.networks + PLAN.held_out
     write_bundle(TINY, far(), replace(PLAN, networks=4), tmp_path / 'bundle')
-    assert len(exported()) == PLAN.networks
+    assert len(exported()) == PLAN.networks + PLAN.held_out
     assert len(list((tmp_path / 'bundle/networks').iterdir())) == 4
 
 
@@ -220,7 +224,7 @@ WRONG = [
     (('setting', 'plan'), DELETED, 'timings.json: setting: missing plan'),
     (('setting', 'plan', 'repeats'), '3', "timings.json: setting.plan.repeats: got '3'"),
     (('setting', 'plan', 'networks'), 1, 'timings.json: setting.plan.networks: got 1'),
-    (('setting', 'plan', 'networks'), 6, 'timings.json: of another config.*setting.archs was a list of 7'),
+    (('setting', 'plan', 'networks'), 6, 'timings.json: of another config.*setting.archs was a list of 9'),
     (('setting', 'plan', 'seed'), 10**99, 'timings.json: setting.plan.seed: got 1000'),
     (('setting', 'plan', 'held_params'), 0, 'timings.json: setting.plan.held_params: got 0'),
     (('setting', 'plan', 'more'), 0, 'timings.json: setting.plan: surplus more'),

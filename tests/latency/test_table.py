@@ -134,6 +134,8 @@ def set_in_first_entry(name, value):
         (lambda raw: raw['device'].update(clock='thread', threads=2), 'device.clock'),
         (lambda raw: raw['measurements'][0].update(ms=-3.0), 'measurements'),
         (lambda raw: raw.update(measurements=[]), r'measurements: got \[\], allowed'),
+        (lambda raw: raw.update(held_out=[{}]), r'held_out\[0\]: .*missing arch'),
+        (lambda raw: raw.update(held_out={}), 'held_out: got {}'),
         (lambda raw: raw.update(resolutions=[]), r'resolutions: got \[\], allowed'),
         (lambda raw: raw.update(resolutions=None), 'resolutions: got None'),
         (

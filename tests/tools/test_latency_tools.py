@@ -71,6 +71,32 @@ def test_table_and_report(config, tmp_path, monkeypatch, capsys):
     assert torch.get_num_threads() == threads
 
 
+def test_networks_measured_beside(config, tmp_path, monkeypatch, capsys):
+    table, report = tmp_path / 'table.json', tmp_path / 'report.json'
+    setting = ['--input-size', '32', '--threads', '1', '--repeats', '2', '--networks', '5']
+    load('profile_latency')([config, '--out', str(table), *setting])
+    with pytest.raises(SystemExit):
+        load('latency_report')([str(table), '--recorded'])
+    assert '0 held-out networks, allowed: at least 2 to judge it by' in capsys.readouterr().err
+    load('profile_latency')([config, '--out', str(table), *setting, '--held-out', '4'])
+    assert 'of 4 other networks are within 10 %' in capsys.readouterr().out
+    content = json.loads(table.read_text())
+    assert len(content['measurements']) == 5
+    assert len({str(network['arch']) for network in [*content['measurements'], *content['held_out']]}) == 9
+    # of a machine that cannot be reached from here, by a runtime that is not installed
+    content['device'] |= {'backend': 'teapot', 'device': 'npu', 'name': 'Abacus'}
+    table.write_text(json.dumps(content))
+    monkeypatch.setattr(held_out, 'measure', None)
+    load('latency_report')([str(table), '--recorded', '--json', str(report)])
+    figures = json.loads(report.read_text())
+    assert figures['held_out'] == 4
+    estimate = Estimator(load_latency(table).build_workload(), load_latency(table))
+    errors = [abs(estimate(network['arch']).latency_ms / network['ms'] - 1) for network in content['held_out']]
+    assert figures['mape'] == pytest.approx(np.mean(errors))
+    with pytest.raises(SystemExit):
+        load('latency_report')([str(table), '--recorded', '--breakdown', 'largest'])
+
+
 def test_report_of_an_analytic_model(config, tmp_path, capsys):
     table, model, few = str(tmp_path / 'table.json'), str(tmp_path / 'analytic.json'), ['--repeats', '2']
     setting = [config, '--input-size', '32', '--threads', '1']
