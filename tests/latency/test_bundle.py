@@ -96,7 +96,7 @@ def test_no_network_is_exported_twice(toys, tmp_path, monkeypatch):
     assert len(exported()) == len(set(exported())) == PLAN.networks + PLAN.held_out
     write_bundle(TINY, far(), replace(PLAN, networks=4), tmp_path / 'bundle')
     assert len(exported()) == PLAN.networks + PLAN.held_out
-    assert len(list((tmp_path / 'bundle/networks').iterdir())) == 4
+    assert len(list((tmp_path / 'bundle/networks').iterdir())) == 4 + PLAN.held_out
 
 
 def test_a_killed_measuring_goes_on(there, tmp_path):
