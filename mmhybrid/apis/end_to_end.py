@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.apis.export import STRIDE, check_one_stage, export_model
+from mmhybrid.apis.export import FLOAT32, STRIDE, Precision, check_one_stage, export_model
 from mmhybrid.apis.onnx_steps import UINT8, Nodes, before_network, choose_boxes, choose_classes
 from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.utils.checks import bad_value
@@ -66,7 +66,9 @@ class ClassMaps(nn.Module):
         return maps
 
 
-def export_end_to_end(model: Any, preprocessing: Preprocessing, path: str | Path) -> None:
+def export_end_to_end(
+    model: Any, preprocessing: Preprocessing, path: str | Path, precision: Precision = FLOAT32
+) -> None:
     """Write a detector or segmentor with all that stands around its network, whole or not at all.
 
     Its input ``image`` is (height, width, 3), uint8, RGB, of any size. A detector's outputs are ``boxes`` (N, 4),
@@ -77,6 +79,7 @@ def export_end_to_end(model: Any, preprocessing: Preprocessing, path: str | Path
         model: Of MMDetection or MMSegmentation, in eval mode.
         preprocessing: What happens to photographs.
         path: The file.
+        precision: Of the network within it.
 
     Raises:
         ValueError: If the model is neither, or one whose last steps are not those of a one-stage detector with NMS or
@@ -89,7 +92,7 @@ def export_end_to_end(model: Any, preprocessing: Preprocessing, path: str | Path
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder, 'network.onnx')
         shape, dynamic = (TRACED, 'size') if preprocessing.canvas is None else (preprocessing.canvas, None)
-        export_model(network, (1, 3, *shape), draft, 'onnx', dynamic)
+        export_model(network, (1, 3, *shape), draft, 'onnx', dynamic, precision)
         file = onnx.load(draft)
     front, back = Nodes(onnx, 'before_'), Nodes(onnx, 'after_')
     images, size, content = before_network(front, preprocessing)

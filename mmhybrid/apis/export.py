@@ -1,9 +1,11 @@
 """Networks in the formats that other programs run."""
 
+import copy
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch._dynamo.exc import UserError
 from torch.onnx import OnnxExporterError
+from torch.utils._pytree import tree_map
 
 from mmhybrid.latency.backends import executorch_program
+from mmhybrid.latency.quantization import quantized
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
@@ -40,6 +44,19 @@ class TensorModel(nn.Module):
         return self.model(images, mode='tensor')
 
 
+class HalfModel(nn.Module):
+    """A network in float16 as a function of images in float32, whose outputs are in float32 too."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, images: Tensor) -> object:
+        """(B, C, H, W) -> what the network gives."""
+        outputs = self.network(images.half())
+        return tree_map(Tensor.float, outputs)
+
+
 class ImageModel(nn.Module):
     """Any network as a function of an input named ``images``."""
 
@@ -52,6 +69,9 @@ class ImageModel(nn.Module):
         return self.network(images)
 
 
+DTYPES = ('float32', 'float16', 'int8')
+# Formats of files in others than float32.
+DTYPE_FORMATS = ('onnx', 'openvino')
 DYNAMIC_FORMATS = ('onnx', 'exported')
 STRIDE = 32  # sides of images of any size are multiples of it
 Axes = dict[int, Any]
@@ -63,8 +83,44 @@ DYNAMIC: dict[str, dict[int, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Precision:
+    """What a file stores weights as, and computes in where its runtime can.
+
+    Args:
+        dtype: One of :data:`DTYPES`; ``int8`` is that of layers with weights, see
+            :mod:`mmhybrid.latency.quantization`. Images and outputs are in float32 with each.
+        images: (N, C, H, W), of training, as the network takes them: the ranges of int8 are found on them.
+
+    Raises:
+        ValueError: If the dtype is unknown, or ``int8`` without images.
+    """
+
+    dtype: str = 'float32'
+    images: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_choice('dtype', self.dtype, DTYPES)
+        if (self.dtype == 'int8') != (self.images is not None):
+            raise ValueError(f'dtype {self.dtype}: calibration images are for int8, which needs some')
+
+    def quantize(self, path: Path, batch: int) -> None:
+        """Put an ONNX file in int8, which takes ``batch`` images at once, in the place of one in float32."""
+        if self.images is not None:
+            batches = (part.numpy() for part in self.images.split(batch) if len(part) == batch)
+            path.write_bytes(quantized(path.read_bytes(), batches))
+
+
+FLOAT32 = Precision()
+
+
 def export_model(
-    model: nn.Module, input_shape: Sequence[int], path: str | Path, file_format: str, dynamic: str | None = None
+    model: nn.Module,
+    input_shape: Sequence[int],
+    path: str | Path,
+    file_format: str,
+    dynamic: str | None = None,
+    precision: Precision = FLOAT32,
 ) -> None:
     """Write a network, whole or not at all; what was there before is replaced, a device or a pipe written to.
 
@@ -75,11 +131,13 @@ def export_model(
             weights are beside it, in a file that ends in ``.bin``.
         file_format: One of :data:`FORMATS`.
         dynamic: One of :data:`DYNAMIC` for a file that takes other shapes too, where the format and the network can.
+        precision: Of weights; other than float32 where the format can.
 
     Raises:
         ValueError: If the format is unknown or needs a newer torch, the shape is not four positive ints, the folder
             does not exist, the path is a folder that no export has written, the package that writes the format is
-            missing, the network is a two-stage detector, or it or the format cannot leave open what is asked for.
+            missing, the network is a two-stage detector, it or the format cannot leave open what is asked for, or the
+            format has no such precision.
     """
     check_choice('format', file_format, tuple(FORMATS))
     if file_format != 'torchscript':
@@ -87,6 +145,9 @@ def export_model(
     shape = [check_int('input_shape', size, 1) for size in check_list('input_shape', input_shape, 4)]
     if shape[0] * shape[2] * shape[3] > MOST_PIXELS:
         raise bad_value('input_shape', shape, f'at most {MOST_PIXELS} pixels in all images')
+    check_dtype(precision.dtype, file_format)
+    if precision.images is not None and len(precision.images) < shape[0]:
+        raise bad_value('calibration images', len(precision.images), f'at least {shape[0]}, a batch of the file')
     if dynamic is not None:
         check_choice('dynamic', dynamic, tuple(DYNAMIC))
         if file_format not in DYNAMIC_FORMATS:
@@ -110,7 +171,7 @@ def export_model(
     is_stream, place = is_special(path), path.resolve()
     with tempfile.TemporaryDirectory() if is_stream else part_folder(place) as folder, torch.no_grad():
         draft = Path(folder, path.name)
-        _write(network.eval(), images, draft, file_format, dynamic)
+        _write(network.eval(), images, draft, file_format, dynamic, precision)
         if is_stream:
             path.write_bytes(draft.read_bytes())
             return
@@ -120,6 +181,13 @@ def export_model(
         if file_format == 'openvino':
             os.replace(weights, place.with_suffix(WEIGHTS))
         os.replace(draft, place)
+
+
+def check_dtype(dtype: str, file_format: str) -> None:
+    """Raise ValueError for a dtype that files of a format are not written in."""
+    if dtype != 'float32' and file_format not in DTYPE_FORMATS:
+        allowed = f'float32 for the format {file_format}; {" and ".join(DTYPE_FORMATS)} take it'
+        raise bad_value('dtype', dtype, allowed)
 
 
 def check_one_stage(model: nn.Module) -> None:
@@ -141,9 +209,11 @@ def _check_pooling(model: nn.Module) -> None:
             )
 
 
-def _write(network: nn.Module, images: Tensor, path: Path, file_format: str, dynamic: str | None) -> None:
+def _write(
+    network: nn.Module, images: Tensor, path: Path, file_format: str, dynamic: str | None, precision: Precision
+) -> None:
     if dynamic is None:
-        FORMATS[file_format](network, images, path, None)
+        FORMATS[file_format](network, images, path, None, precision)
         return
     if len(images) == 1 and 'batch' in DYNAMIC[dynamic].values():
         images = images.repeat(2, 1, 1, 1)  # torch.export takes an axis of one for one that never varies
@@ -156,7 +226,7 @@ def _write(network: nn.Module, images: Tensor, path: Path, file_format: str, dyn
     }
     try:
         with _sizes_left_open(network):
-            FORMATS[file_format](network, images, path, axes)
+            FORMATS[file_format](network, images, path, axes, precision)
     except (OnnxExporterError, UserError, ValueError) as error:
         raise ValueError(f'dynamic: this network cannot leave {dynamic} open: {first_line(error)}') from error
 
@@ -189,11 +259,11 @@ def _enlarged(factor: int, options: Mapping[str, Any], maps: Tensor) -> Tensor:
     return nn.functional.interpolate(maps, [side * factor for side in maps.shape[-2:]], **options)
 
 
-def _onnx(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+def _onnx(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, precision: Precision) -> None:
     for package in ('onnx', 'onnxscript'):
         require(package, 'format onnx')
     torch.onnx.export(
-        ImageModel(network),
+        ImageModel(HalfModel(network) if precision.dtype == 'float16' else network),
         (images,),
         path,
         dynamo=True,
@@ -202,9 +272,10 @@ def _onnx(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> 
         dynamic_shapes=None if axes is None else (axes,),
         verbose=False,
     )
+    precision.quantize(path, len(images))
 
 
-def _coreml(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+def _coreml(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, _: Precision) -> None:
     tools = require('coremltools', 'format coreml')
     program = torch.export.export(ImageModel(network), (images,)).run_decompositions({})
     graph = program.graph_module.graph
@@ -214,28 +285,29 @@ def _coreml(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -
     tools.convert(program, convert_to='mlprogram').save(str(path))
 
 
-def _openvino(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+def _openvino(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, precision: Precision) -> None:
     openvino = require('openvino', 'format openvino')
     with tempfile.TemporaryDirectory() as folder:
-        _onnx(network, images, Path(folder, 'network.onnx'), None)
+        written = FLOAT32 if precision.dtype == 'float16' else precision
+        _onnx(network, images, Path(folder, 'network.onnx'), None, written)
         graph = openvino_core('format openvino').read_model(Path(folder, 'network.onnx'))
-        openvino.save_model(graph, path, compress_to_fp16=False)
+        openvino.save_model(graph, path, compress_to_fp16=precision.dtype == 'float16')
 
 
-def _executorch(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+def _executorch(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, _: Precision) -> None:
     path.write_bytes(executorch_program(ImageModel(network).eval(), images))
 
 
-def _torchscript(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+def _torchscript(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, _: Precision) -> None:
     torch.jit.trace(network, images).save(str(path))
 
 
-def _exported(network: nn.Module, images: Tensor, path: Path, axes: Axes | None) -> None:
+def _exported(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, _: Precision) -> None:
     shapes = None if axes is None else (axes,)
     torch.export.save(torch.export.export(network, (images,), dynamic_shapes=shapes), path)
 
 
-FORMATS: dict[str, Callable[[nn.Module, Tensor, Path, Axes | None], None]] = {
+FORMATS: dict[str, Callable[[nn.Module, Tensor, Path, Axes | None, Precision], None]] = {
     'onnx': _onnx,
     'openvino': _openvino,
     'executorch': _executorch,

@@ -9,7 +9,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmhybrid.apis.export import WEIGHTS
+from mmhybrid.apis.export import WEIGHTS, Precision
+from mmhybrid.latency.devices import versions_of
+from mmhybrid.latency.quantization import METHOD
 from mmhybrid.utils.checks import bad_value, check_int, check_list
 from mmhybrid.utils.files import is_special, part_folder, write_json, write_whole
 from mmhybrid.utils.openvino_core import openvino_core
@@ -101,6 +103,18 @@ def metadata_of(
         'origin': f'mmhybrid {__version__}',
     }
     return facts if classes is None else {**facts, 'classes': json.dumps(list(classes))}
+
+
+def precision_told(precision: Precision) -> dict[str, str]:
+    """What to say of a file's precision."""
+    told = {'dtype': precision.dtype}
+    if precision.images is not None:
+        version = versions_of(['onnxruntime'])['onnxruntime']
+        told['quantization'] = (
+            f'layers with weights but the last (int8, by channel; activations uint8), {METHOD} over '
+            f'{len(precision.images)} training images, by ONNX Runtime {version}; all else float32'
+        )
+    return told
 
 
 def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] | None:

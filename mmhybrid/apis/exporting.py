@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.model import BaseModel
 
-from mmhybrid.apis.end_to_end import export_end_to_end
-from mmhybrid.apis.export import ENDINGS, export_model
-from mmhybrid.apis.export_metadata import class_names, metadata_of, shape_for, write_metadata
+from mmhybrid.apis.calibration_images import calibration_images
+from mmhybrid.apis.end_to_end import TRACED, export_end_to_end
+from mmhybrid.apis.export import DTYPE_FORMATS, ENDINGS, Precision, check_dtype, export_model
+from mmhybrid.apis.export_metadata import class_names, metadata_of, precision_told, shape_for, write_metadata
 from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.weights import load_weights
 from mmhybrid.models.backbones.base import HybridBackbone
@@ -30,6 +32,8 @@ def export_config(
     dynamic: str | None = None,
     is_folded: bool = True,
     is_end_to_end: bool = False,
+    dtype: str = 'float32',
+    num_calibration_images: int | None = None,
 ) -> str:
     """Write the network of a config, and say beside it or in it which images it takes and where it comes from.
 
@@ -45,14 +49,17 @@ def export_config(
         dynamic: What the file leaves open.
         is_folded: Whether the network is put into its deployed form.
         is_end_to_end: Whether the file is from photographs to boxes or a segmentation.
+        dtype: See :class:`mmhybrid.apis.export.Precision`.
+        num_calibration_images: For ``int8``, see :func:`calibration_images`.
 
     Returns:
         The resolution that the file takes.
 
     Raises:
-        ValueError: If the checkpoint does not fit the config, or as :func:`shape_for`, :func:`export_model` and
-            :func:`export_end_to_end` raise it.
+        ValueError: If the checkpoint does not fit the config, or as :func:`shape_for`, :func:`calibration_images`,
+            :func:`export_model` and :func:`export_end_to_end` raise it.
     """
+    check_dtype(dtype, file_format)  # before images are loaded
     model = build_model(cfg)
     checkpoint = None
     if weights is not None:
@@ -60,18 +67,27 @@ def export_config(
         load_weights(model, checkpoint, weights)
     if is_folded and any(isinstance(module, HybridBackbone) for module in model.modules()):
         switch_to_deploy(model)
+    model.eval()
     names = class_names(cfg, checkpoint)
     if is_end_to_end:
         preprocessing = Preprocessing.of_config(cfg, shape, dynamic is not None)
-        export_end_to_end(model.eval(), preprocessing, out)
+        precision = _precision(dtype, cfg, model, num_calibration_images, preprocessing.canvas or TRACED)
+        export_end_to_end(model, preprocessing, out, precision)
         around = preprocessing.told()
     else:
         size = shape_for(cfg, checkpoint, shape, is_other_allowed)
-        export_model(model, (batch, input_channels(model), *size), out, file_format, dynamic)
+        precision = _precision(dtype, cfg, model, num_calibration_images, size)
+        export_model(model, (batch, input_channels(model), *size), out, file_format, dynamic, precision)
         around = {'resolution': f'{size[0]} x {size[1]}'}
     facts = metadata_of(cfg, around['resolution'], source, weights, names) | around
+    if file_format in DTYPE_FORMATS:
+        facts |= precision_told(precision)
     write_metadata(out, file_format, facts)
     return facts['resolution']
+
+
+def _precision(dtype: str, cfg: Config, model: BaseModel, num_images: int | None, shape: Sequence[int]) -> Precision:
+    return Precision(dtype, calibration_images(cfg, model, num_images, shape) if dtype == 'int8' else None)
 
 
 def exported_file(config: str | Path, file_format: str) -> Path:

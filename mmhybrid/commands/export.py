@@ -2,6 +2,7 @@
 
     mmhybrid export CONFIG --out FILE --format onnx|openvino|executorch|coreml|torchscript|exported [--checkpoint FILE]
         [--shape H W] [--dynamic batch|size|both] [--end-to-end] [--as-trained]
+        [--dtype float32|float16|int8] [--calibration-images N]
 
 The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
 the model's heads give (logits of a classifier).
@@ -9,6 +10,8 @@ Norms and what else can be are folded into the layers beside them, but with ``--
 Images have the size that the network was made for, which a searched network keeps; another takes ``--other-shape``.
 With ``--end-to-end``, the ONNX file of a one-stage detector or of a segmentor takes photographs and gives boxes, or a
 class for each pixel (docs/deployment.md).
+With ``--dtype int8``, layers with weights are quantised (onnx, openvino), by the ranges that random training images
+have; ``float16`` halves the weights.
 ONNX, OpenVINO, ExecuTorch and Core ML files say what they take: resolution, normalisation, class names, origin.
 ``openvino`` writes an ``.xml`` with a ``.bin`` beside it, ``executorch`` a ``.pte`` (for XNNPACK) with a ``.json`` that
 says what it takes, ``coreml`` a ``.mlpackage`` (a folder), each where its package is installed; ``exported`` is
@@ -18,8 +21,9 @@ torch.export's ``.pt2``.
 from argparse import Namespace
 from collections.abc import Sequence
 
+from mmhybrid.apis.calibration_images import USUAL
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.export import DYNAMIC, FORMATS
+from mmhybrid.apis.export import DTYPES, DYNAMIC, FORMATS
 from mmhybrid.apis.exporting import export_config
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
@@ -48,7 +52,18 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help='from photographs to boxes or a segmentation (onnx); --shape is what they are made to fit on',
     )
+    parser.add_argument(
+        '--dtype', choices=DTYPES, default='float32', help='of weights (onnx, openvino); default: float32'
+    )
+    parser.add_argument(
+        '--calibration-images',
+        type=int,
+        metavar='N',
+        help=f'training images on which --dtype int8 finds ranges; default: {USUAL}, or all',
+    )
     args = parser.parse_args(argv)
+    if args.calibration_images is not None and args.dtype != 'int8':
+        parser.error('--calibration-images: allowed with --dtype int8')
     if args.end_to_end and (args.format != 'onnx' or args.batch != 1 or args.dynamic not in (None, 'size')):
         parser.error('--end-to-end: allowed with --format onnx, --batch 1 and --dynamic size')
     return args
@@ -71,5 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             dynamic=args.dynamic,
             is_folded=not args.as_trained,
             is_end_to_end=args.end_to_end,
+            dtype=args.dtype,
+            num_calibration_images=args.calibration_images,
         )
     print(f'{args.out}: {args.format}, images of {resolution}')

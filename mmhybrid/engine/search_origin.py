@@ -97,12 +97,15 @@ def _described(value: Any) -> Any:
     return f'{named.__module__}.{named.__qualname__}'
 
 
-def check_disjoint(datasets: Mapping[str, Dataset], test_dataloader: Mapping[str, Any] | None) -> None:
-    """Refuse to search with images of the test set.
+def check_disjoint(
+    datasets: Mapping[str, Dataset], test_dataloader: Mapping[str, Any] | None, seeing: str = 'a search'
+) -> None:
+    """Refuse to search, or whatever else adapts a network, with images of the test set.
 
     Args:
-        datasets: What the search sees, by the name of its setting.
+        datasets: What is seen, by the name of its setting.
         test_dataloader: Of the config.
+        seeing: What must not see them, in the message.
 
     Raises:
         ValueError: Naming the setting, how many images are in both, and one of them.
@@ -115,7 +118,7 @@ def check_disjoint(datasets: Mapping[str, Dataset], test_dataloader: Mapping[str
         if both:
             raise ValueError(
                 f'{name}: {len(both)} of its images are in the test set too, such as {both[0]}; '
-                'a search must not see them: hold images out of the training set (tools/split_imagenet.py, '
+                f'{seeing} must not see them: hold images out of the training set (tools/split_imagenet.py, '
                 'split_coco.py or split_segmentation.py)'
             )
 

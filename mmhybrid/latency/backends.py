@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from mmhybrid.latency import on_device
 from mmhybrid.latency.memory import kept_memory
-from mmhybrid.latency.on_device import PRECISIONS, PROVIDERS, processor_name, time_round
+from mmhybrid.latency.on_device import PRECISIONS, PROVIDERS, image_dtype, processor_name, time_round
+from mmhybrid.latency.quantization import quantized
 from mmhybrid.torch_api import EXPORTING, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_list
 from mmhybrid.utils.openvino_core import openvino_core
@@ -29,7 +30,7 @@ Job = Any
 CLOCKS = {'wall': time.perf_counter, 'thread': time.thread_time}
 # Of images at once, four gigabytes.
 MOST_VALUES = 2**30
-DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
+DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16', 'int8')}
 
 
 def random_images(*shape: int, generator: torch.Generator | None = None) -> Tensor:
@@ -44,22 +45,24 @@ class Backend:
 
     Args:
         device: One of :attr:`devices`.
-        dtype: One of :data:`DTYPES`.
+        dtype: One of :attr:`dtypes`; ``int8`` is that of layers with weights.
         threads: Of the CPU.
         clock: One of :data:`CLOCKS`.
 
     Attributes:
         devices: Names of the devices that the backend knows; a subclass for a phone names its own.
+        dtypes: Names of those that it runs networks in, of :data:`DTYPES`.
         packages: Names of the packages whose versions decide how fast networks run.
     """
 
     devices: tuple[str, ...] = ('cpu', 'cuda')
     packages: tuple[str, ...] = ('torch',)
+    dtypes: tuple[str, ...] = ('float32', 'float16', 'bfloat16')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         self.device = check_choice('device', device, self.devices)
         self.clock = CLOCKS[check_choice('clock', clock, tuple(CLOCKS))]
-        self.dtype = DTYPES[check_choice('dtype', dtype, tuple(DTYPES))]
+        self.dtype = DTYPES[check_choice('dtype', dtype, self.dtypes)]
         self.threads = check_int('threads', threads, 1)
 
     @staticmethod
@@ -142,11 +145,10 @@ class ExportedBackend(Backend):
     Attributes:
         suffix: How names of the files end.
         exporters: Names of the packages whose versions decide what is in a file.
-        dtypes: Names of those that the runtime has.
     """
 
     suffix = '.onnx'
-    exporters: tuple[str, ...] = ('torch', 'onnx', 'onnxscript')
+    exporters: tuple[str, ...] = ('torch', 'onnx', 'onnxscript', 'onnxruntime')  # the last one quantises
     dtypes: tuple[str, ...] = ('float32',)
 
     @classmethod
@@ -161,7 +163,8 @@ class ExportedBackend(Backend):
         Args:
             network: In eval mode.
             images: Of the one shape that the file takes.
-            dtype: Of weights and images.
+            dtype: Of weights and images; int8 is that of layers with weights, by the ranges that random images give
+                their activations: they decide what a network computes, not how long it takes.
         """
         raise NotImplementedError
 
@@ -178,11 +181,12 @@ class OnnxRuntimeBackend(ExportedBackend):
     """Runs networks exported to ONNX; images and outputs stay on the device."""
 
     packages = ('onnxruntime', 'torch')
-    dtypes = ('float32', 'float16')
+    dtypes = ('float32', 'float16', 'int8')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
         self.check_export(dtype)
+        self.image_dtype = image_dtype(dtype)
         runtime = require('onnxruntime', 'the backend onnxruntime')
         if PROVIDERS[device] not in runtime.get_available_providers():
             raise bad_value('device', device, 'a device that this onnxruntime knows')
@@ -190,23 +194,23 @@ class OnnxRuntimeBackend(ExportedBackend):
     @classmethod
     def check_export(cls, dtype: str) -> None:
         """See :class:`ExportedBackend`."""
-        if dtype not in cls.dtypes:
-            raise bad_value('dtype', dtype, 'float32 or float16 with the backend onnxruntime')
+        check_choice('dtype', dtype, cls.dtypes)
         require('onnxscript', 'the backend onnxruntime')
         require_torch(EXPORTING, 'the backend onnxruntime')
 
     @classmethod
     def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
         """See :class:`ExportedBackend`."""
-        return _onnx(network.to(dtype=dtype), images.to(dtype=dtype))
+        return _onnx(network, images, dtype)
 
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
-        return on_device.load_onnxruntime(content, images.to(dtype=self.dtype).numpy(), self.device, self.threads)
+        given = images.numpy().astype(self.image_dtype)
+        return on_device.load_onnxruntime(content, given, self.device, self.threads)
 
 
 class OpenVinoBackend(ExportedBackend):
-    """Runs networks exported to ONNX on OpenVINO, in float32, or in bfloat16 on a processor that has it."""
+    """Runs networks exported to ONNX on OpenVINO, in float32 or int8, or in bfloat16 on a processor that has it."""
 
     devices = ('cpu',)
     packages = ('openvino', 'torch')
@@ -220,7 +224,7 @@ class OpenVinoBackend(ExportedBackend):
                 raise bad_value('threads', threads, '1 with the clock thread')
         self.core = openvino_core('the backend openvino')
         able = self.core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-        check_choice('dtype', dtype, tuple(known for known in PRECISIONS if known == 'float32' or 'BF16' in able))
+        check_choice('dtype', dtype, tuple(known for known in PRECISIONS if known != 'bfloat16' or 'BF16' in able))
         self.check_export(dtype)
         self.precision = dtype
 
@@ -233,8 +237,8 @@ class OpenVinoBackend(ExportedBackend):
 
     @classmethod
     def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
-        """See :class:`ExportedBackend`; in float32, of which the runtime makes what it computes in."""
-        return _onnx(network.float(), images.float())
+        """See :class:`ExportedBackend`; but for int8 in float32, of which the runtime makes what it computes in."""
+        return _onnx(network, images, torch.int8 if dtype == torch.int8 else torch.float32)
 
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
@@ -293,11 +297,15 @@ def executorch_program(network: nn.Module, images: Tensor) -> bytes:
     return content
 
 
-def _onnx(network: nn.Module, images: Tensor) -> bytes:
-    program = torch.onnx.export(network, (images,), dynamo=True, verbose=False)
+def _onnx(network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
+    written = torch.float32 if dtype == torch.int8 else dtype
+    program = torch.onnx.export(network.to(dtype=written), (images.to(dtype=written),), dynamo=True, verbose=False)
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()
-    return content
+    if dtype != torch.int8:
+        return content
+    random = random_images(*images.shape, generator=torch.Generator().manual_seed(0))
+    return quantized(content, [random.numpy()])
 
 
 BACKENDS: dict[str, type[Backend]] = {

@@ -54,6 +54,7 @@ class Device:
         """
         known = backend_class(backend)
         check_choice('device', device, known.devices)
+        check_choice('dtype', dtype, known.dtypes)
         if device == 'cuda' and not torch.cuda.is_available():
             raise bad_value('device', device, 'cpu, since torch finds no GPU')
         versions = {'python': platform.python_version(), **versions_of((*PACKAGES, *known.packages))}

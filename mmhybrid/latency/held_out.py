@@ -123,7 +123,8 @@ def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: 
 def parts_alone(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
     """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
     device = table.device
-    backend = Backend(device.device, device.dtype, device.threads, device.clock)
+    dtype = device.dtype if device.dtype in Backend.dtypes else 'float32'
+    backend = Backend(device.device, dtype, device.threads, device.clock)
     milliseconds: dict[str, float] = {}
     for arch in archs:
         new = [part for part in workload.parts(arch) if part.key not in milliseconds]

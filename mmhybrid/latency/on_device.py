@@ -32,7 +32,8 @@ LONGEST_PAUSE = 86400  # seconds, a day
 BOARD = Path('/proc/device-tree/model')
 MANIFEST, TIMINGS = 'manifest.json', 'timings.json'
 PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
-PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16'}  # as OpenVINO calls them
+# What OpenVINO calls them; an int8 file says itself which of its layers are, and the rest is float32.
+PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 'f32'}
 
 
 class MistakeError(Exception):
@@ -62,6 +63,11 @@ def add_rounds(
     while len(rounds) < repeats:
         rounds.append(run_round())
         tick()
+
+
+def image_dtype(dtype: str) -> str:
+    """What a network of some dtype takes: one in int8 takes float32, and gives it."""
+    return 'float32' if dtype == 'int8' else dtype
 
 
 def load_onnxruntime(content: bytes, images: Any, device: str, threads: int) -> Callable[[], object]:
@@ -187,7 +193,8 @@ class OnnxRuntime(Runtime):
 
     def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
         """See :class:`Runtime`."""
-        return load_onnxruntime(content, self.images(shape, self.device['dtype']), self.device['device'], self.threads)
+        images = self.images(shape, image_dtype(self.device['dtype']))
+        return load_onnxruntime(content, images, self.device['device'], self.threads)
 
 
 class OpenVino(Runtime):

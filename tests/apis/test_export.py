@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS as HOST_MODELS
 
 from mmhybrid.apis import export
-from mmhybrid.apis.export import export_model
+from mmhybrid.apis.export import Precision, export_model
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, TORCH
@@ -122,7 +122,7 @@ def test_coreml_of_every_family(backbone, shape, tmp_path):
 
 @NEEDS_EXPORT
 def test_folder_is_replaced_only_if_an_export_wrote_it(network, tmp_path, monkeypatch):
-    def write(network, images, path, dynamic):
+    def write(network, images, path, dynamic, precision):
         path.mkdir()
         (path / 'Manifest.json').write_text('new')
 
@@ -347,3 +347,51 @@ default_scope = 'mmpretrain'
     complexity = runpy.run_path(str(TOOL.with_name('get_complexity.py')))['main']
     complexity([str(config), '--shape', '64', '64'])
     assert 'total' in capsys.readouterr().out
+
+
+@NEEDS_EXPORT
+def test_float16_has_half_the_bytes_and_nearly_the_outputs(network, tmp_path):
+    pytest.importorskip('onnxruntime')
+    path, images, sizes, found = tmp_path / 'network.onnx', torch.rand(SHAPE), {}, {}
+    for dtype in ('float32', 'float16'):
+        export_model(network, SHAPE, path, 'onnx', precision=Precision(dtype))
+        weights = onnx_weights(path)
+        sizes[dtype], found[dtype] = sum(weight.nbytes for weight in weights), run_onnx(path, images)
+    assert sizes['float16'] == pytest.approx(sizes['float32'] / 2, rel=0.05)
+    error = (found['float16'] - found['float32']).norm() / found['float32'].norm()
+    assert 0 < error < 0.02
+    assert found['float16'].dtype == torch.float32
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def onnx_weights(path):
+    onnx = pytest.importorskip('onnx')
+    tensors = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+    return [tensor for tensor in tensors if tensor.dtype.kind == 'f']
+
+
+@NEEDS_EXPORT
+def test_int8_of_several_images_at_once(network, tmp_path):
+    """Those of the last, smaller batch are left out; fewer than a batch cannot be taken."""
+    pytest.importorskip('onnxruntime')
+    path, images = tmp_path / 'network.onnx', torch.rand(5, *SHAPE[1:])
+    export_model(network, (2, *SHAPE[1:]), path, 'onnx', precision=Precision('int8', images))
+    with torch.no_grad():
+        expected = network(images[:2])
+    assert 0 < (run_onnx(path, images[:2]) - expected).norm() / expected.norm() < 0.05
+    with pytest.raises(ValueError, match='calibration images: got 1, allowed: at least 2, a batch of the file'):
+        export_model(network, (2, *SHAPE[1:]), path, 'onnx', precision=Precision('int8', images[:1]))
+    open_batch = tmp_path / 'open.onnx'
+    export_model(network, SHAPE, open_batch, 'onnx', 'batch', Precision('int8', images))
+    torch.testing.assert_close(run_onnx(open_batch, images)[:2], run_onnx(path, images[:2]), rtol=0.2, atol=0.02)
+
+
+def test_precisions_that_are_none(network, tmp_path):
+    with pytest.raises(ValueError, match="dtype: got 'int4', allowed: one of"):
+        Precision('int4')
+    for wrong in (('int8', None), ('float16', torch.rand(SHAPE))):
+        with pytest.raises(ValueError, match='calibration images are for int8, which needs some'):
+            Precision(*wrong)
+    for file_format in ('coreml', 'torchscript', 'exported', 'executorch'):
+        with pytest.raises(ValueError, match=r"dtype: got 'float16', allowed: float32 for the format \w+; onnx and"):
+            export_model(network, SHAPE, tmp_path / 'file', file_format, precision=Precision('float16'))

@@ -318,6 +318,8 @@ def test_a_bundle_is_written_into_no_other_folder(toys, tmp_path):
     [
         ('onnxruntime', 'float32', 'thread'),
         pytest.param('onnxruntime', 'float16', 'wall', marks=pytest.mark.slow),
+        pytest.param('onnxruntime', 'int8', 'wall', marks=pytest.mark.slow),
+        pytest.param('openvino', 'int8', 'thread', marks=pytest.mark.slow),
         pytest.param('openvino', 'float32', 'thread', marks=pytest.mark.slow),
         pytest.param('executorch', 'float32', 'wall', marks=pytest.mark.slow),
     ],
