@@ -19,7 +19,7 @@ from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.export_metadata import own_shape
 from mmhybrid.apis.host_configs import write_host_config
 from mmhybrid.apis.narrowing import narrowed
-from mmhybrid.apis.network_files import write_network
+from mmhybrid.apis.network_files import name_of, write_network
 from mmhybrid.apis.searching import search
 from mmhybrid.apis.taking_out import TOLERANCE, Standalone, build_supernet, take_out
 from mmhybrid.counting.estimator import Estimator
@@ -152,6 +152,21 @@ def test_a_front_is_taken_out_whole(
         assert weights['meta']['metrics'] == {'accuracy/top1': points[arch][0]}
         assert f'{name}: accuracy/top1 {points[arch][0]:.4g}, macs_m {points[arch][1]:.4g}' in printed
         assert read_found(f'{out}/front.csv:{rank}').arch == arch
+
+
+def test_no_network_of_a_front_is_written_elsewhere(
+    scored: tuple[list[str], list[Candidate]], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, elsewhere = tmp_path / 'out', tmp_path / 'elsewhere'
+    out.mkdir()
+    elsewhere.mkdir()
+    for candidate in scored[1]:
+        (out / name_of(candidate.arch)).symlink_to(elsewhere)
+    with pytest.raises(SystemExit) as caught:
+        export_subnet.main([*scored[0], '--front', '--out-dir', str(out)])
+    assert caught.value.code == 2
+    assert f'a link to {elsewhere}, out of {out}' in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
 
 
 def test_the_networks_of_a_front_are_written_for_a_runtime_too(
