@@ -5,7 +5,7 @@
 Each step is a process of its own with a time limit of its own, the most useful first; together they end within
 ``--limit-s``. ``report.json`` in ``--out`` is written anew after each step, so that an interrupted run keeps what it
 has. A step that compiles is skipped where no C compiler is. On a CPU everything runs in a small form, which shows that
-the steps work and nothing else.
+the steps work and nothing else. It is a long file, since it has to run where only PyTorch is.
 """
 
 import json

@@ -9,7 +9,7 @@ versions is not run again, so cells are made, run and resumed one by one. Result
 the table in docs/support.md is written; cells that have not run keep what they had. ``--failed`` runs tests that failed
 in a cell once more, at the commit that is checked out now, and tells which of them pass there.
 
-Needs no package itself.
+Needs no package itself, and is a long file since it imports none of its own either.
 """
 
 import hashlib

@@ -35,20 +35,9 @@ def last_checkpoint(work_dir: str) -> str:
     return os.path.relpath(Path(work_dir, 'last_checkpoint').read_text())
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the demo and name the files it made."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything but the images goes')
-    parser.add_argument('--epochs', type=int, default=16, metavar='N', help='of the supernet; default: 16')
-    args = parser.parse_args(argv)
-    if args.epochs < 2:
-        parser.error(f'--epochs: got {args.epochs}, allowed: an integer of at least 2, the first of which warms up')
-    to, epochs = args.work_dir, args.epochs
-
-    began = time.monotonic()
-    commands = QuietCommands(Path(to, 'logs'), STEPS, IMPORTED)
+def trained_supernet(commands: QuietCommands, to: str, epochs: int) -> str:
+    """The images, and the weights of a supernet that was trained on them."""
     commands.run('draw scenes of textured shapes, in the layouts of ImageNet, COCO and ADE20K', 'make-demo-data', DATA)
-
     commands.run(
         f'train a supernet, whose networks share their weights, for {epochs} epochs: a random network a step',
         *('train', SUPERNET, '--work-dir', f'{to}/supernet'),
@@ -57,16 +46,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         progress=iterations(epochs),
         metric='largest/accuracy/top1',
     )
-    supernet = last_checkpoint(f'{to}/supernet')
+    return last_checkpoint(f'{to}/supernet')
 
+
+def searched(commands: QuietCommands, to: str, supernet: str) -> tuple[float, float]:
+    """Search within what half of the networks take here; that latency in ms, and the accuracy of what was found."""
     table = f'{to}/latency.json'
     commands.run(
         'measure how long the parts of its networks take on this machine',
         *('profile-latency', SEARCH, '--out', table, '--threads', '1', '--networks', '60', '--repeats', '6'),
     )
-    # half of the networks are faster
     budget = statistics.median(network['ms'] for network in json.loads(Path(table).read_text())['measurements'])
-
     shutil.rmtree(f'{to}/search', ignore_errors=True)
     within = ('search_cfg.constraints.macs_m=None', f'search_cfg.constraints.latency_ms.max={budget:.3g}')
     commands.run(
@@ -76,13 +66,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         of='candidates',
         progress=candidates,
     )
-    best = f'{to}/search/best_arch.json'
-    accuracy = json.loads(Path(best).read_text())['metrics']['accuracy/top1']
+    best = json.loads(Path(f'{to}/search/best_arch.json').read_text())
+    return budget, best['metrics']['accuracy/top1']
 
+
+def fine_tuned(commands: QuietCommands, to: str, supernet: str, accuracy: float) -> str:
+    """Take the found network out and train it by itself; its weights."""
     commands.run(
         f'take it out, with {accuracy:g} % of the held-out images right, as a config and weights of its own',
-        *('export-subnet', SEARCH, '--checkpoint', supernet, '--arch', best, '--out-dir', f'{to}/export'),
-        *('--into', DETECTOR),
+        *('export-subnet', SEARCH, '--checkpoint', supernet, '--arch', f'{to}/search/best_arch.json'),
+        *('--out-dir', f'{to}/export', '--into', DETECTOR),
     )
     schedule = ('train_cfg.max_epochs=5', 'train_cfg.val_interval=5', 'param_scheduler.1.end=5')
     commands.run(
@@ -99,7 +92,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         *('test', f'{to}/export/best.py', tuned, '--work-dir', f'{to}/finetuned'),
         metric='accuracy/top1',
     )
+    return tuned
 
+
+def trained_detector(commands: QuietCommands, to: str) -> str:
+    """The weights of a detector whose backbone is the found network."""
     once = ('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
     commands.run(
         'train RetinaNet for an epoch, with the network from the search as its backbone',
@@ -108,14 +105,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         progress=iterations(1),
         metric='coco/bbox_mAP',
     )
-    detector = last_checkpoint(f'{to}/detector')
+    return last_checkpoint(f'{to}/detector')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the demo and name the files it made."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything but the images goes')
+    parser.add_argument('--epochs', type=int, default=16, metavar='N', help='of the supernet; default: 16')
+    args = parser.parse_args(argv)
+    if args.epochs < 2:
+        parser.error(f'--epochs: got {args.epochs}, allowed: an integer of at least 2, the first of which warms up')
+    to = args.work_dir
+
+    began = time.monotonic()
+    commands = QuietCommands(Path(to, 'logs'), STEPS, IMPORTED)
+    supernet = trained_supernet(commands, to, args.epochs)
+    budget, accuracy = searched(commands, to, supernet)
+    tuned = fine_tuned(commands, to, supernet, accuracy)
+    detector = trained_detector(commands, to)
     commands.run('show the search as a page', 'report', f'{to}/search', '--out', f'{to}/report.html')
 
     made = {
         DATA: 'generated scenes in the ImageNet, COCO and ADE20K layouts',
         supernet: 'weights of the supernet',
-        table: f'latencies of its parts on this machine; half of the networks are faster than {budget:.3g} ms',
-        best: f'the best network found within that, with {accuracy:g} % of the held-out images right',
+        f'{to}/latency.json': f'latencies of its parts on this machine; half of the networks take < {budget:.3g} ms',
+        f'{to}/search/best_arch.json': f'the best network of these, with {accuracy:g} % of held-out images right',
         f'{to}/search/topk.csv': 'the ten best',
         f'{to}/search/search.journal': 'every candidate',
         f'{to}/export/best.py': 'config of the network alone',

@@ -1,4 +1,7 @@
-"""The networks of a search space, on images of a size: what is counted, estimated and measured."""
+"""The networks of a search space, on images of a size: what is counted, estimated and measured.
+
+This file is a long one, since a workload is built, checked and written as plain data in one place.
+"""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

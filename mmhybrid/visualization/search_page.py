@@ -1,4 +1,7 @@
-"""A search on one HTML page that needs nothing beside itself."""
+"""A search on one HTML page that needs nothing beside itself.
+
+This file is a long one, since the page is read from top to bottom in one file.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

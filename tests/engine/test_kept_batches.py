@@ -14,6 +14,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.registry import DATASETS, DefaultScope
+from small_space import SPACE
 from torch.utils.data import Dataset
 
 from mmhybrid.engine.bn_calibration import calibration_batches
@@ -23,12 +24,6 @@ from mmhybrid.models.one_shot import OneShot
 
 SIZE = 64
 MIB = 2**20
-SPACE = {
-    'type': 'mmhybrid.GLNetSpace',
-    'widths': [[32], [32], [32, 64], [64]],
-    'depths': [[1], [1], [1, 2], [1]],
-    'num_slots': [4],
-}
 
 
 @DATASETS.register_module()

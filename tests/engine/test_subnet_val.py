@@ -6,17 +6,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
+from small_space import SPACE
 from torch.utils.data import DataLoader, Dataset
 
 from mmhybrid.engine.subnet_val import SubnetValLoop
 from mmhybrid.models.one_shot import OneShot
-
-SPACE = {
-    'type': 'mmhybrid.GLNetSpace',
-    'widths': [[32], [32], [32, 64], [64]],
-    'depths': [[1], [1], [1, 2], [1]],
-    'num_slots': [4],
-}
 
 
 @DATASETS.register_module()
