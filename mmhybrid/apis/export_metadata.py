@@ -111,7 +111,7 @@ def precision_told(precision: Precision) -> dict[str, str]:
     if precision.images is not None:
         version = versions_of(['onnxruntime'])['onnxruntime']
         told['quantization'] = (
-            f'layers with weights but the last (int8, by channel; activations uint8), {METHOD} over '
+            f'layers with weights but the last (int8, by channel; their inputs uint8), {METHOD} over '
             f'{len(precision.images)} training images, by ONNX Runtime {version}; all else float32'
         )
     return told

@@ -1,14 +1,15 @@
 """ONNX networks in int8: static quantisation after training, by ONNX Runtime, as QuantizeLinear and DequantizeLinear.
 
-Quantised are the layers with weights (convolutions and linear layers): weights channel by channel, their inputs and
-outputs by the ranges that calibration images give them. All else stays in float32: the layers whose outputs are the
-network's, products of activations with each other (attention, GLNet's clustering), softmax and norms. What that is
-worth stands in docs/results.md.
+Quantised are the layers with weights: weights channel by channel, their inputs and the outputs of convolutions by the
+ranges that calibration images give them. Linear layers give float32, which is what comes behind most of them. All else
+stays in float32: the layers whose outputs are the network's, products of activations with each other (attention,
+GLNet's clustering), softmax and norms. What that is worth stands in docs/results.md.
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from mmhybrid.utils.optional import require
 LAYERS = ('Conv', 'Gemm', 'MatMul')
 # Behind a layer they become a part of it, whose outputs then have the range that they leave (ReLU6: 0 to 6).
 BOUNDS = ('Clip', 'Relu')
+# What stays in float32 of them, of the groups of `groups_of`.
+KEPT = ('products', 'outputs')
 # What the quantiser takes itself; it keeps the least and the greatest value alone.
 METHOD = 'MinMax'
 
@@ -35,12 +38,31 @@ class _Batches:
         return None if batch is None else {self.name: batch}
 
 
-def quantized(content: bytes, batches: Iterable[np.ndarray]) -> bytes:
+def groups_of(graph: Any) -> dict[str, list[str]]:
+    """The names of nodes that may be worth keeping in float32, by group.
+
+    ``products`` are those of two activations, ``outputs`` the layers that give the network's outputs, ``first`` is the
+    first layer, and ``depthwise`` are the grouped convolutions.
+    """
+    constants, outputs = ({each.name for each in group} for group in (graph.initializer, graph.output))
+    nodes = [node for node in graph.node if node.op_type in LAYERS]
+    layers = [node for node in nodes if constants & {*node.input}]
+    is_grouped = {node.name: any(each.name == 'group' and each.i > 1 for each in node.attribute) for node in layers}
+    return {
+        'products': [node.name for node in nodes if not constants & {*node.input}],
+        'outputs': [node.name for node in layers if outputs & {*node.output}],
+        'first': [node.name for node in layers[:1]],
+        'depthwise': [node.name for node in layers if is_grouped[node.name]],
+    }
+
+
+def quantized(content: bytes, batches: Iterable[np.ndarray], kept: Collection[str] = KEPT) -> bytes:
     """The content of an ONNX file in int8.
 
     Args:
         content: Of a file in float32, whose tensors are in it, with one input.
         batches: Images as the file takes them, one batch at least; the ranges of activations are those that they have.
+        kept: Which of :func:`groups_of` stay in float32.
     """
     onnx = require('onnx', 'dtype int8')
     tools = require('onnxruntime.quantization', 'dtype int8')
@@ -51,10 +73,7 @@ def quantized(content: bytes, batches: Iterable[np.ndarray]) -> bytes:
         # folds constants and remaining batch norms; the exporter has written all shapes
         shapes.quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        constants, outputs = ({each.name for each in group} for group in (graph.initializer, graph.output))
-        layers = [node for node in graph.node if node.op_type in LAYERS]
-        # its option MatMulConstBOnly leaves products alone in another format only
-        kept = [node.name for node in layers if not constants & {*node.input} or outputs & {*node.output}]
+        groups = groups_of(graph)
         tools.quantize_static(
             str(prepared),
             str(written),
@@ -65,6 +84,8 @@ def quantized(content: bytes, batches: Iterable[np.ndarray]) -> bytes:
             activation_type=tools.QuantType.QUInt8,  # times int8 weights: what x86 and ARM have instructions for
             weight_type=tools.QuantType.QInt8,
             calibrate_method=tools.CalibrationMethod[METHOD],
-            nodes_to_exclude=kept,
+            extra_options={'OpTypesToExcludeOutputQuantization': ['Gemm', 'MatMul']},
+            # its own option for products, MatMulConstBOnly, does nothing in this format
+            nodes_to_exclude=[name for group in kept for name in groups[group]],
         )
         return written.read_bytes()
