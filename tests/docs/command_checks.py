@@ -240,7 +240,7 @@ def _bash(arguments: Sequence[str]) -> None:
 @cache
 def _check_script(arguments: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name in ('python', 'srun'):
+        for name in ('python', 'srun', 'torchrun'):
             path = Path(folder, name)
             path.write_text(STAND_IN.format(python=sys.executable, name=name))
             path.chmod(0o755)
@@ -249,7 +249,10 @@ def _check_script(arguments: tuple[str, ...]) -> None:
     if done.returncode:
         raise ValueError(done.stderr)
     started = json.loads(done.stdout)
-    _python(started[started.index('python') + 1 :])
+    if started[0] == 'torchrun':
+        _torchrun(started[1:])
+    else:
+        _python(started[started.index('python') + 1 :])
 
 
 def _make(arguments: Sequence[str]) -> None:
