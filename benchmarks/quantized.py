@@ -49,14 +49,16 @@ from mmhybrid.utils.openvino_core import openvino_core
 
 throughput = require('throughput')
 
-# What stays in float32; None for everything. The first two are those that `mmhybrid export` writes.
-KINDS = {
+# How a file is quantised; None for not at all. The first two are those that `mmhybrid export` writes.
+KINDS: dict[str, dict[str, Any] | None] = {
     'float32': None,
-    'int8': KEPT,
-    'int8 with products': ('outputs',),
-    'int8 with outputs': ('products',),
-    'int8 but first': (*KEPT, 'first'),
-    'int8 but depthwise': (*KEPT, 'depthwise'),
+    'int8': {},
+    'int8 with products': {'kept': ('outputs',)},
+    'int8 with last': {'kept': ('products',)},
+    'int8 but first': {'kept': (*KEPT, 'first')},
+    'int8 but depthwise': {'kept': (*KEPT, 'depthwise')},
+    'int8 with linear outputs': {'linear_outputs': True},
+    'int8 with all': {'kept': (), 'linear_outputs': True},
 }
 PRESET_KINDS = ('float32', 'int8')
 CALIBRATED, JUDGED = 16, 16  # images of presets
@@ -182,9 +184,9 @@ def contents_of(content: bytes, calibration: Tensor, kinds: Sequence[str]) -> di
     """The files of a network, by kind."""
     found = {}
     for kind in kinds:
-        kept = KINDS[kind]
+        way = KINDS[kind]
         batches = (image[None].numpy() for image in calibration)
-        found[kind] = content if kept is None else quantized(content, batches, kept)
+        found[kind] = content if way is None else quantized(content, batches, **way)
     return found
 
 
@@ -224,7 +226,7 @@ def make_table(figures: Figures) -> Table:
     columns = ('cpu_ms', 'ratio_to_float32', 'error', 'agreement', 'top1')
     table = Table(title='int8 beside float32, batch 1, one thread, processor time')
     for column in ('network', *columns):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for key in figures:
         row, _, last = key.rpartition('.')
         if last == 'cpu_ms':
@@ -245,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for found in [of_trained(args)] + ([] if args.images is None else [of_presets(args)]):
             for new in found:
                 figures |= new
-                Console().print(make_table(new))
+                Console(width=120).print(make_table(new))
                 if args.json is not None:
                     write_json(args.json, figures)
     print(json.dumps({key: value for key, value in figures.items() if key.startswith('machine')}))

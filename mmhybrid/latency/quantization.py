@@ -56,13 +56,16 @@ def groups_of(graph: Any) -> dict[str, list[str]]:
     }
 
 
-def quantized(content: bytes, batches: Iterable[np.ndarray], kept: Collection[str] = KEPT) -> bytes:
+def quantized(
+    content: bytes, batches: Iterable[np.ndarray], kept: Collection[str] = KEPT, linear_outputs: bool = False
+) -> bytes:
     """The content of an ONNX file in int8.
 
     Args:
         content: Of a file in float32, whose tensors are in it, with one input.
         batches: Images as the file takes them, one batch at least; the ranges of activations are those that they have.
         kept: Which of :func:`groups_of` stay in float32.
+        linear_outputs: Whether outputs of linear layers, and of products, are quantised too.
     """
     onnx = require('onnx', 'dtype int8')
     tools = require('onnxruntime.quantization', 'dtype int8')
@@ -84,7 +87,7 @@ def quantized(content: bytes, batches: Iterable[np.ndarray], kept: Collection[st
             activation_type=tools.QuantType.QUInt8,  # times int8 weights: what x86 and ARM have instructions for
             weight_type=tools.QuantType.QInt8,
             calibrate_method=tools.CalibrationMethod[METHOD],
-            extra_options={'OpTypesToExcludeOutputQuantization': ['Gemm', 'MatMul']},
+            extra_options={'OpTypesToExcludeOutputQuantization': [] if linear_outputs else ['Gemm', 'MatMul']},
             # its own option for products, MatMulConstBOnly, does nothing in this format
             nodes_to_exclude=[name for group in kept for name in groups[group]],
         )

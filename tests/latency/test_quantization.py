@@ -145,3 +145,19 @@ def test_what_has_no_int8(name):
 def test_the_dtype_of_a_device():
     assert Device.here('cpu', 'onnxruntime', 'int8', 1, 1).dtype == 'int8'
     assert isinstance(Device.here('cpu', 'onnxruntime', 'int8', 1, 1).open(), OnnxRuntimeBackend)
+
+
+def test_what_may_be_quantised_further(content, images):
+    """Products of activations and outputs of linear layers, for the comparison: each adds to what is quantised."""
+    batches = [image[None].numpy() for image in images]
+    counts = {}
+    for name, options in (
+        ('usual', {}),
+        ('with products', {'kept': ('outputs',)}),
+        ('with outputs', {'linear_outputs': True}),
+        ('all', {'kept': (), 'linear_outputs': True}),
+    ):
+        graph = onnx.load_from_string(quantized(content, batches, **options)).graph
+        counts[name] = sum(node.op_type == 'QuantizeLinear' for node in graph.node)
+    assert counts['usual'] < counts['with products'] < counts['all']
+    assert counts['usual'] < counts['with outputs'] < counts['all']
