@@ -26,9 +26,10 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import held_out as judge
-from mmhybrid.latency.backends import Backend, backend_class, random_images
+from mmhybrid.latency.backends import DTYPES, Backend, backend_class, random_images
 from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown
 from mmhybrid.latency.load import fill, load_model_of, workload_for
+from mmhybrid.latency.on_device import image_dtype
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
 from mmhybrid.models.input_channels import input_channels
@@ -123,7 +124,7 @@ def take_apart(
     """
     device = table.device
     backend = device.open()
-    place = {'device': backend.device, 'dtype': backend.dtype}
+    place = {'device': backend.device, 'dtype': DTYPES[image_dtype(device.dtype)]}
     found = {}
     with backend.running():
         for name, (model, shape) in models.items():

@@ -19,6 +19,7 @@ from mmhybrid.counting.operations import find
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.backends import Backend, Job
 from mmhybrid.latency.design import choose_others
+from mmhybrid.latency.on_device import image_dtype
 from mmhybrid.latency.rounds import Measurement, robust_median
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan, measure
@@ -123,8 +124,7 @@ def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: 
 def parts_alone(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
     """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
     device = table.device
-    dtype = device.dtype if device.dtype in Backend.dtypes else 'float32'
-    backend = Backend(device.device, dtype, device.threads, device.clock)
+    backend = Backend(device.device, image_dtype(device.dtype), device.threads, device.clock)
     milliseconds: dict[str, float] = {}
     for arch in archs:
         new = [part for part in workload.parts(arch) if part.key not in milliseconds]

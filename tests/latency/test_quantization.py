@@ -1,15 +1,20 @@
 """A network in int8: layers with weights are quantised by the ranges of images, all else computes in float32."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from exported_toy import TINY
 from torch import nn
 
+from mmhybrid.commands.latency_report import take_apart
 from mmhybrid.latency.backends import BACKENDS, Backend, OnnxRuntimeBackend
 from mmhybrid.latency.devices import Device
+from mmhybrid.latency.held_out import parts_alone
 from mmhybrid.latency.quantization import quantized
+from mmhybrid.latency.timing import Plan
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.torch_api import EXPORTING
 
@@ -161,3 +166,19 @@ def test_what_may_be_quantised_further(content, images):
         counts[name] = sum(node.op_type == 'QuantizeLinear' for node in graph.node)
     assert counts['usual'] < counts['with products'] < counts['all']
     assert counts['usual'] < counts['with outputs'] < counts['all']
+
+
+def test_taken_apart(network):
+    """Kinds of operators are told apart in eager torch, which has no int8; the whole runs in it."""
+    table = SimpleNamespace(device=Device.here('cpu', 'onnxruntime', 'int8', 1, 1))
+    (found,) = take_apart({'tokens': (network, (16, 16))}, table).values()
+    assert found['measured'] > 0
+    assert found['attention'] > 0
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def test_parts_alone():
+    """So are parts timed one by one, which a report compares a table with."""
+    table = SimpleNamespace(device=Device.here('cpu', 'onnxruntime', 'int8', 1, 1))
+    (found,) = parts_alone(TINY, table, [TINY.space.smallest()], Plan(repeats=2, warmup=0))
+    assert found > 0
