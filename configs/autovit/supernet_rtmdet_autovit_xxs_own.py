@@ -22,3 +22,4 @@ model = dict(
     mutator=dict(type='mmhybrid.SandwichMutator', num_random=1, seed=0),
     distillation=dict(alpha=0.5, features=dict(neck=1.0)),
 )
+search_cfg = dict(stages=dict(nsga2=dict(start=[arch])))  # the classifier's own network comes first

@@ -1,6 +1,7 @@
 """Networks that a search may start from, by the names and files that a config gives."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from mmhybrid.space import SearchSpace, Value
@@ -15,7 +16,8 @@ def known_networks(
 
     Args:
         field: What to call them in an error.
-        networks: Genes, files that a search or a retraining wrote (see :func:`read_found`), or names of presets.
+        networks: Genes, files that a search or a retraining wrote (see :func:`read_found`), names of presets, or what
+            the backbone takes as ``arch``.
         space: Where they are.
 
     Raises:
@@ -32,12 +34,19 @@ def known_networks(
 
 def _genes(network: object, space: SearchSpace) -> Mapping[str, Value]:
     if isinstance(network, Mapping):
-        return network
+        return space.encode(dict(network)) if _is_architecture(network, space) else network
     if not isinstance(network, str):
-        raise bad_value('network', network, 'genes, a file, or the name of a preset')
+        raise bad_value('network', network, 'genes, an architecture, a file, or the name of a preset')
     if '.json' in network or '.csv' in network:
         return read_found(network).arch
     return space.encode(network)
+
+
+def _is_architecture(network: Mapping[str, Any], space: SearchSpace) -> bool:
+    """Whether it has a field of the family's architectures that is the name of no gene."""
+    family: Any = space.arch_class
+    names = set() if family is None else {field.name for field in fields(family)}
+    return not names.isdisjoint(network.keys() - space.choices.keys())
 
 
 def with_known_networks(stages: Any, space: SearchSpace) -> Any:
