@@ -71,6 +71,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--images', type=Path, metavar='DIR', help='with train and val, a folder a class; for presets')
     parser.add_argument('--presets', nargs='*', choices=throughput.OURS, metavar='NAME', help='default: all')
     parser.add_argument('--trained', nargs=2, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT'))
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=list(KINDS), metavar='KIND', help='of --trained')
     parser.add_argument('--judged', type=positive, default=500, metavar='N', help='test images of --trained')
     parser.add_argument('--calibrated', type=positive, metavar='N', help='training images of --trained')
     parser.add_argument('--data-root', metavar='DIR', help='of the data of --trained, in the place of the configs')
@@ -79,6 +80,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     args = parser.parse_args(argv)
     if args.images is not None and not all((args.images / name).is_dir() for name in ('train', 'val')):
         parser.error(f'--images: got {args.images}, allowed: a folder with train and val')
+    if args.kinds[0] != 'float32':
+        parser.error('--kinds: float32 comes first, with which the others are compared')
     if args.images is None and not args.trained:
         parser.error('give --images DIR for the presets, or --trained CONFIG CHECKPOINT')
     return args
@@ -202,7 +205,7 @@ def of_trained(args: Namespace) -> Iterator[Figures]:
         load_weights(model, weights, checkpoint)
         shape = shape_for(cfg, weights, None, False)
         content = onnx_content(model, shape)
-        contents = contents_of(content, calibration_images(cfg, model, args.calibrated, shape), tuple(KINDS))
+        contents = contents_of(content, calibration_images(cfg, model, args.calibrated, shape), args.kinds)
         images, truth = test_images(cfg, model, args.judged)
         yield compare(Path(config).stem, contents, images, truth, args.rounds)
 

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS as HOST_MODELS
 
 from mmhybrid.apis import export
 from mmhybrid.apis.export import Precision, export_model
+from mmhybrid.apis.export_metadata import precision_told, write_metadata
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, TORCH
@@ -395,3 +396,28 @@ def test_precisions_that_are_none(network, tmp_path):
     for file_format in ('coreml', 'torchscript', 'exported', 'executorch'):
         with pytest.raises(ValueError, match=r"dtype: got 'float16', allowed: float32 for the format \w+; onnx and"):
             export_model(network, SHAPE, tmp_path / 'file', file_format, precision=Precision('float16'))
+
+
+@NEEDS_EXPORT
+@pytest.mark.parametrize('dtype', ['float16', 'int8'])
+def test_other_precisions_of_openvino(dtype, network, tmp_path):
+    """Its weights are as small as told, also behind the metadata, which are written into the file afterwards."""
+    pytest.importorskip('onnxruntime')
+    openvino = pytest.importorskip('openvino')
+    from mmhybrid.utils.openvino_core import openvino_core
+
+    images, sizes = torch.rand(3, *SHAPE[1:]), {}
+    precision = Precision(dtype, images if dtype == 'int8' else None)
+    for name, each in (('float32', Precision()), (dtype, precision)):
+        export_model(network, SHAPE, tmp_path / f'{name}.xml', 'openvino', precision=each)
+        write_metadata(tmp_path / f'{name}.xml', 'openvino', precision_told(each))
+        sizes[name] = (tmp_path / f'{name}.bin').stat().st_size
+    assert sizes[dtype] < 0.6 * sizes['float32']
+    core = openvino_core('this test')
+    model = core.read_model(tmp_path / f'{dtype}.xml')
+    assert model.get_rt_info(['mmhybrid', 'dtype']).value == dtype
+    assert isinstance(model, openvino.Model)
+    found = core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})({0: images[:1].numpy()})[0]
+    with torch.no_grad():
+        expected = network(images[:1])
+    assert 0 < (torch.from_numpy(found) - expected).norm() / expected.norm() < 0.05
