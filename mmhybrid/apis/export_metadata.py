@@ -19,7 +19,13 @@ from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
 
 # Transforms that leave images of one size, by the argument that says it.
-SIZED = {'CenterCrop': 'crop_size', 'Pad': 'size', 'Resize': 'scale', 'ResizeEdge': None}
+SIZED = {
+    'CenterCrop': 'crop_size',
+    'EfficientNetCenterCrop': 'crop_size',
+    'Pad': 'size',
+    'Resize': 'scale',
+    'ResizeEdge': None,
+}
 # Of the images that a checkpoint asks for; attention takes the fourth power of it in memory.
 LARGEST_SIDE = 1024
 
