@@ -5,7 +5,8 @@
 Random networks of the table's space are measured as the table was, and predicted by it, by a straight line fitted to
 MACs, and, on a device that torch knows, by their parts timed one by one. Figures ending in ``_drift`` are corrected by
 how fast the machine runs some networks of the table now. ``--breakdown`` names timm or mmpretrain models, or
-``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator. ``--model`` judges
+``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator, in eager torch and,
+where the table is one of ONNX Runtime or OpenVINO, as that runtime profiles itself. ``--model`` judges
 an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks. ``--config`` is
 needed for tables of whole detectors and segmentors. ``--recorded`` measures nothing and takes the networks that
 ``profile-latency --held-out`` measured beside the table's, which works for tables of other machines.
@@ -26,7 +27,7 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.estimator import Estimator, LatencyModel
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency import held_out as judge
-from mmhybrid.latency.backends import DTYPES, Backend, backend_class, random_images
+from mmhybrid.latency.backends import DTYPES, Backend, ExportedBackend, backend_class, random_images
 from mmhybrid.latency.breakdown import KINDS, build_named, operator_breakdown
 from mmhybrid.latency.load import fill, load_model_of, workload_for
 from mmhybrid.latency.on_device import image_dtype
@@ -41,6 +42,8 @@ ENOUGH_NETWORKS = 40
 # What the other predictions are called in a picture.
 PANELS = {'macs_line': 'line through MACs', 'alone': 'parts alone'}
 BREAKDOWN_RUNS = 10
+# Of a network's time, what an operator has to take to be shown.
+LEAST_SHARE = 0.005
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -116,8 +119,8 @@ def judge_table(
 
 def take_apart(
     models: Mapping[str, tuple[nn.Module, tuple[int, int]]], table: LatencyTable
-) -> dict[str, dict[str, float]]:
-    """Milliseconds by kind of operator of models, each with height and width of its images.
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Milliseconds by kind of operator of models, each with height and width of its images; and by the runtime's own.
 
     Kinds are told apart in eager torch. The whole network, ``measured``, runs as the networks of the table did: in its
     backend, by its clock.
@@ -125,7 +128,7 @@ def take_apart(
     device = table.device
     backend = device.open()
     place = {'device': backend.device, 'dtype': DTYPES[image_dtype(device.dtype)]}
-    found = {}
+    found, by_runtime = {}, {}
     with backend.running():
         for name, (model, shape) in models.items():
             images = random_images(device.batch, input_channels(model), *shape).to(**place)
@@ -133,7 +136,9 @@ def take_apart(
             job = backend.build(model, images)
             times = backend.times(job, 2 + BREAKDOWN_RUNS)[2:]
             found[name] = {**kinds, 'measured': median(times)}
-    return found
+            if isinstance(backend, ExportedBackend):
+                by_runtime[name] = backend.operators(model, images, BREAKDOWN_RUNS)
+    return found, by_runtime
 
 
 def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
@@ -145,6 +150,17 @@ def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
         total = sum(times[kind] for kind in KINDS)
         cells = (*(times[kind] for kind in KINDS), total, times['measured'])
         rows.add_row(name, *(f'{value:.2f}' for value in cells))
+    Console(width=120).print(rows)
+
+
+def print_operators(by_runtime: Mapping[str, Mapping[str, float]], runtime: str) -> None:
+    """A row for each operator of the runtime, a column for each model; what takes next to nothing is left out."""
+    rows = Table('operator', *by_runtime, title=f'milliseconds by operator of {runtime}, by the wall clock')
+    total = {name: sum(times.values()) for name, times in by_runtime.items()}
+    for kind in dict.fromkeys(kind for times in by_runtime.values() for kind in times):
+        if any(times.get(kind, 0.0) >= LEAST_SHARE * total[name] for name, times in by_runtime.items()):
+            rows.add_row(kind, *(f'{times.get(kind, 0.0):.2f}' for times in by_runtime.values()))
+    rows.add_row('all', *(f'{value:.2f}' for value in total.values()))
     Console(width=120).print(rows)
 
 
@@ -181,10 +197,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f'{name}: {value:.4g}')
         if len(networks) < ENOUGH_NETWORKS:
             print(f'fewer than {ENOUGH_NETWORKS} networks: figures are coarse')
-        breakdown = take_apart(models, table) if models else {}
+        breakdown, by_runtime = take_apart(models, table) if models else ({}, {})
         if breakdown:
             print_breakdown(breakdown)
+        if any(by_runtime.values()):
+            print_operators(by_runtime, table.device.backend)
         if args.json is not None:
             taken = {f'breakdown.{name}.{kind}': ms for name, kinds in breakdown.items() for kind, ms in kinds.items()}
+            taken |= {
+                f'operators.{name}.{kind}': ms for name, kinds in by_runtime.items() for kind, ms in kinds.items()
+            }
             about = {'table': args.table, 'device': vars(table.device), 'networks': networks}
             write_json(args.json, {**figures, **taken, **about})

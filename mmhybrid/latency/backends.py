@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmhybrid.latency import on_device
 from mmhybrid.latency.memory import kept_memory
 from mmhybrid.latency.on_device import PRECISIONS, PROVIDERS, image_dtype, processor_name, time_round
+from mmhybrid.latency.operators import onnxruntime_operators, openvino_operators
 from mmhybrid.latency.quantization import quantized
 from mmhybrid.torch_api import EXPORTING, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_int, check_list
@@ -176,6 +177,16 @@ class ExportedBackend(Backend):
         """See :class:`Backend`."""
         return self.load(self.export(network.eval(), images, self.dtype), images)
 
+    def operators(self, network: nn.Module, images: Tensor, runs: int) -> dict[str, float]:
+        """Milliseconds of a forward pass by the runtime's own operators; nothing if it does not tell.
+
+        Args:
+            network: In eval mode.
+            images: (B, C, H, W).
+            runs: Profiled passes, after two others.
+        """
+        return {}
+
 
 class OnnxRuntimeBackend(ExportedBackend):
     """Runs networks exported to ONNX; images and outputs stay on the device."""
@@ -207,6 +218,11 @@ class OnnxRuntimeBackend(ExportedBackend):
         """See :class:`ExportedBackend`."""
         given = images.numpy().astype(self.image_dtype)
         return on_device.load_onnxruntime(content, given, self.device, self.threads)
+
+    def operators(self, network: nn.Module, images: Tensor, runs: int) -> dict[str, float]:
+        """See :class:`ExportedBackend`."""
+        content = self.export(network.eval(), images, self.dtype)
+        return onnxruntime_operators(content, images.numpy().astype(self.image_dtype), self.device, self.threads, runs)
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -243,6 +259,11 @@ class OpenVinoBackend(ExportedBackend):
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
         return on_device.load_openvino(self.core, content, images.float().numpy(), self.precision, self.threads)
+
+    def operators(self, network: nn.Module, images: Tensor, runs: int) -> dict[str, float]:
+        """See :class:`ExportedBackend`."""
+        content = self.export(network.eval(), images, self.dtype)
+        return openvino_operators(self.core, content, images.float().numpy(), self.precision, self.threads, runs)
 
 
 class ExecuTorchBackend(ExportedBackend):

@@ -1,5 +1,6 @@
 """Every backend runs the network it is given, as it is told; one of your own is a class."""
 
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -167,3 +168,21 @@ def test_a_signal_after_openvino_was_let_go_by_another_thread_ends_nothing():
     done = run_python(LET_GO)
     assert done.returncode == 0, done.stderr
     assert 'still there' in done.stdout
+
+
+@pytest.mark.torch_since(*EXPORTING)
+@pytest.mark.parametrize(('name', 'convolution'), [('onnxruntime', 'Conv'), ('openvino', 'Convolution')])
+def test_operators_of_a_runtime(name, convolution):
+    """They are those of the network, and take no longer than the network does, profiled or not."""
+    pytest.importorskip(name)
+    network = nn.Sequential(nn.Conv2d(3, 64, 7), nn.Softmax(dim=1), nn.Conv2d(64, 64, 7)).eval()
+    images = torch.rand(1, 3, 64, 64)
+    backend = BACKENDS[name]('cpu', 'float32', 1)
+    began = time.perf_counter()
+    found = backend.operators(network, images, 3)
+    assert sum(found.values()) < (time.perf_counter() - began) * 1e3 / 3
+    assert next(iter(found)) == convolution  # takes the most
+    assert found['Softmax'] > 0
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    # five passes over 64 x 64 x 49 x 52 x 52 products take longer than a processor's peak allows
+    assert found[convolution] > 64 * 64 * 49 * 52 * 52 / 1e9

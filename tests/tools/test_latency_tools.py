@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mmhybrid.counting.estimator import Estimator
 from mmhybrid.latency import backends, design, held_out
 from mmhybrid.latency.analytic import MODEL_STD, AnalyticLatency
 from mmhybrid.latency.breakdown import operator_breakdown
+from mmhybrid.latency.devices import Device
 from mmhybrid.latency.load import load_latency
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.torch_api import EXPORTING
@@ -69,6 +71,21 @@ def test_table_and_report(config, tmp_path, monkeypatch, capsys):
     assert measured.min() / 5 < figures['breakdown.largest.measured'] < 20 * measured.max()
     assert 'attention' in capsys.readouterr().out
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.torch_since(*EXPORTING)
+def test_operators_of_the_runtime_of_a_table(capsys):
+    pytest.importorskip('onnxruntime')
+    table = SimpleNamespace(device=Device.here('cpu', 'onnxruntime', 'float32', 1, 1))
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Softmax(dim=1)).eval()
+    network.in_channels = 3
+    breakdown, by_runtime = latency_report.take_apart({'mine': (network, (32, 32))}, table)
+    assert breakdown['mine']['measured'] > 0
+    assert set(by_runtime['mine']) >= {'Conv', 'Softmax'}
+    latency_report.print_operators(by_runtime, 'onnxruntime')
+    lines = capsys.readouterr().out.splitlines()
+    assert any('Conv' in line for line in lines)
+    assert f'{sum(by_runtime["mine"].values()):.2f}' in lines[-2]
 
 
 def test_networks_measured_beside(config, tmp_path, monkeypatch, capsys):
