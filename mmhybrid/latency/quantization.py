@@ -2,8 +2,8 @@
 
 Quantised are the layers with weights: weights channel by channel, their inputs and the outputs of convolutions by the
 ranges that calibration images give them. Linear layers give float32, which is what comes behind most of them. All else
-stays in float32: the layers whose outputs are the network's, products of activations with each other (attention,
-GLNet's clustering), softmax and norms. What that is worth stands in docs/results.md.
+stays in float32: the last layers, products of activations with each other (attention, GLNet's clustering), softmax and
+norms. What that is worth stands in docs/results.md.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ LAYERS = ('Conv', 'Gemm', 'MatMul')
 # Behind a layer they become a part of it, whose outputs then have the range that they leave (ReLU6: 0 to 6).
 BOUNDS = ('Clip', 'Relu')
 # What stays in float32 of them, of the groups of `groups_of`.
-KEPT = ('products', 'outputs')
+KEPT = ('products', 'last')
 # What the quantiser takes itself; it keeps the least and the greatest value alone.
 METHOD = 'MinMax'
 
@@ -41,16 +41,20 @@ class _Batches:
 def groups_of(graph: Any) -> dict[str, list[str]]:
     """The names of nodes that may be worth keeping in float32, by group.
 
-    ``products`` are those of two activations, ``outputs`` the layers that give the network's outputs, ``first`` is the
-    first layer, and ``depthwise`` are the grouped convolutions.
+    ``products`` are those of two activations, ``last`` are the layers behind which no other comes (logits, maps of
+    heads), ``first`` is the first layer, and ``depthwise`` are the grouped convolutions.
     """
-    constants, outputs = ({each.name for each in group} for group in (graph.initializer, graph.output))
+    constants = {each.name for each in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in LAYERS]
     layers = [node for node in nodes if constants & {*node.input}]
+    leading: set[str] = set()  # tensors that a layer depends on
+    for node in reversed(graph.node):
+        if node.op_type in LAYERS or leading & {*node.output}:
+            leading.update(node.input)
     is_grouped = {node.name: any(each.name == 'group' and each.i > 1 for each in node.attribute) for node in layers}
     return {
         'products': [node.name for node in nodes if not constants & {*node.input}],
-        'outputs': [node.name for node in layers if outputs & {*node.output}],
+        'last': [node.name for node in layers if not leading & {*node.output}],
         'first': [node.name for node in layers[:1]],
         'depthwise': [node.name for node in layers if is_grouped[node.name]],
     }

@@ -13,7 +13,7 @@ from mmhybrid.commands.latency_report import take_apart
 from mmhybrid.latency.backends import BACKENDS, Backend, OnnxRuntimeBackend
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.held_out import parts_alone
-from mmhybrid.latency.quantization import quantized
+from mmhybrid.latency.quantization import groups_of, quantized
 from mmhybrid.latency.timing import Plan
 from mmhybrid.models.layers.attention import SelfAttention
 from mmhybrid.torch_api import EXPORTING
@@ -158,7 +158,7 @@ def test_what_may_be_quantised_further(content, images):
     counts = {}
     for name, options in (
         ('usual', {}),
-        ('with products', {'kept': ('outputs',)}),
+        ('with products', {'kept': ('last',)}),
         ('with outputs', {'linear_outputs': True}),
         ('all', {'kept': (), 'linear_outputs': True}),
     ):
@@ -182,3 +182,27 @@ def test_parts_alone():
     table = SimpleNamespace(device=Device.here('cpu', 'onnxruntime', 'int8', 1, 1))
     (found,) = parts_alone(TINY, table, [TINY.space.smallest()], Plan(repeats=2, warmup=0))
     assert found > 0
+
+
+def test_the_last_layers_of_a_dense_model():
+    """They are those that no layer depends on, whatever else comes behind them."""
+
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.residual, self.scores, self.boxes = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(4))
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = x + self.residual(x)
+            scores = nn.functional.interpolate(self.scores(x), scale_factor=2.0).sigmoid()
+            return scores.amax(1), self.boxes(x).exp().flatten(1)
+
+    file = io.BytesIO()
+    torch.onnx.export(Dense().eval(), (torch.rand(1, 3, 8, 8),), dynamo=True, verbose=False).save(file)
+    graph = onnx.load_from_string(file.getvalue()).graph
+    groups = groups_of(graph)
+    weights = {node.name: node.input[1] for node in graph.node if node.op_type == 'Conv'}
+    assert sorted(weights[name] for name in groups['last']) == ['boxes.weight', 'scores.weight']
+    assert [weights[name] for name in groups['first']] == ['stem.weight']
+    assert groups['products'] == groups['depthwise'] == []
