@@ -168,12 +168,17 @@ def test_what_may_be_quantised_further(content, images):
     assert counts['usual'] < counts['with outputs'] < counts['all']
 
 
-def test_taken_apart(network):
-    """Kinds of operators are told apart in eager torch, which has no int8; the whole runs in it."""
-    table = SimpleNamespace(device=Device.here('cpu', 'onnxruntime', 'int8', 1, 1))
-    (found,) = take_apart({'tokens': (network, (16, 16))}, table).values()
+@pytest.mark.parametrize('name', ['onnxruntime', 'openvino'])
+def test_taken_apart(name, network):
+    """Kinds of operators are told apart in eager torch, which has no int8; the rest is in int8."""
+    pytest.importorskip(name)
+    table = SimpleNamespace(device=Device.here('cpu', name, 'int8', 1, 1))
+    (found,), (by_runtime,) = (each.values() for each in take_apart({'tokens': (network, (16, 16))}, table))
     assert found['measured'] > 0
     assert found['attention'] > 0
+    assert sum(by_runtime.values()) > 0
+    if name == 'onnxruntime':
+        assert 'QLinearConv' in by_runtime
     assert next(network.parameters()).dtype == torch.float32
 
 
