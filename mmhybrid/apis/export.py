@@ -18,7 +18,7 @@ from torch.onnx import OnnxExporterError
 from torch.utils._pytree import tree_map
 
 from mmhybrid.latency.backends import executorch_program
-from mmhybrid.latency.quantization import quantized
+from mmhybrid.latency.quantization import GROUPS, KEPT, quantized
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, require_torch
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_list
 from mmhybrid.utils.errors import first_line
@@ -91,24 +91,28 @@ class Precision:
         dtype: One of :data:`DTYPES`; ``int8`` is that of layers with weights, see
             :mod:`mmhybrid.latency.quantization`. Images and outputs are in float32 with each.
         images: (N, C, H, W), of training, as the network takes them: the ranges of int8 are found on them.
+        kept: What an int8 file keeps in float32, of :func:`mmhybrid.latency.quantization.groups_of`.
 
     Raises:
-        ValueError: If the dtype is unknown, or ``int8`` without images.
+        ValueError: If the dtype is unknown, ``int8`` without images, or a name in ``kept`` unknown.
     """
 
     dtype: str = 'float32'
     images: Tensor | None = None
+    kept: tuple[str, ...] = KEPT
 
     def __post_init__(self) -> None:
         check_choice('dtype', self.dtype, DTYPES)
         if (self.dtype == 'int8') != (self.images is not None):
             raise ValueError(f'dtype {self.dtype}: calibration images are for int8, which needs some')
+        for group in self.kept:
+            check_choice('kept in float', group, GROUPS)
 
     def quantize(self, path: Path, batch: int) -> None:
         """Put an ONNX file in int8, which takes ``batch`` images at once, in the place of one in float32."""
         if self.images is not None:
             batches = (part.numpy() for part in self.images.split(batch) if len(part) == batch)
-            path.write_bytes(quantized(path.read_bytes(), batches))
+            path.write_bytes(quantized(path.read_bytes(), batches, self.kept))
 
 
 FLOAT32 = Precision()

@@ -117,8 +117,8 @@ def precision_told(precision: Precision) -> dict[str, str]:
     if precision.images is not None:
         version = versions_of(['onnxruntime'])['onnxruntime']
         told['quantization'] = (
-            f'layers with weights but the last (int8, by channel; their inputs uint8), {METHOD} over '
-            f'{len(precision.images)} training images, by ONNX Runtime {version}; all else float32'
+            f'layers with weights (int8, by channel; their inputs uint8) but {", ".join(precision.kept) or "none"}, '
+            f'{METHOD} over {len(precision.images)} training images, by ONNX Runtime {version}; all else float32'
         )
     return told
 

@@ -12,6 +12,7 @@ from mmhybrid.apis.export import DTYPE_FORMATS, ENDINGS, Precision, check_dtype,
 from mmhybrid.apis.export_metadata import class_names, metadata_of, precision_told, shape_for, write_metadata
 from mmhybrid.apis.preprocessing import Preprocessing
 from mmhybrid.apis.weights import load_weights
+from mmhybrid.latency.quantization import KEPT
 from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.build import build_model
 from mmhybrid.models.checkpoints import read_checkpoint
@@ -34,6 +35,7 @@ def export_config(
     is_end_to_end: bool = False,
     dtype: str = 'float32',
     num_calibration_images: int | None = None,
+    kept: Sequence[str] = KEPT,
 ) -> str:
     """Write the network of a config, and say beside it or in it which images it takes and where it comes from.
 
@@ -51,6 +53,7 @@ def export_config(
         is_end_to_end: Whether the file is from photographs to boxes or a segmentation.
         dtype: See :class:`mmhybrid.apis.export.Precision`.
         num_calibration_images: For ``int8``, see :func:`calibration_images`.
+        kept: What ``int8`` keeps in float32, see :class:`mmhybrid.apis.export.Precision`.
 
     Returns:
         The resolution that the file takes.
@@ -71,12 +74,12 @@ def export_config(
     names = class_names(cfg, checkpoint)
     if is_end_to_end:
         preprocessing = Preprocessing.of_config(cfg, shape, dynamic is not None)
-        precision = _precision(dtype, cfg, model, num_calibration_images, preprocessing.canvas or TRACED)
+        precision = _precision(dtype, cfg, model, num_calibration_images, preprocessing.canvas or TRACED, kept)
         export_end_to_end(model, preprocessing, out, precision)
         around = preprocessing.told()
     else:
         size = shape_for(cfg, checkpoint, shape, is_other_allowed)
-        precision = _precision(dtype, cfg, model, num_calibration_images, size)
+        precision = _precision(dtype, cfg, model, num_calibration_images, size, kept)
         export_model(model, (batch, input_channels(model), *size), out, file_format, dynamic, precision)
         around = {'resolution': f'{size[0]} x {size[1]}'}
     facts = metadata_of(cfg, around['resolution'], source, weights, names) | around
@@ -86,8 +89,11 @@ def export_config(
     return facts['resolution']
 
 
-def _precision(dtype: str, cfg: Config, model: BaseModel, num_images: int | None, shape: Sequence[int]) -> Precision:
-    return Precision(dtype, calibration_images(cfg, model, num_images, shape) if dtype == 'int8' else None)
+def _precision(
+    dtype: str, cfg: Config, model: BaseModel, num_images: int | None, shape: Sequence[int], kept: Sequence[str]
+) -> Precision:
+    images = calibration_images(cfg, model, num_images, shape) if dtype == 'int8' else None
+    return Precision(dtype, images, tuple(kept))
 
 
 def exported_file(config: str | Path, file_format: str) -> Path:

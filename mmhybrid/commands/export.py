@@ -2,7 +2,7 @@
 
     mmhybrid export CONFIG --out FILE --format onnx|openvino|executorch|coreml|torchscript|exported [--checkpoint FILE]
         [--shape H W] [--dynamic batch|size|both] [--end-to-end] [--as-trained]
-        [--dtype float32|float16|int8] [--calibration-images N]
+        [--dtype float32|float16|int8] [--calibration-images N] [--keep-float GROUP ...]
 
 The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
 the model's heads give (logits of a classifier).
@@ -27,6 +27,7 @@ from mmhybrid.apis.export import DTYPES, DYNAMIC, FORMATS
 from mmhybrid.apis.exporting import export_config
 from mmhybrid.commands.shared.arguments import Parser, add_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
+from mmhybrid.latency.quantization import GROUPS, KEPT
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -61,9 +62,17 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         metavar='N',
         help=f'training images on which --dtype int8 finds ranges; default: {USUAL}, or all',
     )
+    parser.add_argument(
+        '--keep-float',
+        nargs='*',
+        choices=GROUPS,
+        metavar='GROUP',
+        help=f'what --dtype int8 leaves in float32, of {", ".join(GROUPS)}; default: {" ".join(KEPT)}',
+    )
     args = parser.parse_args(argv)
-    if args.calibration_images is not None and args.dtype != 'int8':
-        parser.error('--calibration-images: allowed with --dtype int8')
+    for name in ('calibration_images', 'keep_float'):
+        if vars(args)[name] is not None and args.dtype != 'int8':
+            parser.error(f'--{name.replace("_", "-")}: allowed with --dtype int8')
     if args.end_to_end and (args.format != 'onnx' or args.batch != 1 or args.dynamic not in (None, 'size')):
         parser.error('--end-to-end: allowed with --format onnx, --batch 1 and --dynamic size')
     return args
@@ -88,5 +97,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             is_end_to_end=args.end_to_end,
             dtype=args.dtype,
             num_calibration_images=args.calibration_images,
+            kept=KEPT if args.keep_float is None else args.keep_float,
         )
     print(f'{args.out}: {args.format}, images of {resolution}')

@@ -19,7 +19,8 @@ from mmhybrid.utils.optional import require
 LAYERS = ('Conv', 'Gemm', 'MatMul')
 # Behind a layer they become a part of it, whose outputs then have the range that they leave (ReLU6: 0 to 6).
 BOUNDS = ('Clip', 'Relu')
-# What stays in float32 of them, of the groups of `groups_of`.
+# What may stay in float32 of them, see `groups_of`, and what does unless it is told otherwise.
+GROUPS = ('products', 'last', 'first', 'depthwise')
 KEPT = ('products', 'last')
 # What the quantiser takes itself; it keeps the least and the greatest value alone.
 METHOD = 'MinMax'
@@ -52,12 +53,14 @@ def groups_of(graph: Any) -> dict[str, list[str]]:
         if node.op_type in LAYERS or leading & {*node.output}:
             leading.update(node.input)
     is_grouped = {node.name: any(each.name == 'group' and each.i > 1 for each in node.attribute) for node in layers}
-    return {
+    names = {
         'products': [node.name for node in nodes if not constants & {*node.input}],
         'last': [node.name for node in layers if not leading & {*node.output}],
         'first': [node.name for node in layers[:1]],
         'depthwise': [node.name for node in layers if is_grouped[node.name]],
     }
+    assert tuple(names) == GROUPS
+    return names
 
 
 def quantized(

@@ -118,7 +118,7 @@ def test_the_tool_writes_what_is_scored(folder):
     export_tool([*export, 'half.onnx', '--dtype', 'float16'])
     files = {name: open_network(f'{name}.onnx', 'onnxruntime') for name in ('float', 'half', 'int8')}
     assert [file.metadata['dtype'] for file in files.values()] == ['float32', 'float16', 'int8']
-    assert 'MinMax over 3 training images, by ONNX Runtime' in files['int8'].metadata['quantization']
+    assert 'but products, last, MinMax over 3 training images' in files['int8'].metadata['quantization']
     image = images_of(cfg, 1).numpy()
     (expected,), (half,), (found,) = (file.run(image).values() for file in files.values())
     assert 0 < np.linalg.norm(half - expected) / np.linalg.norm(expected) < 0.01
@@ -133,10 +133,30 @@ def test_the_tool_writes_what_is_scored(folder):
     assert abs(scores['float'] - scores['int8']) <= 100 / 6
 
 
+@pytest.mark.torch_since(*EXPORTING)
+def test_what_is_kept_in_float(folder):
+    """Weights that are kept take four bytes each."""
+    pytest.importorskip('onnxruntime')
+    config(IMAGES.format(folder='train'))
+    sizes = []
+    for kept in ([], ['products', 'last', 'depthwise', 'first']):
+        export_tool(['config.py', '--format', 'onnx', '--out', 'int8.onnx', '--dtype', 'int8', '--keep-float', *kept])
+        tensors = onnx_tensors('int8.onnx')
+        sizes.append(sum(tensor.size for tensor in tensors if tensor.dtype == np.int8))
+    assert 0 < sizes[1] < sizes[0]
+
+
+def onnx_tensors(path):
+    onnx = pytest.importorskip('onnx')
+    return [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+
+
 def test_the_tool_refuses(folder, capsys):
     config(IMAGES.format(folder='train'))
     for wrong, told in (
         (['--format', 'onnx', '--calibration-images', '3'], '--calibration-images: allowed with --dtype int8'),
+        (['--format', 'onnx', '--keep-float', 'last'], '--keep-float: allowed with --dtype int8'),
+        (['--format', 'onnx', '--dtype', 'int8', '--keep-float', 'half'], "invalid choice: 'half'"),
         (['--format', 'torchscript', '--dtype', 'int8'], "dtype: got 'int8', allowed: float32 for the format torchsc"),
         (['--format', 'onnx', '--dtype', 'int8', '--calibration-images', '0'], 'calibration images: got 0'),
     ):
