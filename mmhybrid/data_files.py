@@ -19,7 +19,7 @@ import yaml
 
 from mmhybrid.utils.errors import first_line
 
-ALLOWED = 'dicts, lists, tuples, sets, text, numbers, NumPy arrays, and torch tensors and InstanceData'
+ALLOWED = 'dicts, lists, tuples, sets, text, numbers, NumPy arrays, torch tensors, and InstanceData, masks and boxes of MMDetection'
 ALLOWED_YAML = 'mappings, sequences, tuples, sets, text, numbers and dates'
 _DTYPE = re.compile(r'[<>=|]?([biufcSUO]\d*|\?)')
 _YAML_TAGS = 'tag:yaml.org,2002:'
@@ -144,13 +144,63 @@ class _Array:
         self.value = array.astype(array.dtype.newbyteorder('='), copy=False)  # as NumPy makes of this machine
 
 
-class _Instances:
-    """InstanceData of MMEngine, in which MMDetection keeps proposals."""
+class _Kept:
+    """What is made by a class of a host, whose state is kept until it is known to be data."""
 
     __slots__ = ('state',)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
+
+    def made(self, of: Callable[[Any], Any]) -> Any:
+        """The object; ``of`` gives the values of what is in the state."""
+        raise NotImplementedError
+
+
+class _Instances(_Kept):
+    """InstanceData of MMEngine, in which MMDetection keeps proposals."""
+
+    def made(self, of: Callable[[Any], Any]) -> Any:
+        """See :class:`_Kept`."""
+        fields = self.state['_data_fields']
+        metas = {name: of(self.state[name]) for name in self.state['_metainfo_fields']}
+        value = import_module('mmengine.structures').InstanceData(metainfo=metas)
+        for name in sorted(fields):
+            value.set_field(of(self.state[name]), name)
+        return value
+
+
+class _Bitmaps(_Kept):
+    """Masks of MMDetection as arrays."""
+
+    def made(self, of: Callable[[Any], Any]) -> Any:
+        """See :class:`_Kept`."""
+        masks, size = of(self.state['masks']), [int(self.state[side]) for side in ('height', 'width')]
+        if not isinstance(masks, np.ndarray) or masks.dtype.hasobject or masks.ndim != 3:
+            raise TypeError('masks that are no array of numbers')
+        return import_module('mmdet.structures.mask').BitmapMasks(masks, *size)
+
+
+class _Polygons(_Kept):
+    """Masks of MMDetection as polygons."""
+
+    def made(self, of: Callable[[Any], Any]) -> Any:
+        """See :class:`_Kept`."""
+        masks, size = of(self.state['masks']), [int(self.state[side]) for side in ('height', 'width')]
+        if not all(isinstance(polygon, np.ndarray) for mask in masks for polygon in mask):
+            raise TypeError('polygons that are no arrays')
+        return import_module('mmdet.structures.mask').PolygonMasks(masks, *size)
+
+
+class _Boxes(_Kept):
+    """Boxes of MMDetection."""
+
+    def made(self, of: Callable[[Any], Any]) -> Any:
+        """See :class:`_Kept`."""
+        boxes = of(self.state['tensor'])
+        if type(boxes) is not import_module('torch').Tensor:
+            raise TypeError('boxes that are no tensor')
+        return import_module('mmdet.structures.bbox').HorizontalBoxes(boxes, clone=False)
 
 
 def _array(values: Any, dtype: object, shape: Any, order: str) -> np.ndarray:
@@ -231,8 +281,11 @@ _NAMES: dict[tuple[str, str], Any] = {
     ('torch.storage', '_load_from_bytes'): _Function(_storage),
     ('torch._utils', '_rebuild_tensor_v2'): _Function(_tensor),
     ('mmengine.structures.instance_data', 'InstanceData'): _Instances,
+    ('mmdet.structures.mask.structures', 'BitmapMasks'): _Bitmaps,
+    ('mmdet.structures.mask.structures', 'PolygonMasks'): _Polygons,
+    ('mmdet.structures.bbox.horizontal_boxes', 'HorizontalBoxes'): _Boxes,
 }
-_KEPT = ('numpy', 'mmengine')
+_KEPT = ('numpy', 'mmengine', 'mmdet')
 
 
 class _Reader(pickle.Unpickler):
@@ -266,8 +319,8 @@ class _Finished:
         self._known[id(item)] = (item, value)
         if isinstance(item, tuple | frozenset):
             value = type(item)(self.of(part) for part in item)
-        elif isinstance(item, _Instances):
-            value = self._instances(item.state)
+        elif isinstance(item, _Kept):
+            value = item.made(self.of)
         elif isinstance(value, np.ndarray) and value.dtype.hasobject:
             flat = value.reshape(-1)
             for place, part in enumerate(flat):
@@ -285,12 +338,4 @@ class _Finished:
         elif isinstance(item, type | _Function):
             raise TypeError('a class or a function as a value')
         self._known[id(item)] = (item, value)
-        return value
-
-    def _instances(self, state: dict[str, Any]) -> Any:
-        fields = state['_data_fields']
-        metas = {name: self.of(state[name]) for name in state['_metainfo_fields']}
-        value = import_module('mmengine.structures').InstanceData(metainfo=metas)
-        for name in sorted(fields):
-            value.set_field(self.of(state[name]), name)
         return value

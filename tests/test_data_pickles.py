@@ -136,6 +136,30 @@ def test_what_is_shared_stays_shared() -> None:
     assert read[2] is read
 
 
+@pytest.mark.dense
+@pytest.mark.parametrize('protocol', PROTOCOLS[2:])  # MMEngine writes 2, Python 5
+def test_masks_and_boxes_of_mmdetection_are_read(protocol: int) -> None:
+    """Which MMDetection leaves in the results that ``tools/test.py --out`` writes."""
+    from mmdet.structures.bbox import HorizontalBoxes
+    from mmdet.structures.mask import BitmapMasks, PolygonMasks
+
+    bitmaps = BitmapMasks(np.arange(12, dtype=np.uint8).reshape(2, 2, 3) % 2, 2, 3)
+    polygons = PolygonMasks([[np.array([0.0, 0, 2, 0, 2, 1])], []], 2, 3)
+    boxes = HorizontalBoxes(torch.tensor([[0.0, 1, 2, 3]]))
+    for value in (bitmaps, polygons, boxes, [InstanceData(masks=bitmaps, bboxes=HorizontalBoxes(torch.ones(2, 4)))]):
+        data = pickle.dumps(value, protocol)
+        read, expected = data_files.loads(data), pickle.loads(data)  # noqa: S301
+        assert type(read) is type(expected)
+        if not isinstance(value, list):
+            assert vars(read).keys() == vars(expected).keys()
+            assert all(map(same, vars(read).values(), vars(expected).values()))
+    wrong = {'masks': 'x', 'height': 1, 'width': 1}, {'masks': [['x']], 'height': 1, 'width': 1}, {'tensor': 'x'}
+    for value, state in zip((bitmaps, polygons, boxes), wrong, strict=True):
+        value.__dict__.update(state)
+        with pytest.raises(data_files.UnsafeDataError, match='no pickle of data, or damaged'):
+            data_files.loads(pickle.dumps(value, protocol))
+
+
 def test_proposals_and_results_are_read(tmp_path: Path) -> None:
     """What MMDetection's DumpProposals and MMEngine's DumpResults write."""
     proposals = InstanceData(metainfo={'img_id': 3})

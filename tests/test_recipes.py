@@ -128,6 +128,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     '*/*imagenette.py': {},  # ours, short, as the last two, which start from scratch
     '*/*_coco-subset.py': {'norm_eval': False, 'sync_bn': None},
     '*/*_camvid.py': {'norm_eval': False, 'sync_bn': None},
+    '*/*_own.py': {},  # ours, short
 }
 
 
@@ -176,7 +177,8 @@ def recipe_of(path: str) -> dict[str, Any]:
         'eta_min': schedule.get('eta_min'),
         'milestones': schedule.get('milestones'),
         'layer_decay': cfg.optim_wrapper.get('paramwise_cfg', {}).get('layer_decay_rate'),
-        'distillation': distillation and (distillation.kind, distillation.alpha, distillation.get('temperature')),
+        'distillation': distillation
+        and (distillation.get('kind'), distillation.alpha, distillation.get('temperature')),
         'drop_path': backbone.get('drop_path_rate', 0.0),
         'norm_eval': backbone.get('norm_eval', False),
         'sync_bn': cfg.get('sync_bn'),

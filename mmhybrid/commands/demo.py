@@ -126,11 +126,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     detector = trained_detector(commands, to)
     commands.run('show the search as a page', 'report', f'{to}/search', '--out', f'{to}/report.html')
 
+    right = f'with {accuracy:g} % of the held-out images right'
     made = {
         DATA: 'generated scenes in the ImageNet, COCO and ADE20K layouts',
         supernet: 'weights of the supernet',
         f'{to}/latency.json': f'latencies of its parts on this machine; half of the networks take < {budget:.3g} ms',
-        f'{to}/search/best_arch.json': f'the best network of these, with {accuracy:g} % of held-out images right',
+        f'{to}/search/best_arch.json': f'the best network found within that, {right}',
         f'{to}/search/topk.csv': 'the ten best',
         f'{to}/search/search.journal': 'every candidate',
         f'{to}/export/best.py': 'config of the network alone',
