@@ -19,7 +19,7 @@ import yaml
 
 from mmhybrid.utils.errors import first_line
 
-ALLOWED = 'dicts, lists, tuples, sets, text, numbers, NumPy arrays, torch tensors, and InstanceData, masks and boxes of MMDetection'
+ALLOWED = 'dicts, lists, tuples, sets, text, numbers, NumPy arrays, torch tensors, InstanceData, masks and boxes'
 ALLOWED_YAML = 'mappings, sequences, tuples, sets, text, numbers and dates'
 _DTYPE = re.compile(r'[<>=|]?([biufcSUO]\d*|\?)')
 _YAML_TAGS = 'tag:yaml.org,2002:'
