@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from importlib import import_module
@@ -60,6 +61,8 @@ def apply() -> None:
     find_configs()
     around_import(MULTIMODAL, import_without_transformers)
     read_data_safely()
+    load_weights_only()
+    collect_in_temporary_folder()
     unpickle = [(name, unpickle_safely) for name in UNPICKLING]
     probes = [(name, tell_vector_probe) for name in VECTOR_PROBES if sys.version_info < (3, 11)]
     for name, mend in (
@@ -370,6 +373,54 @@ def _naming_the_file(load: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return load_named
+
+
+def load_weights_only() -> None:
+    """Let ``torch.load`` read weights alone unless its caller says otherwise.
+
+    Cause: before torch 2.6 it unpickles, and parts of the hosts leave it at that: prototypes of MMPretrain's retrieval,
+    codebooks, timm's and MMDetection's caches.
+    Does nothing since torch 2.6, whose default this is; can go with the older ones.
+    """
+    if TORCH >= (2, 6) or hasattr(torch.load, '__wrapped__'):
+        return
+    load = torch.load
+
+    @wraps(load)
+    def load_weights(f: Any, map_location: Any = None, pickle_module: Any = None, **options: Any) -> Any:
+        if options.get('weights_only') is not None or pickle_module is not None:
+            return load(f, map_location, pickle_module, **options)
+        if isinstance(f, str | Path):  # which knows what MMEngine's checkpoints hold
+            return import_module('mmhybrid.models.restricted').read_restricted(f'{f}', map_location)
+        return load(f, map_location, **{**options, 'weights_only': True})
+
+    torch.load = load_weights
+
+
+def collect_in_temporary_folder() -> None:
+    """Let ranks of one machine hand each other results in the system's folder for temporary files.
+
+    Cause: MMEngine makes a folder below ``.dist_test`` of the current folder for them, and unpickles what is there in
+    the end. Who owns the current folder, or has made ``.dist_test``, may put another folder in its place; the system's
+    is sticky. Where a config has a ``collect_dir``, or ranks are on several machines, results go where they went.
+    Can go when MMEngine does not unpickle them.
+    """
+    dist = import_module('mmengine.dist.dist')
+    if hasattr(collect := dist.collect_results_cpu, '__wrapped__'):
+        return
+
+    @wraps(collect)
+    def collect_results_cpu(result_part: list, size: int, tmpdir: str | None = None) -> list | None:
+        world_size = dist.get_world_size()
+        if tmpdir is None and world_size > 1 and os.environ.get('LOCAL_WORLD_SIZE') == f'{world_size}':
+            names = [tempfile.mkdtemp() if dist.get_rank() == 0 else '']
+            dist.broadcast_object_list(names, 0)
+            tmpdir = names[0]
+        found: list | None = collect(result_part, size, tmpdir)
+        return found
+
+    vars(dist)['collect_results_cpu'] = collect_results_cpu
+    vars(import_module('mmengine.dist'))['collect_results_cpu'] = collect_results_cpu
 
 
 def unpickle_safely(module: ModuleType, execute: Execute | None = None) -> None:

@@ -1,6 +1,8 @@
 """Each fix is shown twice, in processes without and with mmhybrid: the failure, and what works."""
 
+import io
 import os
+import pickle
 import re
 from pathlib import Path
 from pickle import UnpicklingError
@@ -409,3 +411,43 @@ def test_no_image_is_a_program(tmp_path: Path, when: str, mmhybrid: str, answer:
     path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
     done = run_python(DECODE, when, mmhybrid, cwd=tmp_path, PATH=path)
     assert done.stdout.split('\n')[-2:] == [answer, ''], done.stderr
+
+
+class Harmful:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f'touch {self.path}',)
+
+
+def test_torch_reads_weights_alone_unless_told_otherwise(tmp_path: Path) -> None:
+    """As hosts call it that say nothing: it runs what a file names in torch before 2.6 without mmhybrid."""
+    torch.save(Harmful(tmp_path / 'trace'), tmp_path / 'file.pth')
+    with pytest.raises(UnpicklingError):
+        torch.load(tmp_path / 'file.pth')
+    assert not (tmp_path / 'trace').exists()
+    torch.load(tmp_path / 'file.pth', weights_only=False)
+    assert (tmp_path / 'trace').exists()
+
+
+def test_an_older_torch_is_told_to_read_weights_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    torch.save({'a': torch.ones(2), 'hub': HistoryBuffer([1.0], [1])}, tmp_path / 'file.pth')
+    (tmp_path / 'harm.pth').write_bytes(pickle.dumps(Harmful(tmp_path / 'trace')))
+    monkeypatch.setattr(compat, 'TORCH', (2, 5))
+    monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: given.append((args, kwargs)))
+    compat.load_weights_only()
+    assert torch.load(tmp_path / 'file.pth', 'cpu')['hub'].mean() == 1
+    with pytest.raises(UnpicklingError):
+        torch.load(str(tmp_path / 'harm.pth'), map_location='cpu', weights_only=None)
+    assert not (tmp_path / 'trace').exists()
+    torch.load('file', weights_only=False)
+    torch.load('file', 'cpu', pickle)
+    file = io.BytesIO()
+    torch.load(file)
+    expected = [(('file', None, None), {'weights_only': False}), (('file', 'cpu', pickle), {})]
+    assert given == [*expected, ((file, None), {'weights_only': True})]
+    load = torch.load
+    compat.load_weights_only()
+    assert torch.load is load

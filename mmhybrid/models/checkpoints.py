@@ -34,6 +34,8 @@ _ZIP = b'PK\x03\x04'
 _END, _LOCATOR, _LARGE_END = '<4s8xLLH', '<4s4xQ4x', '<40xQQ'
 # How torch says which class or function a pickle names that weights have no use for.
 _NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')
+# Before it, torch believes a file that says it has more values than it has, and reads and writes memory behind them.
+CHECKED = (2, 10)
 # Of what torch reads with ``weights_only=True``, what weights have a use for; beside it are types of values, and what
 # :mod:`mmhybrid.compat` or a user allows. The rest makes memory of a size that a file says, and does not clear it.
 _USEFUL = {
@@ -92,7 +94,7 @@ def load_local(path: str, map_location: Any) -> Any:
     if path.endswith('.safetensors'):
         return {'state_dict': read_safetensors(path)}
     check_entries(path)
-    content = _load(path, map_location) if TORCH >= (2, 6) else read_restricted(path, map_location)
+    content = _load(path, map_location) if TORCH >= CHECKED else read_restricted(path, map_location)
     if _surplus(content) > MOST_SURPLUS:
         raise ValueError('its tensors are views that repeat few values and stand for more memory than the file has')
     return content

@@ -1,6 +1,7 @@
 """Read checkpoints as ``torch.load(weights_only=True)`` does, where torch cannot be told of MMEngine's classes.
 
-That takes torch 2.6: before, the function refuses what MMEngine's message hub holds.
+That takes torch 2.6: before, the function refuses what MMEngine's message hub holds. Up to torch 2.9 it believes a file
+that says it has more values than it has.
 Here the pickle reaches only the names of ``_NAMES``, and any other one is an error. What they stand for is kept as it
 is until all of the pickle is read, as in :mod:`mmhybrid.models.pickles`, and then becomes tensors, arrays and buffers.
 """

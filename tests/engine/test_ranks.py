@@ -14,7 +14,7 @@ import pytest
 import torch
 from fresh_python import CONTEXT
 from mmengine.config import Config
-from mmengine.dist import all_reduce, get_rank
+from mmengine.dist import all_reduce, collect_results, get_rank
 from torch.nn.parallel import DistributedDataParallel
 
 from mmhybrid.commands.shared.mistakes import EXIT_CODE, ending_on_mistakes
@@ -213,3 +213,22 @@ def test_what_trains_nothing_has_the_bare_model() -> None:
     wrapped = runner.wrap_model({'type': 'MMDistributedDataParallel'}, model)
     assert type(wrapped) is torch.nn.Sequential
     assert not isinstance(wrapped[0], torch.nn.SyncBatchNorm)
+
+
+def collect() -> None:
+    """Results of three ranks."""
+    os.environ['LOCAL_WORLD_SIZE'] = str(NUM_RANKS)
+    found = collect_results([f'{get_rank()}.{number}' for number in range(2)], 5, 'cpu')
+    os.write(1, f'{found}\n'.encode())
+
+
+def test_results_do_not_go_through_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may be that of somebody who exchanges them: they are unpickled."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TMPDIR', str(tmp_path / 'temporary'))
+    (tmp_path / 'temporary').mkdir()
+    (tmp_path / '.dist_test').touch()
+    assert run_ranks(collect, tmp_path) == [0] * NUM_RANKS, said(tmp_path)
+    assert (tmp_path / '0.out').read_text() == "['0.0', '1.0', '2.0', '0.1', '1.1']\n"
+    assert (tmp_path / '1.out').read_text() == 'None\n'
+    assert not list((tmp_path / 'temporary').glob('**/part_*'))
