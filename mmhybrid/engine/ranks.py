@@ -21,6 +21,7 @@ from torch import nn
 from mmhybrid.engine.lifeline import Lifeline, Loss
 from mmhybrid.torch_api import is_network_error
 from mmhybrid.utils.addresses import without_passwords
+from mmhybrid.utils.compiled_code import keep_own_code
 from mmhybrid.utils.current_folder import hide_from_children
 from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
@@ -161,6 +162,7 @@ def run(main: Callable[[], None]) -> None:
     What it starts imports nothing from the current folder.
     """
     hide_from_children()
+    keep_own_code()
     try:
         main()
     except BaseException as error:

@@ -1,0 +1,58 @@
+"""Compiled code is loaded from no folder that others could have made."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mmhybrid.utils.compiled_code import CACHE, keep_own_code
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's home, beside the folder for temporary files."""
+    monkeypatch.delenv(CACHE, raising=False)
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    (tmp_path / 'home').mkdir()
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    return tmp_path / 'home'
+
+
+def test_it_is_in_a_folder_of_the_users_own(home: Path) -> None:
+    keep_own_code()
+    folder = Path(os.environ[CACHE])
+    assert folder == home / '.cache/mmhybrid/torchinductor'
+    assert folder.stat().st_mode & 0o777 == 0o700
+    del os.environ[CACHE]
+    keep_own_code()  # that is there already
+    assert Path(os.environ[CACHE]) == folder
+
+
+def test_the_users_choice_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE, 'mine')
+    keep_own_code()
+    assert os.environ[CACHE] == 'mine'
+    monkeypatch.delenv(CACHE)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(home / 'cache'))
+    keep_own_code()
+    assert Path(os.environ[CACHE]) == home / 'cache/mmhybrid/torchinductor'
+
+
+@pytest.mark.parametrize('kind', ['writable', 'link', 'file'])
+def test_a_folder_that_others_may_write_to_is_not_used(home: Path, kind: str) -> None:
+    place = home / '.cache/mmhybrid/torchinductor'
+    place.parent.mkdir(parents=True)
+    if kind == 'writable':
+        place.mkdir()
+        place.chmod(0o777)
+    elif kind == 'link':
+        place.symlink_to(home)
+    else:
+        place.touch()
+    keep_own_code()
+    folder = Path(os.environ[CACHE])
+    assert folder != place
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not list(folder.iterdir())
+    folder.rmdir()
+    del os.environ[CACHE]
