@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,10 @@ def test_a_clone_is_run_as_a_module(tmp_path: Path) -> None:
     for name in ('mmhybrid', 'mmhybrid_autoload.py'):
         (tmp_path / name).symlink_to(ROOT / name)
     told = 'import sys, mmhybrid; print(mmhybrid.__file__)'
-    done = run_in(tmp_path, '-m', 'mmhybrid', '--version', PYTHONPATH='')
+    packages = sysconfig.get_path('purelib')  # without what is installed as a link to a clone, as this one may be
+    done = run_in(tmp_path, '-S', '-m', 'mmhybrid', '--version', PYTHONPATH=packages)
     assert done.stdout.startswith('mmhybrid '), done.stderr
-    done = run_in(tmp_path, '-c', told, PYTHONPATH='')
+    done = run_in(tmp_path, '-S', '-c', told, PYTHONPATH=packages)
     assert str(tmp_path) in done.stdout, done.stderr  # and so was that
 
 
