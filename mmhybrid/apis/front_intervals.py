@@ -61,6 +61,8 @@ def _judged(config: Path) -> BoxPrecision:
     check_counts_boxes(cfg)
     with tempfile.TemporaryDirectory() as folder:
         cfg.load_from, cfg.work_dir = str(config.with_suffix('.pth')), folder
+        # one of the config's name stays for the next network, and writes into this folder
+        cfg.visualizer = {'type': 'mmengine.Visualizer', 'name': folder}
         evaluator = {**cfg.val_evaluator, 'outfile_prefix': f'{folder}/found'}
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, evaluator
         evaluate(cfg)

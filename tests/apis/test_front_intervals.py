@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import VISUALIZERS
 
 from mmhybrid.apis import front_intervals
 from mmhybrid.apis.front_intervals import box_intervals, check_counts_boxes
@@ -16,6 +17,7 @@ CONFIG = """
 model = dict(type='Anything')
 val_dataloader = dict(dataset=dict(metainfo=dict(classes=('cat',))))
 val_evaluator = dict(type='CocoMetric', metric='bbox', ann_file={annotations!r})
+visualizer = dict(type='Visualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])
 """
 BOX = [10.0, 10.0, 20.0, 20.0]
 
@@ -44,6 +46,8 @@ def front(annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert cfg.test_evaluator.ann_file == str(annotations)
         assert cfg.test_dataloader == cfg.val_dataloader
         count = counts[Path(cfg.load_from).stem]
+        # as a runner does at its start, of which there is one for each network
+        VISUALIZERS.build({'save_dir': cfg.work_dir, **cfg.visualizer}).add_config(cfg)
         found: list[dict[str, Any]] = [
             {'image_id': i, 'category_id': 1, 'bbox': BOX, 'score': 0.9} for i in range(1, count + 1)
         ]
