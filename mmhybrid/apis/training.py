@@ -76,7 +76,8 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     for module in runner.model.modules() if built else ():
         if not isinstance(module, HybridBackbone):  # which check themselves
             check_pretrained(module)
-    if built and cfg.get('compile') and compile_backbones(runner.model, cfg.compile):
+    is_compiled = cfg.get('compile') not in (None, False)  # an empty dict asks for torch's defaults
+    if built and is_compiled and compile_backbones(runner.model, cfg.compile):
         runner.cfg.compile = False  # of the whole step
     runner.register_hook(EvaluatedImages())
     runner.register_hook(ResumeCheck())

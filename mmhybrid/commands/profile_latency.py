@@ -87,6 +87,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     args = parser.parse_args(argv)
     if args.remote is None and (args.remote_python is not None or args.pause is not None):
         parser.error('--remote-python and --pause are for --remote HOST')
+    if args.held_out and (args.fit or args.analytic):
+        parser.error(
+            '--held-out judges a table; --fit tells what each network is off by under the prices of the others'
+        )
     if (args.out is None) != (args.bundle is not None):
         parser.error('--out FILE is required, but for --bundle DIR, which takes none')
     return args

@@ -1,6 +1,8 @@
 """Where programs keep code that torch.compile makes and loads again."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +15,8 @@ def keep_own_code() -> None:
 
     Its own default is a folder in the system's one for temporary files, with a name that everybody knows: who makes it
     first may put libraries there that are loaded as its own. Here it is ``mmhybrid/torchinductor`` in
-    ``$XDG_CACHE_HOME`` (``~/.cache``), or a new folder where nothing can be kept there, or others may write there.
+    ``$XDG_CACHE_HOME`` (``~/.cache``), or, where nothing can be kept there or others may write there, a new folder that
+    goes with this process.
     """
     if CACHE in os.environ:
         return
@@ -25,4 +28,5 @@ def keep_own_code() -> None:
         if not folder.is_symlink() and about.st_uid == os.getuid() and not about.st_mode & 0o022:
             os.environ[CACHE] = str(folder)
             return
-    os.environ[CACHE] = tempfile.mkdtemp(prefix='torchinductor_')
+    os.environ[CACHE] = own = tempfile.mkdtemp(prefix='torchinductor_')
+    atexit.register(shutil.rmtree, own, ignore_errors=True)

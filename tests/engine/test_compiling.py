@@ -157,6 +157,15 @@ def test_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @needs_compile
+def test_an_empty_dict_asks_for_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GLNet, 'compile', lambda self, **arguments: seen.append(arguments))
+    seen: list[dict[str, Any]] = []
+    train(tmp_path, compile={}, epochs=1)
+    assert seen == [{'fullgraph': True}]
+    assert CompiledToyRecord.graphs == [0]  # nor is the step compiled around the backbone
+
+
+@needs_compile
 @pytest.mark.parametrize(
     ('compile', 'more', 'message'),
     [

@@ -231,6 +231,7 @@ def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
             "python: got 'a b', allowed",
         ),
         ([config, '--remote', 'board', '--bundle', 'other'], 'not allowed with'),
+        ([config, '--fit', '--held-out', '3', '--out', 'o.json'], '--held-out judges a table'),
         ([config, '--pause', '5', '--out', 'table.json'], '--remote-python and --pause are for --remote HOST'),
     ):
         with pytest.raises(SystemExit) as end:

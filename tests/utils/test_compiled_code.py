@@ -1,6 +1,8 @@
 """Compiled code is loaded from no folder that others could have made."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,19 @@ def test_the_users_choice_counts(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv('XDG_CACHE_HOME', str(home / 'cache'))
     keep_own_code()
     assert Path(os.environ[CACHE]) == home / 'cache/mmhybrid/torchinductor'
+
+
+def test_a_folder_for_one_process_goes_with_it(home: Path) -> None:
+    (home / '.cache').touch()
+    program = (
+        'import os; from mmhybrid.utils.compiled_code import *; keep_own_code(); print(os.environ[CACHE]); '
+        'assert os.path.isdir(os.environ[CACHE])'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True
+    )  # no fork: that has no such end
+    assert done.returncode == 0, done.stderr
+    assert not Path(done.stdout.strip()).exists()
 
 
 @pytest.mark.parametrize('kind', ['writable', 'link', 'file'])
