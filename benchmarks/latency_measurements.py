@@ -7,7 +7,7 @@ model asks for, and as many random ones as ``--held-out`` says, on which both ar
 24, ... of theirs. A table needs all parts of what it is judged on, and has no figures before it does.
 """
 
-import random
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from rich.table import Table
 from mmhybrid.apis.configs import load_config
 from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.design import choose_in_turn
+from mmhybrid.latency.design import choose_in_turn, choose_others
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import Prior, fit_parts
 from mmhybrid.latency.fitted import choose_archs, features_of, fit_prices
@@ -52,16 +52,6 @@ def sizes(most: int) -> list[int]:
     return [*(FEWEST * 2**i for i in range(most) if FEWEST * 2**i < most), most]
 
 
-def choose(workload: Workload, count: int, known: set[Arch]) -> list[Arch]:
-    """Random networks that are not among the known ones."""
-    rng, found = random.Random(0), dict[Arch, None]()
-    while len(found) < count:
-        arch = workload.space.sample(rng)
-        if arch not in known:
-            found[arch] = None
-    return list(found)
-
-
 def by_table(workload: Workload, networks: Sequence[Measurement], archs: Sequence[Arch]) -> np.ndarray | None:
     """What a table of these networks predicts; None if it lacks a part."""
     keys, counts = workload.composition([Arch(network.arch) for network in networks])
@@ -90,7 +80,9 @@ def judge(args: Namespace) -> Figures:
     device = Device.here('cpu', args.backend, 'float32', 1, 1, 'thread')
     plan = Plan(networks=args.networks, repeats=args.repeats)
     chosen = {'table': choose_in_turn(workload, plan), 'model': choose_archs(workload, args.networks, 1, 0)}
-    archs = choose(workload, args.held_out, {arch for group in chosen.values() for arch in group})
+    known = {arch for group in chosen.values() for arch in group}
+    per_size = math.ceil(args.held_out / len(workload.sizes()))
+    archs = [arch for size in workload.sizes() for arch in choose_others(workload, size, per_size, known, 0)]
     everything = list(dict.fromkeys([*chosen['table'], *chosen['model'], *archs]))
     measured = dict(zip(everything, measure(workload, everything, device.open(), 1, plan), strict=True))
     truth = np.array([measured[arch].ms for arch in archs])

@@ -1,6 +1,7 @@
 """What OpenMMLab's last releases need to run on today's torch and beside today's packages; no other module patches one.
 
 :func:`apply` runs when mmhybrid is imported. Each fix states its cause, when it does nothing and when it can go.
+This file is a long one, since all that is changed in other packages stands in one place.
 """
 
 import importlib.util

@@ -2,7 +2,7 @@
 
 MMEngine and the hosts read them with :mod:`pickle` and an unsafe loader of YAML, both of which call whatever function a
 file asks for. :mod:`mmhybrid.compat` has them read with this, which reaches the names of ``_NAMES`` alone. What is
-dumped stays as it was.
+dumped stays as it was. This file is a long one, since what a pickle may hold is decided in one place.
 """
 
 import io

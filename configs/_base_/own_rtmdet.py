@@ -1,5 +1,11 @@
 # RTMDet on images of your own: how its supernet is trained, and the search for the front of box AP against latency.
-_base_ = ['./models/rtmdet.py', './datasets/own_coco.py', './schedules/no_decay.py', './runtime/det.py']
+_base_ = [
+    './distillation/in_place.py',
+    './models/rtmdet.py',
+    './datasets/own_coco.py',
+    './schedules/no_decay.py',
+    './runtime/det.py',
+]
 
 model = dict(bbox_head=dict(num_classes=len(_base_.classes)))
 max_epochs = 8

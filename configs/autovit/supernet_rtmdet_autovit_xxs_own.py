@@ -19,7 +19,6 @@ model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',
     architecture={**_base_.model, 'backbone': supernet},
-    mutator=dict(type='mmhybrid.SandwichMutator', num_random=1, seed=0),
-    distillation=dict(alpha=0.5, features=dict(neck=1.0)),
+    **_base_.taught_in_place,
 )
 search_cfg = dict(stages=dict(nsga2=dict(start=[arch])))  # the classifier's own network comes first

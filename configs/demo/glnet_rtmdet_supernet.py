@@ -5,7 +5,12 @@ Command: ``python tools/train.py configs/demo/glnet_rtmdet_supernet.py``, after
 under a latency by the table of this device, is here too; docs/search.md has the commands.
 """
 
-_base_ = ['../_base_/demo/glnet.py', '../_base_/demo/rtmdet.py', '../_base_/demo/runtime.py']
+_base_ = [
+    '../_base_/demo/glnet.py',
+    '../_base_/demo/rtmdet.py',
+    '../_base_/demo/runtime.py',
+    '../_base_/distillation/in_place.py',
+]
 
 arch = _base_.backbone.arch
 dense = dict(out_indices=(1, 2, 3), out_norm_cfg=dict(type='LN2d'))
@@ -19,8 +24,7 @@ model = dict(
     _delete_=True,
     type='mmhybrid.OneShot',
     architecture={**_base_.model, 'backbone': supernet},
-    mutator=dict(type='mmhybrid.SandwichMutator', num_random=1, seed=0),
-    distillation=dict(alpha=0.5, features=dict(neck=1.0)),
+    **_base_.taught_in_place,
 )
 # the last hundred training scenes are held out, for this validation and for the search; the test set stays unseen
 held_out = dict(_base_.scenes, indices=-100, pipeline=_base_.test_pipeline)

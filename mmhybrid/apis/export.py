@@ -1,4 +1,7 @@
-"""Networks in the formats that other programs run."""
+"""Networks in the formats that other programs run.
+
+This file is a long one, since the formats are read beside each other.
+"""
 
 import copy
 import os

@@ -1,6 +1,6 @@
 """Latency without measuring networks: computing time and moving time of each operation (a roofline)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ NOMINAL = Rates(
 )
 
 
+def operations_of(part: Part, cost: PartCost) -> tuple[Operation, ...]:
+    """What runs of a part; a classifier, which is no module of the backbone, is one product."""
+    return (Operation('matmul', cost.macs, 0, cost.params),) if part.kind == 'head' else cost.operations
+
+
 @dataclass(frozen=True)
 class AnalyticLatency:
     """The training-free latency model.
@@ -74,11 +79,7 @@ class AnalyticLatency:
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
         """Latency of a part; what it is off by is common to all parts."""
-        if part.kind == 'head':
-            operations: Iterable[Operation] = (Operation('matmul', cost.macs, 0, cost.params),)
-        else:
-            operations = cost.operations
-        milliseconds = sum(self.operation_latency(operation) for operation in operations)
+        milliseconds = sum(self.operation_latency(operation) for operation in operations_of(part, cost))
         return PartLatency(milliseconds, 0.0, MODEL_STD * milliseconds)
 
     def operation_latency(self, operation: Operation) -> float:

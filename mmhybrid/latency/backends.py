@@ -3,6 +3,7 @@
 Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: a :class:`Backend` with ``prepare``
 where torch runs the network, or with ``times`` where another machine does; an :class:`ExportedBackend` where a file is
 run. What else it needs is in docs/architecture.md, "Where to add what".
+This file is a long one, since backends are read beside each other.
 """
 
 import copy

@@ -135,14 +135,33 @@ def fit_parts(counts: np.ndarray, milliseconds: np.ndarray, stds: np.ndarray, pr
         covariance = prior.covariance(*prior_stds)
         shared = counts @ covariance
         expected = shared @ counts.T + np.diag(stds**2 + (model_std * milliseconds) ** 2)
-        evidence = -0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1])
+        evidence = log_evidence(errors, expected)
         if best is None or evidence > best[0]:
             best = evidence, covariance, expected, model_std
     assert best is not None
     _, covariance, expected, model_std = best
+    shift, posterior = updated(covariance, counts, errors, expected)
+    return Fit(most_likely(prior.means + shift, posterior), posterior, model_std)
+
+
+def log_evidence(errors: np.ndarray, expected: np.ndarray) -> float:
+    """How likely (networks,) errors are of which (networks, networks) is the covariance, but for a constant."""
+    return float(-0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1]))
+
+
+def updated(
+    covariance: np.ndarray, counts: np.ndarray, errors: np.ndarray, expected: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the errors of networks say of their parts: how far these are from their means, and their covariance now.
+
+    Args:
+        covariance: (parts, parts) before.
+        counts: (networks, parts) how often each network has each part.
+        errors: (networks,) measured less what the means say.
+        expected: (networks, networks) covariance of these.
+    """
     gain = np.linalg.solve(expected, counts @ covariance).T
-    posterior = covariance - gain @ counts @ covariance
-    return Fit(most_likely(prior.means + gain @ errors, posterior), posterior, model_std)
+    return gain @ errors, covariance - gain @ counts @ covariance
 
 
 def most_likely(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:

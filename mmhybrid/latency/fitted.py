@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from mmhybrid.counting.estimator import UPPER_STDS, PartLatency
-from mmhybrid.counting.operations import Operation, PartCost
+from mmhybrid.counting.operations import PartCost
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency.analytic import NOMINAL, OPERATIONS, PRODUCTS
+from mmhybrid.latency.analytic import NOMINAL, OPERATIONS, PRODUCTS, operations_of
 from mmhybrid.latency.devices import Device
-from mmhybrid.latency.fit import BASE_OPERATIONS, MODEL_STDS, most_likely
+from mmhybrid.latency.fit import BASE_OPERATIONS, MODEL_STDS, log_evidence, most_likely, updated
 from mmhybrid.latency.rounds import Measurement
 from mmhybrid.latency.timing import Plan, measure
 from mmhybrid.models.parts import Part
@@ -101,13 +101,9 @@ class FittedLatency:
 def part_features(part: Part, cost: PartCost, batch: int) -> np.ndarray:
     """(prices,) how often a part pays each of :data:`PRICES`."""
     features = dict.fromkeys(PRICES, 0.0)
-    operations: Sequence[Operation] = cost.operations
     if part.kind == 'network':
         features[OUTSIDE] = 1.0
-        operations = ()
-    elif part.kind == 'head':
-        operations = (Operation('matmul', cost.macs, 0, cost.params),)
-    for operation in operations:
+    for operation in operations_of(part, cost):
         features[f'{operation.kind}.start'] += 1
         features[f'{operation.kind}.element'] += operation.activations * batch + operation.weights
         if operation.kind in PRODUCTS:
@@ -137,12 +133,11 @@ def fit_prices(features: np.ndarray, measurements: Sequence[Measurement]) -> np.
     errors, best = milliseconds - features @ means, (-np.inf, means)
     for price_std, model_std in itertools.product(PRICE_STDS, MODEL_STDS):
         covariance = np.diag((price_std * means) ** 2)
-        shared = features @ covariance
-        expected = shared @ features.T + np.diag(spreads**2 + (model_std * milliseconds) ** 2)
-        evidence = -0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1])
+        expected = features @ covariance @ features.T + np.diag(spreads**2 + (model_std * milliseconds) ** 2)
+        evidence = log_evidence(errors, expected)
         if evidence > best[0]:
-            gain = np.linalg.solve(expected, shared).T
-            best = evidence, most_likely(means + gain @ errors, covariance - gain @ shared)
+            shift, posterior = updated(covariance, features, errors, expected)
+            best = evidence, most_likely(means + shift, posterior)
     return best[1]
 
 
