@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evidence.judges import Judge, OtherSettings
 from evidence.verdicts import Ordering
 
 
@@ -17,10 +18,13 @@ class Arm:
     Args:
         options: What replaces settings of the row's config, by dotted names.
         distillation: From the teacher of :mod:`evidence.teacher`, as OneShot takes it; None for no teacher.
+        judge: Scores the trained network; None for its top-1 as it was trained. Arms that differ in nothing else share
+            a training.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     distillation: Mapping[str, Any] | None = None
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ def _mixed(mixer: str) -> list[str]:
 def _slots(count: int) -> list[int]:
     """As many slots, but no more than a map has pixels (the last stage has none)."""
     return [min(count, pixels) for pixels in (256, 64, 16)] + [count]
+
+
+def _fewer_slots(*counts: int) -> Arm:
+    """The network of both branches, which has learned with (64, 64, 16) slots, with other ones."""
+    return Arm(judge=OtherSettings(_glnet(num_slots=[*counts, 64])))
 
 
 def _glit(embed_dims: int, mlp_ratio: float, heads: list[int]) -> Arm:
@@ -128,6 +137,22 @@ ROWS = (
         },
         (Ordering('64 slots', '49 slots', 0.2, about_equal=True), Ordering('49 slots', '9 slots', 0.4)),
         'There are no more slots than a map has pixels (256, 64, 16): 64 and 49 slots differ in two stages of three.',
+    ),
+    Row(
+        'glmix-fewer-slots',
+        'GLMix: slots can be dropped at inference without loss',
+        'GLNet, section 5',
+        'glnet_64px.py',
+        {
+            'all slots': _BOTH,
+            '9 of 16': _fewer_slots(36, 36, 9),
+            '4 of 16': _fewer_slots(16, 16, 4),
+            '1 of 16': _fewer_slots(4, 4, 1),
+        },
+        tuple(Ordering('all slots', fewer, about_equal=True) for fewer in ('9 of 16', '4 of 16', '1 of 16')),
+        'The paper proposes to prune redundant slots, each image its own, and has no figures; here one '
+        'trained network pools each image into a coarser grid of slots, the same share in each stage (16.8, 14.0, '
+        '12.2 and 11.2 M MACs).',
     ),
     Row(
         'glmix-start',

@@ -1,4 +1,4 @@
-"""Trainings of an arm with a seed, each in a process of its own, from wherever it was interrupted."""
+"""Trainings and scores of an arm with a seed, each in a process of its own, from wherever it was interrupted."""
 
 import fcntl
 import hashlib
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,20 +21,20 @@ from mmpretrain.utils import register_all_modules
 from torch import nn
 
 from evidence.images import decoded
+from evidence.judges import Judge, top1
 from evidence.rows import Arm, Row
 from evidence.teacher import teacher
 from mmhybrid.apis.configs import load_config
-from mmhybrid.apis.testing import evaluate
 from mmhybrid.apis.training import latest_checkpoint, train
 from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.models.build import build_model, on_meta
+from mmhybrid.models.checkpoints import read_checkpoint, weights_of, write_checkpoint
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import CannotGoOnError
 from mmhybrid.utils.files import read_json, write_json
 
 CONFIGS = Path(__file__).resolve().parent / 'configs'
-METRIC = 'accuracy/top1'
-SCORE, OUTPUT = 'score.json', 'output.txt'
+SCORE, WEIGHTS, OUTPUT = 'score.json', 'weights.pt', 'output.txt'
 # Of a config, what has no influence on a score.
 ELSEWHERE = ('work_dir', 'launcher', 'log_level', 'default_hooks', 'visualizer', 'vis_backends')
 
@@ -60,35 +60,46 @@ class Place:
 
 @dataclass(frozen=True)
 class Network:
-    """An arm as it is trained.
+    """An arm as it is trained and scored.
 
     Args:
         name: Of the arm.
         config: File.
         options: Settings that replace the config's.
         distillation: See :class:`Arm`.
+        judge: See :class:`Arm`.
         params: Parameters.
         digest: Of all that has an influence on its scores, but for the seed.
+        first: What is trained before, for its weights: the same network, where there is a judge.
     """
 
     name: str
     config: str
     options: Mapping[str, Any]
     distillation: Mapping[str, Any] | None
+    judge: Judge | None
     params: int
     digest: str
+    first: 'Network | None'
 
     @classmethod
     def of(cls, row: Row, name: str, place: Place) -> 'Network':
         """The network of an arm of a row."""
-        arm: Arm = row.arms[name]
+        return cls._of(row.arms[name], name, row.config, place)
+
+    @classmethod
+    def _of(cls, arm: Arm, name: str, config: str, place: Place) -> 'Network':
         options = {**arm.options, **(place.options or {})}
-        cfg = load_config(str(CONFIGS / row.config), options)
-        settings = {key: value for key, value in cfg.to_dict().items() if key not in ELSEWHERE}
-        told = json.dumps([settings, arm.distillation], sort_keys=True, default=str)
+        cfg = load_config(str(CONFIGS / config), options)
+        told: list[Any] = [{key: value for key, value in cfg.to_dict().items() if key not in ELSEWHERE}]
+        told.append(arm.distillation)
+        first = None
+        if arm.judge is not None:
+            first = cls._of(replace(arm, judge=None), 'training', config, place)
+            told = [first.digest, _told_of(arm.judge)]
         params = sum(parameter.numel() for parameter in _on_meta(cfg).parameters())
-        digest = hashlib.sha256(told.encode()).hexdigest()[:12]
-        return cls(name, row.config, options, arm.distillation, params, digest)
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return cls(name, config, options, arm.distillation, arm.judge, params, digest, first)
 
     def told(self) -> dict[str, Any]:
         """For the file of the study; multiply-accumulates, for one image, are among it."""
@@ -96,16 +107,26 @@ class Network:
         size = cfg.test_dataloader.dataset.pipeline[-2].crop_size
         macs = count_complexity(_on_meta(cfg), (3, size, size)).macs
         told = {'params': self.params, 'macs': macs, 'digest': self.digest, 'options': dict(self.options)}
-        return told if self.distillation is None else {**told, 'distillation': dict(self.distillation)}
+        if self.distillation is not None:
+            told['distillation'] = dict(self.distillation)
+        return told if self.judge is None else {**told, 'judge': _told_of(self.judge)}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A network trained with a seed, which chooses the images that are held out too."""
+    """A network trained, or scored, with a seed, which chooses the images that are held out too.
+
+    Args:
+        network: What is run.
+        seed: Of everything random.
+        place: Where.
+        keeps: Whether the weights are needed afterwards.
+    """
 
     network: Network
     seed: int
     place: Place
+    keeps: bool = False
 
     @property
     def folder(self) -> Path:
@@ -113,36 +134,58 @@ class Run:
         return self.place.folder / 'runs' / self.network.digest / str(self.seed)
 
     @property
+    def first(self) -> 'Run | None':
+        """The run that has to end before, with the same seed."""
+        first = self.network.first
+        return None if first is None else Run(first, self.seed, self.place, keeps=True)
+
+    @property
     def result(self) -> dict[str, Any] | None:
-        """``score`` and ``seconds`` of a run that has ended."""
-        file = self.folder / SCORE
-        return read_json(file) if file.exists() else None
+        """``score`` and ``seconds`` of a run that has ended, with its weights where they are needed."""
+        file, weights = self.folder / SCORE, self.folder / WEIGHTS
+        return read_json(file) if file.exists() and (weights.exists() or not self.keeps) else None
 
     def work(self) -> None:
-        """Train on, score, and leave the score alone."""
+        """Train on and score, or score what has been trained; leave the score, and weights that are needed."""
         cfg = load_config(str(CONFIGS / self.network.config), self.network.options, str(self.folder))
-        if self.network.distillation is not None:
-            cfg.model.teacher = teacher(self.place.folder / 'teacher.pth')
-            cfg.model.distillation = dict(self.network.distillation)
         cfg.randomness.seed = self.seed
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             loader.dataset.update(data_root=str(self.place.data), split=self.seed)
-        began, cfg.resume = time.monotonic(), True
-        train(cfg)
-        cfg.load_from = latest_checkpoint(str(self.folder))
-        score = evaluate(cfg)[METRIC]
+        began = time.monotonic()
+        if self.network.judge is None:
+            score = self._train(cfg)
+        else:
+            assert self.first is not None
+            score = self.network.judge.score(cfg, str(self.first.folder / WEIGHTS))
         seconds = round(time.monotonic() - began, 1)  # of the last process, where there were several
         write_json(self.folder / SCORE, {'score': score, 'seconds': seconds})
         for checkpoint in self.folder.glob('*.pth'):
             checkpoint.unlink()
 
+    def _train(self, cfg: Config) -> float:
+        """The score of the network as it was trained."""
+        if self.network.distillation is not None:
+            cfg.model.teacher = teacher(self.place.folder / 'teacher.pth')
+            cfg.model.distillation = dict(self.network.distillation)
+        cfg.resume = True
+        train(cfg)
+        last = latest_checkpoint(str(self.folder))
+        assert last is not None
+        if self.keeps:
+            write_checkpoint(self.folder / WEIGHTS, {'state_dict': weights_of(read_checkpoint(last))})
+        return top1(cfg, last)
+
 
 def perform(runs: Sequence[Run]) -> Iterator[Run]:
     """Run what has not ended yet, several at the same time, and yield each run as it ends.
 
+    What has to be trained before is run, and yielded, first.
+
     Raises:
         CannotGoOnError: If a run fails; those beside it are stopped.
     """
+    if before := {run.first.folder: run.first for run in runs if run.first is not None}:
+        yield from perform(list(before.values()))
     waiting = list(runs)
     going: dict[int, tuple[BaseProcess, Run]] = {}
     try:
@@ -200,6 +243,11 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)
+
+
+def _told_of(judge: Judge) -> dict[str, Any]:
+    """A judge as plain data."""
+    return {'kind': type(judge).__name__, **asdict(judge)}
 
 
 def _on_meta(cfg: Config) -> nn.Module:

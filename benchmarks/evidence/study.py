@@ -7,8 +7,9 @@ from typing import Any
 
 from _common import describe_machine
 
+from evidence.judges import METRIC
 from evidence.rows import Row
-from evidence.runs import METRIC, Network, Place, Run, check_sizes, perform
+from evidence.runs import Network, Place, Run, check_sizes, perform
 from evidence.verdicts import (
     POINT,
     POWER,

@@ -16,9 +16,14 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+import torch
 from fresh_python import CONTEXT, environment_of
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import DATASETS, HOOKS, DefaultScope
+
+from mmhybrid.apis.configs import load_config
+from mmhybrid.models.build import build_model
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 
@@ -27,7 +32,7 @@ BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 def evidence(monkeypatch):
     """The modules of the program."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ('verdicts', 'rows', 'images', 'teacher', 'runs', 'study', 'page', 'run')
+    names = ('verdicts', 'judges', 'rows', 'images', 'teacher', 'runs', 'study', 'page', 'run')
     return SimpleNamespace(**{name: import_module(f'evidence.{name}') for name in names})
 
 
@@ -133,6 +138,13 @@ def test_the_networks_of_a_row_have_one_size(evidence):
         assert len({network.digest for network in networks}) == len(row.arms), row.name
         assert {name for one in row.orderings for name in (one.first, one.second)} == {*row.arms}, row.name
     assert len({row.name for row in evidence.rows.ROWS}) == len(evidence.rows.ROWS)
+
+
+def test_runs_are_found_again(evidence):
+    """A run is kept under a digest of its config: what changes this one runs all of GLMix's rows anew."""
+    row, place = evidence.rows.ROWS[0], evidence.runs.Place(Path(), Path())
+    digests = [evidence.runs.Network.of(row, name, place).digest for name in row.arms]
+    assert digests == ['7ce63f906fc7', 'a86884f34726', '32ae968594df']
 
 
 def test_networks_of_other_sizes_are_refused(evidence):
@@ -252,6 +264,46 @@ def perform(benchmarks: str, config: str, data: Path, studies: dict[Path, list[i
         network = runs.Network.of(row, 'toy', place)
         for _ in runs.perform([runs.Run(network, seed, place) for seed in seeds]):
             pass
+
+
+def score_judged(benchmarks: str, config: str, data: Path, folder: Path, options: dict[str, dict]) -> None:
+    """Train a toy's network, and score it with other settings; in a process of its own."""
+    sys.path.insert(0, benchmarks)
+    judges, rows, runs = (import_module(f'evidence.{name}') for name in ('judges', 'rows', 'runs'))
+    judged = {name: rows.Arm(judge=judges.OtherSettings(settings)) for name, settings in options.items()}
+    row, place = rows.Row('toy', '', '', config, {'as trained': rows.Arm(), **judged}, ()), runs.Place(data, folder)
+    done = list(runs.perform([runs.Run(runs.Network.of(row, name, place), 0, place) for name in row.arms]))
+    scores = {run.network.name: run.result['score'] for run in done}
+    (folder / 'scores.json').write_text(json.dumps(scores))
+
+
+def test_what_is_trained_once_is_judged_with_other_settings(evidence, toy):
+    """A network with fewer slots scores what one does that is built with them and loads the weights."""
+    row, place = toy
+    slots, dark = {'model.backbone.arch.num_slots': [4, 4, 4, 4]}, {'data_preprocessor.mean': [1e6] * 3}
+    arguments = (str(BENCHMARKS), row.config, place.data, place.folder, {'fewer slots': slots, 'in the dark': dark})
+    process = CONTEXT.Process(target=score_judged, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    scores = json.loads((place.folder / 'scores.json').read_text())
+    assert [*scores] == ['training', 'as trained', 'fewer slots', 'in the dark']
+    assert scores['as trained'] == scores['training'] > scores['in the dark'] == 50
+    (weights,) = place.folder.rglob('weights.pt')
+    (trained,) = {path.parents[2] for path in place.folder.rglob('scalars.json')}
+    assert trained == weights.parent
+
+    cfg = load_config(row.config, slots)
+    cfg.test_dataloader.dataset.data_root = str(place.data)
+    model = build_model(cfg).eval()
+    model.load_state_dict(torch.load(weights)['state_dict'])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        images = DATASETS.build(cfg.test_dataloader.dataset)
+    right = [
+        model.test_step(pseudo_collate([image]))[0].pred_label.item() == image['data_samples'].gt_label.item()
+        for image in images
+    ]
+    assert scores['fewer slots'] == 100 * statistics.fmean(right)
 
 
 def losses(run: Path) -> list[tuple[int, float]]:
