@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.picture import differences
-from evidence.rows import Row
+from evidence.rows import Elsewhere, Row
 from evidence.verdicts import MOST_SEEDS, UNDECIDED, Ordering
 from mmhybrid.utils.files import read_json, write_whole
 
@@ -17,7 +17,7 @@ BEGIN, END = '<!-- written by benchmarks/evidence/run.py -->', '<!-- end -->'
 HEAD = ('claim', 'source', 'ordering', 'published', 'here (top-1, %)', 'difference', 'seeds', 'verdict')
 
 
-def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]]) -> str:
+def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], elsewhere: Sequence[Elsewhere] = ()) -> str:
     """A line for each ordering; rows without a study say so."""
     lines = ['| ' + ' | '.join(HEAD) + ' |', '| --- ' * len(HEAD) + '|']
     for row in rows:
@@ -26,8 +26,13 @@ def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]]) -> str
             first = [f'{row.claim} (`{row.name}`)', row.source] if number == 0 else ['', '']
             found = _found(ordering, studies.get(row.name), number)
             lines.append('| ' + ' | '.join([*first, str(ordering), published, *found]) + ' |')
+    for other in elsewhere:
+        for number, (claimed, found, said) in enumerate(other.found):
+            first = [f'{other.claim} ({other.where})', other.source] if number == 0 else ['', '']
+            lines.append('| ' + ' | '.join([*first, claimed, '', found, '', '', f'**{said}**']) + ' |')
     picture = [f'![Differences and their intervals]({RESULTS.name}/{PICTURE})', ''] if studies else []
     notes = [f'- `{row.name}`: {row.note}' for row in rows if row.note]
+    notes += [f'- {other.where}: {other.note}' for other in elsewhere]
     return '\n'.join([*lines, '', *picture, *notes]).rstrip('\n') + '\n'
 
 
@@ -36,14 +41,14 @@ def read_studies(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: read_json(path) for path in sorted(folder.glob('*.json'))}
 
 
-def write_page(rows: Sequence[Row], results: Path, page: Path) -> None:
+def write_page(rows: Sequence[Row], results: Path, page: Path, elsewhere: Sequence[Elsewhere] = ()) -> None:
     """Put the table of the studies in ``results`` between its marks in the document, and draw their picture."""
     studies = read_studies(results)
     if studies:
         write_whole(results / PICTURE, differences(rows, studies).svg_file())
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_whole(page, f'{before}{BEGIN}\n\n{render(rows, studies)}\n{END}{after}')
+    write_whole(page, f'{before}{BEGIN}\n\n{render(rows, studies, elsewhere)}\n{END}{after}')
 
 
 def _found(ordering: Ordering, study: Mapping[str, Any] | None, number: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The rows of the table: a claim of a paper, and the arms by which it is tried here.
+"""The rows of the table: a claim of a paper, and the arms by which it is tried here, or where else it is tried.
 
 Where parameters of arms would differ, the feed-forward networks make up for it: what is compared has the same size.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evidence.judges import Judge, OtherSettings
-from evidence.verdicts import Ordering
+from evidence.verdicts import NOT_REPRODUCED, REPRODUCED, Ordering
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,25 @@ class Row:
     arms: Mapping[str, Arm]
     orderings: tuple[Ordering, ...]
     note: str = ''
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What another program has found of a claim; its figures and verdicts are written by hand.
+
+    Args:
+        claim: In words.
+        source: Paper, table or section.
+        where: Link to the figures, in docs/results.md.
+        found: What is claimed, the figures, and the verdict, each a line.
+        note: How the verdicts come about.
+    """
+
+    claim: str
+    source: str
+    where: str
+    found: tuple[tuple[str, str, str], ...]
+    note: str
 
 
 def _backbone(**fields: Any) -> dict[str, Any]:
@@ -224,5 +243,19 @@ ROWS = (
         },
         (Ordering('hard', 'soft', 0.8), Ordering('soft', 'none', 5.9)),
         'One network by itself, not a supernet; the teacher is EfficientNet-Lite0 (RegNetY-32G in the paper).',
+    ),
+)
+
+ELSEWHERE = (
+    Elsewhere(
+        'GLMix scales with resolution',
+        'GLNet, section 3',
+        '[Cost by resolution](#cost-by-resolution)',
+        (
+            ('STL is linear in pixels to 1536 px', 'power .98 (.96 to 1.00)', REPRODUCED),
+            ('4G is linear in pixels to 1536 px', 'power 1.53 (1.46 to 1.54)', NOT_REPRODUCED),
+        ),
+        'the power of the pixels by which time grew from 1024 px; linear is reproduced where no interval from any size '
+        'to the next reaches 1.1, and not reproduced where one lies above it.',
     ),
 )

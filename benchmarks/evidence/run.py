@@ -25,7 +25,7 @@ import torch  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 
 from evidence.page import PAGE, RESULTS, read_studies, render, write_page  # noqa: E402
-from evidence.rows import ROWS  # noqa: E402
+from evidence.rows import ELSEWHERE, ROWS  # noqa: E402
 from evidence.runs import Place, num_cores  # noqa: E402
 from evidence.study import Study  # noqa: E402
 from mmhybrid.commands.shared.arguments import Parser, add_cfg_options  # noqa: E402
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run studies, and show what they say."""
     args = parse_args(argv)
     if args.table:
-        write_page(ROWS, RESULTS, PAGE)
+        write_page(ROWS, RESULTS, PAGE, ELSEWHERE)
         return
     place = place_of(args)
     MMLogger.get_instance('evidence', log_level='WARNING')  # of what is built to be counted
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.record:
                 RESULTS.mkdir(exist_ok=True)
                 write_json(RESULTS / f'{row.name}.json', content)
-                write_page(ROWS, RESULTS, PAGE)
+                write_page(ROWS, RESULTS, PAGE, ELSEWHERE)
 
 
 if __name__ == '__main__':

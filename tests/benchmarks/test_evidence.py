@@ -420,8 +420,21 @@ def test_mistakes_are_told_before_anything_runs(evidence, capsys, arguments, mis
 def test_the_page_has_the_recorded_studies(evidence):
     page = evidence.page
     _, _, rest = page.PAGE.read_text().partition(page.BEGIN)
-    table = page.render(evidence.rows.ROWS, page.read_studies(page.RESULTS))
+    table = page.render(evidence.rows.ROWS, page.read_studies(page.RESULTS), evidence.rows.ELSEWHERE)
     assert rest.partition(page.END)[0] == f'\n\n{table}\n'
+
+
+def test_claims_that_other_programs_try_have_the_figures_of_their_section(evidence):
+    """The link leads to a section, and each figure of the line is there."""
+    page = evidence.page.PAGE.read_text()
+    (resolution,) = evidence.rows.ELSEWHERE
+    title, _, anchor = resolution.where.strip('[)').partition('](#')
+    assert anchor == title.lower().replace(' ', '-')
+    section = page.partition(f'### {title}\n')[2].partition('\n## ')[0]
+    rows = {line.split(' | ')[0].strip('| '): line.split(' | ')[-1] for line in section.splitlines() if ' | ' in line}
+    for network, (_, found, _) in zip(('GLNet-STL', 'GLNet-4G'), resolution.found, strict=True):
+        power = found.removeprefix('power ').replace(' .', ' 0.').replace('(.', '(0.')
+        assert ('0' + power if power.startswith('.') else power) in rows[network]
 
 
 def test_undecided_orderings_say_how_many_seeds_would_decide(evidence, toy):
