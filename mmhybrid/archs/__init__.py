@@ -1,4 +1,4 @@
-"""What a network of a family is: one typed architecture each, with its presets. Spaces and backbones use it."""
+"""The architectures of all families, typed and with their presets; search spaces and backbones use them."""
 
 from mmhybrid.archs.autovit import AutoViTArch
 from mmhybrid.archs.base import NetworkArch

@@ -1,6 +1,6 @@
 """The architecture of an AutoViT, and its published networks.
 
-What else a new preset or field needs is in docs/architecture.md, "Where to add what".
+The section "Where to add what" of docs/architecture.md says what else a new preset or field needs.
 """
 
 import math
@@ -14,7 +14,7 @@ from mmhybrid.archs.base import LARGEST, MOST_LAYERS, Block, Column, Diagram, Ne
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
 NUM_CONV_STAGES = 3
-# Of convolution stages that do not say theirs.
+# Convolution stages have these values if an architecture does not say theirs.
 DEFAULT_DEPTH = 1
 DEFAULT_KERNEL = 3
 MAX_STAGES = 5  # transformer stages
@@ -51,26 +51,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def channels_of(embed_dims: int) -> int:
-    """Channels outside a block of hidden width ``embed_dims``: the multiple of 16 nearest to d / sqrt(2)."""
+    """Return the channels outside a block of hidden width ``embed_dims``: the multiple of 16 nearest to d / sqrt(2)."""
     return max(16 * round(embed_dims / math.sqrt(2) / 16), 16)
 
 
 @dataclass(frozen=True)
 class AutoViTArch(NetworkArch):
-    """An AutoViT, stage by stage.
+    """The architecture of an AutoViT, stage by stage.
 
     Args:
         stem_width: Channels of the stem.
         conv_widths: Channels of the three MBConv stages.
-        conv_depths: Layers of each.
-        conv_kernels: Odd depth-wise kernel of each.
+        conv_depths: Layers of each MBConv stage.
+        conv_kernels: Odd kernel size of the depth-wise convolution of each MBConv stage.
         embed_dims: Hidden width d of each of the 3 to 5 transformer stages.
-        depths: Transformer layers of each.
-        num_heads: Heads of each, 16 channels wide whatever d.
-        mlp_ratios: Hidden width of the MLP over d.
-        transformer_only: The ablation of table 7: one strided convolution in place of each MBConv stage, point-wise
-            convolutions in place of the blocks' 3x3 ones. There is nothing for ``conv_depths`` and ``conv_kernels`` to
-            say then.
+        depths: Layers of each transformer stage.
+        num_heads: Heads of each transformer stage; a head has 16 channels for any d.
+        mlp_ratios: Ratio of the hidden width of the MLP to d, for each transformer stage.
+        transformer_only: Whether the network is the ablation of table 7, in which one strided convolution replaces each
+            MBConv stage and point-wise convolutions replace the blocks' 3x3 convolutions. ``conv_depths`` and
+            ``conv_kernels`` then have no meaning.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -87,7 +87,10 @@ class AutoViTArch(NetworkArch):
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:
-        """The architecture of a mapping; ``conv_kernels`` (3) and ``transformer_only`` (False) are optional."""
+        """Return the architecture that a mapping describes.
+
+        ``conv_kernels`` (3 by default) and ``transformer_only`` (False by default) are optional.
+        """
         transformer_only = check_bool('arch.transformer_only', raw.get('transformer_only', False))
         required = ('stem_width', 'conv_widths', 'embed_dims', 'depths', 'num_heads', 'mlp_ratios')
         if transformer_only:
@@ -122,16 +125,16 @@ class AutoViTArch(NetworkArch):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON, without those that say nothing."""
+        """Return the fields as plain JSON, without those that have no meaning for this network."""
         described = super().to_dict()
         for name in ('conv_depths', 'conv_kernels') if self.transformer_only else ('transformer_only',):
             del described[name]
         return described
 
     def diagram(self) -> Diagram:
-        """A column for the stem and each stage, a block for each MBConv and each transformer layer.
+        """Return a diagram with a column for the stem and each stage, and a block for each MBConv or transformer layer.
 
-        The convolutions within transformer stages have no choices and are left out.
+        It leaves out the convolutions in transformer stages, because they have no choices.
         """
         stem = self.stem_width
         layer = 'convolution' if self.transformer_only else 'MBConv'

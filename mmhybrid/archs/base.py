@@ -1,4 +1,4 @@
-"""What the architectures of all families have in common: JSON both ways, a diagram, checks of their fields."""
+"""What the architectures of all families share: conversion from and to JSON, a diagram, and checks of their fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,8 +8,8 @@ from typing_extensions import Self
 
 from mmhybrid.utils.checks import bad_value, check_float, check_int
 
-# Of channels, slots, kernels and pixels, and of layers, blocks and heads. A few bytes in a file say more, and their
-# lists, diagram or picture would take all memory.
+# LARGEST limits channels, slots, kernels and pixels, and MOST_LAYERS limits layers, blocks and heads. Without limits, a
+# few bytes in a file could describe a network whose lists, diagram or picture take all memory.
 LARGEST = 1_000_000
 MOST_LAYERS = 1000
 
@@ -19,9 +19,9 @@ class Block:
     """One block of a network, as a diagram shows it.
 
     Args:
-        title: What it is, in words.
-        width: Channels.
-        local: Share of its mixing that is local, from 0 to 1.
+        title: Description of the block in words.
+        width: Number of channels.
+        local: Share of the block's mixing that is local, from 0 to 1.
     """
 
     title: str
@@ -31,12 +31,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Column:
-    """Blocks that share their sizes, side by side in a picture.
+    """Blocks of a picture that stand side by side and share their sizes.
 
     Args:
-        name: Its head.
-        blocks: In order.
-        sizes: Name to text.
+        name: Heading of the column.
+        blocks: Blocks in the order of the network.
+        sizes: Mapping from the name of a size to its text.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Diagram:
-    """What a picture of a network shows.
+    """The content of a picture of a network.
 
     Args:
-        title: The family, and what holds for the whole network.
-        unit: What a column stands for, ``stage`` or ``block``.
-        columns: In order.
+        title: Name of the family, and properties of the whole network.
+        unit: Kind of thing that a column stands for, ``stage`` or ``block``.
+        columns: Columns in the order of the network.
     """
 
     title: str
@@ -60,18 +60,18 @@ class Diagram:
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks of all columns."""
+        """Blocks of all columns."""
         return [block for column in self.columns for block in column.blocks]
 
 
 class NetworkArch:
-    """A network of a family: what its backbone takes as ``arch``.
+    """The architecture of a network, which its backbone takes as ``arch``.
 
-    Subclasses are frozen dataclasses. Their constructors check nothing: :meth:`parse` does, once, and spaces make
-    architectures of values that they have checked.
+    Subclasses are frozen dataclasses, one for each family. Their constructors check nothing, because :meth:`parse`
+    checks once, and search spaces make architectures only of values that they have checked.
 
     Attributes:
-        presets: The family's published networks by name, as :meth:`parse` takes them.
+        presets: Published networks of the family by name, as :meth:`parse` takes them.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -81,11 +81,11 @@ class NetworkArch:
         """Check an architecture and fill in its defaults.
 
         Args:
-            arch: A preset's name, a mapping with the fields, JSON as :meth:`to_dict` has it for instance, or an
-                architecture that was parsed before, which is returned as it is.
+            arch: Name of a preset, mapping with the fields (for instance JSON from :meth:`to_dict`), or parsed
+                architecture, which is returned as it is.
 
         Raises:
-            ValueError: Naming the field, the value and what is allowed.
+            ValueError: If ``arch`` is wrong. The message names the field, its value and what is allowed.
         """
         if isinstance(arch, cls):
             return arch
@@ -98,21 +98,21 @@ class NetworkArch:
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:
-        """The architecture that a mapping describes; ValueError as :meth:`parse`."""
+        """Return the architecture that a mapping describes; raises ValueError as :meth:`parse` does."""
         raise NotImplementedError(f'{cls.__name__} must read a mapping')
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON, those that say nothing (None) left out."""
+        """Return the fields as plain JSON, without those that are None."""
         described = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         return {name: _plain(value) for name, value in described.items() if value is not None}
 
     def diagram(self) -> Diagram:
-        """What a picture of the network shows."""
+        """Return the content of a picture of the network."""
         raise NotImplementedError(f'{type(self).__name__} has no diagram')
 
 
 def plain_arch(arch: Any) -> Any:
-    """An ``arch`` as a config has it: plain JSON."""
+    """Return an ``arch`` as plain JSON, as it stands in a config."""
     return arch.to_dict() if isinstance(arch, NetworkArch) else arch
 
 
@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
 
 
 def check_ratio(field: str, value: object, width: int) -> float:
-    """``value`` as a ratio of hidden channels to ``width``, of one channel at least.
+    """Return ``value`` as a ratio of hidden channels to ``width`` that leaves at least one channel.
 
     Raises:
         ValueError: If it is no such number.
@@ -133,7 +133,7 @@ def check_ratio(field: str, value: object, width: int) -> float:
 
 
 def check_odd(field: str, value: object) -> int:
-    """``value`` as an odd positive int, the size of a kernel.
+    """Return ``value`` as an odd positive int, the size of a kernel.
 
     Raises:
         ValueError: If it is no such number.

@@ -10,12 +10,12 @@ from mmhybrid.archs.base import MOST_LAYERS, Block, Column, Diagram, NetworkArch
 from mmhybrid.utils.checks import check_int, check_keys, check_list
 
 NUM_STAGES = 7
-# A block of this ratio has no layer that expands.
+# A block with this ratio has no layer that expands its channels.
 NO_EXPANSION = 1
 
 _KERNELS = [3, 3, 5, 3, 5, 5, 3]
 _RATIOS = [NO_EXPANSION, 6, 6, 6, 6, 6, 6]
-# Stem, head, and the depths of the first and the last stage are the same in all sizes.
+# The stem, the head, and the depths of the first and the last stage are the same in all sizes.
 _COMMON = {'stem_width': 32, 'kernel_sizes': _KERNELS, 'expand_ratios': _RATIOS, 'head_width': 1280}
 PRESETS: dict[str, dict[str, Any]] = {
     'lite0': {**_COMMON, 'embed_dims': [16, 24, 40, 80, 112, 192, 320], 'depths': [1, 2, 2, 3, 3, 4, 1]},
@@ -28,15 +28,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class EfficientNetLiteArch(NetworkArch):
-    """An EfficientNet-Lite, stage by stage.
+    """The architecture of an EfficientNet-Lite, stage by stage.
 
     Args:
         stem_width: Channels of the stem.
         embed_dims: Channels of the seven stages.
-        depths: Blocks of each.
-        kernel_sizes: For each stage the odd depth-wise kernel of each block; a mapping may name one a stage for all its
-            blocks, as for the following.
-        expand_ratios: Hidden channels of each block over those of its input; with 1 the block does not expand.
+        depths: Blocks of each stage.
+        kernel_sizes: Odd kernel size of the depth-wise convolution of each block, stage by stage. A mapping may name
+            one value for all blocks of a stage, here and in ``expand_ratios``.
+        expand_ratios: Ratio of hidden to input channels of each block, stage by stage; a block of ratio 1 does not
+            expand.
         head_width: Channels of the convolution in front of the classifier.
     """
 
@@ -51,7 +52,7 @@ class EfficientNetLiteArch(NetworkArch):
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:
-        """The architecture of a mapping, which has all fields."""
+        """Return the architecture that a mapping describes, which must have all fields."""
         fields = ('stem_width', 'embed_dims', 'depths', 'kernel_sizes', 'expand_ratios', 'head_width')
         check_keys('EfficientNetLite arch', raw, fields)
 
@@ -63,7 +64,7 @@ class EfficientNetLiteArch(NetworkArch):
         depths = tuple(check_int('arch.depths', value, 1, MOST_LAYERS) for value in stages('depths'))
 
         def blocks(field: str) -> list[list[Any]]:
-            """The values of each stage's blocks."""
+            """Return the values of each stage's blocks."""
             return [
                 check_list(f'arch.{field}', values if isinstance(values, list | tuple) else [values] * depth, depth)
                 for values, depth in zip(stages(field), depths, strict=True)
@@ -89,7 +90,7 @@ class EfficientNetLiteArch(NetworkArch):
         )
 
     def diagram(self) -> Diagram:
-        """A column for the stem, each stage and the head; a block for each MBConv."""
+        """Return a diagram with a column for the stem, each stage and the head, and a block for each MBConv."""
         stem, head = self.stem_width, self.head_width
         columns = [Column('stem', (Block(f'stem: convolution, {stem} channels', stem, 1),), {'width': f'{stem}'})]
         for i, (width, kernels, ratios) in enumerate(
@@ -107,5 +108,5 @@ class EfficientNetLiteArch(NetworkArch):
 
 
 def _listed(values: tuple[float, ...]) -> str:
-    """The different values of a stage's blocks, ascending."""
+    """Return the different values of a stage's blocks as text, in ascending order."""
     return ', '.join(f'{value:g}' for value in sorted(set(values)))

@@ -11,8 +11,9 @@ from mmhybrid.utils.checks import check_int, check_keys, check_list
 
 MOST_STAGES = 100
 
-# ConvNeXt (Liu et al., 2022, section 2) and ConvNeXt V2 (Woo et al., 2023, section 4): blocks of the stages, and
-# channels of the first, which each stage doubles. Hidden channels are four times as many, kernels 7 everywhere.
+# Blocks of each stage, and channels of the first stage, which each later stage doubles: ConvNeXt (Liu et al., 2022,
+# section 2) and ConvNeXt V2 (Woo et al., 2023, section 4). There are four times as many hidden channels as channels,
+# and all kernels have size 7.
 _CONVNEXT: dict[str, tuple[tuple[int, ...], int]] = {
     'atto': ((2, 2, 6, 2), 40),
     'femto': ((2, 2, 6, 2), 48),
@@ -37,13 +38,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class ElasticArch(NetworkArch):
-    """What an :class:`mmhybrid.models.backbones.adapter.Adapter` leaves of a network, stage by stage.
+    """The part of a network that an :class:`mmhybrid.models.backbones.adapter.Adapter` keeps, stage by stage.
 
     Args:
-        depths: Blocks of each stage, the first ones of the network's.
-        kernel_sizes: For each stage the odd kernel of each block; a mapping may name one a stage for all its blocks, as
-            for the following. Empty for a stage whose blocks keep what they have.
-        hidden_widths: For each stage the channels inside each block, the leading ones of the network's.
+        depths: Number of blocks that each stage keeps, counted from its first one.
+        kernel_sizes: Odd kernel size of each block, stage by stage; empty for a stage whose blocks keep theirs. A
+            mapping may name one value for all blocks of a stage, here and in ``hidden_widths``.
+        hidden_widths: Number of channels that each block keeps inside, counted from the first one, stage by stage;
+            empty for a stage whose blocks keep all.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -54,14 +56,14 @@ class ElasticArch(NetworkArch):
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:
-        """The architecture of a mapping; kernels and hidden channels may be missing."""
+        """Return the architecture that a mapping describes; ``kernel_sizes`` and ``hidden_widths`` are optional."""
         check_keys('Elastic arch', raw, ('depths',), ('kernel_sizes', 'hidden_widths'))
         listed = check_list('arch.depths', raw['depths'])
         check_int('number of arch.depths', len(listed), 1, MOST_STAGES)
         depths = tuple(check_int('arch.depths', value, 1, MOST_LAYERS) for value in listed)
 
         def blocks(field: str) -> list[list[Any]]:
-            """The values of each stage's blocks."""
+            """Return the values of each stage's blocks."""
             stages = check_list(f'arch.{field}', raw.get(field, [[]] * len(depths)), len(depths))
             repeated = [
                 list(values) if isinstance(values, list | tuple) else [values] * depth
@@ -83,7 +85,7 @@ class ElasticArch(NetworkArch):
         )
 
     def diagram(self) -> Diagram:
-        """A column for each stage; a block for each of its blocks."""
+        """Return a diagram with a column for each stage and a block for each of its blocks."""
         columns = []
         for i, (depth, kernels, widths) in enumerate(
             zip(self.depths, self.kernel_sizes, self.hidden_widths, strict=True), start=1
@@ -102,5 +104,5 @@ class ElasticArch(NetworkArch):
 
 
 def _listed(values: tuple[int, ...]) -> str:
-    """The different values of a stage's blocks, ascending."""
+    """Return the different values of a stage's blocks as text, in ascending order."""
     return ', '.join(f'{value}' for value in sorted(set(values)))

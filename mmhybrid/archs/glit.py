@@ -1,6 +1,6 @@
 """The architecture of a GLiT, and its published networks.
 
-What else a new preset or field needs is in docs/architecture.md, "Where to add what".
+The section "Where to add what" of docs/architecture.md says what else a new preset or field needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from typing_extensions import Self
 from mmhybrid.archs.base import LARGEST, MOST_LAYERS, Block, Column, Diagram, NetworkArch, check_odd, check_ratio
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys, check_list
 
-# What the local heads are: convolution over the sequence; table 6: over the map, attention within windows of tokens.
-# Each with the check of its ``kernel_size``.
+# The kinds of local heads: a convolution over the sequence, and from table 6 a convolution over the map, and attention
+# within windows of tokens. Each kind has the check of its ``kernel_size``.
 LOCALITIES: dict[str, Callable[[str, object], int]] = {
     'conv1d': check_odd,
     'conv2d': check_odd,
@@ -23,10 +23,11 @@ LOCALITIES: dict[str, Callable[[str, object], int]] = {
 
 
 def decode_block(num_attn_heads: int, num_heads: int, index: int) -> dict[str, Any]:
-    """The block behind a released index.
+    """Return the block that an index in the released code describes.
 
-    Blocks of attention alone enumerate qkv_ratio x mlp_ratio, blocks of convolution alone kernel_size x conv_ratio,
-    mixed ones conv_ratio x mlp_ratio, the last factor varying fastest (table 2 and the released code).
+    The indices of all-attention blocks enumerate qkv_ratio x mlp_ratio, those of all-convolution blocks kernel_size x
+    conv_ratio, and those of mixed blocks conv_ratio x mlp_ratio; the last factor varies fastest (table 2 and the
+    released code).
     """
     first, second = divmod(index, 3)
     sizes = (2, 4, 6)
@@ -47,10 +48,11 @@ def _preset(embed_dims: int, num_heads: int, attn_thirds: Sequence[int], indices
     return {'embed_dims': embed_dims, 'num_heads': num_heads, 'blocks': blocks}
 
 
-# attention heads of each block in thirds of all heads (figure 5)
+# The attention heads of each block are given in thirds of all heads (figure 5).
 _DISTRIBUTION = (3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3)
-# The detail of small and base was never published. Ours lie in the search space with tiny's distribution, and have the
-# published parameters and, by the released code's formula (it counts the convolution before the GLU once), FLOPs.
+# The detail of small and base was never published. Ours lies in the search space, has tiny's distribution, and has the
+# published parameters and FLOPs. The FLOPs follow the released code's formula, which counts the convolution before the
+# GLU once.
 PRESETS: dict[str, dict[str, Any]] = {
     'tiny': _preset(192, 3, _DISTRIBUTION, (1, 4, 8, 4, 8, 8, 3, 6, 8, 4, 5, 8)),
     'small': _preset(384, 6, _DISTRIBUTION, (0, 7, 8, 0, 2, 8, 2, 6, 8, 3, 7, 6)),
@@ -60,14 +62,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class GLiTBlockArch:
-    """One block: how its heads are split, and the sizes of what they are split into.
+    """The architecture of one block: the split of its heads, and the sizes of its parts.
 
     Args:
-        num_attn_heads: Attention heads G; the other heads are convolutional.
-        mlp_ratio: Hidden width of the FFN over the embedding width (d_z).
-        qkv_ratio: Width of queries, keys and values over the attention's channels (d_k); None without attention.
+        num_attn_heads: Number G of attention heads; the other heads are local.
+        mlp_ratio: Ratio of the hidden width of the FFN to the embedding width (d_z).
+        qkv_ratio: Ratio of the width of queries, keys and values to the channels of the attention heads (d_k); None
+            without attention heads.
         conv_ratio: Expansion E of the convolution heads; None without them.
-        kernel_size: Kernel K of their depth-wise convolution; None without them.
+        kernel_size: Kernel size K of their depth-wise convolution; None without them.
     """
 
     num_attn_heads: int
@@ -82,14 +85,15 @@ _BLOCK_FIELDS = tuple(field.name for field in fields(GLiTBlockArch))
 
 @dataclass(frozen=True)
 class GLiTArch(NetworkArch):
-    """A GLiT.
+    """The architecture of a GLiT.
 
     Args:
         embed_dims: Width, a multiple of ``num_heads``.
         num_heads: Heads of each block.
-        blocks: The blocks; in a mapping each a mapping with ``num_attn_heads`` and ``mlp_ratio``, with ``qkv_ratio`` if
-            it has attention heads and with ``conv_ratio`` and ``kernel_size`` if it has convolution heads.
-        locality: What stands for the convolution heads, a name of :data:`LOCALITIES`.
+        blocks: Architectures of the blocks. In a mapping, each is a mapping with ``num_attn_heads`` and ``mlp_ratio``,
+            with ``qkv_ratio`` if it has attention heads, and with ``conv_ratio`` and ``kernel_size`` if it has local
+            heads.
+        locality: Kind of the local heads, a name of :data:`LOCALITIES`.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -101,7 +105,7 @@ class GLiTArch(NetworkArch):
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:
-        """The architecture of a mapping; ``locality`` is optional."""
+        """Return the architecture that a mapping describes; ``locality`` is optional."""
         check_keys('GLiT arch', raw, ('embed_dims', 'num_heads', 'blocks'), ('locality',))
         locality = check_choice('arch.locality', raw.get('locality', 'conv1d'), tuple(LOCALITIES))
         num_heads = check_int('arch.num_heads', raw['num_heads'], 1, MOST_LAYERS)
@@ -120,11 +124,11 @@ class GLiTArch(NetworkArch):
 
     @property
     def has_cls_token(self) -> bool:
-        """Whether there is a class token in front of the patches: not where local heads see a map."""
+        """Whether a class token stands in front of the patches; it does not where local heads see a map."""
         return self.locality != 'conv2d'
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON, each block a dict without what it does not have."""
+        """Return the fields as plain JSON, with each block as a dict without the fields that it does not have."""
         blocks = [
             {name: value for name in _BLOCK_FIELDS if (value := getattr(block, name)) is not None}
             for block in self.blocks
@@ -132,7 +136,7 @@ class GLiTArch(NetworkArch):
         return {**super().to_dict(), 'blocks': blocks}
 
     def diagram(self) -> Diagram:
-        """A column for each block; heads that attend within windows are local ones, as convolutions are."""
+        """Return a diagram with a column for each block; heads that attend within windows count as local heads."""
         local, size = ('window', 'window') if self.locality == 'window' else ('conv', 'kernel')
         columns = []
         for i, block in enumerate(self.blocks, start=1):

@@ -1,6 +1,6 @@
 """The architecture of a GLNet, and its published networks.
 
-What else a new preset or field needs is in docs/architecture.md, "Where to add what".
+The section "Where to add what" of docs/architecture.md says what else a new preset or field needs.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ HEAD_DIM = 32
 NUM_STAGES = 4
 DEFAULT_KERNEL = 5
 DEFAULT_SLOTS = 64
-# Of each mixer its branches: convolutions, attention in windows, slots, attention over all pixels.
+# Each mixer has one or two branches: convolutions, attention in windows, slots, or attention over all pixels.
 MIXERS = {
     'glmix': ('local', 'slots'),
     'mhsa': ('mhsa',),
@@ -28,7 +28,7 @@ MIXERS = {
 }
 LOCAL_BRANCHES = ('local', 'window')
 FLAGS = ('learned_slots', 'fixed_scale', 'overlapped_patches', 'pos_encoding', 'conv_ffn')
-# Of those that change the kinds of layers, in the title of a diagram.
+# The title of a diagram names the flags that change the kinds of layers.
 FLAG_WORDS = {
     'overlapped_patches': 'overlapped patches',
     'pos_encoding': 'position encoding',
@@ -62,26 +62,28 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class GLNetArch(NetworkArch):
-    """A GLNet, stage by stage.
+    """The architecture of a GLNet, stage by stage.
 
     Args:
         embed_dims: Channels of the four stages, multiples of ``head_dim``.
         depths: Blocks of each stage.
-        ffn_ratios: Hidden width of the FFN over its input's.
-        mixers: For each stage the mixer of each block: ``glmix`` or ``mhsa``, or, for table 6, ``local`` (glmix
-            without slots), ``global`` (glmix with an identity for the convolutions, as released),
-            ``global-local`` and ``local-global`` (one behind the other), ``window-global`` (attention in windows of
-            7x7 pixels as the local branch). A mapping may name one mixer a stage for all its blocks.
-        local_kernels: Odd size of the depth-wise convolution of glmix and local blocks. Of a mapping's stages none of
-            whose blocks has one, the default, as for slots: equal networks are equal architectures.
-        num_slots: Slots of glmix and global blocks, squares.
+        ffn_ratios: Ratio of the hidden width of the FFN to its input's, for each stage.
+        mixers: Mixer of each block, stage by stage: ``glmix`` or ``mhsa``. Table 6 adds ``local`` (glmix without
+            slots), ``global`` (glmix with an identity in place of the convolutions, as released), ``global-local`` and
+            ``local-global`` (one branch behind the other), and ``window-global`` (attention in windows of 7x7 pixels as
+            the local branch). A mapping may name one mixer for all blocks of a stage.
+        local_kernels: Odd kernel size of the depth-wise convolution of glmix and local blocks, for each stage. A stage
+            without such blocks has the default, here and in ``num_slots``, so that equal networks are equal
+            architectures.
+        num_slots: Number of slots of glmix and global blocks, a square, for each stage.
         head_dim: Channels of a head of any attention.
-        learned_slots: Start from learned slots, not from a pooled map.
-        fixed_scale: Keep the scale of the slots' cosine at its initial value instead of learning it.
-        overlapped_patches: 3x3 convolutions of stride 2 (two in the stem) instead of 4x4 and 2x2 patches.
-        pos_encoding: A residual depth-wise 3x3 convolution in front of each mixer.
-        conv_ffn: A residual depth-wise 3x3 convolution in the FFN.
-        layer_scale: Initial value of the layer scales, None for none.
+        learned_slots: Whether the slots start from learned values instead of a pooled map.
+        fixed_scale: Whether the scale of the slots' cosine keeps its initial value instead of being learned.
+        overlapped_patches: Whether 3x3 convolutions of stride 2 (two of them in the stem) replace the 4x4 and 2x2
+            patches.
+        pos_encoding: Whether a residual depth-wise 3x3 convolution stands in front of each mixer.
+        conv_ffn: Whether the FFN has a residual depth-wise 3x3 convolution.
+        layer_scale: Initial value of the layer scales; None for no layer scales.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -102,7 +104,7 @@ class GLNetArch(NetworkArch):
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:
-        """The architecture of a mapping; all behind ``mixers`` is optional."""
+        """Return the architecture that a mapping describes; the fields after ``mixers`` are optional."""
         optional = ('local_kernels', 'num_slots', 'head_dim', 'layer_scale', *FLAGS)
         check_keys('GLNet arch', raw, ('embed_dims', 'depths', 'ffn_ratios', 'mixers'), optional)
 
@@ -138,14 +140,14 @@ class GLNetArch(NetworkArch):
         )
 
     def has_linear_ffns(self, stage: int) -> bool:
-        """Whether the released class builds the FFNs of a stage of linear layers, which decides how they begin.
+        """Return whether the released class builds the FFNs of a stage from linear layers, and initializes them so.
 
-        It does in stages of attention alone, unless position encoding or a convolutional FFN asks for its other block.
+        It does so in stages of attention alone, unless position encoding or a convolutional FFN needs its other block.
         """
         return set(self.mixers[stage]) == {'mhsa'} and not (self.pos_encoding or self.conv_ffn)
 
     def diagram(self) -> Diagram:
-        """A column for each stage."""
+        """Return a diagram with a column for each stage."""
         columns = []
         for i, mixers in enumerate(self.mixers):
             width = self.embed_dims[i]
@@ -175,11 +177,11 @@ def _stage_mixers(mixers: object, depth: int) -> tuple[str, ...]:
 def _where_read(
     sizes: tuple[int, ...], mixers: tuple[tuple[str, ...], ...], branch: str, default: int
 ) -> tuple[int, ...]:
-    """The sizes of stages in which a mixer has a branch."""
+    """Return the sizes of the stages in which a mixer has the branch, and the default for the other stages."""
     has_branch = (any(branch in MIXERS[mixer] for mixer in used) for used in mixers)
     return tuple(size if has else default for size, has in zip(sizes, has_branch, strict=True))
 
 
 def _local_share(mixer: str) -> float:
-    """How much of a mixer is local: each of its branches counts as much."""
+    """Return the share of a mixer's branches that are local."""
     return sum(branch in LOCAL_BRANCHES for branch in MIXERS[mixer]) / len(MIXERS[mixer])

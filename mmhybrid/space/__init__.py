@@ -1,4 +1,4 @@
-"""Search spaces: which architectures there are."""
+"""Search spaces, which define the architectures that a search may visit."""
 
 from mmhybrid.space.arch import Arch, Value
 from mmhybrid.space.autovit import AutoViTSpace

@@ -1,4 +1,4 @@
-"""The one description of a network that everything passes around."""
+"""The architecture that search spaces, backbones and searches pass to each other."""
 
 import json
 import math
@@ -13,16 +13,16 @@ Value = int | float | str | bool
 
 
 class Arch(Mapping[str, Value]):
-    """An architecture: an immutable, hashable mapping of gene name to value.
+    """An architecture: an immutable, hashable mapping from gene names to values.
 
-    Two archs are equal when their genes are; a :class:`SearchSpace` drops the genes without effect, so that equal
-    networks are equal archs.
+    Two architectures are equal if their genes are. A :class:`SearchSpace` removes genes without effect, so two
+    descriptions of the same network are equal.
 
     Args:
-        genes: Gene name to int, finite float, str or bool.
+        genes: Mapping from gene names to ints, finite floats, strings or bools.
 
     Raises:
-        ValueError: If ``genes`` is no mapping, or a name or value has another type.
+        ValueError: If ``genes`` is no mapping, or a name or a value has another type.
     """
 
     __slots__ = ('_genes', '_hash')
@@ -39,7 +39,7 @@ class Arch(Mapping[str, Value]):
 
     @classmethod
     def _trusted(cls, genes: dict[str, Value]) -> Self:
-        """Adopt a dict that needs no check and that nobody else holds."""
+        """Make an architecture from a dict without checking or copying it; nobody else may hold the dict."""
         arch = object.__new__(cls)
         arch._genes = genes
         arch._hash = None
@@ -47,7 +47,7 @@ class Arch(Mapping[str, Value]):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what :meth:`to_json` wrote.
+        """Read an architecture from the JSON that :meth:`to_json` writes.
 
         Raises:
             ValueError: If the text is no JSON object of gene values.
@@ -59,7 +59,7 @@ class Arch(Mapping[str, Value]):
         return cls(genes)
 
     def to_json(self) -> str:
-        """One line of JSON, the genes sorted by name."""
+        """Return the genes as one line of JSON, sorted by name."""
         return json.dumps(self._genes, sort_keys=True)
 
     def __getitem__(self, name: str) -> Value:
@@ -72,7 +72,7 @@ class Arch(Mapping[str, Value]):
         return len(self._genes)
 
     def items(self) -> ItemsView[str, Value]:
-        """Names and values; faster than what a mapping inherits."""
+        """Return the names and values; this is faster than the method inherited from ``Mapping``."""
         return self._genes.items()
 
     def __hash__(self) -> int:
@@ -91,11 +91,11 @@ class Arch(Mapping[str, Value]):
 
 
 def check_value(name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` may be a gene's."""
+    """Raise ValueError unless ``value`` is a valid value of a gene."""
     if not isinstance(value, int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
         raise bad_value(name, value, 'an int, a finite float, a str or a bool')
 
 
 def same_value(a: object, b: object) -> bool:
-    """Equality that keeps True and 1 apart; 2 and 2.0 are the same."""
+    """Return whether two values are equal and both or neither are bools: True differs from 1, but 2 equals 2.0."""
     return a == b and isinstance(a, bool) == isinstance(b, bool)

@@ -1,8 +1,8 @@
-"""Spaces around a network: of each gene the network's own value and less, so that the network is the largest member.
+"""Search spaces around a network, their largest member: each gene takes the network's value or a smaller one.
 
-The lists follow from the network alone: counts (blocks, heads) down to half of its own, ratios and kernels of three
-quarters and of half. Channels between blocks have no order of importance, so widths stay as they are unless a list
-names smaller ones.
+The lists of values follow from the network alone. Counts (blocks, heads) go down to half of the network's count. Ratios
+and kernels take one half and three quarters of the network's value. Channels between blocks have no order of
+importance, so widths keep the network's value unless a list names smaller ones.
 """
 
 import math
@@ -21,15 +21,15 @@ SMALLEST_KERNEL = 3
 
 
 def read_network(space: type[SearchSpace], around: object) -> Any:
-    """The architecture of a network.
+    """Return the architecture of the network around which a space is built.
 
     Args:
-        space: The class of its family's spaces.
-        around: A name of the family's presets, what the backbone takes as ``arch``, a JSON file with that, or a file
-            that a search or a retraining wrote (see :func:`read_found`).
+        space: Class of the spaces of the network's family.
+        around: Name of a preset of the family, an ``arch`` as the backbone takes it, a JSON file with such an ``arch``,
+            or a file that a search or a retraining wrote (see :func:`read_found`).
 
     Raises:
-        ValueError: If it is none of these, or a network of another family.
+        ValueError: If ``around`` is none of these, or describes a network of another family.
     """
     assert space.arch_class is not None
     try:
@@ -40,7 +40,7 @@ def read_network(space: type[SearchSpace], around: object) -> Any:
 
 
 def check_largest(space: SearchSpace, network: NetworkArch) -> None:
-    """Raise ValueError unless a network is in a space; it is the largest there."""
+    """Raise ValueError unless a network is in a space, and assert that it is the largest network there."""
     try:
         genes = space.encode(network)
     except ValueError as error:
@@ -49,12 +49,18 @@ def check_largest(space: SearchSpace, network: NetworkArch) -> None:
 
 
 def own_and_less(own: Any, listed: Iterable[Any] | None, smaller: Callable[[Any], Iterable[Any]]) -> tuple[Any, ...]:
-    """A gene's values, ascending: its own one, and those below it that are listed, or follow from it without a list."""
+    """Return the values of a gene in ascending order: the network's own value, and smaller ones.
+
+    Args:
+        own: The network's own value.
+        listed: Values of which those below ``own`` are taken; None for those that ``smaller`` gives.
+        smaller: Function that returns the smaller values that follow from ``own``.
+    """
     return tuple(sorted({own, *(value for value in (smaller(own) if listed is None else listed) if value < own)}))
 
 
 def check_at_most(field: str, values: Iterable[Any] | None, own: Iterable[Any]) -> None:
-    """Raise ValueError if a list has a value above all that the network has."""
+    """Raise ValueError if a list has a value above all values that the network has."""
     most = max(own)
     for value in values or ():
         if value > most:
@@ -62,43 +68,46 @@ def check_at_most(field: str, values: Iterable[Any] | None, own: Iterable[Any]) 
 
 
 def fewer(count: int) -> range:
-    """Blocks or heads, from half as many on."""
+    """Return the smaller numbers of blocks or heads that are at least half of ``count``."""
     return range((count + 1) // 2, count)
 
 
 def fewer_slots(count: int) -> list[int]:
-    """Squares, from half as many rows of slots on."""
+    """Return the smaller numbers of slots: squares whose side is at least half of the side of ``count``."""
     return [side**2 for side in fewer(math.isqrt(count))]
 
 
 def narrower(ratio: float, width: int) -> list[float]:
-    """Ratios of hidden channels to ``width``, of which each leaves another number of channels."""
+    """Return smaller ratios of hidden channels to ``width``, no two of which give the same number of channels."""
     by_channels = {int(ratio * share * width): ratio * share for share in SHARES}
     return [smaller for channels, smaller in by_channels.items() if 0 < channels < int(ratio * width)]
 
 
 def narrower_widths(width: int) -> list[int]:
-    """Channels."""
+    """Return one half and three quarters of a number of channels, in ascending order."""
     return sorted({channels for share in SHARES if 0 < (channels := int(share * width)) < width})
 
 
 def smaller_kernels(size: int) -> list[int]:
-    """Odd sizes of kernels."""
+    """Return the odd kernel sizes near one half and three quarters of ``size`` that are at least 3."""
     return [odd for share in SHARES if (odd := 2 * round((share * size - 1) / 2) + 1) >= SMALLEST_KERNEL]
 
 
 def smaller_windows(size: int) -> list[int]:
-    """The two largest windows that divide one: their attention is a part of its."""
+    """Return the two largest proper divisors above 1 of a window's size.
+
+    The attention in such windows is a part of the attention in the larger window.
+    """
     return [size // parts for parts in range(2, size // 2 + 1) if size % parts == 0][:2]
 
 
 def nothing_less(_: Any) -> tuple[()]:
-    """Of a gene that keeps the network's value."""
+    """Return nothing, for a gene that keeps the network's value."""
     return ()
 
 
 def merged(lists: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
-    """The values of several genes, ascending."""
+    """Return the different values of several genes in ascending order."""
     return tuple(sorted({value for values in lists for value in values}))
 
 

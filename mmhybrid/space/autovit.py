@@ -107,7 +107,7 @@ _S = replace(_XS, widths=((64, 96), (96, 128), (128, 160), (160, 192)), num_head
 
 
 def _mixed(*tables: AutoViTTable) -> AutoViTTable:
-    """Every transformer stage may take every width, every MBConv stage those of its place."""
+    """Return the table in which transformer stages may take any width, and MBConv stages the widths of their place."""
     num_stages = less.merged(table.num_stages for table in tables)
     widths = less.merged(widths for table in tables for widths in table.widths)
     return replace(

@@ -1,6 +1,6 @@
-"""The search space: the only owner of what is a valid architecture.
+"""The search space, which alone decides which architectures are valid.
 
-This file is a long one, since each of the operations on architectures is a walk through the same private diagram.
+This file is long because every operation on architectures is a walk through the same private diagram.
 """
 
 import inspect
@@ -26,24 +26,25 @@ Restriction = Mapping[str, Value | Sequence[Value]]
 
 
 class SearchSpace:
-    """All networks that a list of choices describes.
+    """A search space: all networks that a list of choices describes.
 
-    A family passes its choices and implements :meth:`_decode`, and :meth:`_encode` for the way back. Every operation
-    walks the choices in order, skips those without effect, and offers only values from which the rest can be completed:
-    whatever it is asked, it ends after one pass with a valid arch in canonical form.
+    A family of networks passes its choices and implements :meth:`_decode`, and :meth:`_encode` for the opposite
+    direction. Every operation walks through the choices in order, skips those without effect, and offers only values
+    from which the remaining genes can be completed. So every operation ends after one pass with a valid architecture in
+    canonical form.
 
     Args:
-        steps: Choices, and facts for their rules; each reads only earlier ones.
-        settings: The family's own constructor arguments, plain JSON.
-        restrict: As :meth:`restrict` takes it; None for nothing.
-        parts: For a space that is the union of others, the steps of each, with the same choices and other facts; what
-            is drawn at random is drawn from one of them. They may overlap.
-        own: Values by gene that the family's arguments leave of those of the choices; ``restrict`` leaves out more.
+        steps: Choices, and facts for their rules. A step may read only earlier steps.
+        settings: Arguments of the family's own constructor as plain JSON.
+        restrict: Values that some genes keep, as in :meth:`restrict`; None keeps all values.
+        parts: Steps of each part, for a space that is a union of spaces. All parts have the same choices and differ in
+            their facts. They may overlap. A random architecture is drawn from a random part.
+        own: Values that some genes keep, as they follow from the family's arguments; ``restrict`` narrows them further.
 
     Attributes:
-        arch_class: What :meth:`decode` returns; None for plain JSON.
-        choices: By gene name, in order, with the values that ``restrict`` leaves.
-        num_parts: How many of the parts have a network that ``restrict`` leaves; 1 for a space without parts.
+        arch_class: The class that :meth:`decode` returns; None for plain JSON.
+        choices: Choices by gene name, in order, with the values that ``restrict`` keeps.
+        num_parts: Number of parts in which ``restrict`` leaves at least one network; 1 for a space without parts.
 
     Raises:
         ValueError: If ``restrict`` names an unknown gene or value, or leaves no network.
@@ -77,24 +78,25 @@ class SearchSpace:
         self.num_parts = len(self._parts)
 
     def _decode(self, genes: Arch) -> Any:
-        """What canonical genes stand for: the ``arch`` of the family's backbone."""
+        """Return the ``arch`` of the family's backbone that canonical genes describe."""
         raise NotImplementedError(f'{type(self).__name__} must decode its genes')
 
     def _encode(self, arch: Any) -> Mapping[str, Value]:
-        """All genes that follow from the ``arch`` of a backbone, those without effect too."""
+        """Return all genes that follow from the ``arch`` of a backbone, including those without effect."""
         raise NotImplementedError(f'{type(self).__name__} does not encode archs')
 
     # What is in the space
 
     def walk(self, pick: Callable[[str, tuple[Value, ...]], Value], part: int | None = None) -> Arch:
-        """Decide gene after gene.
+        """Decide the genes one after another and return the architecture.
 
         Args:
-            pick: Called with a gene's name and the values it may take after the genes decided so far; returns one.
-            part: Stay in this one of the ``num_parts`` parts; None for the whole space.
+            pick: Function that is called with a gene's name and the values that the gene may take after the earlier
+                genes, and returns one of these values.
+            part: Index of the part to stay in, from 0 to ``num_parts - 1``; None for the whole space.
 
         Raises:
-            ValueError: If ``pick`` returns another value.
+            ValueError: If ``pick`` returns a value that it was not offered.
         """
         genes: dict[str, Value] = {}
         node = self._root if part is None else self._parts[part]
@@ -107,10 +109,13 @@ class SearchSpace:
         return Arch._trusted(genes)
 
     def canonical(self, genes: Mapping[str, Value]) -> Arch:
-        """The arch of ``genes``: in the space's order, with the choices' own values, without genes of no effect.
+        """Return ``genes`` in canonical form.
+
+        The genes are in the space's order, have the choices' own values, and include none without effect.
 
         Raises:
-            ValueError: Naming the gene that is unknown, missing, or has a value it cannot take, and what is allowed.
+            ValueError: If a gene is unknown or missing, or cannot take its value. The message names the gene and what
+                is allowed.
         """
         arch = genes if isinstance(genes, Arch) else Arch(genes)
         if unknown := [name for name in arch if name not in self.choices]:
@@ -125,7 +130,7 @@ class SearchSpace:
         return self.walk(pick)
 
     def why_not(self, arch: Mapping[str, Value]) -> str | None:
-        """Why ``arch`` is not an arch of this space, None if it is."""
+        """Return the reason why ``arch`` is not a canonical architecture of this space, or None if it is one."""
         try:
             canonical = self.canonical(arch)
         except ValueError as error:
@@ -134,42 +139,42 @@ class SearchSpace:
         return f'{surplus[0]}: has no effect in this network and does not belong to its arch' if surplus else None
 
     def contains(self, arch: Mapping[str, Value]) -> bool:
-        """Whether ``arch`` is valid and canonical."""
+        """Return whether ``arch`` is a valid and canonical architecture of this space."""
         return self.why_not(arch) is None
 
     def size(self) -> int:
-        """How many different networks there are, exactly; costs nothing."""
+        """Return the exact number of different networks; it is counted once, so calls are cheap."""
         return 1 if self._root is None else self._root.size
 
     def smallest(self) -> Arch:
-        """The first value of each choice; choices list theirs from the smallest network to the largest."""
+        """Return the architecture of all first values; choices list their values from small to large networks."""
         return self.walk(lambda _, options: options[0])
 
     def largest(self) -> Arch:
-        """The last value of each choice."""
+        """Return the architecture of all last values, see :meth:`smallest`."""
         return self.walk(lambda _, options: options[-1])
 
-    # Moving around in it
+    # Sampling and variation
 
     def sample(self, rng: random.Random) -> Arch:
-        """A random arch: in order, each gene uniform over the values it may still take.
+        """Return a random architecture: gene by gene, uniform over the values that the gene may still take.
 
-        So every depth is equally likely, although there are more deep networks than shallow ones; and where widths
-        may not decrease the first stage is uniform over its widths, the second over those not below the first's, and
-        so on, which favours wide late stages. The archs themselves are not equally likely. Nothing is rejected. In a
-        space of several parts one of them is drawn first, each equally likely however large it is.
+        The architectures themselves are not equally likely. Every depth is equally likely, although there are more deep
+        networks than shallow ones. Where widths may not decrease, the first stage is uniform over its widths, the
+        second over those not below the first, and so on, which favours wide late stages. No draw is rejected. In a
+        space of several parts, one part is drawn first, each with the same probability whatever its size.
         """
         part = rng.randrange(self.num_parts) if self.num_parts > 1 else 0
         return self.walk(lambda _, options: rng.choice(options), part)
 
     def mutate(self, arch: Mapping[str, Value], rng: random.Random, prob: float = 0.1) -> Arch:
-        """Redraw each gene with probability ``prob``, as :meth:`sample` draws it; the others stay.
+        """Redraw each gene with probability ``prob``, as :meth:`sample` draws it, and keep the others.
 
-        A gene that gains an effect by that, or whose value no longer goes with the earlier ones, is redrawn too. The
-        result may equal ``arch``: nothing may be redrawn, or to the value it had.
+        A gene is also redrawn if it had no effect before, or if the changed earlier genes no longer allow its value.
+        The result may equal ``arch``, because no gene may be chosen, or a gene may be redrawn to its old value.
 
         Raises:
-            ValueError: If ``arch`` is not in the space, or ``prob`` not in [0, 1].
+            ValueError: If ``arch`` is not in the space, or ``prob`` is not in [0, 1].
         """
         check_float('prob', prob, 0, 1)
         return self._redraw(arch, rng, lambda _: rng.random() < prob)
@@ -177,13 +182,14 @@ class SearchSpace:
     def mutate_blocks(
         self, arch: Mapping[str, Value], rng: random.Random, depth_prob: float = 0.2, block_prob: float = 0.4
     ) -> Arch:
-        """Redraw all depths together with probability ``depth_prob``, then each block with ``block_prob``.
+        """Redraw all depths together with probability ``depth_prob``, and each block with probability ``block_prob``.
 
-        AutoViT, algorithm 2. A block's other genes are redrawn together; genes of no block (stem, resolution) count
-        as a block each. For the rest see :meth:`mutate`.
+        This is the mutation of AutoViT (algorithm 2). The genes of a block, other than its depth, are redrawn together.
+        A gene that belongs to no block (stem, resolution) counts as a block of its own. All else is as in
+        :meth:`mutate`.
 
         Raises:
-            ValueError: If ``arch`` is not in the space, or a probability not in [0, 1].
+            ValueError: If ``arch`` is not in the space, or a probability is not in [0, 1].
         """
         check_float('depth_prob', depth_prob, 0, 1)
         check_float('block_prob', block_prob, 0, 1)
@@ -196,10 +202,11 @@ class SearchSpace:
         )
 
     def crossover(self, a: Mapping[str, Value], b: Mapping[str, Value], rng: random.Random) -> Arch:
-        """A child of two archs: each gene from either parent with equal chance, where both have it.
+        """Return a child of two architectures, which takes each gene from either parent with equal probability.
 
-        A value that does not go with the child's earlier genes is not taken; if neither parent's does, the gene is
-        drawn as :meth:`sample` draws it. The child may equal a parent.
+        A gene that only one parent has is taken from that parent. A value that the child's earlier genes do not allow
+        is not taken; if no parent's value is allowed, the gene is drawn as in :meth:`sample`. The child may equal a
+        parent.
 
         Raises:
             ValueError: If a parent is not in the space.
@@ -222,15 +229,15 @@ class SearchSpace:
 
         return self.walk(pick)
 
-    # Other forms
+    # Conversion
 
     def restrict(self, genes: Restriction) -> Self:
-        """The part of the space in which some genes take fewer values.
+        """Return the part of the space in which some genes take fewer values.
 
         Args:
-            genes: Gene name to the value or values it keeps, an :class:`Arch` too. ``*`` in a name stands for
-                anything (``blocks.*.kernel_size``); each of those genes keeps what it has of the values. A gene
-                without effect stays without.
+            genes: Mapping from gene names to the value or values to keep; an :class:`Arch` is one too. A ``*`` in a
+                name matches anything (``blocks.*.kernel_size``), and each matching gene keeps those of the values that
+                it has. A gene without effect stays without effect.
 
         Raises:
             ValueError: If a gene or a value is not in the space, or no network is left.
@@ -239,9 +246,9 @@ class SearchSpace:
         return self.from_config({**self.to_config(), 'restrict': narrowed})
 
     def decode(self, genes: Mapping[str, Value]) -> Any:
-        """The network that genes stand for, as the family's backbone takes it (``arch``).
+        """Return the network that genes describe, in the form that the family's backbone takes as ``arch``.
 
-        Different genes differ in it or in the resolution.
+        Different genes give different networks or different resolutions.
 
         Raises:
             ValueError: If the genes are not in the space.
@@ -249,14 +256,15 @@ class SearchSpace:
         return self._decode(self.canonical(genes))
 
     def encode(self, arch: Any, resolution: int | None = None) -> Arch:
-        """The genes that stand for a network: the way back from :meth:`decode`.
+        """Return the genes that describe a network; this is the inverse of :meth:`decode`.
 
         Args:
-            arch: What the family's backbone takes as ``arch``: a preset's name, a mapping, or an architecture.
-            resolution: Pixels a side of the input, where the space has a gene for them; None for the largest.
+            arch: Name of a preset, mapping or architecture, as the family's backbone takes it.
+            resolution: Side of the input in pixels, for a space with a gene for it; None for the largest.
 
         Raises:
-            ValueError: If there is no such network, or it is not in the space, naming the gene or field and its value.
+            ValueError: If there is no such network, or it is not in the space. The message names the gene or field and
+                its value.
         """
         wanted = arch if self.arch_class is None else self.arch_class.parse(arch)
         genes = dict(self._encode(wanted))
@@ -269,7 +277,7 @@ class SearchSpace:
         return encoded
 
     def resolution(self, arch: Mapping[str, Value]) -> int | None:
-        """Pixels a side of the input that ``arch`` asks for, None where the space leaves that open.
+        """Return the side of the input of ``arch`` in pixels, or None if the space does not decide it.
 
         Raises:
             ValueError: If ``arch`` is not in the space.
@@ -279,7 +287,7 @@ class SearchSpace:
         return resolution
 
     def to_config(self) -> dict[str, Any]:
-        """A plain JSON dict that SEARCH_SPACES, or :meth:`from_config`, builds this space from."""
+        """Return a dict of plain JSON from which SEARCH_SPACES or :meth:`from_config` builds this space."""
         config: dict[str, Any] = {'type': type(self).__name__, **self._settings}
         if self._narrowed:
             config['restrict'] = self._narrowed
@@ -288,12 +296,13 @@ class SearchSpace:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build what :meth:`to_config` describes.
+        """Build the space that :meth:`to_config` describes.
 
         Raises:
             ValueError: If ``type`` is another class, or an argument is unknown or wrong.
         """
-        known = inspect.signature(cls).parameters.keys() - OF_CONFIGS  # for a space in a file lists its values
+        # Data may not use the arguments that name a file or a network; they list all values instead.
+        known = inspect.signature(cls).parameters.keys() - OF_CONFIGS
         check_keys(f'{cls.__name__} config', config, ('type',), known)
         if config['type'] not in (cls.__name__, f'mmhybrid.{cls.__name__}'):
             raise bad_value('type', config['type'], cls.__name__)
@@ -303,10 +312,10 @@ class SearchSpace:
         return type(self).from_config, (self.to_config(),)
 
     def ranges(self) -> dict[tuple[str, tuple[Value, ...]], int]:
-        """The values that genes may take, as lines to print.
+        """Return the values that genes may take, as lines to print.
 
         Returns:
-            The number of genes by their pattern, with ``*`` for the numbers in the name, and values.
+            Number of genes for each pair of a name pattern, with ``*`` in place of numbers, and a tuple of values.
         """
         patterns = [_pattern(name) for name in self.choices]
         lines: dict[tuple[str, tuple[Value, ...]], int] = {}
@@ -327,7 +336,7 @@ class SearchSpace:
 
 
 def _not_there(wanted: Any, found: Any) -> ValueError:
-    """What to say of an architecture in whose place the space has another one."""
+    """Return the error for an architecture in whose place the space has another one."""
     if isinstance(wanted, NetworkArch):
         name, value = next((name, value) for name, value in vars(wanted).items() if value != getattr(found, name))
         return bad_value(name, value, f'{getattr(found, name)}, as the space has it')
@@ -335,7 +344,7 @@ def _not_there(wanted: Any, found: Any) -> ValueError:
 
 
 def _narrow(choices: Mapping[str, Choice], restrict: Restriction) -> dict[str, tuple[Value, ...]]:
-    """The genes that ``restrict`` leaves fewer values, with those."""
+    """Return the genes to which ``restrict`` leaves fewer values, with these values."""
     if not isinstance(restrict, Mapping):
         raise bad_value('restrict', restrict, 'a mapping of gene name to value or values')
     kept = {name: choice.values for name, choice in choices.items()}
@@ -358,7 +367,7 @@ def _narrow(choices: Mapping[str, Choice], restrict: Restriction) -> dict[str, t
 
 
 def _told_apart(value: Hashable) -> tuple[bool, Hashable]:
-    """What is equal for values that are the same, see :func:`same_value`."""
+    """Return a key that is equal for two values exactly if :func:`same_value` holds for them."""
     return isinstance(value, bool), value
 
 

@@ -1,4 +1,4 @@
-"""What a space is made of: choices, and the rules between them."""
+"""The elements of a search space: choices, and the rules between them."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from mmhybrid.archs.base import LARGEST, MOST_LAYERS
 from mmhybrid.space.arch import Value, check_value
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_list
 
-# Of a gene, each of which has its own list of them.
+# A gene has at most this many values, and each gene has a list of its own.
 MOST_VALUES = 4096
 
 
@@ -17,27 +17,27 @@ class Rule:
     """A condition on earlier genes and facts.
 
     Args:
-        given: Their names.
-        test: Called with their values, None for a gene without effect. It sees nothing else, which is what lets a
-            space be counted without being enumerated.
+        given: Names of the genes and facts that the condition reads.
+        test: Function of the values of ``given``; the value of a gene without effect is None. The function sees nothing
+            else, so a space can be counted without listing its networks.
     """
 
     given: tuple[str, ...]
     test: Callable[..., bool]
 
     def holds(self, known: Mapping[str, object], *first: Value) -> bool:
-        """The test on the values of ``given``, with ``first`` in front of them."""
+        """Return the result of the test, called with ``first`` and then the values of ``given``."""
         return self.test(*first, *(known[name] for name in self.given))
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What later rules need to know of earlier genes, in fewer words than the genes themselves.
+    """A summary of earlier genes for later rules, which takes fewer values than the genes themselves.
 
     Args:
-        name: A name that no gene has.
-        given: Names of the genes and facts it follows from.
-        compute: From their values to its own.
+        name: Name of the fact; no gene may have it.
+        given: Names of the genes and facts from which the fact follows.
+        compute: Function of the values of ``given`` that returns the value of the fact.
     """
 
     name: str
@@ -50,14 +50,15 @@ class Choice:
     """A named dimension of a space with its ordered values.
 
     Args:
-        name: The gene's name, dotted: ``blocks.3.kernel_size`` belongs to the block ``blocks.3``.
-        values: From the smallest network to the largest.
-        when: Whether the gene has an effect; None for always.
-        limit: Which values go with the earlier genes, called with the value first; None for all.
-        is_depth: Whether it decides how many layers or stages there are.
+        name: Dotted name of the gene: ``blocks.3.kernel_size`` belongs to the block ``blocks.3``.
+        values: Values from the smallest network to the largest.
+        when: Rule that says whether the gene has an effect; None if it always has one.
+        limit: Rule that says which values the earlier genes allow, called with the value first; None if they allow all.
+        is_depth: Whether the gene decides how many layers or stages there are.
 
     Raises:
-        ValueError: If the name is empty, or there are no values, equal ones, or one that cannot be a gene's.
+        ValueError: If the name is empty, if there are no values or two are equal, or if a value is not valid for a
+            gene.
     """
 
     name: str
@@ -78,20 +79,20 @@ class Choice:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Names its rules read."""
+        """Names that the rules of the choice read."""
         return tuple(name for rule in (self.when, self.limit) if rule is not None for name in rule.given)
 
     @property
     def block(self) -> str:
-        """The part of the network it describes."""
+        """Part of the network that the gene describes."""
         return self.name.rpartition('.')[0] or self.name
 
 
 def ascending(field: str, values: object, check: Callable[[str, object], Any]) -> tuple[Any, ...]:
-    """The values of a list, each passed through ``check``, in the order a :class:`Choice` wants.
+    """Return the values of a list in ascending order, as :class:`Choice` needs them, each passed through ``check``.
 
     Raises:
-        ValueError: If ``values`` is no list, is empty or too long, or ``check`` refuses one.
+        ValueError: If ``values`` is no list, is empty or too long, or ``check`` refuses a value.
     """
     listed = check_list(field, values)
     if len(listed) > MOST_VALUES:
@@ -103,22 +104,22 @@ def ascending(field: str, values: object, check: Callable[[str, object], Any]) -
 
 
 def whole(field: str, value: object) -> int:
-    """A check: an int above 0, of a size that a network may have."""
+    """Check that ``value`` is an int from 1 to the largest size that a network may have, and return it."""
     return check_int(field, value, 1, LARGEST)
 
 
 def depth(field: str, value: object) -> int:
-    """A check: an int above 0, of layers, heads or blocks that a network may have."""
+    """Check that ``value`` is an int from 1 to the largest number of layers, heads or blocks, and return it."""
     return check_int(field, value, 1, MOST_LAYERS)
 
 
 def odd(field: str, value: object) -> int:
-    """A check: an odd int above 0, the size of a kernel that a network may have."""
+    """Check that ``value`` is an odd int above 0 and a size that a kernel may have, and return it."""
     if whole(field, value) % 2 == 0:
         raise bad_value(field, value, 'an odd number')
     return whole(field, value)
 
 
 def positive(field: str, value: object) -> float:
-    """A check: a number above 0."""
+    """Check that ``value`` is a number above 0, and return it as a float."""
     return check_float(field, value, 0, above=True)

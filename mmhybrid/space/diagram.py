@@ -1,28 +1,30 @@
-"""A space as a decision diagram: from each gene's values to the next gene that has an effect."""
+"""A search space as a decision diagram, which leads from each value of a gene to the next gene that has an effect."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from mmhybrid.space.arch import Value
 from mmhybrid.space.choice import Choice, Fact
 
-# States of one step. The shipped spaces need at most some thousands; a million nodes take about a gigabyte.
+# A step has at most this many states. The shipped spaces need a few thousand, and a million nodes take about one
+# gigabyte of memory.
 MAX_STATES = 500_000
-# Values of all states together: tens of seconds. The shipped spaces have at most some ten thousand.
+# All states together have at most this many values, which takes tens of seconds. The shipped spaces have some ten
+# thousand.
 MAX_MOVES = 2_000_000
 State = tuple[object, ...]
 
 
 class Node:
-    """A gene to decide, once the earlier ones are.
+    """A gene to decide, after the earlier genes are decided.
 
     Args:
-        name: The gene.
-        branches: Equal value -> (the choice's own value, next node or None at the end); only values from which the
-            rest can be completed.
+        name: Name of the gene.
+        branches: Mapping from each value to a pair: the equal value as the choice has it, and the next node, or None at
+            the end. It holds only values from which the remaining genes can be completed.
 
     Attributes:
-        options: The choice's own values, in its order.
-        size: How many different ways lead from here to the end; 0 if none does.
+        options: Values as the choice has them, in its order.
+        size: Number of different paths from this node to the end; 0 if there is none.
     """
 
     __slots__ = ('branches', 'name', 'options', 'size')
@@ -37,13 +39,13 @@ class Node:
 def build_diagram(
     steps: Sequence[Choice | Fact], max_states: int = MAX_STATES, max_moves: int = MAX_MOVES
 ) -> Node | None:
-    """The root of the diagram, None if no gene has an effect.
+    """Build the diagram and return its root, or None if no gene has an effect.
 
-    Nodes are shared wherever what a later step can still see of the genes is the same, so a diagram stays small
-    where the space is astronomically large.
+    Two states share a node if the later steps cannot tell them apart. So a diagram stays small even if the space is
+    astronomically large.
 
     Raises:
-        ValueError: If the rules make later steps depend on too much of the earlier genes, so that a step would have
+        ValueError: If the rules let later steps depend on too many of the earlier genes, so that one step would have
             more than ``max_states`` states, or all states together more than ``max_moves`` values.
     """
     needed = [*_needed(steps), []]
@@ -88,7 +90,10 @@ def build_diagram(
 
 
 def _moves(step: Choice | Fact, known: Mapping[str, object]) -> Iterator[tuple[Value | None, dict[str, object]]]:
-    """Each value that a step may take, None for a fact and a gene without effect, and what is known after it."""
+    """Yield each value that a step may take, and all that is known after it.
+
+    The value is None for a fact and for a gene without effect.
+    """
     if isinstance(step, Fact):
         yield None, {**known, step.name: step.compute(*(known[name] for name in step.given))}
     elif step.when is not None and not step.when.holds(known):
@@ -100,7 +105,7 @@ def _moves(step: Choice | Fact, known: Mapping[str, object]) -> Iterator[tuple[V
 
 
 def _needed(steps: Sequence[Choice | Fact]) -> list[list[str]]:
-    """For each step the earlier names that it or a later one reads."""
+    """Return, for each step, the earlier names that this step or a later one reads."""
     seen: set[str] = set()
     for step in steps:
         assert step.name not in seen, f'{step.name} appears twice'

@@ -1,4 +1,4 @@
-"""A space of EfficientNet-Lite, around its published networks Lite0, Lite1 and Lite2."""
+"""The search space of EfficientNet-Lite, around its published networks Lite0, Lite1 and Lite2."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,32 +20,34 @@ VALUES: dict[str, tuple[Any, ...]] = {
     'expand_ratios': ((1,), *((3, 4, 6),) * (NUM_STAGES - 1)),
     'head_widths': (1280,),
 }
-# Those of the whole network; of the others each stage has its own.
+# These fields hold one list for the whole network; the other fields hold one list for each stage.
 OF_ALL = ('resolutions', 'stem_widths', 'head_widths')
 
 
 @SEARCH_SPACES.register_module()
 class EfficientNetLiteSpace(SearchSpace):
-    """EfficientNet-Lite's stages, and the kernel and the expansion of each block.
+    """The search space over EfficientNet-Lite's stages, and over the kernel and the expansion of each block.
 
-    Genes ``resolution``, ``stem.width``, for each stage ``stages.<i>.width``, ``.depth``, ``.blocks.<j>.kernel_size``
-    and ``.blocks.<j>.expand_ratio``, then ``head.width``.
+    The genes are ``resolution`` and ``stem.width``, then for each stage ``stages.<i>.width``, ``.depth``,
+    ``.blocks.<j>.kernel_size`` and ``.blocks.<j>.expand_ratio``, then ``head.width``.
 
     Args:
-        resolutions: Pixels a side of the input; None, here and in the following, for those of :data:`VALUES`.
+        resolutions: Sides of the input in pixels. None, here and for each list below, takes the values of
+            :data:`VALUES`.
         stem_widths: Channels of the stem.
         widths: Channels of each of the seven stages.
         depths: Blocks of each stage.
-        kernel_sizes: Of each stage's blocks, odd.
-        expand_ratios: Of each stage's blocks. A block of ratio 1 shares no weights with one that expands.
+        kernel_sizes: Odd kernel sizes of each stage's blocks.
+        expand_ratios: Ratios of hidden to input channels of each stage's blocks. A block of ratio 1 shares no weights
+            with a block that expands.
         head_widths: Channels of the convolution in front of the classifier.
-        restrict: See :meth:`SearchSpace.restrict`.
-        around: A network, see :func:`read_network`: of each gene the space has its value and less, so that it is the
-            largest member. Lists name smaller values in the place of those that follow from it: without them fewer
-            blocks, smaller kernels, narrower blocks. Of ``resolutions`` the largest is the network's.
+        restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
+        around: Network that is the largest member of the space, see :func:`read_network`. Each gene takes the network's
+            value and smaller ones. By default these mean fewer blocks, smaller kernels and narrower blocks; the lists
+            above replace them. The largest of ``resolutions`` is the network's.
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     arch_class = EfficientNetLiteArch
@@ -116,7 +118,10 @@ def _choices(settings: Mapping[str, Any]) -> list[Choice]:
 
 
 def _around(network: EfficientNetLiteArch, listed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The values of each gene of a space around a network; ``listed`` ones stand for those that follow from it."""
+    """Return the values of each gene of a space around a network.
+
+    Values in ``listed`` replace those that follow from the network.
+    """
     genes: dict[str, tuple[Any, ...]] = {'resolution': listed.get('resolutions', VALUES['resolutions'])}
 
     def add(gene: str, field: str, own: Any, smaller: Callable[..., Iterable[Any]], stage: int | None = None) -> None:
@@ -142,7 +147,8 @@ def _around(network: EfficientNetLiteArch, listed: Mapping[str, Any]) -> dict[st
         for j, (kernel, ratio) in enumerate(zip(kernels, ratios, strict=True)):
 
             def narrower(ratio: float, in_width: int = in_width) -> list[float]:
-                # what expands goes on to expand: without, a block has weights of its own, which the network lacks
+                # A block that expands must still do so, because without expansion it has weights of its own, which the
+                # network lacks.
                 return [smaller for smaller in less.narrower(ratio, in_width) if smaller > 1]
 
             add(f'{name}.blocks.{j}.kernel_size', 'kernel_sizes', kernel, less.smaller_kernels, stage)
@@ -152,7 +158,7 @@ def _around(network: EfficientNetLiteArch, listed: Mapping[str, Any]) -> dict[st
 
 
 def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """The arguments of the smallest space that has all values of ``genes``."""
+    """Return the arguments of the smallest space that has all values of ``genes``."""
 
     def stages(gene: str) -> tuple[tuple[Any, ...], ...]:
         return tuple(
@@ -174,7 +180,7 @@ def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def _checked(field: str, values: object) -> Any:
-    """The values of an argument, ascending."""
+    """Return the values of an argument in ascending order."""
     checks: dict[str, Callable[[str, object], Any]] = {'depths': depth, 'kernel_sizes': odd, 'expand_ratios': positive}
     check = checks.get(field, whole)
     if field in OF_ALL:

@@ -1,4 +1,4 @@
-"""A space of a network of another library that is made elastic from outside."""
+"""The search space of a network of another library that an adapter makes elastic."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Rule, ascending, depth, odd, whole
 from mmhybrid.utils.checks import bad_value, check_list
 
-# Of each field of an architecture the gene of a block, and what a value must be.
+# Each field of an architecture is mapped to the gene of a block and to the check of its values.
 OF_BLOCKS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     'kernel_sizes': ('kernel_size', odd),
     'hidden_widths': ('hidden_width', whole),
@@ -20,22 +20,23 @@ OF_BLOCKS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 
 @SEARCH_SPACES.register_module()
 class ElasticSpace(SearchSpace):
-    """Depths, kernels and hidden channels; what is between the blocks stays as the network has it.
+    """The search space over depths, kernels and hidden channels; channels between blocks stay as the network has them.
 
-    Genes, for each stage: ``stages.<i>.depth``, ``stages.<i>.blocks.<j>.kernel_size`` and ``.hidden_width``, of the
-    latter two those that the blocks of the stage have.
+    The genes of each stage are ``stages.<i>.depth``, ``stages.<i>.blocks.<j>.kernel_size`` and ``.hidden_width``. A
+    stage has the latter two only if its blocks have them.
 
     Args:
-        depths: Blocks of each stage; None, here and in the following, for what follows from ``around``.
-        kernel_sizes: Of each stage's blocks, odd; an empty list for a stage whose blocks keep theirs.
-        hidden_widths: Channels inside each stage's blocks; an empty list as above.
-        restrict: See :meth:`SearchSpace.restrict`.
-        around: The whole network, see :func:`read_network`, as its adapter has it (``arch``): of each gene the space
-            has its value and less. Lists name smaller values in the place of those that follow from it: half of the
-            blocks up to all, kernels and hidden channels of a half and three quarters.
+        depths: Blocks of each stage. None, here and for the two lists below, takes the values that follow from
+            ``around``.
+        kernel_sizes: Odd kernel sizes of each stage's blocks; an empty list for a stage whose blocks keep theirs.
+        hidden_widths: Channels inside each stage's blocks; an empty list for a stage whose blocks keep theirs.
+        restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
+        around: The whole network as its adapter takes it (``arch``), see :func:`read_network`. Each gene takes the
+            network's value and smaller ones. By default these are at least half of the blocks, and one half and three
+            quarters of the kernel size and of the hidden channels; the lists above replace them.
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     arch_class = ElasticArch
@@ -95,7 +96,10 @@ def _choices(settings: Mapping[str, Any]) -> list[Choice]:
 
 
 def _around(network: ElasticArch, listed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The values of each gene of a space around a network; ``listed`` ones stand for those that follow from it."""
+    """Return the values of each gene of a space around a network.
+
+    Values in ``listed`` replace those that follow from the network.
+    """
     genes: dict[str, tuple[Any, ...]] = {}
 
     def add(gene: str, field: str, stage: int, own: int, smaller: Callable[[int], Iterable[int]]) -> None:
@@ -115,7 +119,7 @@ def _around(network: ElasticArch, listed: Mapping[str, Any]) -> dict[str, tuple[
 
 
 def _lists(genes: Mapping[str, tuple[Any, ...]], num_stages: int) -> dict[str, Any]:
-    """The arguments of the smallest space that has all values of ``genes``."""
+    """Return the arguments of the smallest space that has all values of ``genes``."""
 
     def stages(gene: str) -> tuple[tuple[Any, ...], ...]:
         return tuple(
@@ -129,7 +133,7 @@ def _lists(genes: Mapping[str, tuple[Any, ...]], num_stages: int) -> dict[str, A
 
 
 def _checked(field: str, values: object, num_stages: int) -> Any:
-    """The values of an argument, ascending; of what blocks may lack, none too."""
+    """Return the values of an argument in ascending order; a list that blocks may lack may be empty."""
     check = depth if field == 'depths' else OF_BLOCKS[field][1]
     return tuple(
         () if field != 'depths' and stage in ([], ()) else ascending(f'{field}[{i}]', stage, check)

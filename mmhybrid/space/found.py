@@ -1,4 +1,4 @@
-"""What a search left in a file: an architecture, and the space and scores that stand beside it."""
+"""Reads the architecture that a search saved in a file, with the space and the scores that stand beside it."""
 
 import csv
 import io
@@ -20,10 +20,10 @@ class Found:
     """A network that a search found.
 
     Args:
-        arch: The network.
-        metrics: Its scores; empty if unknown.
-        space: Config of its space; None if the file does not say it.
-        latency_ms: What the search estimated; None if the file does not say it.
+        arch: The architecture.
+        metrics: Scores by name; empty if they are unknown.
+        space: Config of the search space; None if the file does not name it.
+        latency_ms: Latency in milliseconds that the search estimated; None if the file does not name it.
     """
 
     arch: Arch
@@ -33,14 +33,15 @@ class Found:
 
 
 def read_found(source: str | Path) -> Found:
-    """Read a network from what a search or a retraining wrote.
+    """Read a network from a file that a search or a retraining wrote.
 
     Args:
-        source: ``best_arch.json``, ``best_retrained.json``, a JSON object of genes, or ``topk.csv:RANK`` (1 is the
-            best, and meant without ``:RANK``). The space of a table is that of the ``best_arch.json`` beside it.
+        source: Path of a ``best_arch.json``, of a ``best_retrained.json`` or of a JSON object of genes, or
+            ``topk.csv:RANK``. Rank 1 is the best network and the default. The space of a table is the one in the
+            ``best_arch.json`` beside it.
 
     Raises:
-        ValueError: Naming the file, and what is wrong with it.
+        ValueError: If the file does not exist or is not valid. The message names the file and what is wrong with it.
     """
     path, _, rank = str(source).rpartition('.csv:')
     if path or str(source).endswith('.csv'):
@@ -69,7 +70,7 @@ def _from_table(path: Path, rank: str) -> Found:
     if not path.is_file():
         raise ValueError(f'{path} does not exist')
     try:
-        # not by names, for which each row would have as many entries as the first
+        # A reader by names would give each row as many entries as the first row has.
         head, *rows = csv.reader(io.StringIO(path.read_text()))
         ranks, archs = head.index('rank'), head.index('arch')
     except (ValueError, csv.Error) as error:

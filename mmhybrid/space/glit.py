@@ -1,6 +1,6 @@
-"""The space of GLiT (section 3.2): how each block's heads are split, and the sizes of what they are split into.
+"""The search space of GLiT (section 3.2): the split of each block's heads, and the sizes of its parts.
 
-What else a new gene needs is in docs/architecture.md, "Where to add what".
+The section "Where to add what" of docs/architecture.md says what else a new gene needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 
 TINY: dict[str, Any] = {'embed_dims': 192, 'num_heads': 3, 'num_blocks': 12, 'locality': 'conv1d'}
 LOW_LEVEL = ('mlp_ratio', 'qkv_ratio', 'conv_ratio', 'kernel_size')
-# Table 2, and for the other two localities table 6; all else "is kept fixed" there. A window's ratio is that of its
-# queries and keys, so its candidates are those of the attention heads.
+# The values of ``conv1d`` are those of table 2, and the other two localities follow table 6, where all else "is kept
+# fixed". The ratio of a window is that of its queries and keys, so its candidates are those of the attention heads.
 CANDIDATES: dict[str, dict[str, tuple[Value, ...]]] = {
     'conv1d': {
         'mlp_ratio': (2, 4, 6),
@@ -34,51 +34,56 @@ CANDIDATES['window'] = {
     'conv_ratio': CANDIDATES['conv1d']['qkv_ratio'],
     'kernel_size': (14, 28, 49),
 }
-# The first stage's fixed low level, which the paper does not say. This is a reading: with it the published distribution
-# counts 1.374 G without products, where table 4 has 1.4 G, and the bound of 1.4 G tells distributions apart; with an
-# expansion of 2 no distribution reaches that bound. Of the other localities the sizes are in the middle.
+# The paper does not say which low level the first stage keeps, so these values are a reading of it. With them, the
+# published distribution counts 1.374 G multiply-accumulates without the products of activations, where table 4 has 1.4
+# G, and the bound of 1.4 G admits some distributions and rejects others; with an expansion of 2, no distribution
+# reaches that bound. For the other localities, the sizes are the middle candidates.
 FIXED: dict[str, dict[str, Value]] = {
     'conv1d': {'mlp_ratio': 4, 'qkv_ratio': 1, 'conv_ratio': 4, 'kernel_size': 31},
     'conv2d': {'mlp_ratio': 4, 'qkv_ratio': 1, 'conv_ratio': 4, 'kernel_size': 5},
     'window': {'mlp_ratio': 4, 'qkv_ratio': 1, 'conv_ratio': 1, 'kernel_size': 28},
 }
-# Weights of local heads that are all of a block, over conv_ratio times the squared width.
+# Ratio of the weights of the local heads, in a block that has no others, to conv_ratio times the squared width.
 LOCAL_WEIGHTS = {'conv1d': 3, 'conv2d': 3, 'window': 4}
 LEVELS = ('flat', 'distribution', 'detail', 'attention')
 
 
 @SEARCH_SPACES.register_module()
 class GLiTSpace(SearchSpace):
-    """GLiT's blocks.
+    """The search space over GLiT's blocks.
 
-    Genes ``blocks.<i>.num_attn_heads`` (0 to N of N heads; the others are local), ``.mlp_ratio``, with attention heads
-    ``.qkv_ratio``, with local heads ``.conv_ratio`` and ``.kernel_size``.
+    The genes of each block are ``blocks.<i>.num_attn_heads`` (0 to N of the N heads; the other heads are local) and
+    ``.mlp_ratio``. A block with attention heads also has ``.qkv_ratio``, and a block with local heads ``.conv_ratio``
+    and ``.kernel_size``.
 
     Args:
-        embed_dims: Width, a multiple of ``num_heads``; None, here and in the following, for that of :data:`TINY`.
-        num_heads: Heads N of a block.
-        num_blocks: Blocks.
-        level: ``flat`` opens all of table 2. ``distribution``, the first stage of the hierarchical search, opens
-            ``num_attn_heads`` alone, the others stay at ``fixed``. ``detail``, the second stage, opens what a block's
-            distribution leaves open: qkv and MLP ratio of all-attention blocks, kernel and expansion of all-local
-            blocks, expansion and MLP ratio of mixed blocks; give it the distribution that the first stage found.
-            ``attention`` is the "NLP-NAS" baseline: attention blocks, qkv and MLP ratio.
-        distribution: Attention heads of each block, or a file that has them: the ``best_arch.json`` of the first
-            stage, the ``best_retrained.json`` of its retraining, or ``topk.csv:RANK``; short for restricting each
+        embed_dims: Width, a multiple of ``num_heads``. None, here and for the two arguments below, takes the value of
+            :data:`TINY`.
+        num_heads: Heads N of each block.
+        num_blocks: Number of blocks.
+        level: Genes that are open. ``flat`` opens all of table 2. ``distribution``, the first stage of the hierarchical
+            search, opens ``num_attn_heads`` alone and keeps the other genes at ``fixed``. ``detail``, the second stage,
+            opens the genes that the paper searches for a given distribution: the qkv and MLP ratio of all-attention
+            blocks, the kernel and expansion of all-local blocks, and the expansion and MLP ratio of mixed blocks; it
+            needs the distribution that the first stage found. ``attention``, the "NLP-NAS" baseline, has attention
+            blocks only and opens their qkv and MLP ratio.
+        distribution: Number of attention heads of each block, or a file that has them: the ``best_arch.json`` of the
+            first stage, the ``best_retrained.json`` of its retraining, or ``topk.csv:RANK``. It restricts each
             ``num_attn_heads`` to one value.
-        restrict: See :meth:`SearchSpace.restrict`.
-        locality: What the local heads are, as of the backbone: ``conv1d`` (None), or table 6's ``conv2d`` and
-            ``window``.
-        candidates: Values by gene (``num_attn_heads``, ``mlp_ratio``, ``qkv_ratio``, ``conv_ratio``,
-            ``kernel_size``) in the place of the paper's, which are all N + 1 splits (section 3.2) and those of table 2
-            (table 6 for the other localities).
-        fixed: Low-level values by gene in the place of :data:`FIXED`, for the levels ``distribution`` and ``detail``.
-        around: A network, see :func:`read_network`, for the level ``flat``: of each gene the space has its value and
-            less, so that it is the largest member. It says the width, the heads and their split, the blocks and the
-            locality; ``candidates`` name smaller values in the place of those that follow from it.
+        restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
+        locality: Kind of the local heads, as in the backbone: ``conv1d`` (also None), or ``conv2d`` or ``window`` of
+            table 6.
+        candidates: Values by gene (``num_attn_heads``, ``mlp_ratio``, ``qkv_ratio``, ``conv_ratio``, ``kernel_size``)
+            that replace the paper's. The paper has all N + 1 splits (section 3.2) and the values of table 2 (table 6
+            for the other localities).
+        fixed: Low-level values by gene that replace those of :data:`FIXED`, for the levels ``distribution`` and
+            ``detail``.
+        around: Network that is the largest member of the space, see :func:`read_network`; only for the level ``flat``.
+            Each gene takes the network's value and smaller ones. The network decides the width, the heads and their
+            split, the number of blocks and the locality; ``candidates`` replace the smaller values that follow from it.
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     arch_class = GLiTArch
@@ -150,13 +155,16 @@ class GLiTSpace(SearchSpace):
 
 @lru_cache(maxsize=10_000)
 def _place(name: str) -> tuple[int, str]:
-    """The block and the field that a gene decides; a space has few names, and each is split once."""
+    """Return the index of the block and the field that a gene decides.
+
+    A space has few names, so the cache splits each only once.
+    """
     _, index, field = name.split('.')
     return int(index), field
 
 
 def _around(network: GLiTArch, candidates: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
-    """The values of each gene of a space around a network."""
+    """Return the values of each gene of a space around a network."""
     check_keys('candidates', {} if candidates is None else candidates, (), LOW_LEVEL)
     head_dim, locality = network.embed_dims // network.num_heads, network.locality
     checked = _candidates(locality, candidates, network.num_heads, head_dim)
@@ -181,7 +189,7 @@ def _around(network: GLiTArch, candidates: Mapping[str, Any] | None) -> dict[str
 
 
 def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-    """The candidates of the smallest space that has all values of ``genes``."""
+    """Return the candidates of the smallest space that has all values of ``genes``."""
     fields = dict.fromkeys(name.rpartition('.')[2] for name in genes)
     return {
         field: less.merged(values for name, values in genes.items() if name.endswith(f'.{field}')) for field in fields
@@ -191,7 +199,7 @@ def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
 def _candidates(
     locality: str, given: Mapping[str, Sequence[Value]] | None, num_heads: int, head_dim: int
 ) -> dict[str, tuple[Value, ...]]:
-    """The values of each gene, ascending."""
+    """Return the values of each gene in ascending order."""
     own = {'num_attn_heads': tuple(range(num_heads + 1)), **CANDIDATES[locality]}
     check_keys('candidates', {} if given is None else given, (), tuple(own))
 
@@ -213,7 +221,7 @@ def _candidates(
 def _fixed(
     locality: str, given: Mapping[str, Value] | None, candidates: Mapping[str, Sequence[Value]], level: str
 ) -> dict[str, Value]:
-    """The low level that a stage of the hierarchical search keeps, empty for the other levels."""
+    """Return the low level that a stage of the hierarchical search keeps; it is empty for the other levels."""
     if level not in ('distribution', 'detail'):
         if given is not None:
             raise bad_value('fixed', given, f'None with level {level!r}, which fixes nothing')
@@ -227,7 +235,7 @@ def _fixed(
 
 
 def _heads(distribution: Sequence[int] | str, num_blocks: int) -> list[Value]:
-    """The attention heads of each block, from a list or a file."""
+    """Return the number of attention heads of each block, from a list or a file."""
     if not isinstance(distribution, str):
         return check_list('distribution', distribution, num_blocks)
     arch = read_found(distribution).arch
@@ -257,7 +265,7 @@ def _block(
     def is_mixed(attention: int) -> bool:
         return 0 < attention < num_heads
 
-    # at its fixed value in the second stage
+    # The second stage keeps these genes at their fixed values.
     is_closed = {
         'mlp_ratio': lambda attention: attention == 0,
         'qkv_ratio': is_mixed,
@@ -274,9 +282,9 @@ def _block(
 
 
 def _by_weights(num_heads: int, locality: str, lists: Mapping[str, tuple[Any, ...]]) -> tuple[int, ...]:
-    """The splits of a block by the weights of their smallest mixer; the last is that of the largest mixer.
+    """Return the splits of a block by the weights of the smallest mixer; the split of the largest mixer comes last.
 
-    Halves of a width need fewer weights than the whole, and a convolution head more than an attention head.
+    Each half of a width needs fewer weights than the whole, and a convolution head needs more than an attention head.
     """
 
     def weights(attention: int, place: int) -> float:

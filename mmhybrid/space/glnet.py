@@ -1,6 +1,6 @@
-"""A space of GLNet, around its published networks STL, 4G and 9G.
+"""The search space of GLNet, around its published networks STL, 4G and 9G.
 
-What else a new gene needs is in docs/architecture.md, "Where to add what".
+The section "Where to add what" of docs/architecture.md says what else a new gene needs.
 """
 
 import math
@@ -16,10 +16,10 @@ from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, odd, pos
 from mmhybrid.utils.checks import bad_value, check_bool, check_choice, check_keys, check_list
 
 FLAGS = ('overlapped_patches', 'pos_encoding', 'conv_ffn')
-# From the fewest weights to the most.
+# Mixers are listed from the fewest weights to the most.
 MIXERS = ('local', 'mhsa', 'glmix')
-PARTS = {'glmix': ('local',)}  # of a mixer, what is one by itself
-# What no gene says, as it is unless a space says otherwise.
+PARTS = {'glmix': ('local',)}  # the parts of a mixer that are mixers themselves
+# No gene decides these fields; they have these values unless a space sets others.
 FIXED: dict[str, Any] = {
     name: getattr(GLNetArch, name) for name in ('head_dim', 'learned_slots', 'fixed_scale', 'layer_scale')
 }
@@ -36,31 +36,33 @@ VALUES: dict[str, tuple[Any, ...]] = {
 
 @SEARCH_SPACES.register_module()
 class GLNetSpace(SearchSpace):
-    """GLNet's stages and the mixer of each block.
+    """The search space over GLNet's stages and the mixer of each block.
 
-    Genes ``overlapped_patches``, ``pos_encoding``, ``conv_ffn``, then for each stage ``stages.<i>.width``,
-    ``.ffn_ratio``, ``.depth``, ``.blocks.<j>.mixer``, with a glmix or local block ``.local_kernel``, with a glmix
-    block ``.num_slots``.
+    The genes are ``overlapped_patches``, ``pos_encoding`` and ``conv_ffn``, then for each stage ``stages.<i>.width``,
+    ``.ffn_ratio``, ``.depth`` and ``.blocks.<j>.mixer``. A stage with a glmix or local block also has
+    ``.local_kernel``, and a stage with a glmix block ``.num_slots``.
 
     Args:
-        widths: Channels of each of the four stages, multiples of ``head_dim``; None, here and in the following, for
-            those of :data:`VALUES`, which are around STL, 4G and 9G.
+        widths: Channels of each of the four stages, multiples of ``head_dim``. None, here and for each list below,
+            takes the values of :data:`VALUES`, which are around STL, 4G and 9G.
         depths: Blocks of each stage.
-        ffn_ratios: Of any stage, as the following: hidden width of the FFN over the stage's.
-        local_kernels: Odd size of the depth-wise convolution.
-        num_slots: Slots, squares.
-        mixers: Of any block: ``local``, ``mhsa``, ``glmix``.
-        overlapped_patches: Values of the flag, as for the following two; see :class:`GLNetArch`.
-        restrict: See :meth:`SearchSpace.restrict`.
-        around: A network, see :func:`read_network`: of each gene the space has its value and less, so that it is the
-            largest member. Lists name smaller values in the place of those that follow from it: without them fewer
-            blocks and slots, narrower FFNs, smaller kernels. A block keeps its mixer, or with ``mixers`` the listed
-            parts of it (``local`` of ``glmix``).
-        fixed: What all networks have that no gene says, in the place of :data:`FIXED`: ``head_dim``,
+        ffn_ratios: Ratios of the hidden width of the FFN to the stage's width, for any stage.
+        local_kernels: Odd kernel sizes of the depth-wise convolution, for any stage.
+        num_slots: Numbers of slots, squares, for any stage.
+        mixers: Mixers of any block: ``local``, ``mhsa``, ``glmix``.
+        overlapped_patches: Values of the flag ``overlapped_patches``, see :class:`GLNetArch`.
+        pos_encoding: Values of the flag ``pos_encoding``.
+        conv_ffn: Values of the flag ``conv_ffn``.
+        restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
+        around: Network that is the largest member of the space, see :func:`read_network`. Each gene takes the network's
+            value and smaller ones. By default these mean fewer blocks and slots, narrower FFNs and smaller kernels; the
+            lists above replace them. A block keeps its mixer, and may also take those of its mixer's parts that
+            ``mixers`` lists (``local`` for ``glmix``).
+        fixed: Fields that all networks share because no gene decides them, in place of :data:`FIXED`: ``head_dim``,
             ``learned_slots``, ``fixed_scale``, ``layer_scale``.
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     arch_class = GLNetArch
@@ -170,7 +172,10 @@ def _stage(index: int, settings: dict[str, Any]) -> list[Choice | Fact]:
 
 
 def _around(network: GLNetArch, listed: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """The values of each gene of a space around a network; ``listed`` ones stand for those that follow from it."""
+    """Return the values of each gene of a space around a network.
+
+    Values in ``listed`` replace those that follow from the network.
+    """
     whole_network = ('ffn_ratios', 'local_kernels', 'num_slots')
     for field in (*whole_network, *FLAGS):
         own_value = getattr(network, field)
@@ -202,12 +207,12 @@ def _around(network: GLNetArch, listed: Mapping[str, Any]) -> dict[str, tuple[An
 
 
 def _mixers(own: str, listed: Mapping[str, Any]) -> tuple[str, ...]:
-    """A block's own mixer, behind those of its parts that are listed."""
+    """Return the listed parts of a block's mixer, and then the mixer itself."""
     return (*(mixer for mixer in PARTS.get(own, ()) if mixer in listed.get('mixers', ())), own)
 
 
 def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """The arguments of the smallest space that has all values of ``genes``."""
+    """Return the arguments of the smallest space that has all values of ``genes``."""
 
     def stages(field: str) -> tuple[tuple[Any, ...], ...]:
         return tuple(genes[f'stages.{stage}.{field}'] for stage in range(NUM_STAGES))
@@ -225,7 +230,7 @@ def _lists(genes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def _fixed(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What of :data:`FIXED` is otherwise."""
+    """Check the given fields and return those that differ from :data:`FIXED`."""
     check_keys('fixed', {} if given is None else given, (), tuple(FIXED))
     fixed = {**FIXED, **(given or {})}
     whole('fixed.head_dim', fixed['head_dim'])
@@ -237,7 +242,7 @@ def _fixed(given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _checked(field: str, values: object, head_dim: int) -> Any:
-    """The values of an argument, ascending."""
+    """Return the values of an argument in ascending order."""
 
     def width(field: str, value: object) -> int:
         if whole(field, value) % head_dim:
