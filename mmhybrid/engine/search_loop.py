@@ -37,11 +37,13 @@ class SearchLoop(BaseLoop):
         runner: Its model is a :class:`mmhybrid.models.one_shot.OneShot` with trained weights.
         dataloader: Config; its dataset is the one that candidates are judged on.
         evaluator: As of ValLoop.
-        stages: As :func:`mmhybrid.search.config.build_settings` takes them, like the next four. The space is the
+        stages: As :func:`mmhybrid.search.config.build_settings` takes them, like the next five. The space is the
             supernet's. What a stage starts from may be named as :func:`known_networks` takes it.
         objectives: Metrics of the evaluator, or estimates, each with a direction.
         constraints: Bounds of estimates by their names.
         tie_breaks: Metrics or estimates, each with a direction, that decide among equals.
+        racing: Arguments of :class:`mmhybrid.search.Racing`, the rule by which evaluations stop early; None to evaluate
+            all networks on all images.
         seed: Everything proposed follows from it.
         max_tries: Draws for a candidate, on average over a stage, before the stage gives up.
         calibration: Arguments of :func:`mmhybrid.engine.bn_calibration.calibration_batches`.
@@ -81,6 +83,7 @@ class SearchLoop(BaseLoop):
         calibration: Mapping[str, Any],
         constraints: Mapping[str, Mapping[str, Any] | None] | None = None,
         tie_breaks: Sequence[Mapping[str, Any]] = (),
+        racing: Mapping[str, Any] | None = None,
         seed: int = 0,
         max_tries: int = 1000,
         latency_table: str | None = None,
@@ -97,8 +100,6 @@ class SearchLoop(BaseLoop):
         keep_images_mb: int = KEEP_IMAGES_MB,
     ) -> None:
         model = supernet_of(runner)
-        self.scorer = build_subnet_evaluator(runner, model, dataloader, evaluator, calibration, keep_images_mb)
-        super().__init__(runner, self.scorer.loader)
         self.settings = build_settings(
             {
                 'space': model.space,
@@ -106,10 +107,15 @@ class SearchLoop(BaseLoop):
                 'objectives': objectives,
                 'constraints': {} if constraints is None else constraints,
                 'tie_breaks': tie_breaks,
+                'racing': racing,
                 'seed': seed,
                 'max_tries': max_tries,
             }
         )
+        self.scorer = build_subnet_evaluator(
+            runner, model, dataloader, evaluator, calibration, keep_images_mb, self.settings.racing, self.settings.seed
+        )
+        super().__init__(runner, self.scorer.loader)
         workload = Workload.of_model(runner.cfg.model, input_size, runner.cfg.get('default_scope'))
         self.estimate = build_estimator(workload, latency_table, analytic).estimates
         self.result: SearchResult | None = None

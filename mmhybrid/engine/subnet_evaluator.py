@@ -18,7 +18,8 @@ from mmhybrid.engine.evaluated_images import count_only
 from mmhybrid.engine.kept_batches import ImageMemory, KeptBatches
 from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.models.one_shot import OneShot
-from mmhybrid.search import SearchError
+from mmhybrid.search import Racing, SearchError
+from mmhybrid.search.racing import IMAGES_SEEN, PARTS
 from mmhybrid.space import Arch
 from mmhybrid.torch_api import is_device_error
 from mmhybrid.utils.checks import bad_value, check_keys
@@ -39,6 +40,8 @@ class SubnetEvaluator:
         batch_size: Images of a batch.
         num_workers: Processes that load them.
         keep_images_mb: Memory in MiB for preprocessed images, on the device of the model, and what they were made of.
+        racing: The rule by which evaluations stop early; None to evaluate all networks on all images.
+        seed: Seed of the order of the images, which is random where evaluations stop early.
 
     Attributes:
         loader: Of the images that networks are judged on.
@@ -53,8 +56,11 @@ class SubnetEvaluator:
         batch_size: int,
         num_workers: int,
         keep_images_mb: int,
+        racing: Racing | None = None,
+        seed: int = 0,
     ) -> None:
         self.model = model
+        self._racing = racing
         self.evaluator = evaluator
         self.evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
         count_only(dataset, self.evaluator)
@@ -66,13 +72,19 @@ class SubnetEvaluator:
             num_workers=num_workers,
             collate_fn=pseudo_collate,
             persistent_workers=num_workers > 0,
+            sampler=None if racing is None else _shuffled(len(dataset), seed),  # type: ignore[arg-type]
         )
         self._judged = KeptBatches(
             'validation images', self.loader, lambda batch: (batch, self._preprocessed(batch)), memory
         )
 
-    def __call__(self, arch: Arch) -> dict[str, float]:
+    def __call__(self, arch: Arch, floor: float | None = None) -> dict[str, float]:
         """Every metric of the evaluator that is a number.
+
+        Args:
+            arch: The network.
+            floor: The score that it must reach. As soon as that is improbable, the evaluation stops; the metrics are
+                then those on the images so far, with the number of these beside them. None for all images.
 
         Raises:
             SearchError: If the device is lost for this process.
@@ -80,12 +92,12 @@ class SubnetEvaluator:
         """
         try:
             try:
-                return self._score(arch)
+                return self._score(arch, floor)
             except torch.cuda.OutOfMemoryError:
                 let_go = [kept.let_go() for kept in (self._calibration, self._judged)]
                 if not any(let_go):
                     raise
-            return self._score(arch)
+            return self._score(arch, floor)
         except Exception as error:
             if is_device_error(error):
                 raise SearchError(
@@ -95,18 +107,37 @@ class SubnetEvaluator:
             raise RuntimeError(f'the evaluation of {arch.to_json()} failed: {error}') from error
 
     @torch.no_grad()
-    def _score(self, arch: Arch) -> dict[str, float]:
+    def _score(self, arch: Arch, floor: float | None) -> dict[str, float]:
         self.model.set_arch(arch)
         for metric in self.evaluator.metrics:
             metric.results.clear()  # of an evaluation that ended half-way
+        seen = 0
         with calibrated_on(self.model, self._calibration):
             for batch, data in self._judged:
-                self.evaluator.process(data_samples=self.model(**data, mode='predict'), data_batch=batch)
+                samples = self.model(**data, mode='predict')
+                self.evaluator.process(data_samples=samples, data_batch=batch)
+                before, seen = seen, seen + len(samples)
+                if floor is not None and self._is_lost(before, seen, floor):
+                    return {**self._metrics(), IMAGES_SEEN: seen}
+        return self._metrics()
+
+    def _is_lost(self, before: int, seen: int, floor: float) -> bool:
+        """Whether another part of the images is complete with the last batch, and the network stops there."""
+        assert self._racing is not None
+        racing, num_images = self._racing, len(self.loader.dataset)  # type: ignore[arg-type]
+        if seen == num_images or before * PARTS // num_images == seen * PARTS // num_images:
+            return False
+        metrics = self._metrics()
+        if racing.metric not in metrics:
+            raise bad_value('racing.metric', racing.metric, f'one of {sorted(metrics)}')
+        return racing.is_lost(metrics[racing.metric], seen, num_images, floor)
+
+    def _metrics(self) -> dict[str, float]:
+        """The metrics on the images so far."""
         metrics: dict[str, float] = {}
         for metric in self.evaluator.metrics:
             # BaseMetric.evaluate would gather from all ranks, which are at other subnets
             found = metric.compute_metrics(metric.results)
-            metric.results.clear()
             prefix = f'{metric.prefix}/' if metric.prefix else ''
             metrics |= {f'{prefix}{name}': float(value) for name, value in found.items() if _is_number(value)}
         return metrics
@@ -136,6 +167,8 @@ def build_subnet_evaluator(
     evaluator: Evaluator | dict | list,
     calibration: Mapping[str, Any],
     keep_images_mb: int,
+    racing: Racing | None = None,
+    seed: int = 0,
 ) -> SubnetEvaluator:
     """What judges the networks of a search, by images that are not in the test set.
 
@@ -146,6 +179,8 @@ def build_subnet_evaluator(
         evaluator: As of ValLoop.
         calibration: Arguments of :func:`calibration_batches`.
         keep_images_mb: See :class:`SubnetEvaluator`.
+        racing: See :class:`SubnetEvaluator`.
+        seed: See :class:`SubnetEvaluator`.
 
     Raises:
         ValueError: If an argument is wrong, or images are in the test set too.
@@ -162,7 +197,14 @@ def build_subnet_evaluator(
         dataloader['batch_size'],
         dataloader.get('num_workers', 0),
         keep_images_mb,
+        racing,
+        seed,
     )
+
+
+def _shuffled(num_images: int, seed: int) -> list[int]:
+    """The places of all images in a random order."""
+    return torch.randperm(num_images, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def _is_number(value: object) -> bool:

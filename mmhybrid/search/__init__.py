@@ -8,6 +8,7 @@ from mmhybrid.search.candidate import Candidate, ranked  # noqa: E402
 from mmhybrid.search.constraints import Constraint  # noqa: E402
 from mmhybrid.search.errors import SearchError, StorageError  # noqa: E402
 from mmhybrid.search.pareto import Objective, front, hypervolume, ranking  # noqa: E402
+from mmhybrid.search.racing import Racing  # noqa: E402
 from mmhybrid.search.reading import list_studies, read_study  # noqa: E402
 from mmhybrid.search.result import SearchResult  # noqa: E402
 from mmhybrid.search.samplers import BlockEvolution, Evolution, OptunaSampler, RandomSampler, Sampler, Situation  # noqa: E402
@@ -28,6 +29,7 @@ __all__ = [
     'Objective',
     'OptunaSampler',
     'Progress',
+    'Racing',
     'RandomSampler',
     'Sampler',
     'SearchError',

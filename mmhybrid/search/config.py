@@ -7,6 +7,7 @@ from typing import Any
 from mmhybrid.registry import SAMPLERS, SEARCH_SPACES, build_from_data
 from mmhybrid.search.constraints import Constraint
 from mmhybrid.search.pareto import Objective
+from mmhybrid.search.racing import Racing
 from mmhybrid.search.settings import SearchSettings
 from mmhybrid.search.stages import Fix, Skeletons, Stage
 from mmhybrid.space import Arch, SearchSpace, Value
@@ -26,9 +27,9 @@ def build_settings(config: Mapping[str, Any]) -> SearchSettings:
     A config is a program: spaces and samplers may be named as MMEngine allows it. What a storage holds is for
     :func:`settings_from_data`.
 
-    Keys ``space``, ``stages`` and ``objectives``, and if wanted ``constraints``, ``tie_breaks``, ``seed`` and
-    ``max_tries``; spaces and samplers are dicts with a ``type``, the others the arguments of their classes. Stages, in
-    their order, and constraints stand under their names, so that a config that inherits them, or ``--cfg-options``,
+    Keys ``space``, ``stages`` and ``objectives``, and if wanted ``constraints``, ``tie_breaks``, ``racing``, ``seed``
+    and ``max_tries``; spaces and samplers are dicts with a ``type``, the others the arguments of their classes. Stages,
+    in their order, and constraints stand under their names, so that a config that inherits them, or ``--cfg-options``,
     reaches each: ``stages=dict(coarse=..., fine=...)``, ``constraints=dict(latency_ms=dict(max=12))``. One that is None
     is left out. A stage names its sampler, so that no misspelt name is a stage more.
 
@@ -73,7 +74,8 @@ def settings_from_data(config: Mapping[str, Any]) -> SearchSettings:
 
 
 def _settings(config: Mapping[str, Any], build_space: Build, build_sampler: Build) -> SearchSettings:
-    check_keys('search', config, ('space', 'stages', 'objectives'), ('constraints', 'seed', 'max_tries', 'tie_breaks'))
+    optional = ('constraints', 'seed', 'max_tries', 'tie_breaks', 'racing')
+    check_keys('search', config, ('space', 'stages', 'objectives'), optional)
     plain = {name: config[name] for name in ('seed', 'max_tries') if name in config}
     return SearchSettings(
         space=_space(build_space, config['space']),
@@ -81,6 +83,7 @@ def _settings(config: Mapping[str, Any], build_space: Build, build_sampler: Buil
         objectives=tuple(_objective(item) for item in check_list('objectives', config['objectives'])),
         tie_breaks=tuple(_objective(item) for item in check_list('tie_breaks', config.get('tie_breaks', ()))),
         constraints=tuple(_constraint(item) for item in check_list('constraints', config.get('constraints', ()))),
+        racing=None if config.get('racing') is None else _racing(config['racing']),
         **plain,
     )
 
@@ -135,6 +138,11 @@ def _start(config: Any) -> tuple[Mapping[str, Value], ...]:
 def _objective(config: Any) -> Objective:
     check_keys('objective', config, ('name',), ('direction',))
     return Objective(**config)
+
+
+def _racing(config: Any) -> Racing:
+    check_keys('racing', config, ('metric',), ('error', 'keep'))
+    return Racing(**config)
 
 
 def _constraint(config: Any) -> Constraint:

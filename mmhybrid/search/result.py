@@ -12,6 +12,7 @@ from typing import Any
 from mmhybrid.search.candidate import Candidate, Leaders, ranked
 from mmhybrid.search.errors import SearchError
 from mmhybrid.search.pareto import Objective, front, hypervolume
+from mmhybrid.search.racing import is_stopped
 from mmhybrid.search.settings import SearchSettings
 from mmhybrid.space.found import BEST_FILE
 from mmhybrid.utils.checks import bad_value, check_int
@@ -222,7 +223,9 @@ def table_of(candidates: Sequence[Candidate], beside: Sequence[Mapping[str, obje
 
 def is_ranked(candidate: Candidate, settings: SearchSettings) -> bool:
     """Whether a candidate is one of those that a search is for."""
-    return candidate.metrics is not None if settings.budget else candidate.stage == settings.stages[-1].name
+    if not settings.budget:
+        return candidate.stage == settings.stages[-1].name
+    return candidate.metrics is not None and not is_stopped(candidate)
 
 
 def ranking_of(settings: SearchSettings) -> tuple[Sequence[Objective], Sequence[Objective]]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -11,7 +11,7 @@ from itertools import islice
 from mmhybrid.search.candidate import Candidate, Key, Leaders
 from mmhybrid.search.constraints import Estimate
 from mmhybrid.search.errors import SearchError, StorageError
-from mmhybrid.search.evaluation import Evaluate, evaluated
+from mmhybrid.search.evaluation import evaluated
 from mmhybrid.search.proposals import Proposer
 from mmhybrid.search.result import SearchResult, is_ranked, ranking_of
 from mmhybrid.search.settings import SearchSettings
@@ -32,7 +32,8 @@ class Searcher:
         settings: What to search.
         estimate: Costs of an arch; pure, fast, called before the evaluation.
         evaluate: Scores of an arch, the same wherever it is evaluated; ranks evaluate different archs at a time, so it
-            must not wait for other ranks.
+            must not wait for other ranks. Where the settings have racing, it is called with the argument ``floor`` too,
+            the score that the network must reach.
         storage: Where finished candidates go; opened on rank 0 only.
         team: The ranks.
         watcher: Who wants to know; None for nobody.
@@ -50,7 +51,7 @@ class Searcher:
         self,
         settings: SearchSettings,
         estimate: Estimate,
-        evaluate: Evaluate,
+        evaluate: Callable[..., Mapping[str, float]],
         storage: StudyStorage,
         team: Team | None = None,
         watcher: Watcher | None = None,
@@ -74,6 +75,7 @@ class Searcher:
         self._ahead: dict[Key, Candidate] = {}
         self._leaders = Leaders(*ranking_of(settings))
         self._failures: Counter[str] = Counter()
+        self._floors: dict[Key, float] = {}
         self._best: Candidate | None = None
         self._measured: set[str] = set()
         self._num_recalled = 0
@@ -100,7 +102,7 @@ class Searcher:
                     began = time.monotonic()
                     proposals, shortage = self._team.lead(partial(proposer.propose, generation, size, history))
                     seconds += time.monotonic() - began
-                    history += self._ranked_only(proposals) if stage.rank_by else self._scored(proposals)
+                    history += self._ranked_only(proposals) if stage.rank_by else self._scored(proposals, history)
                     self._save_found(history)
                     if shortage:
                         self._say(f'{shortage}; the stage ends')
@@ -126,7 +128,7 @@ class Searcher:
         self._storage.open()
         return self._storage.load()
 
-    def _scored(self, proposals: Sequence[Candidate]) -> list[Candidate]:
+    def _scored(self, proposals: Sequence[Candidate], history: Sequence[Candidate]) -> list[Candidate]:
         """The proposals with their metrics, evaluated where they are not stored."""
         for proposal in proposals:
             stored = self._finished.get(proposal.key)
@@ -135,6 +137,7 @@ class Searcher:
                     f'{self._storage.location}: candidate {proposal.key} is another network, or costs something else, '
                     'than is proposed now; the estimates or the program changed since'
                 )
+        self._floors = self._floors_of(proposals, history)
         if self._storage.shared:
             self._evaluate_with_others(proposals)
         else:
@@ -142,6 +145,19 @@ class Searcher:
         for proposal in proposals:
             self._ahead.pop(proposal.key, None)
         return [self._finished[proposal.key] for proposal in proposals]
+
+    def _floors_of(self, proposals: Sequence[Candidate], history: Sequence[Candidate]) -> dict[Key, float]:
+        """The score that each proposal must reach, where racing may stop it, from complete generations alone."""
+        racing = self.settings.racing
+        if racing is None:
+            return {}
+        floors = {}
+        for proposal in proposals:
+            rivals = (candidate for candidate in history if candidate.stage == proposal.stage)
+            floor = racing.floor(proposal, rivals, self.settings.objectives)
+            if floor is not None:
+                floors[proposal.key] = floor
+        return floors
 
     def _ranked_only(self, proposals: Sequence[Candidate]) -> Sequence[Candidate]:
         """The proposals of a stage that evaluates nothing."""
@@ -210,7 +226,10 @@ class Searcher:
         """The first of the proposals, evaluated; None if there is none."""
         if not proposals:
             return None
-        return evaluated(proposals[0], self._evaluate, self.settings.objectives, self._evaluation_tries)
+        [proposal] = proposals
+        floor = self._floors.get(proposal.key)
+        evaluate = self._evaluate if floor is None else partial(self._evaluate, floor=floor)
+        return evaluated(proposal, evaluate, self.settings.objectives, self._evaluation_tries)
 
     def _check_failures(self, latest: Sequence[Candidate]) -> None:
         """Raise SearchError if one of the latest evaluations is one failure too many."""

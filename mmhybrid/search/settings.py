@@ -7,6 +7,7 @@ from typing import Any
 from mmhybrid.search.candidate import Candidate, ranked
 from mmhybrid.search.constraints import Constraint
 from mmhybrid.search.pareto import Objective
+from mmhybrid.search.racing import Racing
 from mmhybrid.search.stages import Stage
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_all, check_class, check_int
@@ -23,6 +24,7 @@ class SearchSettings:
         objectives: One or several; names of metrics or estimates.
         constraints: Bounds on estimates, for all stages.
         tie_breaks: What decides among networks with equal objectives, in stages that evaluate.
+        racing: The rule by which evaluations stop early; None to evaluate all candidates on all images.
         seed: Of everything random.
         max_tries: Draws for each candidate, on average over a stage, after which the stage ends for want of new and
             allowed networks.
@@ -38,6 +40,7 @@ class SearchSettings:
     seed: int = 0
     max_tries: int = 1000
     tie_breaks: Sequence[Objective] = ()
+    racing: Racing | None = None
 
     def __post_init__(self) -> None:
         check_class('space', self.space, SearchSpace)
@@ -55,6 +58,10 @@ class SearchSettings:
         breaks = [objective.name for objective in check_all('tie_breaks', self.tie_breaks, Objective)]
         if len({*objectives, *breaks}) < len(objectives) + len(breaks):
             raise bad_value('tie_breaks', breaks, f'names that differ, and from the objectives {objectives}')
+        if self.racing is not None:
+            check_class('racing', self.racing, Racing)
+            if Objective(self.racing.metric) not in self.objectives:
+                raise bad_value('racing.metric', self.racing.metric, f'an objective to maximize, among {objectives}')
         check_int('seed', self.seed, 0)
         check_int('max_tries', self.max_tries, 1)
 
@@ -131,6 +138,7 @@ class SearchSettings:
                 'max_tries': self.max_tries,
                 # left out where there are none, so that searches from before there were any go on
                 **({'tie_breaks': [asdict(objective) for objective in self.tie_breaks]} if self.tie_breaks else {}),
+                **({'racing': asdict(self.racing)} if self.racing else {}),
             }
         )
         return config

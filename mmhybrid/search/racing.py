@@ -1,0 +1,126 @@
+"""Racing: the evaluation of a candidate ends as soon as it can hardly be among the best any more.
+
+A candidate is evaluated on images in a random order. The number of images that it has right so far follows a
+hypergeometric distribution, whose parameter is the number that it would have right in the end. If so low a number is
+improbable even for a network that would just be among the best, the evaluation stops. This is asked after each tenth of
+the images.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mmhybrid.search.candidate import Candidate
+from mmhybrid.search.pareto import Objective
+from mmhybrid.utils.checks import bad_value, check_float, check_int
+
+# The metric that only a stopped candidate has: the number of images on which its other metrics were measured.
+IMAGES_SEEN = 'images_seen'
+# An evaluation is looked at after each of so many equal parts of the images but the last.
+PARTS = 10
+
+
+@dataclass(frozen=True)
+class Racing:
+    """The rule by which the evaluation of a candidate stops early.
+
+    Args:
+        metric: Objective that is maximized: the percentage of images that are right, such as ``accuracy/top1``. All
+            other objectives are estimates.
+        error: Probability, at most, that a candidate is stopped which would be among the best ``keep``.
+        keep: Number of best candidates of a stage, by its earlier generations, that racing may not change. It is at
+            least the number of parents of the sampler.
+
+    Raises:
+        ValueError: Naming the field, the value and what is allowed.
+    """
+
+    metric: str
+    error: float = 0.05
+    keep: int = 10
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or not self.metric:
+            raise bad_value('racing.metric', self.metric, 'the name of an objective')
+        check_float('racing.error', self.error, 0, 0.5)
+        check_int('racing.keep', self.keep, 1)
+
+    def floor(self, proposal: Candidate, history: Iterable[Candidate], objectives: Sequence[Objective]) -> float | None:
+        """The score that the proposal must reach to be among the best ``keep``; None if any score does.
+
+        Args:
+            proposal: The candidate, with its estimates.
+            history: Evaluated candidates; those that failed or were stopped are passed over.
+            objectives: Objectives of the search.
+
+        Raises:
+            ValueError: If another objective than the metric is no estimate.
+        """
+        others = [objective for objective in objectives if objective.name != self.metric]
+        for objective in others:
+            if objective.name not in proposal.estimates:
+                raise bad_value(
+                    'racing', objective.name, f'one metric, {self.metric}; all other objectives are estimates'
+                )
+        own = proposal.losses(others)
+        scores = sorted(
+            (
+                rival.numbers[self.metric]
+                for rival in history
+                if not rival.has_failed(objectives)
+                and not is_stopped(rival)
+                and all(loss <= most for loss, most in zip(rival.losses(others), own, strict=True))
+            ),
+            reverse=True,
+        )
+        return scores[self.keep - 1] if len(scores) >= self.keep else None
+
+    def is_lost(self, score: float, seen: int, num_images: int, floor: float) -> bool:
+        """Whether a candidate stops.
+
+        Args:
+            score: Percentage of the images so far that are right.
+            seen: Number of images so far.
+            num_images: Number of images in all.
+            floor: What :meth:`floor` gave for the candidate.
+
+        Raises:
+            ValueError: If the score is no percentage of the images so far.
+        """
+        right = round(score / 100 * seen)
+        # scores are computed in float32
+        if not math.isclose(score, 100 * right / seen, rel_tol=1e-5, abs_tol=1e-5):
+            raise bad_value('racing.metric', self.metric, 'a metric that is the percentage of images that are right')
+        wanted = round(floor / 100 * num_images)
+        return hypergeometric_cdf(right, num_images, wanted, seen) < self.error / (PARTS - 1)
+
+
+def is_stopped(candidate: Candidate) -> bool:
+    """Whether the evaluation of a candidate was stopped early."""
+    return candidate.metrics is not None and IMAGES_SEEN in candidate.metrics
+
+
+def hypergeometric_cdf(right: int, total: int, marked: int, drawn: int) -> float:
+    """The probability of at most ``right`` marked items among ``drawn`` ones.
+
+    Args:
+        right: Number of marked items among those that are drawn.
+        total: Number of items.
+        marked: Number of marked items.
+        drawn: Number of items that are drawn without putting them back.
+    """
+    least, most = max(0, drawn - (total - marked)), min(marked, drawn)
+    if right < least:
+        return 0.0
+    if right >= most:
+        return 1.0
+    term = math.exp(_log_comb(marked, right) + _log_comb(total - marked, drawn - right) - _log_comb(total, drawn))
+    found = 0.0
+    for count in range(right, least - 1, -1):
+        found += term
+        term *= count * (total - marked - drawn + count) / ((marked - count + 1) * (drawn - count + 1))
+    return min(found, 1.0)
+
+
+def _log_comb(total: int, count: int) -> float:
+    return math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
