@@ -3,15 +3,25 @@
 Each has the field values that make it another one, as plain data, and ``score``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Protocol
 
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from mmhybrid.apis.testing import evaluate
+from mmhybrid.apis.weights import load_weights
+from mmhybrid.engine.bn_calibration import calibration_batches
+from mmhybrid.engine.kept_batches import KEEP_IMAGES_MB
+from mmhybrid.engine.ranks import UntrainedRunner
+from mmhybrid.engine.subnet_evaluator import SubnetEvaluator, supernet_of
+from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.space import Arch, SearchSpace
 
 METRIC = 'accuracy/top1'
+CALIBRATION = 512  # training images for batch-norm statistics
 
 
 class Judge(Protocol):
@@ -35,6 +45,51 @@ class OtherSettings:
         """See :class:`Judge`."""
         cfg.merge_from_dict(dict(self.options))
         return top1(cfg, weights)
+
+
+@dataclass(frozen=True)
+class Subnets:
+    """Mean top-1 of networks of a supernet, each with batch-norm statistics of its own.
+
+    Args:
+        archs: Networks, as :meth:`SearchSpace.encode` takes them, or ``smallest``, ``middle`` (of each gene the value
+            in the middle) and ``largest``.
+    """
+
+    archs: Sequence[str | Mapping[str, Any]]
+
+    def score(self, cfg: Config, weights: str) -> float:
+        """See :class:`Judge`."""
+        judge = subnet_evaluator(cfg, weights)
+        return fmean(judge(subnet(judge.model.space, arch))[METRIC] for arch in self.archs)
+
+
+def subnet(space: SearchSpace, arch: str | Mapping[str, Any]) -> Arch:
+    """The genes of a network; see :class:`Subnets`."""
+    named = {
+        'smallest': space.smallest,
+        'middle': lambda: space.walk(lambda _, values: values[len(values) // 2]),
+        'largest': space.largest,
+    }
+    return named[arch]() if isinstance(arch, str) else space.encode(arch)
+
+
+def subnet_evaluator(cfg: Config, weights: str) -> SubnetEvaluator:
+    """What scores networks of the supernet in a file, on the images that are held out."""
+    runner = UntrainedRunner.from_cfg(cfg)
+    load_weights(runner.model, read_checkpoint(weights), weights)
+    judged = cfg.test_dataloader
+    training = {**cfg.train_dataloader.dataset, 'pipeline': judged.dataset.pipeline}
+    count = min(CALIBRATION, len(DATASETS.build(dict(training))))
+    return SubnetEvaluator(
+        supernet_of(runner),
+        DATASETS.build(dict(judged.dataset)),
+        runner.build_evaluator(cfg.test_evaluator),
+        calibration_batches(training, count),
+        judged.batch_size,
+        judged.num_workers,
+        KEEP_IMAGES_MB,
+    )
 
 
 def top1(cfg: Config, weights: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evidence.judges import Judge, OtherSettings
+from evidence.judges import Judge, OtherSettings, Subnets
 from evidence.verdicts import NOT_REPRODUCED, REPRODUCED, Ordering
 
 
@@ -20,11 +20,15 @@ class Arm:
         distillation: From the teacher of :mod:`evidence.teacher`, as OneShot takes it; None for no teacher.
         judge: Scores the trained network; None for its top-1 as it was trained. Arms that differ in nothing else share
             a training.
+        config: In the place of the row's.
+        start: What is trained before, alone, with the same seed, and what this arm's supernet begins as.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     distillation: Mapping[str, Any] | None = None
     judge: Judge | None = None
+    config: str | None = None
+    start: 'Arm | None' = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ _DEEPER = {
     'depths': [2, 2, 4, 2],
     'mixers': ['glmix', 'glmix', ['glmix', 'mhsa'] * 2, 'mhsa'],
 }
+_THREE_SIZES = Subnets(('smallest', 'middle', 'largest'))
 _PUBLISHED_HEADS = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]
 
 ROWS = (
@@ -243,6 +248,19 @@ ROWS = (
         },
         (Ordering('hard', 'soft', 0.8), Ordering('soft', 'none', 5.9)),
         'One network by itself, not a supernet; the teacher is EfficientNet-Lite0 (RegNetY-32G in the paper).',
+    ),
+    Row(
+        'supernet-start',
+        'A supernet that begins as a trained network > one that begins from nothing, after as many epochs',
+        'ours',
+        'glnet_supernet_64px.py',
+        {
+            'from a network': Arm(judge=_THREE_SIZES, start=Arm(config='glnet_64px.py')),
+            'from nothing': Arm(judge=_THREE_SIZES),
+        },
+        (Ordering('from a network', 'from nothing'),),
+        'The mean of the smallest, a middle and the largest subnet of the GLNet of `glmix-branches`, 20 epochs either '
+        'way; the epochs of the network alone, another 20, are not counted.',
     ),
 )
 

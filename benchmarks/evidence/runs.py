@@ -70,7 +70,7 @@ class Network:
         judge: See :class:`Arm`.
         params: Parameters.
         digest: Of all that has an influence on its scores, but for the seed.
-        first: What is trained before, for its weights: the same network, where there is a judge.
+        first: What is trained before, for its weights: the same network, where there is a judge; what it begins as.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Network:
 
     @classmethod
     def _of(cls, arm: Arm, name: str, config: str, place: Place) -> 'Network':
+        config = arm.config or config
         options = {**arm.options, **(place.options or {})}
         cfg = load_config(str(CONFIGS / config), options)
         told: list[Any] = [{key: value for key, value in cfg.to_dict().items() if key not in ELSEWHERE}]
@@ -97,6 +98,9 @@ class Network:
         if arm.judge is not None:
             first = cls._of(replace(arm, judge=None), 'training', config, place)
             told = [first.digest, _told_of(arm.judge)]
+        elif arm.start is not None:
+            first = cls._of(arm.start, 'start', config, place)
+            told.append(first.digest)
         params = sum(parameter.numel() for parameter in _on_meta(cfg).parameters())
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
         return cls(name, config, options, arm.distillation, arm.judge, params, digest, first)
@@ -106,7 +110,12 @@ class Network:
         cfg = load_config(str(CONFIGS / self.config), self.options)
         size = cfg.test_dataloader.dataset.pipeline[-2].crop_size
         macs = count_complexity(_on_meta(cfg), (3, size, size)).macs
-        told = {'params': self.params, 'macs': macs, 'digest': self.digest, 'options': dict(self.options)}
+        told: dict[str, Any] = {
+            'params': self.params,
+            'macs': macs,
+            'digest': self.digest,
+            'options': dict(self.options),
+        }
         if self.distillation is not None:
             told['distillation'] = dict(self.distillation)
         return told if self.judge is None else {**told, 'judge': _told_of(self.judge)}
@@ -145,12 +154,17 @@ class Run:
         file, weights = self.folder / SCORE, self.folder / WEIGHTS
         return read_json(file) if file.exists() and (weights.exists() or not self.keeps) else None
 
-    def work(self) -> None:
-        """Train on and score, or score what has been trained; leave the score, and weights that are needed."""
+    def config(self) -> Config:
+        """Of the network, with the images of the seed."""
         cfg = load_config(str(CONFIGS / self.network.config), self.network.options, str(self.folder))
         cfg.randomness.seed = self.seed
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             loader.dataset.update(data_root=str(self.place.data), split=self.seed)
+        return cfg
+
+    def work(self) -> None:
+        """Train on and score, or score what has been trained; leave the score, and weights that are needed."""
+        cfg = self.config()
         began = time.monotonic()
         if self.network.judge is None:
             score = self._train(cfg)
@@ -167,6 +181,15 @@ class Run:
         if self.network.distillation is not None:
             cfg.model.teacher = teacher(self.place.folder / 'teacher.pth')
             cfg.model.distillation = dict(self.network.distillation)
+        if self.first is not None:
+            begun = self.first.config()
+            cfg.model.architecture.backbone.init_cfg = {
+                'type': 'mmhybrid.FromNetwork',
+                'arch': begun.model.backbone.arch,
+                'checkpoint': str(self.first.folder / WEIGHTS),
+            }
+        if 'mutator' in cfg.model:
+            cfg.model.mutator.seed = self.seed
         cfg.resume = True
         train(cfg)
         last = latest_checkpoint(str(self.folder))

@@ -21,6 +21,7 @@ from fresh_python import CONTEXT, environment_of
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, DefaultScope
+from torch import nn
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.models.build import build_model
@@ -293,17 +294,79 @@ def test_what_is_trained_once_is_judged_with_other_settings(evidence, toy):
     (trained,) = {path.parents[2] for path in place.folder.rglob('scalars.json')}
     assert trained == weights.parent
 
-    cfg = load_config(row.config, slots)
-    cfg.test_dataloader.dataset.data_root = str(place.data)
-    model = build_model(cfg).eval()
+    model = build_model(load_config(row.config, slots))
     model.load_state_dict(torch.load(weights)['state_dict'])
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        images = DATASETS.build(cfg.test_dataloader.dataset)
+    assert scores['fewer slots'] == accuracy(model, row.config, place.data)
+
+
+def accuracy(model: nn.Module, config: str, data: Path) -> float:
+    """Of a classifier on the images that a config holds out, in percent."""
+    model.eval()
     right = [
         model.test_step(pseudo_collate([image]))[0].pred_label.item() == image['data_samples'].gt_label.item()
-        for image in images
+        for image in images_of(config, data, 'held_out')
     ]
-    assert scores['fewer slots'] == 100 * statistics.fmean(right)
+    return 100 * statistics.fmean(right)
+
+
+def images_of(config: str, data: Path, part: str) -> list[dict]:
+    """As a toy's network is judged on them."""
+    dataset = {**load_config(config).test_dataloader.dataset, 'data_root': str(data), 'part': part}
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return list(DATASETS.build(dataset))
+
+
+TOY_SUPERNET = """
+_base_ = ['./toy.py']
+supernet = dict(
+    type='mmhybrid.Supernet', backbone=dict(type='mmhybrid.GLNet'),
+    space=dict(type='mmhybrid.GLNetSpace', around={**_base_.model.backbone.arch}))
+model = dict(
+    _delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator'),
+    architecture={**_base_.model, 'backbone': supernet})
+find_unused_parameters = True
+"""
+
+
+def score_started(benchmarks: str, folder: Path, data: Path) -> None:
+    """A toy's supernet that begins as its network and learns nothing, each subnet alone and both together."""
+    sys.path.insert(0, benchmarks)
+    judges, rows, runs = (import_module(f'evidence.{name}') for name in ('judges', 'rows', 'runs'))
+    still, start = {'optim_wrapper.optimizer.lr': 0.0}, rows.Arm(config=str(folder / 'toy.py'))
+    judged = {'smallest': ('smallest',), 'largest': ('largest',), 'both': ('smallest', 'largest')}
+    arms = {name: rows.Arm(still, judge=judges.Subnets(archs), start=start) for name, archs in judged.items()}
+    row = rows.Row('toy', '', '', str(folder / 'supernet.py'), arms, ())
+    place = runs.Place(data, folder / 'out', options={'train_cfg.max_epochs': 1})
+    done = list(runs.perform([runs.Run(runs.Network.of(row, name, place), 0, place) for name in row.arms]))
+    told = [(run.network.name, run.result['score'], str(run.folder)) for run in done]
+    (folder / 'told.json').write_text(json.dumps(told))
+
+
+def test_a_supernet_begins_as_the_network_that_was_trained_before(toy, tmp_path):
+    """Where it learns nothing, its largest subnet is that network with the supernet's head."""
+    row, place = toy
+    (tmp_path / 'supernet.py').write_text(TOY_SUPERNET)
+    process = CONTEXT.Process(target=score_started, args=(str(BENCHMARKS), tmp_path, place.data))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    told = json.loads((tmp_path / 'told.json').read_text())
+    assert [name for name, *_ in told] == ['start', 'training', 'smallest', 'largest', 'both']
+    scores = {name: score for name, score, _ in told}
+    assert scores['both'] == statistics.fmean([scores['smallest'], scores['largest']])
+    alone, supernet = (torch.load(Path(folder, 'weights.pt'))['state_dict'] for *_, folder in told[:2])
+    model = build_model(load_config(row.config))
+    head = {name: supernet[f'architecture.{name}'] for name in alone if name.startswith('head.')}
+    model.load_state_dict(alone | head)
+    assert any((alone[name] != tensor).any() for name, tensor in head.items())
+    model.eval()
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum, norm.training = None, True
+    with torch.no_grad():  # all training images make one batch
+        batch = pseudo_collate(images_of(row.config, place.data, 'train'))
+        model(model.data_preprocessor(batch)['inputs'], mode='tensor')
+    assert scores['largest'] == accuracy(model, row.config, place.data)
 
 
 def losses(run: Path) -> list[tuple[int, float]]:
