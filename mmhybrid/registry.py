@@ -61,7 +61,12 @@ MODELS = ChildRegistry(
 )
 DATA_SAMPLERS = ChildRegistry('data sampler', mmengine_registry.DATA_SAMPLERS, 'mmhybrid.engine')
 # MMPretrain is imported with it
-DATASETS = ChildRegistry('dataset', mmengine_registry.DATASETS, 'mmhybrid.datasets.imagenet_folders')
+DATASETS = ChildRegistry(
+    'dataset',
+    mmengine_registry.DATASETS,
+    'mmhybrid.datasets.imagenet_folders',
+    {'FixedViews': 'mmhybrid.engine.fixed_views'},
+)
 TRANSFORMS = ChildRegistry('transform', mmengine_registry.TRANSFORMS, 'mmhybrid.datasets')
 HOOKS = ChildRegistry('hook', mmengine_registry.HOOKS, 'mmhybrid.engine')
 LOOPS = ChildRegistry(

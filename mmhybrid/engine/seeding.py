@@ -28,12 +28,13 @@ from mmhybrid.utils.errors import CannotGoOnError
 STEP_SLOT = 0  # of an iteration's seeds: the training step's; sample i of its batch has slot i + 1
 
 
-def seed_generators(seed: int, rank: int, iteration: int, slot: int) -> None:
-    """Put the global generators of Python, NumPy and torch (all devices) into a state that follows from the arguments.
+def seed_generators(*numbers: int) -> None:
+    """Put the global generators of Python, NumPy and torch (all devices) into a state that follows from some numbers.
 
-    The transforms and batch augmentations of OpenMMLab draw from these generators and take no others.
+    Those of a training are (seed, rank, iteration, slot). The transforms and batch augmentations of OpenMMLab draw from
+    these generators and take no others.
     """
-    words = np.random.SeedSequence((seed, rank, iteration, slot)).generate_state(8)
+    words = np.random.SeedSequence(numbers).generate_state(8)
     random.seed(words.tobytes())
     np.random.seed(words)  # noqa: NPY002
     torch.manual_seed(int(words[0]) << 32 | int(words[1]))

@@ -15,7 +15,7 @@ from mmhybrid.models.layers.basic import at_least_float32
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
-from mmhybrid.models.teachers import FEATURES, Normalisation, build_teacher
+from mmhybrid.models.teachers import FEATURES, Lesson, Normalisation
 from mmhybrid.registry import MODELS, MUTATORS
 from mmhybrid.utils.checks import bad_value, check_choice
 
@@ -34,7 +34,7 @@ class FeatureDistiller(BaseModel):
 
     Args:
         backbone: Config of a backbone, or of a :class:`Supernet`.
-        teacher: Arguments of :class:`Teacher`; images of any size are resized to its own, and normalised as it wants.
+        teacher: Arguments of :class:`Lesson`; images of any size are resized to its own, and normalised as it wants.
         features: ``pooled``, one vector an image, or ``maps``, one for each place of the student's last map, to whose
             size that of the teacher is resized.
         loss: ``cosine``, 1 minus the similarity of vectors, or ``smooth_l1``, of the teacher's vectors with mean 0 and
@@ -59,7 +59,6 @@ class FeatureDistiller(BaseModel):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__({'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}, init_cfg)
-        Normalisation.of(self.data_preprocessor)  # raises what would else be raised in the first step
         self.features = check_choice('features', features, FEATURES)
         self.loss = check_choice('loss', loss, LOSSES)
         self.backbone: Any = MODELS.build(dict(backbone))
@@ -73,18 +72,23 @@ class FeatureDistiller(BaseModel):
                 raise bad_value('mutator', mutator, f'None, for a {type(self.backbone).__name__}')
             widths = output_widths(build_on_meta(backbone), backbone.get('in_channels', 3))
         # in a tuple, so that its weights are no part of this model
-        self._teacher = (build_teacher(teacher),)
-        self.projection = nn.Linear(widths[-1], self._teacher[0].feature_width(features))
+        self._lesson = (Lesson(teacher, features, self.data_preprocessor),)
+        self.projection = nn.Linear(widths[-1], self.lesson.width)
+
+    @property
+    def lesson(self) -> Lesson:
+        """What it learns of its teacher."""
+        return self._lesson[0]
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
         """The loss of a step with ``mode`` ``loss``, else the outputs of the backbone."""
         if mode == 'loss':
-            return {'loss_features': self._loss(inputs)}
+            return {'loss_features': self._loss(inputs, data_samples)}
         return self.backbone(inputs)
 
-    def _loss(self, inputs: Tensor) -> Tensor:
+    def _loss(self, inputs: Tensor, data_samples: Any) -> Tensor:
         pixels = Normalisation.of(self.data_preprocessor).undo(inputs)
-        wanted = at_least_float32(self._teacher[0].features(pixels, self.features))
+        wanted = self.lesson.of(pixels, data_samples)
         if self.mutator is None:
             return self._distance(inputs, wanted)
         iteration = MessageHub.get_current_instance().get_info('iter', 0)

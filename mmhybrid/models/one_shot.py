@@ -19,7 +19,7 @@ from mmhybrid.models.fitting import with_widths
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
-from mmhybrid.models.teachers import Normalisation, build_teacher
+from mmhybrid.models.teachers import Lesson, Normalisation
 from mmhybrid.registry import MODELS, MUTATORS
 from mmhybrid.space import SearchSpace
 from mmhybrid.utils.checks import bad_value, check_class
@@ -40,7 +40,7 @@ class OneShot(BaseModel):
         mutator: Config of what picks the architectures of a step.
         distillation: With a ``teacher``, or with a mutator of several architectures (the first of them teaches the
             others in place): arguments of :class:`Distillation`.
-        teacher: Arguments of :class:`Teacher`, for a classifier; it teaches its logits alone.
+        teacher: Arguments of :class:`Lesson`, for a classifier; it teaches its logits alone.
         data_preprocessor: Of the wrapped model, where the host's config has it on the top level.
         init_cfg: As in MMEngine.
 
@@ -79,7 +79,7 @@ class OneShot(BaseModel):
         self.resizes = self.is_classifier and 'resolution' in self.space.choices
         self.distillation = None if distillation is None else Distillation(**distillation)
         # in a tuple, so that its weights are no part of this model
-        self._teacher = () if teacher is None else (build_teacher(teacher),)
+        self._lesson = () if teacher is None else (Lesson(teacher, 'logits', self.data_preprocessor),)
         self._check()
 
     def _check(self) -> None:
@@ -89,20 +89,23 @@ class OneShot(BaseModel):
             raise bad_value('space.resolution', resolution.values, 'one value, for this model')
         if self.distillation is not None:
             self.distillation.check_model(self.architecture)
-            if self.distillation.features and (self._teacher or several_sizes):
+            if self.distillation.features and (self._lesson or several_sizes):
                 allowed = 'None, with a teacher of another family, or images of several resolutions'
                 raise bad_value('distillation.features', self.distillation.features, allowed)
-        if self._teacher and not self.is_classifier:
+        if self._lesson and not self.is_classifier:
             raise bad_value('teacher', type(self.architecture).__name__, 'None, or a classifier')
-        if self._teacher and self.distillation is None:
+        if self._lesson and self.distillation is None:
             raise bad_value('distillation', None, "a dict, such as dict(kind='hard', alpha=0.5), with a teacher")
-        if self.distillation is not None and not self._teacher and len(self.mutator.archs(self.space, 0)) < 2:
+        if self.distillation is not None and not self._lesson and len(self.mutator.archs(self.space, 0)) < 2:
             raise bad_value('teacher', None, 'a dict, with a mutator of one architecture and distillation')
-        if self._teacher:
-            Normalisation.of(self.data_preprocessor)  # raises what would else be raised in the first step
-        if self._teacher and self._teacher[0].num_classes != self.architecture.head.num_classes:
+        if self.lesson is not None and self.lesson.width != self.architecture.head.num_classes:
             allowed = f'the {self.architecture.head.num_classes} of the student'
-            raise bad_value('number of classes of the teacher', self._teacher[0].num_classes, allowed)
+            raise bad_value('number of classes of the teacher', self.lesson.width, allowed)
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """What it learns of a teacher; None without one."""
+        return self._lesson[0] if self._lesson else None
 
     @property
     def supernet(self) -> Supernet:
@@ -127,7 +130,7 @@ class OneShot(BaseModel):
     def _loss(self, inputs: Tensor, data_samples: Any) -> Losses:
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
         archs = self.mutator.archs(self.space, iteration)
-        logits = self._teacher_logits(inputs)
+        logits = self._teacher_logits(inputs, data_samples)
         teacher = None if logits is None else Outputs([logits])
         total: Losses = {}
         for arch in archs:
@@ -161,10 +164,10 @@ class OneShot(BaseModel):
             losses = {name: _scaled(loss, share) if head.shares(name) else loss for name, loss in losses.items()}
         return {**losses, **self.distillation.losses(outputs, teacher, head is not None and head.sigmoid)}, outputs
 
-    def _teacher_logits(self, inputs: Tensor) -> Tensor | None:
-        if not self._teacher:
+    def _teacher_logits(self, inputs: Tensor, data_samples: Any) -> Tensor | None:
+        if self.lesson is None:
             return None
-        return self._teacher[0].logits(Normalisation.of(self.data_preprocessor).undo(inputs))
+        return self.lesson.of(Normalisation.of(self.data_preprocessor).undo(inputs), data_samples)
 
     def _resized(self, images: Tensor) -> Tensor:
         """Images at the resolution of the active architecture."""

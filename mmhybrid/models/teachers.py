@@ -1,7 +1,9 @@
 """Trained classifiers, of MMPretrain or timm, that others learn from, and the pixels that they see."""
 
 import copy
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from torch import Tensor, nn
 
 from mmhybrid.models.build import build_model
 from mmhybrid.models.checkpoints import read_checkpoint
+from mmhybrid.models.kept_outputs import KeptOutputs, KeptPlan, digests_of
+from mmhybrid.models.layers.basic import at_least_float32
 from mmhybrid.models.resized_inputs import resized
-from mmhybrid.utils.checks import bad_value, check_int, check_keys
+from mmhybrid.utils.checks import bad_value, check_class, check_int, check_keys
 
 # Of an image one vector, or one for each place of a map.
 FEATURES = ('pooled', 'maps')
@@ -50,6 +54,10 @@ class Normalisation:
         mean = getattr(preprocessor, 'mean', torch.zeros(1, 1, 1))
         std = getattr(preprocessor, 'std', torch.ones(1, 1, 1))
         return cls(mean, std, to_rgb)
+
+    def record(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return {'mean': self.mean.flatten().tolist(), 'std': self.std.flatten().tolist(), 'to_rgb': bool(self.to_rgb)}
 
     def undo(self, inputs: Tensor) -> Tensor:
         """Inputs (B, C, H, W) back to pixels."""
@@ -95,9 +103,12 @@ class Teacher:
             reason = ' '.join(str(error).split())
             raise ValueError(f'teacher.checkpoint: {checkpoint} does not fit the model: {reason}') from error
         model.eval().requires_grad_(False)
-        if config is not None:
+        self._network: dict[str, Any]
+        if isinstance(config, Config):
             self._preprocessor = model.data_preprocessor
+            self._network = {'model': config.model, 'data_preprocessor': config.get('data_preprocessor')}
         else:
+            self._network = {'timm': timm, 'mean': model.default_cfg['mean'], 'std': model.default_cfg['std']}
             mean, std = ([255 * value for value in model.default_cfg[name]] for name in ('mean', 'std'))
             self._preprocessor = ImgDataPreprocessor(mean, std, bgr_to_rgb=True)
 
@@ -136,6 +147,19 @@ class Teacher:
             raise bad_value('features', kind, allowed)
         return found
 
+    def record(self) -> dict[str, Any]:
+        """What its outputs depend on, as plain JSON: digests of network and weights, and the size of images."""
+        network = json.dumps(self._network, sort_keys=True, default=repr)
+        weights = hashlib.sha256()
+        for name, weight in sorted(self.model.state_dict().items()):
+            weights.update(f'{name} {weight.dtype} {tuple(weight.shape)}'.encode())
+            weights.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return {
+            'network': hashlib.sha256(network.encode()).hexdigest(),
+            'weights': weights.hexdigest(),
+            'size': self.size,
+        }
+
     def feature_width(self, kind: str) -> int:
         """Channels of :meth:`features`."""
         side = SIDE if self.size is None else self.size
@@ -168,10 +192,65 @@ class Teacher:
         return inputs
 
 
-def build_teacher(cfg: Mapping[str, Any]) -> Teacher:
-    """A teacher from its config, see :class:`Teacher`."""
-    check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm', 'size'))
-    return Teacher(**cfg)
+class Lesson:
+    """What a student learns of its images from a teacher, who computes it in each step or has done so once.
+
+    Args:
+        cfg: Arguments of :class:`Teacher`, and ``kept``, the folder of a teacher's outputs (``mmhybrid keep-teacher``),
+            where it is not to compute them.
+        kind: ``logits``, or one of :data:`FEATURES`.
+        preprocessor: Of the student.
+
+    Raises:
+        ValueError: If an argument is wrong, pixels cannot be had back from what the preprocessor makes of them, or
+            images are mixed that outputs are kept of.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], kind: str, preprocessor: nn.Module) -> None:
+        check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm', 'size', 'kept'))
+        self.student = Normalisation.of(preprocessor).record()
+        kept = cfg.get('kept')
+        self.kept = None if kept is None else Path(check_class('teacher.kept', kept, str))
+        if self.kept is not None and getattr(preprocessor, 'batch_augments', None) is not None:
+            raise bad_value('teacher.kept', kept, 'None, where train_cfg.augments mixes images anew in each step')
+        self.kind = kind
+        self.teacher = Teacher(**{name: value for name, value in cfg.items() if name != 'kept'})
+        self.width = self.teacher.num_classes if kind == 'logits' else self.teacher.feature_width(kind)
+        self._outputs: KeptOutputs | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'Lesson':
+        return self  # as its teacher
+
+    def computed(self, pixels: Tensor) -> Tensor:
+        """What the teacher gives for pixels, see :meth:`Teacher.logits`, in float32 or more."""
+        if self.kind == 'logits':
+            return at_least_float32(self.teacher.logits(pixels))
+        return at_least_float32(self.teacher.features(pixels, self.kind))
+
+    def of(self, pixels: Tensor, samples: Any) -> Tensor:
+        """What the teacher gives, or has given, for pixels.
+
+        Args:
+            pixels: See :meth:`Teacher.logits`.
+            samples: Of the batch, or None; an image that nothing is kept of is named by them.
+
+        Raises:
+            ValueError: If the kept outputs are not those of this teacher, or there is none for an image.
+        """
+        if self.kept is None:
+            return self.computed(pixels)
+        digests = digests_of(pixels, 'teacher.kept')
+        if self._outputs is None:
+            self._outputs = KeptOutputs(self.kept, self.kind, self.teacher.record(), self.student, self.width)
+        names = [
+            getattr(sample, 'img_path', f'image {place} of a batch')
+            for place, sample in enumerate(samples or [None] * len(pixels))
+        ]
+        return self._outputs.of(digests, names).to(pixels.device)
+
+    def plan(self, shape: Sequence[int], rows: int) -> KeptPlan:
+        """What outputs of a shape depend on, for a number of images."""
+        return KeptPlan(self.kind, self.teacher.record(), self.student, list(shape), rows)
 
 
 def _mmpretrain_model(config: Config) -> nn.Module:

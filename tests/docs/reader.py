@@ -71,7 +71,10 @@ OWN_DATA = re.compile(r'configs/\w+/supernet_\w+_own\.py')
 REACHED = re.compile(r'(?P<folder>\S+)/epoch_\d+\.pth')  # by a training, which is of one epoch here
 MINE = re.compile(r'my_\w+\.py')  # configs that stand in a document
 # Tools that read a data set, or write a config that does.
-READ_DATA = ('train.py', 'test.py', 'search.py', 'export_subnet.py', 'retrain_topk.py', 'dist_train.sh', 'dist_test.sh')
+READ_DATA = (
+    *('train.py', 'test.py', 'search.py', 'export_subnet.py', 'retrain_topk.py', 'dist_train.sh', 'dist_test.sh'),
+    'keep_teacher.py',
+)
 # What a command is given beside its own arguments, so that it takes seconds.
 SMALLER = {
     'make_demo_data.py': '--num-train 400 --num-val 8 --size 64',

@@ -63,7 +63,7 @@ def small(cfg: Config) -> Config:
             continue
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         loader.dataset.get('dataset', loader.dataset).indices = count  # mosaics are made of the images of another
-        _shrink_images(loader.dataset.pipeline)
+        _shrink_images(loader.dataset.get('pipeline') or loader.dataset.dataset.pipeline)
     if 'size' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.size = TINY
     for head in cfg.model.keys() & {'decode_head', 'auxiliary_head'}:

@@ -136,7 +136,7 @@ def test_a_student_that_is_its_teacher_has_no_loss(teacher: Any, features: str) 
     """Whatever the normalisation of its images is, the teacher's is its own."""
     same = {'mean': [90.0, 100.0, 110.0], 'std': [55.0, 65.0, 75.0], 'to_rgb': False}
     model = identity(FeatureDistiller(RESNET, teacher, features, data_preprocessor=same))
-    model.backbone.load_state_dict(model._teacher[0].model.backbone.state_dict())
+    model.backbone.load_state_dict(model.lesson.teacher.model.backbone.state_dict())
     model.eval()
     inputs = model.data_preprocessor({'inputs': pixels()})['inputs']
     assert float(model(inputs, mode='loss')['loss_features']) == pytest.approx(0, abs=1e-6)
@@ -145,7 +145,7 @@ def test_a_student_that_is_its_teacher_has_no_loss(teacher: Any, features: str) 
     others.eval()
     normed = others.data_preprocessor({'inputs': pixels()})['inputs']
     assert not torch.equal(normed, inputs)
-    theirs = others._teacher[0].features(pixels(), features)
+    theirs = others.lesson.teacher.features(pixels(), features)
     ours = others.backbone(normed)[-1]
     if features == 'pooled':
         ours = ours.mean((2, 3))
@@ -161,7 +161,7 @@ def test_smooth_l1_is_of_whitened_features(teacher: Any, features: str) -> None:
     nn.init.normal_(model.projection.weight, std=3)
     inputs = model.data_preprocessor({'inputs': pixels()})['inputs']
     with torch.no_grad():
-        out, theirs = model.backbone(inputs)[-1], model._teacher[0].features(pixels(), features)
+        out, theirs = model.backbone(inputs)[-1], model.lesson.teacher.features(pixels(), features)
         out, theirs = (x if x.dim() == 2 else x.mean((2, 3)) if features == 'pooled' else x for x in (out, theirs))
         out, theirs = (x.movedim(1, -1).reshape(-1, 64).double().numpy() for x in (out, theirs))
         ours = out @ model.projection.weight.double().numpy().T + model.projection.bias.double().numpy()
@@ -177,7 +177,7 @@ def test_the_map_of_a_teacher_is_resized_to_the_students(teacher: Any) -> None:
     model = identity(FeatureDistiller(RESNET, {**teacher, 'size': 128}, 'maps', data_preprocessor=NORMED)).eval()
     with torch.no_grad():
         inputs = model.data_preprocessor({'inputs': pixels()})['inputs']
-        theirs = F.interpolate(model._teacher[0].features(pixels(), 'maps'), (2, 2), mode='bilinear', antialias=True)
+        theirs = F.interpolate(model.lesson.teacher.features(pixels(), 'maps'), (2, 2), mode='bilinear', antialias=True)
         expected = 1 - F.cosine_similarity(model.backbone(inputs)[-1], theirs, dim=1).mean()
         torch.testing.assert_close(model(inputs, mode='loss')['loss_features'], expected)
 
@@ -191,7 +191,7 @@ def test_the_networks_of_a_step_are_averaged(teacher: Any, features: str) -> Non
     inputs = model.data_preprocessor({'inputs': pixels()})['inputs']
     MessageHub.get_current_instance().update_info('iter', 5)
     archs = model.mutator.archs(model.backbone.space, 5)
-    theirs, losses = model._teacher[0].features(pixels(), features), []
+    theirs, losses = model.lesson.teacher.features(pixels(), features), []
     assert len({arch['resolution'] for arch in archs}) == len({arch['head.width'] for arch in archs}) == 2
     with torch.no_grad():
         found = model(inputs, mode='loss')['loss_features']
@@ -215,14 +215,14 @@ def test_the_networks_of_a_step_are_averaged(teacher: Any, features: str) -> Non
 
 def test_the_teacher_is_no_part_of_the_model(teacher: Any) -> None:
     model = FeatureDistiller(RESNET, teacher, data_preprocessor=NORMED)
-    before = copy.deepcopy(model._teacher[0].model.state_dict())
+    before = copy.deepcopy(model.lesson.teacher.model.state_dict())
     assert {name.split('.')[0] for name in model.state_dict()} == {'backbone', 'projection'}
     inputs = model.data_preprocessor({'inputs': pixels()})['inputs']
     model.train()(inputs, mode='loss')['loss_features'].backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    after = model._teacher[0].model.state_dict()
+    after = model.lesson.teacher.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert copy.deepcopy(model)._teacher[0] is model._teacher[0]
+    assert copy.deepcopy(model).lesson.teacher is model.lesson.teacher
 
 
 # Trainings

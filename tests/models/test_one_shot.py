@@ -179,7 +179,7 @@ def test_teacher_stands_outside(tmp_path: Path) -> None:
     model.train()
     losses = model(images, samples, mode='loss')
     assert losses.keys() == {'loss', 'loss_distillation'}
-    (teacher,) = model._teacher
+    teacher = model.lesson.teacher
     assert not any(module.training for module in teacher.model.modules())
     sum(losses.values()).backward()
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.model.parameters())
@@ -187,7 +187,7 @@ def test_teacher_stands_outside(tmp_path: Path) -> None:
 
 def test_copies_share_the_teacher(tmp_path: Path) -> None:
     model = one_shot(teacher=save_teacher(tmp_path), distillation={})
-    assert copy.deepcopy(model)._teacher[0] is model._teacher[0]
+    assert copy.deepcopy(model).lesson.teacher is model.lesson.teacher
 
 
 @pytest.mark.parametrize('teacher_to_rgb', [False, True])
@@ -201,10 +201,10 @@ def test_teacher_sees_images_as_its_own_preprocessor_makes_them(
         data_preprocessor={'mean': [1, 2, 3], 'std': [4, 5, 6], 'to_rgb': student_to_rgb},
     )
     raw = torch.rand(2, 3, 64, 64) * 255
-    (teacher,) = model._teacher
+    teacher = model.lesson.teacher
     ordered = raw.flip(1) if teacher_to_rgb else raw
     images = (ordered - torch.tensor([100.0, 110, 120]).view(3, 1, 1)) / torch.tensor([50.0, 60, 70]).view(3, 1, 1)
-    found = model._teacher_logits(model.data_preprocessor({'inputs': raw})['inputs'])
+    found = model._teacher_logits(model.data_preprocessor({'inputs': raw})['inputs'], None)
     torch.testing.assert_close(found, teacher.model(images), rtol=1e-4, atol=1e-5)
     own = teacher.model.data_preprocessor({'inputs': raw})['inputs']
     torch.testing.assert_close(found, teacher.model(own), rtol=1e-4, atol=1e-5)

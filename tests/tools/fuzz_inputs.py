@@ -85,6 +85,7 @@ class Place:
             'export': [self.classifier, '--out', f'{out}.pt', '--format', 'torchscript', '--checkpoint', self.weights],
             'export_subnet': [self.search, '--checkpoint', self.supernet, '--arch', self.arch, '--out-dir', out],
             'get_complexity': [self.classifier, '--shape', '64', '64'],
+            'keep_teacher': [self.classifier],
             'latency_report': [f'{out}.json'],
             'make_demo_data': [f'{out}-data', '--num-train', '8', '--num-val', '2', '--size', '64'],
             'make_label_maps': [self.classifier, self.weights, str(self.folder / 'data/imagenet/val'), f'{out}-maps'],
