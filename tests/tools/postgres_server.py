@@ -78,6 +78,17 @@ class PostgresServer:
             return 0
         return int(self.ask("select count(*) from trial_user_attributes where key = 'candidate'"))
 
+    def forget(self) -> None:
+        """Remove what tests have made: the database ``other``, the role ``plain``, all in ``postgres``."""
+        statements = (
+            'drop database if exists other with (force)',
+            'drop database postgres with (force)',
+            'drop role if exists plain',
+            'create database postgres template template0',
+        )
+        commands = [word for statement in statements for word in ('-c', statement)]
+        self._run('psql', self.url.replace('/postgres', '/template1'), '-X', '-q', '-v', 'ON_ERROR_STOP=1', *commands)
+
     def remove(self) -> None:
         self.stop('immediate')
         shutil.rmtree(self.folder)
