@@ -1,4 +1,4 @@
-"""How far a supernet's ranking can be trusted, judged on networks that were also trained by themselves."""
+"""A check of how far a supernet's ranking can be trusted, on networks that were also trained by themselves."""
 
 import random
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
 def stratified(
     candidates: Sequence[Candidate], objective: Objective, count: int, rng: random.Random
 ) -> list[Candidate]:
-    """Some of the candidates, over the whole range of their scores, from best to worst.
+    """Draw candidates over the whole range of their scores and return them from best to worst.
 
-    The range is cut into ``count`` equal parts. Each part that is not empty gives one, drawn at random; where parts
-    are empty, the others give more, in turn. So nothing is further than a part from what is chosen.
+    The range is cut into ``count`` parts of equal width. Each part that is not empty gives one random candidate; where
+    parts are empty, the other parts give more in turn. So the score of every candidate is within one part's width of
+    the score of a chosen one.
 
     Raises:
-        ValueError: If there are fewer than ``count``.
+        ValueError: If there are fewer than ``count`` candidates.
     """
     check_int('count', count, 1, len(candidates))
     losses = {candidate.key: candidate.losses([objective])[0] for candidate in candidates}
@@ -40,17 +41,17 @@ def stratified(
 
 @dataclass(frozen=True)
 class Audit:
-    """What the comparison of two rankings says.
+    """The result of a comparison of two rankings.
 
     Args:
-        kendall_tau: Rank correlation of the scores in the supernet and after training.
+        kendall_tau: Kendall's tau-b between the scores in the supernet and the scores after training.
         kendall_tau_low: Lower end of its 95 % interval.
-        kendall_tau_high: Upper end.
-        regret: What is lost by retraining only the ``top`` best of the supernet: the distance in score of the best
-            among them to the best of all, never negative.
-        count: Networks compared.
-        top: See ``regret``.
-        problem: What keeps some scores from ranking; empty if all do.
+        kendall_tau_high: Upper end of its 95 % interval.
+        regret: Loss of score from retraining only the ``top`` best networks of the supernet: the difference between the
+            best of all networks and the best of these, never negative.
+        count: Number of networks compared.
+        top: Number of the supernet's best networks that would be retrained.
+        problem: Reason why some scores do not rank; empty if all do.
     """
 
     kendall_tau: float
@@ -62,7 +63,7 @@ class Audit:
     problem: str = field(default='', compare=False)
 
     def warning(self) -> str:
-        """Why the ranking is not to be trusted, in sentences; empty if nothing speaks against it."""
+        """Return the reasons not to trust the ranking, in sentences; empty if there are none."""
         return '; '.join(filter(None, (self.problem, self._doubt())))
 
     def _doubt(self) -> str:
@@ -84,17 +85,17 @@ class Audit:
 def audit(
     supernet: Sequence[float], retrained: Sequence[float], objective: Objective, top: int, seed: int = 0
 ) -> Audit:
-    """Compare the scores of networks in the supernet with those after training.
+    """Compare the scores of networks in the supernet with their scores after training.
 
     Args:
-        supernet: A score for each network; one that is not a finite number counts as the worst.
-        retrained: The same networks' scores after training, likewise.
-        objective: Says which scores are better.
-        top: How many of the supernet's best one would retrain.
-        seed: Of the interval.
+        supernet: Score of each network in the supernet; a score that is not a finite number counts as the worst.
+        retrained: Score of each network after training, in the same order and by the same rule.
+        objective: Objective that says which scores are better.
+        top: Number of the supernet's best networks that would be retrained.
+        seed: Seed of the bootstrap interval.
 
     Raises:
-        ValueError: If ``top`` is more than there are, or no score is a finite number.
+        ValueError: If ``top`` is more than the number of networks, or no score is a finite number.
     """
     count = len(retrained)
     before, before_problem = _losses('in the supernet', supernet, objective)
@@ -107,7 +108,7 @@ def audit(
 
 
 def _losses(when: str, scores: Sequence[float], objective: Objective) -> tuple[NDArray[np.float64], str]:
-    """Scores as losses, all finite, and what keeps some from ranking."""
+    """Return the scores as finite losses, and the reason why some of them do not rank."""
     losses = objective.sign * np.array(scores, float)
     is_finite = np.isfinite(losses)
     if not is_finite.any():

@@ -1,4 +1,4 @@
-"""One network of a search, from its proposal to its scores."""
+"""A candidate of a search, from its proposal to its scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ Key = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An arch that passed the constraints.
+    """An architecture that a search proposed because it keeps the constraints.
 
     Args:
         stage: Name of the stage that proposed it.
-        generation: Counted from 0 in each stage.
-        index: Place in the generation.
-        arch: The network.
-        estimates: What it costs.
-        metrics: What the evaluation found; None before it, and where nothing is evaluated.
-        tries: Draws it took to find it.
-        rejected: How many of those each constraint rejected, and how many were known already.
-        failure: What its evaluation raised; empty if it ended.
-        seconds: How long its evaluation took; of no consequence for anything, and not compared.
+        generation: Index of its generation in the stage, from 0.
+        index: Index of the candidate in the generation, from 0.
+        arch: The architecture.
+        estimates: Costs by name.
+        metrics: Scores of the evaluation by name; None before the evaluation, and in stages that evaluate nothing.
+        tries: Number of draws until it was found.
+        rejected: Number of these draws that each constraint rejected or that gave a known network, by reason.
+        failure: Error that its evaluation raised; empty if it raised none.
+        seconds: Duration of its evaluation in seconds; the search does not depend on it, and it is not compared.
     """
 
     stage: str
@@ -44,16 +44,16 @@ class Candidate:
 
     @property
     def key(self) -> Key:
-        """Stage, generation and index: the same in every run with the same settings."""
+        """Stage, generation and index, which are the same in every run with the same settings."""
         return self.stage, self.generation, self.index
 
     @property
     def numbers(self) -> dict[str, float]:
-        """Estimates and metrics together: what an objective may name."""
+        """Estimates and metrics together, which are all numbers that an objective may name."""
         return {**self.estimates, **(self.metrics or {})}
 
     def evaluated(self, metrics: Mapping[str, float]) -> Self:
-        """This candidate with its scores.
+        """Return this candidate with its scores.
 
         Raises:
             ValueError: If a metric is no number or has the name of an estimate.
@@ -66,15 +66,15 @@ class Candidate:
         return replace(self, metrics={name: float(value) for name, value in metrics.items()})
 
     def failed(self, failure: str, objectives: Sequence[Objective]) -> Self:
-        """This candidate without scores, since its evaluation raised an error."""
+        """Return this candidate without scores, because its evaluation raised an error."""
         missing = [objective.name for objective in objectives if objective.name not in self.estimates]
         return replace(self.evaluated(dict.fromkeys(missing, math.nan)), failure=failure)
 
     def losses(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
-        """The values of the objectives, signed so that less is better.
+        """Return the values of the objectives with such signs that less is better.
 
         Raises:
-            ValueError: If an objective names no estimate and no metric.
+            ValueError: If an objective names neither an estimate nor a metric.
         """
         metrics = self.metrics or {}
         found = []
@@ -86,14 +86,17 @@ class Candidate:
         return tuple(found)
 
     def has_failed(self, objectives: Sequence[Objective]) -> bool:
-        """Whether its evaluation raised, or a value of the objectives is infinite or not a number; it is not ranked."""
+        """Return whether the evaluation raised an error or an objective is not finite; if so, it is not ranked."""
         return bool(self.failure) or not all(math.isfinite(loss) for loss in self.losses(objectives))
 
 
 def ranked(
     candidates: Sequence[Candidate], objectives: Sequence[Objective], tie_breaks: Sequence[Objective] = ()
 ) -> list[Candidate]:
-    """From best to worst, without those that failed; ``tie_breaks`` decide among equals, which else stay in order."""
+    """Return the candidates from best to worst, without those that failed.
+
+    ``tie_breaks`` decide between candidates that are equal in the objectives; other equal candidates keep their order.
+    """
     rows = [(candidate, candidate.losses(objectives)) for candidate in candidates if not candidate.failure]
     sound = [(candidate, losses) for candidate, losses in rows if all(map(math.isfinite, losses))]
     sound.sort(key=lambda row: _decisive(row[0], tie_breaks))
@@ -101,11 +104,13 @@ def ranked(
 
 
 class Leaders:
-    """The best of candidates that become more, as :func:`ranked` has them, at a cost that does not grow with them.
+    """The best of a growing number of candidates, in the order of :func:`ranked`.
+
+    The cost of adding a candidate does not grow with their number.
 
     Args:
-        objectives: What they are ranked by.
-        tie_breaks: What decides among equals.
+        objectives: Objectives by which candidates are ranked.
+        tie_breaks: Objectives that decide between equal candidates.
     """
 
     def __init__(self, objectives: Sequence[Objective], tie_breaks: Sequence[Objective] = ()) -> None:
@@ -114,21 +119,21 @@ class Leaders:
         self._ranking: GrowingRanking[Candidate] = GrowingRanking()
 
     def add(self, candidate: Candidate, place: object) -> None:
-        """Rank a candidate too, unless it failed.
+        """Add a candidate to the ranking, unless it failed.
 
         Args:
             candidate: The candidate.
-            place: What sorts it among all others, which decides last.
+            place: Sort key that decides between candidates that are still equal; no two candidates have the same.
         """
         if not candidate.has_failed(self._objectives):
             decisive = (_decisive(candidate, self._tie_breaks), place)
             self._ranking.add(candidate.losses(self._objectives), decisive, candidate)
 
     def first(self, count: int) -> list[Candidate]:
-        """The best, from best to worst."""
+        """Return the ``count`` best candidates, from best to worst."""
         return self._ranking.first(count)
 
 
 def _decisive(candidate: Candidate, tie_breaks: Sequence[Objective]) -> tuple[float, ...]:
-    """The losses that decide among equals; what is not a number, which nothing sorts, is worst."""
+    """Return the losses of the tie-breaks, with infinity in place of NaN, which cannot be sorted."""
     return tuple(math.inf if math.isnan(loss) else loss for loss in candidate.losses(tie_breaks))

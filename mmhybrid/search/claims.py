@@ -1,4 +1,4 @@
-"""Which candidates other processes work on, and whether they still do."""
+"""Claims: the record of which process evaluates which candidate, and whether that process is still alive."""
 
 import threading
 import time
@@ -15,23 +15,24 @@ from mmhybrid.search.records import CHECKSUM, record_of
 from mmhybrid.search.study import Study
 
 CLAIM = 'claim'
-# A word of the claim's own, and how often its process has said since that it is alive.
+# A trial's attribute of this name holds a random word that identifies its claim and the number of heartbeats so far.
 BEAT = 'beat'
-# Between two beats, of the silence after which a claim is taken over; in seconds at least.
+# This is the ratio of the interval between two heartbeats to the silence after which a claim is taken over. The
+# interval is at least SHORTEST_INTERVAL seconds.
 INTERVAL_SHARE = 1 / 6
 SHORTEST_INTERVAL = 0.05
-# For what a process does that has to end.
+# A process that is about to end waits at most this many seconds for the storage.
 LAST_SECONDS = 5.0
 
 
 class Silence:
-    """For how long the claims of others have not said that they are alive, by no clock but this process's own.
+    """A measure of how long each claim of another process has sent no heartbeat, by this process's clock alone.
 
-    Between two looks at most one interval of silence counts: who looked away, was stopped, or had lost the server does
-    not know what others did meanwhile.
+    Each look adds at most one interval to a silence. A process that did not look for longer, because it was stopped or
+    had lost the server, does not know what the others did in that time.
 
     Args:
-        interval: Seconds between two beats of a claim.
+        interval: Seconds between two heartbeats of a claim.
     """
 
     def __init__(self, interval: float) -> None:
@@ -41,10 +42,10 @@ class Silence:
         self._beats: dict[int, object] = {}
 
     def look(self, trials: list[FrozenTrial]) -> dict[int, float]:
-        """Seconds of silence of each of the trials, by number.
+        """Return the silence of each trial in seconds, by trial number.
 
         Args:
-            trials: All that have not ended.
+            trials: All trials that have not ended.
         """
         now = time.monotonic()
         passed, self._last_look = min(now - self._last_look, self._interval), now
@@ -58,13 +59,13 @@ class Silence:
 
 
 class Heartbeat:
-    """A thread that says at intervals that this process still works on a trial.
+    """A thread that reports at intervals that this process still works on a trial.
 
     Args:
-        study: Where the trial is.
-        ticket: Its id.
-        word: Of the claim.
-        interval: Seconds between two beats.
+        study: Study of the trial.
+        ticket: Id of the trial.
+        word: Random word that identifies the claim.
+        interval: Seconds between two heartbeats.
     """
 
     def __init__(self, study: Study, ticket: int, word: str, interval: float) -> None:
@@ -85,25 +86,25 @@ class Heartbeat:
             except UpdateFinishedTrialError:
                 break
             except Exception:
-                # The server is away. Who finishes the trial waits for it, and says so.
+                # The server is away. The process that finishes the trial waits for the server and reports it.
                 continue
         self._study.leave()
 
     def stop(self) -> None:
-        """No more beats; one under way may still arrive."""
+        """Stop the heartbeats; one that is already on its way may still arrive."""
         self._end.set()
         self._thread.join(self._interval)
 
 
 class Claims:
-    """Candidates that this process and others reserve in a study that they share.
+    """The claims of candidates in a study that several processes share.
 
-    A claim is a trial in work. Whoever waits for it sees whether it says that it is alive; one that is silent for too
-    long is ended, and its candidate is free. No machine's clock is compared with another's.
+    A claim is a running trial. Other processes see whether it sends heartbeats; one of them ends a claim that has been
+    silent for too long, and its candidate is then free. The clocks of two machines are never compared.
 
     Args:
-        study: The study.
-        patience: After how many seconds of silence a claim is ended.
+        study: The shared study.
+        patience: Seconds of silence after which a claim is ended.
     """
 
     def __init__(self, study: Study, patience: float) -> None:
@@ -115,10 +116,10 @@ class Claims:
         self._words: set[str] = set()
 
     def claim(self, proposals: Sequence[Candidate]) -> tuple[int, Candidate] | None:
-        """Reserve one of the candidates; None if others work on all of them.
+        """Claim one of the candidates; return None if other processes work on all of them.
 
         Args:
-            proposals: In the order of preference.
+            proposals: Candidates in order of preference.
 
         Returns:
             A ticket for :meth:`finish` and :meth:`release`, and the candidate.
@@ -131,11 +132,12 @@ class Claims:
             self._words.add(word)
             attributes = {CLAIM: list(proposal.key), BEAT: [word, 0]}
             self._study.create(proposal, attributes, lambda: bool(self._saying(word)), TrialState.RUNNING)  # noqa: B023
-            # Others may have claimed it since; the storage has put one of them first.
+            # Others may have claimed it in the meantime; the order of the trials in the storage decides which claim is
+            # first.
             taken = self._taken()
             mine = self._saying(word)
             is_first = proposal.key not in self._study.finished and taken.get(proposal.key) in mine
-            # Optuna writes a trial again if the connection was lost, even one that has arrived
+            # Optuna writes a trial again if the connection was lost, even if the first one has arrived.
             for ticket in mine[is_first:]:
                 self._study.end(ticket, TrialState.FAIL)
             if is_first:
@@ -144,7 +146,10 @@ class Claims:
         return None
 
     def finish(self, ticket: int, candidate: Candidate) -> bool:
-        """Write the candidate that was claimed; whether it counts, and not that of a process which took it over."""
+        """Record a claimed candidate and return whether it counts.
+
+        It does not count if another process took the candidate over and recorded it first.
+        """
         self._study.record(ticket, candidate)
         self._quieten(ticket)
         self._study.look()
@@ -152,13 +157,17 @@ class Claims:
         return counted is not None and record_of(counted)[CHECKSUM] == record_of(candidate)[CHECKSUM]
 
     def release(self, ticket: int) -> None:
-        """Let others have the candidate; if the storage does not answer soon, they wait for the end of the claim."""
+        """Give up a claim, so that other processes can evaluate the candidate.
+
+        If the storage does not answer within a few seconds, the others wait until the claim has been silent for too
+        long.
+        """
         self._quieten(ticket)
         with suppress(StorageError):
             self._study.end(ticket, TrialState.FAIL, seconds=LAST_SECONDS)
 
     def stop(self) -> None:
-        """Say no more that this process is alive."""
+        """Stop all heartbeats of this process."""
         for ticket in list(self._hearts):
             self._quieten(ticket)
 
@@ -166,11 +175,11 @@ class Claims:
         self._hearts.pop(ticket).stop()
 
     def _saying(self, word: str) -> list[int]:
-        """The ids of the trials that say the word, as of the last look."""
+        """Return the ids of the trials that hold the word, as of the last look."""
         return [trial._trial_id for trial in self._study.unfinished if _word(trial) == word]
 
     def _taken(self) -> dict[Key, int]:
-        """For each candidate in work, the id of the first trial that claims it; ends the claims that are silent."""
+        """Return the id of the first trial that claims each candidate, and end claims that were silent too long."""
         self._study.look()
         claims = [trial for trial in self._study.unfinished if CLAIM in trial.user_attrs]
         silence = self._silence.look(claims)
@@ -184,7 +193,7 @@ class Claims:
                 stage, generation, index = trial.user_attrs[CLAIM]
                 taken.setdefault((stage, generation, index), trial._trial_id)
         if has_ended:
-            # one of them may have finished at the last moment
+            # One of the ended claims may have been finished at the last moment.
             self._study.look()
         return taken
 

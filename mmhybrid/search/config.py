@@ -1,4 +1,4 @@
-"""Settings of a search from its config, or from what a storage says of it."""
+"""Functions that build the settings of a search from its config or from the data that a storage holds."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_list
 
 Build = Callable[[Any], Any]
-# What a config has under names, and how it is written.
+# A config holds these under names, and the examples appear in error messages.
 EXAMPLES = {
     'stages': 'stages=dict(coarse=dict(sampler=...), fine=dict(sampler=...))',
     'constraints': 'constraints=dict(latency_ms=dict(max=12))',
@@ -22,31 +22,32 @@ EXAMPLES = {
 
 
 def build_settings(config: Mapping[str, Any]) -> SearchSettings:
-    """The search that a config describes.
+    """Build the settings of the search that a config describes.
 
-    A config is a program: spaces and samplers may be named as MMEngine allows it. What a storage holds is for
-    :func:`settings_from_data`.
+    A config is a program, so it may name search spaces and samplers in any way that MMEngine allows. For the data in a
+    storage, use :func:`settings_from_data`.
 
-    Keys ``space``, ``stages`` and ``objectives``, and if wanted ``constraints``, ``tie_breaks``, ``racing``, ``seed``
-    and ``max_tries``; spaces and samplers are dicts with a ``type``, the others the arguments of their classes. Stages,
-    in their order, and constraints stand under their names, so that a config that inherits them, or ``--cfg-options``,
-    reaches each: ``stages=dict(coarse=..., fine=...)``, ``constraints=dict(latency_ms=dict(max=12))``. One that is None
-    is left out. A stage names its sampler, so that no misspelt name is a stage more.
+    The keys ``space``, ``stages`` and ``objectives`` are required, and ``constraints``, ``tie_breaks``, ``racing``,
+    ``seed`` and ``max_tries`` are optional. Search spaces and samplers are dicts with a ``type``; the others hold the
+    arguments of their classes. Stages, in their order, and constraints are given by name, so that a config that
+    inherits them, or ``--cfg-options``, can change each: ``stages=dict(coarse=..., fine=...)``,
+    ``constraints=dict(latency_ms=dict(max=12))``. A stage or constraint that is None is left out. Each stage must name
+    its sampler, so that a misspelt name does not add a stage.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If a field is wrong. The message names the field, its value and what is allowed.
     """
     listed = {name: _listed(name, config[name]) for name in EXAMPLES if name in config}
     return _settings({**config, **listed}, SEARCH_SPACES.build, _build_sampler)
 
 
 def read_constraints(named: object) -> tuple[Constraint, ...]:
-    """The constraints of a config, see :func:`build_settings`."""
+    """Return the constraints of a config, see :func:`build_settings`."""
     return tuple(_constraint(item) for item in _listed('constraints', named))
 
 
 def _listed(field: str, named: object) -> list[dict[str, Any]]:
-    """What stands under names, as a list that has the names too."""
+    """Return the items of a dict by name as a list of dicts that hold their names."""
     if not isinstance(named, Mapping):
         raise bad_value(field, named, f'a dict of dicts by name, such as {EXAMPLES[field]}')
     items = {name: item for name, item in named.items() if item is not None}
@@ -61,12 +62,13 @@ def _listed(field: str, named: object) -> list[dict[str, Any]]:
 
 
 def settings_from_data(config: Mapping[str, Any]) -> SearchSettings:
-    """The search that a storage describes, of registered classes only.
+    """Build the settings of the search that a storage holds, from registered classes only.
 
-    It is as :meth:`SearchSettings.to_config` writes it: stages and constraints are lists, each with its name.
+    The data have the form of :meth:`SearchSettings.to_config`, in which stages and constraints are lists of dicts with
+    names.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If a field is wrong. The message names the field, its value and what is allowed.
     """
     return _settings(
         config, partial(build_from_data, SEARCH_SPACES, 'space'), partial(build_from_data, SAMPLERS, 'sampler')

@@ -1,4 +1,4 @@
-"""Optuna's storage at a location, a journal file or a database; what could harm its reader is refused before."""
+"""Connections to Optuna's storage, a journal file or a database, which refuse content that could harm its reader."""
 
 import time
 from collections.abc import Callable
@@ -18,15 +18,17 @@ from mmhybrid.utils.addresses import masked, revealed
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import first_line
 
-# For a server that does not answer at the start; a wrong address is not tried for long.
+# A server that does not answer at the start is tried for this many seconds only, because its address may be wrong.
 FIRST_SECONDS = 30.0
-# What a journal ends in that is one of several, and names the file that holds them together.
+# A rollback journal of SQLite ends with these bytes if it is one of several journals of a transaction; it then names
+# the file that lists them.
 _JOURNAL_MAGIC = bytes.fromhex('d9d505f920a163d7')
-# Processes that begin together in an empty database trip over each other's new tables; later they are there.
+# Processes that start together in an empty database may fail because each creates the same tables; a later try finds
+# them.
 TRIES = 4
-# After so long a connection is replaced by a new one, and what the database holds is checked again.
+# A connection is replaced after this many seconds, and the content of the database is then checked again.
 CHECKED_SECONDS = 300
-# A connection that the network has dropped without a word is noticed within a minute, by libpq.
+# With these settings, libpq notices within a minute that the network has dropped a connection.
 LIVELINESS = {
     'connect_timeout': 10,
     'keepalives': 1,
@@ -38,10 +40,10 @@ LIVELINESS = {
 
 
 def open_to_read(location: str, call: Reconnecting) -> BaseStorage:
-    """The storage at a location that must be there; a search may go on writing to it.
+    """Open an existing storage to read it, while a search may go on writing to it.
 
     Raises:
-        StorageError: If it is not there, damaged, or holds what no search has made.
+        StorageError: If the storage does not exist, is damaged, or holds content that no search has made.
     """
     if '://' in location:
         _check_database_file(location)
@@ -53,23 +55,23 @@ def open_to_read(location: str, call: Reconnecting) -> BaseStorage:
 
 
 def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creation: bool = False) -> RDBStorage:
-    """The database at an address.
+    """Connect to the database at an address.
 
     Args:
-        location: The address, as :func:`checked_location` shows it.
-        call: What waits for its server.
-        tries: How often to make Optuna's tables.
-        skip_table_creation: Make none.
+        location: Address with a masked password, from :func:`checked_location`.
+        call: Caller that waits for the server.
+        tries: Number of attempts to create Optuna's tables.
+        skip_table_creation: Whether to create no tables.
 
     Raises:
-        StorageError: If its driver is missing, its server does not answer, or its tables are programs.
+        StorageError: If the database's driver is missing, its server does not answer, or its tables run programs.
     """
 
     def connected() -> RDBStorage:
         url = make_url(revealed(location))
         engine: dict[str, Any] = {'pool_pre_ping': True}
         if url.drivername == 'postgresql':
-            url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy takes it by itself since 2.1
+            url = url.set(drivername='postgresql+psycopg')  # SQLAlchemy chooses this driver by itself since 2.1
         for left in reversed(range(tries)):
             try:
                 if url.get_backend_name() in ('postgresql', 'sqlite'):
@@ -78,7 +80,7 @@ def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creati
                     url.render_as_string(hide_password=False), engine, skip_table_creation=skip_table_creation
                 )
             except StorageError:
-                raise  # another try finds the same tables
+                raise  # another try would find the same tables
             except ImportError as error:
                 detail = first_line(error.__cause__ or error)
                 raise StorageError(
@@ -95,7 +97,11 @@ def connect(location: str, call: Reconnecting, tries: int = 1, skip_table_creati
 
 
 def checked_location(location: str | Path) -> str:
-    """A location as it may be shown; ValueError for a database in memory, of which nothing is left in the end."""
+    """Return a location with a masked password, as it may be shown.
+
+    Raises:
+        ValueError: If it is no path or address, or a database in memory, which would be lost when the process ends.
+    """
     if not isinstance(location, str | Path):
         raise bad_value('storage', location, 'a path or an address')
     shown = masked(str(location))
@@ -109,14 +115,14 @@ def checked_location(location: str | Path) -> str:
 
 
 def _check_database_file(url: str) -> None:
-    """Raise StorageError for an SQLite file that reading would make."""
+    """Raise StorageError for an SQLite file that does not exist, because reading would create it."""
     path = url.partition(':///')[2].partition('?')[0].removeprefix('file:')
     if url.startswith('sqlite') and not Path(path).is_file():
         raise StorageError(f'{url}: no such file')
 
 
 def _check_files_beside(path: Path) -> None:
-    """Raise StorageError for files beside an SQLite file by which SQLite would remove or write others."""
+    """Raise StorageError if SQLite would write to or remove other files because of files beside the database."""
     path = path.resolve()
     for ending in ('-journal', '-wal', '-shm'):
         beside = Path(f'{path}{ending}')
@@ -131,7 +137,7 @@ def _check_files_beside(path: Path) -> None:
 
 
 def _connections(location: str, url: URL) -> Callable[[], Any]:
-    """What makes connections to PostgreSQL or SQLite, each of which is checked before anything else is asked."""
+    """Return a function that makes connections to PostgreSQL or SQLite and checks each before anything else uses it."""
     dialect = create_engine(url).dialect
     arguments, options = dialect.create_connect_args(url)
     driver = dialect.loaded_dbapi
@@ -157,6 +163,9 @@ def _connections(location: str, url: URL) -> Callable[[], Any]:
 
 
 def studies_in(storage: BaseStorage, call: Reconnecting) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Of each study by name the id and the attributes; no settings if its process ended before that."""
+    """Return the id and the attributes of each study by name.
+
+    A study has no settings if the process that created it ended before it wrote them.
+    """
     found = call(storage.get_all_studies, seconds=FIRST_SECONDS)
     return {study.study_name: (study._study_id, study.user_attrs) for study in found}

@@ -1,4 +1,4 @@
-"""What a network may cost, and a count of what was turned away."""
+"""Constraints on the costs of networks, and counts of the networks that they reject."""
 
 import math
 import sys
@@ -16,15 +16,15 @@ Estimate = Callable[[Arch], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Constraint:
-    """Bounds of an estimate.
+    """A constraint on one estimate of a network.
 
     Args:
-        name: Of the estimate: ``params_m``, ``macs_m``, ``latency_ms``, ``latency_upper_ms``, ...
-        min: Least value, None for none.
-        max: Greatest value, None for none.
+        name: Name of the estimate: ``params_m``, ``macs_m``, ``latency_ms``, ``latency_upper_ms``, ...
+        min: Smallest allowed value in the estimate's unit; None for no lower bound.
+        max: Largest allowed value in the estimate's unit; None for no upper bound.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     name: str
@@ -41,7 +41,9 @@ class Constraint:
             check_float(f'constraint {self.name}.max', self.max, low)
 
     def violations(self, estimates: Mapping[str, float]) -> dict[str, float]:
-        """Each bound that is not kept, and by how much: of the bound, or in its own unit where that is 0.
+        """Return each violated bound with the ratio of the excess to the bound.
+
+        The excess itself takes the place of the ratio if the bound is 0.
 
         Raises:
             ValueError: If there is no such estimate.
@@ -63,42 +65,42 @@ def _relative(excess: float, bound: float) -> float:
 
 @dataclass
 class Tally:
-    """What was tried, and why it was turned away; a network outside several bounds counts for each of them."""
+    """The number of draws, and why they were rejected; a network that violates several bounds counts for each."""
 
     tries: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     nearest: tuple[float, Arch, Mapping[str, float]] | None = None
 
     def count_known(self) -> None:
-        """A draw that gave a network which needs no second look."""
+        """Count a draw that gave a known network."""
         self.tries += 1
         self.rejected[KNOWN] += 1
 
     def excess(self, arch: Arch, estimates: Mapping[str, float], constraints: Sequence[Constraint]) -> float:
-        """How far the network is outside the bounds, 0 if it keeps them all: the sum of all relative violations.
-
-        The network is counted either way.
-        """
+        """Count a network and return the sum of its relative violations, which is 0 if it keeps all constraints."""
         self.tries += 1
         violated: dict[str, float] = {}
         for constraint in constraints:
             violated.update(constraint.violations(estimates))
         self.rejected.update(violated.keys())
-        # a violation too small for a float is one all the same
+        # The sum must stay above 0 even if each violation is too small for a float.
         total = max(sum(violated.values()), sys.float_info.min) if violated else 0.0
         if violated and (self.nearest is None or total < self.nearest[0]):
             self.nearest = (total, arch, estimates)
         return total
 
     def add(self, other: 'Tally') -> None:
-        """Count what another tally counted."""
+        """Add the counts of another tally."""
         self.tries += other.tries
         self.rejected.update(other.rejected)
         if other.nearest is not None and (self.nearest is None or other.nearest[0] < self.nearest[0]):
             self.nearest = other.nearest
 
     def describe(self, constraints: Sequence[Constraint]) -> str:
-        """Say what share each bound rejects, and which network came nearest; empty if nothing was tried."""
+        """Return a text with the share of draws that each bound rejects, and with the nearest rejected network.
+
+        The text is empty if nothing was rejected.
+        """
         text = ''
         if self.rejected:
             shares = ', '.join(f'{reason}: {count / self.tries:.1%}' for reason, count in self.rejected.most_common())

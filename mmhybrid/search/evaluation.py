@@ -1,4 +1,4 @@
-"""The evaluation of one candidate: timed, tried again where it raises, and failed where it always does."""
+"""The evaluation of one candidate, which is timed, and repeated if it raises an error."""
 
 import logging
 import time
@@ -16,16 +16,16 @@ _logger = logging.getLogger(__name__)
 
 
 def evaluated(proposal: Candidate, evaluate: Evaluate, objectives: Sequence[Objective], tries: int) -> Candidate:
-    """The proposal with its metrics, or with why it has none.
+    """Return the proposal with its metrics, or with the error that its last evaluation raised.
 
     Args:
         proposal: The candidate.
-        evaluate: Scores of its network.
-        objectives: Of the search.
-        tries: How often to evaluate before it is failed.
+        evaluate: Function that returns the scores of an architecture.
+        objectives: Objectives of the search.
+        tries: Number of evaluations before the candidate is recorded as failed.
 
     Raises:
-        CannotGoOnError: If the evaluation raises one.
+        CannotGoOnError: If the evaluation raises this error.
     """
     began = time.monotonic()
     candidate = _tried(proposal, evaluate, objectives, tries)

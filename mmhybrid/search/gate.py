@@ -1,4 +1,4 @@
-"""What lets a network into a generation: it is new and keeps the constraints."""
+"""The gate that admits a network to a generation if it is new and keeps the constraints."""
 
 import math
 import random
@@ -10,18 +10,20 @@ from mmhybrid.search.samplers import Draw
 from mmhybrid.space import Arch, SearchSpace
 from mmhybrid.utils.checks import check_float
 
-# After so many failed draws for a place every other one is random: parents too much alike have no new children.
+# After this many failed draws for a place, every other draw is random, because parents that are too similar have no new
+# children.
 PATIENCE = 20
-# After so many, draws are walked towards the bounds: random ones meet them too rarely.
+# After this many failed draws for a place, a walk towards the bounds proposes networks, because random draws meet the
+# bounds too rarely.
 PATIENCE_FOR_BOUNDS = 500
-# Steps without progress after which a walk begins anew elsewhere.
+# After this many steps without progress, a walk starts again elsewhere.
 STALLED = 200
-# Genes that a step of a walk redraws, on average.
+# A step of a walk redraws this many genes on average.
 GENES_A_STEP = 1.5
 
 
 class Archs:
-    """Archs in the order of the history, and whether one is among them."""
+    """A set of architectures that is also a list in the order of the history."""
 
     def __init__(self) -> None:
         self._places: list[int] = []
@@ -29,7 +31,7 @@ class Archs:
         self._set: set[Arch] = set()
 
     def add(self, place: int, arch: Arch) -> None:
-        """Add the arch of the candidate at a place of the history."""
+        """Add the architecture of the candidate at the index ``place`` of the history."""
         at = bisect_left(self._places, place)
         self._places.insert(at, place)
         self._archs.insert(at, arch)
@@ -46,20 +48,20 @@ class Archs:
 
     @property
     def num_different(self) -> int:
-        """How many there are, equal ones counted once."""
+        """Number of different architectures."""
         return len(self._set)
 
 
 class Gate:
-    """Lets new and allowed networks through, and gives up after a bounded number of tries.
+    """Admits new networks that keep the constraints, and gives up after a bounded number of draws.
 
     Args:
-        constraints: What a network must keep.
-        space: Where the networks are.
-        known: Those that were proposed before; they keep the constraints too.
-        estimate: Costs of a network.
-        rng: What everything random is drawn from.
-        max_tries: Draws for all places together.
+        constraints: Constraints that a network must keep.
+        space: Search space of the networks.
+        known: Networks that were proposed before; they keep the constraints too.
+        estimate: Function that returns the costs of a network.
+        rng: Source of all random numbers.
+        max_tries: Largest number of draws for all places together.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Gate:
         self._total = Tally()
 
     def next_network(self, draw: Draw) -> tuple[Arch, Mapping[str, float], Tally] | None:
-        """The next network that is new and keeps the constraints, its costs, and what was tried; None for none."""
+        """Return the next admitted network, its costs and the tally of its draws, or None if none was found."""
         latest = Tally()
         attempts = self._attempts(draw)
         arch = next(attempts)
@@ -103,11 +105,12 @@ class Gate:
         return None
 
     def _attempts(self, draw: Draw) -> Generator[Arch, float, None]:
-        """Networks to try for a place, each answered with how far it is outside the bounds.
+        """Yield networks to try for one place; the caller sends back how far each violates the constraints.
 
-        At first the sampler's draws, then also random ones. After many of them a walk of small mutations, none of
-        which leads farther outside, starts from the nearest, and later ones in turn from a known network, which
-        keeps the bounds, and from a random one. Inside the bounds it walks on until it meets a new network.
+        The first networks are the sampler's draws; then every other network is random. After many draws, a walk of
+        small mutations starts from the network with the smallest violation, and no step of it increases the violation.
+        A walk that makes no progress starts again, in turn from a known network, which keeps the constraints, and from
+        a random one. A walk that has reached networks within the constraints goes on until it meets a new one.
         """
         nearest, least = None, math.inf
         for attempt in range(PATIENCE_FOR_BOUNDS):
@@ -134,12 +137,12 @@ class Gate:
                 least = yield nearest
 
     def _allowed(self, place: int) -> Arch:
-        """A network that keeps the bounds: the known ones come first, then those that were found here."""
+        """Return a network that keeps the constraints; known networks come before those that this gate admitted."""
         num_known = len(self._known)
         return self._known[place] if place < num_known else list(self._new)[place - num_known]
 
     def why_ended(self) -> str:
-        """Say why no more is proposed."""
+        """Return the reason why no further network is proposed."""
         if self._is_exhausted():
             reason = f'all {self._space.size()} networks of its space have been looked at'
         else:

@@ -1,4 +1,4 @@
-"""How far the scores of a front's networks may be trusted, in a file that reports read."""
+"""Confidence intervals for the scores of a front's networks, in a file that reports read."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,15 +12,16 @@ INTERVALS_FILE = 'intervals.json'
 
 @dataclass(frozen=True)
 class ScoreInterval:
-    """A network's score with its 95 % interval, and how far it is above the next network of the front.
+    """The score of a network with its 95 % interval, and its lead over the next network of the front.
 
     Args:
-        name: Of the network.
-        score: On all images.
-        low: Of the interval.
-        high: Of the interval.
-        lead_low: Of the interval of the difference to the next network, on the same images; 0 of the last.
-        lead_high: The other end.
+        name: Name of the network.
+        score: Score on all images.
+        low: Lower end of the score's 95 % interval.
+        high: Upper end of the score's 95 % interval.
+        lead_low: Lower end of the 95 % interval of the score's difference to the next network on the same images; 0 for
+            the last network.
+        lead_high: Upper end of the 95 % interval of this difference; 0 for the last network.
     """
 
     name: str
@@ -32,19 +33,19 @@ class ScoreInterval:
 
     @property
     def is_above_next(self) -> bool:
-        """Whether the difference to the next network is no chance of the images, with 95 % confidence."""
+        """Whether the lead over the next network is above 0 with 95 % confidence, over samples of the images."""
         return self.lead_low > 0
 
 
 @dataclass(frozen=True)
 class FrontIntervals:
-    """The intervals of a front, from its best score to its cheapest network.
+    """The intervals of a front, ordered from its best score to its cheapest network.
 
     Args:
-        metric: The score.
-        num_images: That it was measured on.
-        draws: Samples of these, with replacement.
-        networks: In the order of the front.
+        metric: Name of the score.
+        num_images: Number of images on which the score was measured.
+        draws: Number of bootstrap samples of these images.
+        networks: Intervals in the order of the front.
     """
 
     metric: str
@@ -53,7 +54,7 @@ class FrontIntervals:
     networks: Sequence[ScoreInterval]
 
     def told(self) -> list[str]:
-        """A sentence for each network."""
+        """Return a sentence about each network."""
         lines = []
         for place, network in enumerate(self.networks):
             line = f'{network.name}: {self.metric} {network.score:.3f}, from {network.low:.3f} to {network.high:.3f}'
@@ -65,7 +66,7 @@ class FrontIntervals:
         return lines
 
     def write(self, folder: str | Path) -> Path:
-        """Write ``intervals.json``."""
+        """Write ``intervals.json`` to a folder and return its path."""
         path = Path(folder, INTERVALS_FILE)
         drop_link_outward(path)
         write_json(path, asdict(self))
@@ -73,10 +74,10 @@ class FrontIntervals:
 
     @classmethod
     def read(cls, path: str | Path) -> 'FrontIntervals':
-        """What :meth:`write` wrote.
+        """Read the file that :meth:`write` wrote.
 
         Raises:
-            ValueError: Naming the file and what is wrong with it.
+            ValueError: If the file is not valid. The message names the file and what is wrong with it.
         """
         content = read_json(path)
         check_keys(f'{path}', content, tuple(field.name for field in fields(cls)))

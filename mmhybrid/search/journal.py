@@ -22,7 +22,7 @@ class JournalFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_special(path):
             raise StorageError(f'{path}: no file')
-        # for writing: NFS gives an exclusive lock to no other descriptor
+        # The file is opened for writing because NFS gives an exclusive lock to no other descriptor.
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             lock(self._file, path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -32,11 +32,11 @@ class JournalFile:
             raise
 
     def storage(self) -> BaseStorage:
-        """Optuna's storage on it."""
+        """Return Optuna's storage on the journal."""
         return JournalStorage(JournalFileBackend(str(self._path), lock_obj=KernelLock(str(self._path))))
 
     def close(self) -> None:
-        """Let others have it."""
+        """Close the journal, which releases its lock."""
         os.close(self._file)
 
 
@@ -44,7 +44,7 @@ def lock(file: int, path: Path, kind: int) -> None:
     """Lock an open file.
 
     Raises:
-        StorageError: If another process has it, or its file system has no locks.
+        StorageError: If another process holds the lock, or the file system has no locks.
     """
     try:
         fcntl.flock(file, kind)
@@ -58,7 +58,7 @@ def lock(file: int, path: Path, kind: int) -> None:
 
 
 class KernelLock(JournalFileOpenLock):
-    """The lock of an append, which the system releases when its holder dies; Optuna's own wait 30 s then."""
+    """The lock of an append, which the system releases when its holder dies; Optuna's own locks then wait 30 s."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -66,7 +66,7 @@ class KernelLock(JournalFileOpenLock):
         self._held = -1
 
     def acquire(self) -> bool:
-        """Wait for it, and cut off what a holder that died left unfinished."""
+        """Wait for the lock, and remove the unfinished line that a dead holder may have left."""
         path = Path(f'{self._path}.flock')
         drop_link_outward(path)
         self._held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -79,13 +79,13 @@ class KernelLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Let the next one in, even if a process that was forked meanwhile has the descriptor too."""
+        """Release the lock, even if a process that was forked in the meantime has the descriptor too."""
         fcntl.flock(self._held, fcntl.LOCK_UN)
         os.close(self._held)
 
 
 def check_lines(path: Path) -> None:
-    """Raise StorageError unless the file is a journal whose lines differ; its last may be unfinished."""
+    """Raise StorageError unless the file is a journal whose lines all differ; its last line may be unfinished."""
     seen: set[bytes] = set()
     with path.open('rb') as file:
         for number, line in enumerate(file, start=1):
@@ -99,13 +99,13 @@ def check_lines(path: Path) -> None:
             if not is_sound:
                 raise damaged(str(path), f'line {number} is not as it was written')
             digest = blake2b(line, digest_size=16).digest()
-            if digest in seen:  # each has its writer and a time or a trial of its own
+            if digest in seen:  # every line has its writer, and a time or a trial of its own
                 raise damaged(str(path), f'line {number} is there a second time')
             seen.add(digest)
 
 
 def cut_unfinished_line(path: Path) -> None:
-    """Take away what a process that was killed while it wrote left after the last whole line."""
+    """Remove the unfinished last line that a process left if it was killed while it wrote."""
     with path.open('rb+') as file:
         size = file.seek(0, os.SEEK_END)
         if size == 0:

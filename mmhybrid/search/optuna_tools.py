@@ -1,4 +1,4 @@
-"""Optuna's view of a search space."""
+"""Tools for the use of Optuna with a search space."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from mmhybrid.space import SearchSpace
 
 
 def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
-    """Each gene as a categorical choice among its values."""
+    """Return each gene's values as a categorical distribution of Optuna."""
     return {name: CategoricalDistribution(choice.values) for name, choice in space.choices.items()}
 
 
 @contextmanager
 def quiet(level: int = optuna.logging.WARNING) -> Iterator[None]:
-    """Without Optuna's announcements of studies and trials, and all else below a level; the search has its own."""
+    """Silence Optuna's messages below a level within the block, because a search reports its trials itself."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(level)
     try:

@@ -1,6 +1,6 @@
-"""Objectives, and what is better than what under several of them.
+"""Objectives, and the order of candidates under one or several of them.
 
-All functions take losses: less is better in every column.
+All functions take losses, of which less is better in every column.
 """
 
 from bisect import bisect_left, insort
@@ -14,19 +14,19 @@ from mmhybrid.utils.checks import bad_value, check_choice
 
 T = TypeVar('T')
 Losses = Sequence[Sequence[float]]
-CHUNK = 64  # rows that are compared with all of a layer at a time
+CHUNK = 64  # number of rows that are compared at a time with all rows of a layer
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a search looks for.
+    """An objective of a search.
 
     Args:
-        name: Of a metric or an estimate.
-        direction: ``maximize`` or ``minimize``.
+        name: Name of a metric or an estimate.
+        direction: Direction of improvement, ``maximize`` or ``minimize``.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     name: str
@@ -39,33 +39,33 @@ class Objective:
 
     @property
     def sign(self) -> int:
-        """What turns a value into a loss."""
+        """Factor that turns a value into a loss."""
         return -1 if self.direction == 'maximize' else 1
 
 
 def front(losses: Losses) -> list[int]:
-    """The rows that no other row dominates, in order; equal rows do not dominate each other."""
+    """Return the indices of the rows that no other row dominates, in order; equal rows do not dominate each other."""
     rows = _table(losses)
     is_first = layers(losses) == 0 if rows.shape[1] <= 2 else _undominated(rows)
     return [int(i) for i in np.flatnonzero(is_first)]
 
 
 def ranking(losses: Losses) -> list[int]:
-    """The rows from best to worst.
+    """Return the indices of the rows from best to worst.
 
-    First the front, then the front of what is left, and so on; within a front by the first column, then the second.
-    With one column this is plain sorting. Equal rows keep their order.
+    The front comes first, then the front of the remaining rows, and so on. Within a front, rows are sorted by the first
+    column, then by the second, and so on. With one column, this is plain sorting. Equal rows keep their order.
     """
     rows = _table(losses)
     return [int(i) for i in np.lexsort([*rows.T[::-1], layers(losses)])]
 
 
 def layers(losses: Losses) -> np.ndarray:
-    """For each row 0 if it is in the front, 1 if it is in the front of what is left, and so on.
+    """Return the layer of each row: 0 in the front, 1 in the front of the remaining rows, and so on.
 
-    Rows are taken in sorted order, so that none dominates an earlier one, and each goes into the first layer that does
-    not dominate it. A layer that dominates it is dominated by all layers before, so that one looks by halves (Zhang,
-    Tian, Cheng, Jin: An efficient approach to nondominated sorting, 2015).
+    Rows are taken in sorted order, so that no row dominates an earlier one, and each goes into the first layer that
+    does not dominate it. If a layer dominates a row, so do all earlier layers, so the layer is found by binary search
+    (Zhang, Tian, Cheng, Jin: An efficient approach to nondominated sorting, 2015).
     """
     rows = _table(losses)
     numbers = np.zeros(len(rows), int)
@@ -76,7 +76,10 @@ def layers(losses: Losses) -> np.ndarray:
 
 
 def _places_by_last_row(rows: np.ndarray) -> Callable[[int], int]:
-    """The layer of the next row, of up to two columns: the last row of a layer is the least in the last column."""
+    """Return a function that finds the layer of the next row, for rows of one or two columns.
+
+    The last row of a layer has the smallest value of the last column, so one comparison with it is enough.
+    """
     lasts: list[list[float]] = []
 
     def place(i: int) -> int:
@@ -89,7 +92,10 @@ def _places_by_last_row(rows: np.ndarray) -> Callable[[int], int]:
 
 
 def _places_by_all_rows(rows: np.ndarray) -> Callable[[int], int]:
-    """The layer of the next row, of any columns: each row of a layer may dominate it."""
+    """Return a function that finds the layer of the next row, for any number of columns.
+
+    Any row of a layer may dominate the next row, so it is compared with all of them.
+    """
     found: list[list[int]] = []
 
     def place(i: int) -> int:
@@ -108,7 +114,7 @@ def _places_by_all_rows(rows: np.ndarray) -> Callable[[int], int]:
 
 @dataclass(order=True)
 class _Ranked(Generic[T]):
-    """Sorts by its losses, then by what decides among equals."""
+    """An item that sorts by its losses, and then by a key that decides between equals."""
 
     losses: tuple[float, ...]
     decisive: Any
@@ -120,8 +126,8 @@ class _Layer(Generic[T]):
     """Rows that are in no earlier layer.
 
     Args:
-        settled: None of which dominates another, sorted.
-        others: Of which nothing is known yet.
+        settled: Sorted rows, none of which dominates another.
+        others: Rows that were not compared yet.
     """
 
     settled: list[_Ranked[T]] = field(default_factory=list)
@@ -129,11 +135,12 @@ class _Layer(Generic[T]):
 
 
 class GrowingRanking(Generic[T]):
-    """The best of items that become more, as :func:`ranking` has them.
+    """The best of a growing number of items, in the order of :func:`ranking`.
 
-    A new row leaves each other in its layer or moves it to a later one, never to an earlier one. So rows stay where
-    they were found to be, new ones start in the first layer, and what is dominated there goes to the next. Only as many
-    layers are settled as it takes: the cost does not depend on the number of rows, but on that of the first layers.
+    A new row leaves each other row in its layer or moves it to a later one, never to an earlier one. So rows stay in
+    the layer in which they were found, new rows start in the first layer, and rows that are dominated there move to the
+    next. Only as many layers are settled as needed, so the cost depends on the size of the first layers and not on the
+    number of all rows.
     """
 
     def __init__(self) -> None:
@@ -143,14 +150,14 @@ class GrowingRanking(Generic[T]):
         """Add an item.
 
         Args:
-            losses: As many as of every other.
-            decisive: What decides among rows of equal losses, less is better; no two may be equal.
-            item: What :meth:`first` returns.
+            losses: Losses of the item, as many as of every other item.
+            decisive: Sort key among rows of equal losses, of which less is better; no two may be equal.
+            item: Item that :meth:`first` returns.
         """
         self._layer(0).others.append(_Ranked(tuple(losses), decisive, item))
 
     def first(self, count: int) -> list[T]:
-        """The best of all, from best to worst."""
+        """Return the ``count`` best items, from best to worst."""
         found: list[_Ranked[T]] = []
         number = 0
         while len(found) < count and number < len(self._layers):
@@ -165,12 +172,12 @@ class GrowingRanking(Generic[T]):
         return self._layers[number]
 
     def _settle(self, number: int) -> None:
-        """Move to the next layer what is dominated in this one."""
+        """Move the rows of a layer that are dominated in it to the next layer."""
         layer = self._layers[number]
         new, layer.others = layer.others, []
         if not new:
             return
-        if len(new[0].losses) > 1:  # one loss alone sorts
+        if len(new[0].losses) > 1:  # With one loss, no row needs to move, because sorting is enough.
             new, worse = _split(new, ~_undominated(_rows(new)))
             if layer.settled:
                 new, more = _split(new, _dominated(_rows(new), _rows(layer.settled)))
@@ -189,7 +196,7 @@ def _rows(ranked: Sequence[_Ranked[T]]) -> np.ndarray:
 
 
 def _split(ranked: Sequence[_Ranked[T]], is_worse: np.ndarray) -> tuple[list[_Ranked[T]], list[_Ranked[T]]]:
-    """Those that stay, and those that do not."""
+    """Return the rows that stay and the rows that move."""
     kept: list[_Ranked[T]] = []
     moved: list[_Ranked[T]] = []
     for row, goes in zip(ranked, is_worse.tolist(), strict=True):
@@ -198,7 +205,10 @@ def _split(ranked: Sequence[_Ranked[T]], is_worse: np.ndarray) -> tuple[list[_Ra
 
 
 def _undominated(rows: np.ndarray) -> np.ndarray:
-    """Which rows no other dominates: the least row of those left is one, and takes those away that it dominates."""
+    """Return a mask of the rows that no other row dominates.
+
+    The smallest of the remaining rows is one of them, and takes away the rows that it dominates.
+    """
     found = np.zeros(len(rows), bool)
     left = np.lexsort(rows.T[::-1])
     while len(left):
@@ -210,7 +220,7 @@ def _undominated(rows: np.ndarray) -> np.ndarray:
 
 
 def _dominated(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which rows some of the others dominates."""
+    """Return a mask of the rows that at least one of the others dominates."""
     found = np.zeros(len(rows), bool)
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK, None]
@@ -225,9 +235,9 @@ def _table(losses: Losses) -> np.ndarray:
 
 
 def hypervolume(losses: Losses, reference: Sequence[float]) -> float:
-    """The volume between the front and ``reference`` that the front dominates; 0 without a row below it.
+    """Return the volume that the front dominates below ``reference``; 0 if no row is below it in every column.
 
-    Sliced along the last column, recursively: exact in any dimension, meant for two or three.
+    The volume is sliced along the last column, recursively. It is exact in any dimension, and meant for two or three.
 
     Raises:
         ValueError: If a row and ``reference`` differ in length.
@@ -239,7 +249,7 @@ def hypervolume(losses: Losses, reference: Sequence[float]) -> float:
 
 
 def _volume(rows: list[tuple[float, ...]], reference: tuple[float, ...]) -> float:
-    """The volume that rows cover, sorted by their last column and all below the reference."""
+    """Return the volume that the rows dominate; they are sorted by their last column and all below the reference."""
     if not rows:
         return 0.0
     if len(reference) == 1:

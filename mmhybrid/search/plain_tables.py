@@ -1,4 +1,4 @@
-"""What a database may make of Optuna's tables: tables of plain values, and nothing that runs when they are used."""
+"""Checks that a database holds Optuna's tables with plain values and nothing that runs when they are used."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ from mmhybrid.search.errors import StorageError, damaged
 from mmhybrid.utils.errors import shortened
 from mmhybrid.utils.files import LONGEST
 
-# What Optuna's tables are a version of, which it asks first.
+# Optuna first asks this table for the version of its own tables.
 ALEMBIC_TABLE = 'alembic_version'
 TABLES = (*BaseModel.metadata.tables, ALEMBIC_TABLE)
 _ENUMS = sorted(
@@ -23,8 +23,9 @@ _ENUMS = sorted(
     for column in table.columns
     if isinstance(column.type, Enum)
 )
-# How Optuna and Alembic define tables and indices in SQLite: columns of plain types, keys, and checks of constants.
-# What matched within the brackets stays so (a group that is looked ahead to): all readings of a text would be tried.
+# Optuna and Alembic define tables and indices in SQLite in this way: columns of plain types, keys, and checks of
+# constants. A lookahead group keeps the first match within the brackets, because otherwise all readings of a text would
+# be tried.
 _DEFINITION = re.compile(
     rb'create table "?(?P<table>\w+)"? ?\((?:(?=('
     rb'(?:primary key|unique|foreign key|references \w+) ?\([\w, "]+\)|'
@@ -33,14 +34,15 @@ _DEFINITION = re.compile(
     rb'create (?:unique )?index \w+ on "?\w+"? ?\([\w, "]+\)',
     re.IGNORECASE,
 )
-# What SQLite keeps for itself.
+# SQLite keeps these tables for itself.
 _OF_SQLITE = ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4')
-# A file whose pages hold each other may be read without end; a sound one of a gigabyte takes seconds.
+# Reading a file whose pages refer to each other may never end; reading a sound file of one gigabyte takes seconds.
 SQLITE_SECONDS = 60.0
-# What is there that Optuna does not make, and that PostgreSQL may run as it plans, reads or writes: asked with
-# pg_catalog alone in the search path. Objects of the server's own have numbers below 16384
-# (https://www.postgresql.org/docs/current/system-catalog-initial-data.html). The first row is told, so what explains
-# others stands first. Parameters: the schema, the tables, the enumerations, the whole search path.
+# This query lists objects that Optuna does not create and that PostgreSQL may run when it plans, reads or writes. It
+# runs with pg_catalog alone in the search path. Objects of the server itself have numbers below 16384
+# (https://www.postgresql.org/docs/current/system-catalog-initial-data.html). Only the first row is reported, so an
+# object that explains others stands first. The parameters are the schema, the tables, the enumerations and the whole
+# search path.
 _STRANGE = """
 with asked (schema, tables, enums, path) as (select cast(%s as text), cast(%s as text[]), cast(%s as text[]),
         cast(%s as text[])),
@@ -95,8 +97,8 @@ from pg_cast where oid >= 16384 and not (
     (castfunc = 0 or castfunc in (select oid from pg_proc where proowner in (table masters)))
     and (cast('pg_cast' as regclass), pg_cast.oid) in (table installed))
 """
-# Who beside superusers may add to what is used, if the user may run programs or read files on the server. Asked as
-# above; parameters: the schema, the tables, the enumerations.
+# This query lists other roles, except superusers, that may add to what is used, if the user may run programs or read
+# files on the server. It runs as above; the parameters are the schema, the tables and the enumerations.
 _OTHERS = """
 with asked (schema, tables, enums) as (select cast(%s as text), cast(%s as text[]), cast(%s as text[])),
     here as (select n.* from pg_namespace n, asked where nspname = schema),
@@ -117,14 +119,17 @@ where not rolsuper and rolname <> all (array[session_user, 'pg_database_owner'])
 
 
 def check_postgresql(location: str, connection: Any) -> None:
-    """Raise StorageError for what PostgreSQL would run, and have names mean what they mean now, in a new connection.
+    """Raise StorageError for objects that PostgreSQL would run, and set the search path of a new connection.
+
+    The search path gives names the meaning in the rest of the session that they had in the check.
 
     Args:
-        location: Of the database, for messages.
-        connection: Of the driver; nothing was asked yet.
+        location: Address of the database, for messages.
+        connection: New connection of the driver, which has run no query yet.
     """
     cursor = connection.cursor()
-    # with its schema: what a database has by the name of one of PostgreSQL's may be taken for it
+    # The name has its schema, because a database may hold an object of the same name that is taken for PostgreSQL's
+    # own.
     cursor.execute('select pg_catalog.current_schemas(false)')
     path = [name for name in cursor.fetchone()[0] if name != 'pg_catalog']
     cursor.execute('set search_path to pg_catalog, pg_temp')
@@ -149,12 +154,12 @@ def check_postgresql(location: str, connection: Any) -> None:
                 'PostgreSQL may run: keep searches in one of their own'
             )
         quoted = schema.replace('"', '""')
-        cursor.execute(f'set search_path to "{quoted}"')  # after pg_catalog, which comes first unless it is named
-    connection.commit()  # a setting ends with its transaction otherwise
+        cursor.execute(f'set search_path to "{quoted}"')  # pg_catalog comes first unless it is named
+    connection.commit()  # otherwise the setting ends with its transaction
 
 
 def _schema_of_tables(cursor: Any, path: Sequence[str]) -> str | None:
-    """In which schema of a search path Optuna's tables are, or would be made; None if there is no schema."""
+    """Return the schema in which Optuna's tables are or would be created; None if the search path has no schema."""
     query = 'select nspname from pg_class c join pg_namespace n on n.oid = relnamespace where relname = any (%s)'
     cursor.execute(query, (list(TABLES),))
     holding = {name for (name,) in cursor.fetchall()}
@@ -162,13 +167,14 @@ def _schema_of_tables(cursor: Any, path: Sequence[str]) -> str | None:
 
 
 def check_sqlite(location: str, connection: sqlite3.Connection) -> None:
-    """Raise StorageError for what SQLite would run or read without end: a view may never end, a trigger writes.
+    """Raise StorageError for content that SQLite would run or read without end.
 
-    https://www.sqlite.org/security.html names what else is set here.
+    A view may never end, and a trigger writes to the database. The settings of the connection follow
+    https://www.sqlite.org/security.html.
 
     Args:
-        location: Of the database, for messages.
-        connection: Of which nothing was asked yet.
+        location: Address of the database, for messages.
+        connection: New connection, which has run no query yet.
 
     Raises:
         sqlite3.Error: If the file is locked or damaged.
@@ -192,10 +198,10 @@ def check_sqlite(location: str, connection: sqlite3.Connection) -> None:
 
 
 def _check_definitions(location: str, connection: sqlite3.Connection) -> None:
-    connection.text_factory = bytes  # a definition in no UTF-8 is read by SQLite, not by Python
+    connection.text_factory = bytes  # SQLite can read a definition that is no UTF-8, but Python cannot
     query = "select cast(ifnull(type, '') as text), cast(ifnull(name, '') as text), cast(sql as text) from "
     for kind, name, definition in connection.execute(f'{query} main.sqlite_master'):
-        if definition is None:  # of a key
+        if definition is None:  # the index of a key
             continue
         match = _DEFINITION.fullmatch(definition)
         if match is None or (match['table'] or b'trials').decode() not in (*TABLES, *_OF_SQLITE):

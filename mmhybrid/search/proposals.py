@@ -1,4 +1,4 @@
-"""The next generation: a pure function of the settings and of what completed generations found."""
+"""The proposal of the next generation, a pure function of the settings and of the completed generations."""
 
 import random
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ def propose(
     history: Sequence[Candidate],
     estimate: Estimate,
 ) -> tuple[list[Candidate], str]:
-    """New networks that keep all constraints; see :meth:`Proposer.propose`."""
+    """Propose new networks that keep all constraints; see :meth:`Proposer.propose`."""
     return Proposer(settings, stage, estimate).propose(generation, size, history)
 
 
 class Proposer:
-    """Proposes the generations of a stage.
+    """The proposer of a stage's generations.
 
-    What it has seen of the history it does not look at again, so that what a candidate costs does not grow with their
-    number; a new one proposes the same.
+    It reads each candidate of the history once, so the cost of a candidate does not grow with their number. A new
+    proposer proposes the same generations.
 
     Args:
-        settings: Of the search.
+        settings: Settings of the search.
         stage: One of its stages.
-        estimate: Costs of a network.
+        estimate: Function that returns the costs of a network.
     """
 
     def __init__(self, settings: SearchSettings, stage: Stage, estimate: Estimate) -> None:
@@ -46,22 +46,24 @@ class Proposer:
         self._past: _Past | None = None
 
     def propose(self, generation: int, size: int, history: Sequence[Candidate]) -> tuple[list[Candidate], str]:
-        """New networks that keep all constraints.
+        """Propose new networks that keep all constraints.
 
         A generation does not depend on the stage's budget or on ``max_tries``: a smaller ``size``, or draws that end
-        early, give the first of the same candidates. So a search may go on with more of either.
+        early, give the first candidates of the same generation. So a search can go on with a larger budget or more
+        tries.
 
         Args:
-            generation: Its number.
-            size: How many are wanted.
-            history: All candidates before it; begins with that of the last call.
+            generation: Index of the generation.
+            size: Number of networks wanted.
+            history: All earlier candidates; it begins with the history of the previous call.
 
         Returns:
-            The generation in the order of its draws, and why it is smaller than ``size``, empty if it is not.
+            The generation in the order of its draws, and the reason why it is smaller than ``size``, empty if it is
+            not.
 
         Raises:
             SearchError: If the stage has no candidate at all.
-            ValueError: If a setting does not go with the space or the estimates.
+            ValueError: If a setting does not fit the search space or the estimates.
         """
         settings, stage = self._settings, self._stage
         rng = random.Random(f'{settings.seed}/{stage.name}/{generation}')
@@ -70,7 +72,7 @@ class Proposer:
         past = self._past
         past.look(history)
         situation = past.situation(generation)
-        # networks to start from take the places of as many of the sampler's first draws
+        # Start networks replace as many of the sampler's first draws.
         plan: list[Draw] = [partial(_itself, arch) for arch in situation.start[: stage.population]]
         plan += stage.sampler.plan(situation, rng)[len(plan) :]
 
@@ -97,18 +99,18 @@ class Proposer:
 
 
 class _Past:
-    """What the next generation of a stage depends on, of a history that becomes longer.
+    """The part of a growing history on which the next generation of a stage depends.
 
     Args:
-        settings: Of the search.
+        settings: Settings of the search.
         stage: The stage.
-        history: All candidates of the stages that it builds on, at least.
+        history: Candidates, at least all of the stages on which this one builds.
 
     Attributes:
-        space: Where the stage looks.
-        inside: The known networks in it; they keep the constraints.
-        num_own: How many candidates of the stage there are.
-        tries: Draws for them.
+        space: Search space of the stage.
+        inside: Known networks in this space; they keep the constraints.
+        num_own: Number of candidates of the stage.
+        tries: Number of draws for these candidates.
     """
 
     def __init__(self, settings: SearchSettings, stage: Stage, history: Sequence[Candidate]) -> None:
@@ -120,16 +122,17 @@ class _Past:
         self.num_own = self.tries = 0
         self._compared: list[Candidate] = []
         self._leaders = Leaders(settings.objectives_of(stage), settings.tie_breaks_of(stage))
-        # archs that need no second evaluation, and the places of those that may become so
+        # _known holds architectures that need no second evaluation, and _unknown the places of those that may become
+        # known.
         self._known: set[Arch] = set()
         self._unknown: dict[Arch, list[int]] = {}
         self._num_seen = 0
 
     def look(self, history: Sequence[Candidate]) -> None:
-        """See what is new."""
+        """Read the new candidates of the history."""
         for place, candidate in enumerate(islice(history, self._num_seen, None), start=self._num_seen):
             arch, is_own = candidate.arch, candidate.stage == self._stage.name
-            if is_own:  # drawn from the space of the stage
+            if is_own:  # The candidate was drawn from the space of the stage, so it is inside.
                 self.num_own += 1
                 self.tries += candidate.tries
                 self.inside.add(place, arch)
@@ -148,7 +151,7 @@ class _Past:
         self._num_seen = len(history)
 
     def situation(self, generation: int) -> Situation:
-        """What the sampler sees."""
+        """Return the situation that the sampler sees."""
         settings, stage = self._settings, self._stage
         starts = stage.starts(self.space, self._results) if generation == 0 else []
         return Situation(

@@ -1,9 +1,9 @@
-"""Racing: the evaluation of a candidate ends as soon as it can hardly be among the best any more.
+"""Racing: an evaluation ends early if its candidate can hardly be among the best.
 
-A candidate is evaluated on images in a random order. The number of images that it has right so far follows a
-hypergeometric distribution, whose parameter is the number that it would have right in the end. If so low a number is
-improbable even for a network that would just be among the best, the evaluation stops. This is asked after each tenth of
-the images.
+A candidate is evaluated on images in random order. The number of images that are right so far follows a hypergeometric
+distribution, whose parameter is the number that would be right in the end. The evaluation stops if so low a number is
+improbable even for a network that would just be among the best. This is checked after each tenth of the images but the
+last.
 """
 
 import math
@@ -14,9 +14,9 @@ from mmhybrid.search.candidate import Candidate
 from mmhybrid.search.pareto import Objective
 from mmhybrid.utils.checks import bad_value, check_float, check_int
 
-# The metric that only a stopped candidate has: the number of images on which its other metrics were measured.
+# Only a stopped candidate has this metric: the number of images on which its other metrics were measured.
 IMAGES_SEEN = 'images_seen'
-# An evaluation is looked at after each of so many equal parts of the images but the last.
+# The images are divided into this many equal parts, and an evaluation is checked after each part but the last.
 PARTS = 10
 
 
@@ -25,14 +25,14 @@ class Racing:
     """The rule by which the evaluation of a candidate stops early.
 
     Args:
-        metric: Objective that is maximized: the percentage of images that are right, such as ``accuracy/top1``. All
-            other objectives are estimates.
-        error: Probability, at most, that a candidate is stopped which would be among the best ``keep``.
-        keep: Number of best candidates of a stage, by its earlier generations, that racing may not change. It is at
-            least the number of parents of the sampler.
+        metric: Name of the objective that is maximized, a percentage of images that are right, such as
+            ``accuracy/top1``. All other objectives must be estimates.
+        error: Largest probability of stopping a candidate that would be among the best ``keep``.
+        keep: Number of a stage's best candidates that racing should not stop, judged by the earlier generations of the
+            stage. It should be at least the number of parents of the sampler.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     metric: str
@@ -46,15 +46,15 @@ class Racing:
         check_int('racing.keep', self.keep, 1)
 
     def floor(self, proposal: Candidate, history: Iterable[Candidate], objectives: Sequence[Objective]) -> float | None:
-        """The score that the proposal must reach to be among the best ``keep``; None if any score does.
+        """Return the score that the proposal must reach to be among the best ``keep``, or None if any score is enough.
 
         Args:
             proposal: The candidate, with its estimates.
-            history: Evaluated candidates; those that failed or were stopped are passed over.
+            history: Evaluated candidates; those that failed or were stopped do not count.
             objectives: Objectives of the search.
 
         Raises:
-            ValueError: If another objective than the metric is no estimate.
+            ValueError: If an objective other than the metric is no estimate.
         """
         others = [objective for objective in objectives if objective.name != self.metric]
         for objective in others:
@@ -76,19 +76,19 @@ class Racing:
         return scores[self.keep - 1] if len(scores) >= self.keep else None
 
     def is_lost(self, score: float, seen: int, num_images: int, floor: float) -> bool:
-        """Whether a candidate stops.
+        """Return whether the evaluation of a candidate stops.
 
         Args:
             score: Percentage of the images so far that are right.
             seen: Number of images so far.
-            num_images: Number of images in all.
-            floor: What :meth:`floor` gave for the candidate.
+            num_images: Number of all images.
+            floor: Score from :meth:`floor` for the candidate, a percentage.
 
         Raises:
             ValueError: If the score is no percentage of the images so far.
         """
         right = round(score / 100 * seen)
-        # scores are computed in float32
+        # The tolerance allows for scores that are computed in float32.
         if not math.isclose(score, 100 * right / seen, rel_tol=1e-5, abs_tol=1e-5):
             raise bad_value('racing.metric', self.metric, 'a metric that is the percentage of images that are right')
         wanted = round(floor / 100 * num_images)
@@ -96,18 +96,18 @@ class Racing:
 
 
 def is_stopped(candidate: Candidate) -> bool:
-    """Whether the evaluation of a candidate was stopped early."""
+    """Return whether the evaluation of a candidate was stopped early."""
     return candidate.metrics is not None and IMAGES_SEEN in candidate.metrics
 
 
 def hypergeometric_cdf(right: int, total: int, marked: int, drawn: int) -> float:
-    """The probability of at most ``right`` marked items among ``drawn`` ones.
+    """Return the probability of at most ``right`` marked items among ``drawn`` items.
 
     Args:
-        right: Number of marked items among those that are drawn.
-        total: Number of items.
+        right: Largest number of marked items among the drawn ones.
+        total: Number of all items.
         marked: Number of marked items.
-        drawn: Number of items that are drawn without putting them back.
+        drawn: Number of items drawn without replacement.
     """
     least, most = max(0, drawn - (total - marked)), min(marked, drawn)
     if right < least:

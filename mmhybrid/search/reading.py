@@ -1,4 +1,4 @@
-"""What a storage holds, for reports."""
+"""Readers of the studies in a storage, for reports."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +17,12 @@ from mmhybrid.search.study import Study
 def read_study(
     location: str | Path, build: Callable[[dict[str, Any]], SearchSettings], study_name: str = STUDY_NAME
 ) -> tuple[SearchSettings, list[Candidate]]:
-    """What a study holds, for reports; a search may go on writing to it meanwhile.
+    """Read the settings and candidates of a study, while a search may go on writing to it.
 
     Args:
-        location: See :class:`StudyStorage`.
-        build: Makes settings of what :meth:`SearchSettings.to_config` gave.
-        study_name: See :class:`StudyStorage`.
+        location: Location of the storage, see :class:`StudyStorage`.
+        build: Function that makes settings from the dict of :meth:`SearchSettings.to_config`.
+        study_name: Name of the study, see :class:`StudyStorage`.
 
     Returns:
         The settings, and the finished candidates in the order of the search.
@@ -48,7 +48,7 @@ def read_study(
 
 
 def list_studies(location: str | Path) -> dict[str, int]:
-    """How many finished candidates each search at a location has, by the name of its study.
+    """Return the number of finished candidates of each search at a location, by the name of its study.
 
     Raises:
         StorageError: If there is no such storage, or it is damaged.

@@ -1,4 +1,4 @@
-"""Calls of a storage that outlast the absence of its server."""
+"""Calls of a storage that are repeated while its server does not answer."""
 
 import sqlite3
 import time
@@ -25,24 +25,25 @@ T = TypeVar('T')
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
-# Classes of SQLSTATE whose cause goes away: connection, read-only while a standby takes over, conflict of transactions,
-# resources, lock, operator. https://www.postgresql.org/docs/current/errcodes-appendix.html
+# These classes of SQLSTATE have causes that pass: connection, read-only while a standby takes over, conflict of
+# transactions, resources, lock, operator. https://www.postgresql.org/docs/current/errcodes-appendix.html
 PASSING = ('08', '25', '40', '53', '55', '57')
-# SQLITE_BUSY and SQLITE_LOCKED, and what both say. https://www.sqlite.org/rescode.html
+# These are the codes SQLITE_BUSY and SQLITE_LOCKED, and the words that both messages contain.
+# https://www.sqlite.org/rescode.html
 _SQLITE_LOCKED = (5, 6)
 _SAYS_LOCKED = ' is locked'
 
 
 def to_nobody(text: str) -> None:
-    """Tell nobody."""
+    """Discard a message."""
 
 
 class Reconnecting:
-    """Calls a storage, again with growing pauses while its server does not answer.
+    """A caller that repeats a call of a storage, with growing pauses, while its server does not answer.
 
     Args:
-        location: Of the storage, for messages.
-        tell: Who hears that the server does not answer, and that it does again.
+        location: Location of the storage, for messages.
+        tell: Function that receives a message when the server does not answer, and when it answers again.
     """
 
     def __init__(self, location: str, tell: Callable[[str], None] = to_nobody) -> None:
@@ -50,22 +51,22 @@ class Reconnecting:
         self._tell = tell
 
     def __call__(self, action: Callable[..., T], *args: Any, seconds: float, **options: Any) -> T:
-        """What ``action`` returns.
+        """Call ``action`` until it succeeds and return its result.
 
         Args:
-            action: A call of Optuna; may be called several times.
-            args: Its arguments.
-            seconds: For how long to try.
-            options: Its named arguments.
+            action: Call of Optuna, which may be repeated.
+            args: Positional arguments of the call.
+            seconds: Duration in seconds for which to repeat it.
+            options: Keyword arguments of the call.
 
         Raises:
             StorageError: If the server does not answer in time, or the storage is damaged.
-            UpdateFinishedTrialError: If a trial has ended that was to be changed.
+            UpdateFinishedTrialError: If the call changes a trial that has ended.
         """
         began, pause, is_told = time.monotonic(), SHORTEST_PAUSE, False
         while True:
             try:
-                # Optuna warns of what is tried again here
+                # Optuna would warn of errors after which the call is repeated here.
                 with quiet(optuna.logging.ERROR):
                     found = action(*args, **options)
                 break
@@ -95,15 +96,15 @@ class Reconnecting:
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same call may succeed later: the server is away or busy, nothing is wrong with what is stored."""
+    """Return whether the same call may succeed later, because the server is away or busy and the data are sound."""
     cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
-    # Optuna asks again in the same transaction when a large query fails
+    # Optuna repeats a large query that failed in the same transaction, which raises these errors.
     if isinstance(cause, PendingRollbackError | TimeoutError):
         return True
     if not isinstance(cause, DBAPIError):
         return False
     if isinstance(cause.orig, sqlite3.Error):
-        code = getattr(cause.orig, 'sqlite_errorcode', None)  # which Python 3.10 does not tell
+        code = getattr(cause.orig, 'sqlite_errorcode', None)  # Python 3.10 does not have it
         return _SAYS_LOCKED in str(cause.orig) if code is None else code & 0xFF in _SQLITE_LOCKED
     state = getattr(cause.orig, 'sqlstate', None) or getattr(cause.orig, 'pgcode', None)
     if state is not None:

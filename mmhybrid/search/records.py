@@ -1,4 +1,4 @@
-"""A candidate as a trial of Optuna's, and back."""
+"""The conversion of a candidate to a trial of Optuna, and back."""
 
 import json
 import math
@@ -20,21 +20,22 @@ MOST_NAMES = 1000
 
 
 def outcome(candidate: Candidate, settings: SearchSettings) -> tuple[TrialState, list[float] | None]:
-    """State and values of the trial of an evaluated candidate."""
+    """Return the state and the values of the trial of an evaluated candidate."""
     if candidate.has_failed(settings.objectives):
         return TrialState.FAIL, None
     return TrialState.COMPLETE, [candidate.numbers[objective.name] for objective in settings.objectives]
 
 
 def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> Candidate:
-    """The candidate that a trial with a record holds.
+    """Return the candidate that a trial with a record holds.
 
     Raises:
-        StorageError: If it is not as it was written.
+        StorageError: If the trial is not as it was written.
     """
     record = trial.user_attrs[CANDIDATE]
     try:
-        # as written: a space built anew may say 2.0 where the search said 2, which is equal but not the same text
+        # The candidate is checked as it was written: a space that is built again may have 2.0 where the search had 2,
+        # which is equal but gives another text and checksum.
         fields = {name: value for name, value in record.items() if name != CHECKSUM}
         written = Candidate(arch=Arch(trial.params), **fields)
         _check_types(written)
@@ -43,7 +44,7 @@ def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> C
         candidate = replace(written, arch=settings.space.canonical(trial.params))
         is_sound = record[CHECKSUM] == record_of(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
         if trial.state.is_finished():
-            # ended by another process that heard nothing of it, at the moment in which it was recorded
+            # Another process may have ended the trial for want of heartbeats at the moment in which it was recorded.
             taken_over = (TrialState.FAIL, None)
             is_sound = is_sound and (trial.state, trial.values) in (outcome(written, settings), taken_over)
     except (TypeError, ValueError, AttributeError, KeyError):
@@ -54,7 +55,7 @@ def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> C
 
 
 def _check_types(candidate: Candidate) -> None:
-    """Raise TypeError for a field of another type; a record may come from anybody, with a checksum that is right."""
+    """Raise TypeError for a field of a wrong type, because anybody can write a record with a correct checksum."""
     counts = (candidate.generation, candidate.index, candidate.tries)
     numbers = (*candidate.numbers.values(), *candidate.rejected.values())
     names = (*candidate.numbers, *candidate.rejected)
@@ -72,7 +73,10 @@ def _check_types(candidate: Candidate) -> None:
 
 
 def record_of(candidate: Candidate) -> dict[str, Any]:
-    """What a trial tells of its candidate beside the genes, which are its parameters, with a checksum of both."""
+    """Return the record of a candidate in its trial, with a checksum over the record and the genes.
+
+    The genes themselves are the parameters of the trial.
+    """
     record: dict[str, Any] = {
         'stage': candidate.stage,
         'generation': candidate.generation,

@@ -1,4 +1,4 @@
-"""What a search found, and the files it leaves."""
+"""The result of a search, and the files in which it is saved."""
 
 import csv
 import io
@@ -19,20 +19,22 @@ from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import drop_link_outward, write_json, write_whole
 
 TOP_FILE = 'topk.csv'
-COSTS = ('latency_ms', 'macs_m')  # what one score alone is weighed against, the first that was estimated
-# How one begins, also behind blanks and in the wide signs of East Asian keyboards (OWASP, CSV injection).
+# the cost on the second axis of the front of a search with one score; the first that was estimated is taken
+COSTS = ('latency_ms', 'macs_m')
+# A cell that begins in this way is a formula to spreadsheets, also after blanks and in the wide signs of East Asian
+# keyboards (OWASP, CSV injection).
 FORMULA = re.compile(r'[\t\n]|\s*[=+\-@＝＋－＠]')  # noqa: RUF001
-# Share of its budget below which a search is said to have fallen short.
+# A search that evaluates less than this share of its budget is said to have fallen short.
 ENOUGH = 0.9
 
 
 @dataclass(frozen=True)
 class KnownNetwork:
-    """A network that those of a search are seen beside.
+    """A network with which those of a search are compared.
 
     Args:
-        name: Of a preset, say.
-        numbers: Its costs, and its scores where the search evaluated it, by name.
+        name: Name of the network, for instance of a preset.
+        numbers: Costs by name, and scores if the search evaluated the network.
     """
 
     name: str
@@ -41,14 +43,14 @@ class KnownNetwork:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The whole history of a search.
+    """The result of a search: its settings and its whole history.
 
     Args:
-        settings: Of the search.
-        history: All candidates in the order of the search, those of stages that evaluate nothing too.
-        proposal_seconds: How long this process took to propose them; None where that is not known.
-        shortages: Why stages ended before their budgets.
-        leaders: The best of all that :func:`is_ranked`, where they are kept; None to rank the history.
+        settings: Settings of the search.
+        history: All candidates in the order of the search, including those of stages that evaluate nothing.
+        proposal_seconds: Seconds that this process took to propose them; None if unknown.
+        shortages: Reasons why stages ended before their budgets.
+        leaders: Best of the candidates for which :func:`is_ranked` holds, if they are kept; None to rank the history.
     """
 
     settings: SearchSettings
@@ -59,27 +61,31 @@ class SearchResult:
 
     @property
     def evaluated(self) -> list[Candidate]:
-        """All candidates in the order of the search, those that failed too."""
+        """All evaluated candidates in the order of the search, including those that failed or were stopped early."""
         return [candidate for candidate in self.history if candidate.metrics is not None]
 
     @property
     def evaluation_hours(self) -> float:
-        """Hours of all evaluations, of earlier runs and other processes too; with a GPU for each, GPU hours."""
+        """Sum of the durations of all evaluations in hours, including earlier runs and other processes.
+
+        These are GPU hours if each evaluation has one GPU.
+        """
         return sum(candidate.seconds for candidate in self.history) / 3600
 
     @property
     def shortfall(self) -> str:
-        """What to tell of a search that found far fewer networks than it was to evaluate; empty if it did not."""
+        """A message if far fewer networks were evaluated than the budget allows; empty if not."""
         evaluated, budget = len(self.evaluated), self.settings.budget
         if not self.shortages or evaluated >= ENOUGH * budget or evaluated >= self.settings.space.size():
             return ''
         return f'only {evaluated} of {budget} networks were found and evaluated: {"; ".join(self.shortages)}'
 
     def top(self, count: int | None = None) -> list[Candidate]:
-        """The best of all that was evaluated, from best to worst; all without ``count``.
+        """Return the best candidates from best to worst; all of them without ``count``.
 
-        With several objectives the front comes first, ordered by the first objective. Of a search that evaluates
-        nothing it is the best of the last stage.
+        These are evaluated candidates, without those that failed or were stopped early. With several objectives, the
+        front comes first, ordered by the first objective. In a search that evaluates nothing, the candidates are those
+        of the last stage.
         """
         if self.leaders is not None and count is not None:
             return self.leaders.first(count)
@@ -88,7 +94,7 @@ class SearchResult:
 
     @property
     def best(self) -> Candidate:
-        """The first of :meth:`top`.
+        """First candidate of :meth:`top`.
 
         Raises:
             SearchError: If every evaluation failed.
@@ -99,17 +105,19 @@ class SearchResult:
         return top[0]
 
     def front(self, objectives: Sequence[Objective] | None = None) -> list[Candidate]:
-        """The candidates that none is better than in one objective and at least as good in the others.
+        """Return the Pareto front: the candidates that no other candidate dominates.
 
         Args:
-            objectives: What counts, :attr:`trade_off` for instance; None for the objectives of the search.
+            objectives: Objectives of the front, for instance :attr:`trade_off`; None for the objectives of the search.
         """
         counting, top = objectives or self.settings.objectives, self.top()
         return [top[i] for i in front([candidate.losses(counting) for candidate in top])]
 
     @property
     def trade_off(self) -> list[Objective]:
-        """The objectives; of a search with one it is that against the latency, or the MACs where it estimated none.
+        """Objectives of the Pareto front of the search.
+
+        To a single objective, this adds the latency, or the MACs if no latency was estimated.
 
         Raises:
             SearchError: If every evaluation failed.
@@ -122,14 +130,17 @@ class SearchResult:
         return [*objectives, *(Objective(name, 'minimize') for name in costs[:1])]
 
     def best_within(self, bounds: Mapping[str, float]) -> Candidate:
-        """The network with the best score of those that cost no more; among equals the one that costs less.
+        """Return the network with the best score that keeps upper bounds on its costs.
+
+        Between networks of equal score, it is the cheaper one.
 
         Args:
-            bounds: The most that it may cost, by the names of estimates.
+            bounds: Largest allowed costs by the names of estimates, in their units.
 
         Raises:
             SearchError: If every evaluation failed.
-            ValueError: If there is no such estimate, or no network keeps the bounds; then it names the least.
+            ValueError: If there is no such estimate, or no network keeps the bounds; the message then names the lowest
+                costs.
         """
         top, objectives = self.top(), self.settings.objectives
         known = self.best.estimates
@@ -147,7 +158,10 @@ class SearchResult:
         return ranked(kept, scores[:1], ties)[0]
 
     def hypervolume(self, reference: Sequence[float]) -> float:
-        """What the front dominates, down to ``reference``, a value for each objective in its own unit.
+        """Return the hypervolume that the front dominates.
+
+        Args:
+            reference: Reference point, one value for each objective in the objective's own unit.
 
         Raises:
             ValueError: If there is not one value for each objective.
@@ -159,18 +173,18 @@ class SearchResult:
         return hypervolume([candidate.losses(objectives) for candidate in self.front()], corner)
 
     def rejections(self) -> dict[str, int]:
-        """How many draws each bound rejected; ``tries`` is all draws."""
+        """Return the number of draws that each bound rejected; the key ``tries`` has the number of all draws."""
         counts = Counter(tries=sum(candidate.tries for candidate in self.history))
         for candidate in self.history:
             counts.update(candidate.rejected)
         return dict(counts)
 
     def write(self, folder: str | Path, count: int = 10) -> list[Path]:
-        """Write ``best_arch.json`` and ``topk.csv``; each appears complete or not at all.
+        """Write ``best_arch.json`` and ``topk.csv``, each whole or not at all, and return their paths.
 
         Args:
-            folder: Made if missing.
-            count: Rows of the table.
+            folder: Folder of the files; it is created if it does not exist.
+            count: Number of rows of the table.
 
         Raises:
             SearchError: If every evaluation failed.
@@ -202,11 +216,11 @@ class SearchResult:
 
 
 def table_of(candidates: Sequence[Candidate], beside: Sequence[Mapping[str, object]] = ()) -> str:
-    """Networks as CSV, a row each: rank, scores and costs, place in the search, genes as JSON.
+    """Return networks as CSV with one row each: rank, scores and costs, stage, generation, index, and genes as JSON.
 
     Args:
-        candidates: From the first row to the last.
-        beside: Of each row, what else stands in it, by the names of columns; nothing for all rows.
+        candidates: Networks in the order of the rows.
+        beside: Further cells of each row by column name; empty if no row has any.
     """
     names = list(dict.fromkeys(name for candidate in candidates for name in candidate.numbers))
     more = list(dict.fromkeys(name for row in beside for name in row))
@@ -222,22 +236,26 @@ def table_of(candidates: Sequence[Candidate], beside: Sequence[Mapping[str, obje
 
 
 def is_ranked(candidate: Candidate, settings: SearchSettings) -> bool:
-    """Whether a candidate is one of those that a search is for."""
+    """Return whether a candidate is ranked in the result of a search.
+
+    Candidates are ranked if their evaluation was not stopped early, or, if no stage evaluates, if they are of the last
+    stage.
+    """
     if not settings.budget:
         return candidate.stage == settings.stages[-1].name
     return candidate.metrics is not None and not is_stopped(candidate)
 
 
 def ranking_of(settings: SearchSettings) -> tuple[Sequence[Objective], Sequence[Objective]]:
-    """What those are ranked by, and what decides among equals."""
+    """Return the objectives by which the result of a search is ranked, and its tie-breaks."""
     if settings.budget:
         return settings.objectives, settings.tie_breaks
     return settings.objectives_of(settings.stages[-1]), settings.tie_breaks_of(settings.stages[-1])
 
 
 def _cell(content: object) -> object:
-    """The content of a cell; text such that spreadsheets take it for text, not for a formula."""
+    """Return the content of a cell, with text changed so that spreadsheets do not take it for a formula."""
     if not isinstance(content, str):
         return content
-    text = content.replace('\r', ' ')  # which Python's writer leaves as the end of a line
+    text = content.replace('\r', ' ')  # Python's writer leaves this end of a line as it is
     return f"'{text}" if FORMULA.match(text) else text

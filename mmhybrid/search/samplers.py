@@ -1,4 +1,4 @@
-"""Which networks to try next: evolution as published, random, and Optuna's samplers."""
+"""Samplers, which choose the networks to try next: evolution as published, random search, and Optuna's samplers."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -22,18 +22,18 @@ Draw = Callable[[], Arch]
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a sampler may know.
+    """All that a sampler may know when it proposes a generation.
 
     Args:
         stage: Name of the stage.
-        space: Where to look.
-        history: Candidates of completed generations that lie in it, in the order of the search.
-        objectives: What counts.
-        start: Networks of an earlier stage to search around.
-        generation: The one to propose.
-        size: How many it wants.
-        tie_breaks: What decides among equals.
-        leaders: The best of the history, where they are kept; None to rank it.
+        space: Search space of the stage.
+        history: Candidates of completed generations that lie in the space, in the order of the search.
+        objectives: Objectives that rank candidates.
+        start: Networks of an earlier stage, around which the sampler searches.
+        generation: Index of the generation to propose.
+        size: Number of networks to propose.
+        tie_breaks: Objectives that decide between equal candidates.
+        leaders: Best candidates of the history, if they are kept; None to rank the history.
     """
 
     stage: str
@@ -47,7 +47,7 @@ class Situation:
     leaders: Leaders | None = None
 
     def best(self, count: int) -> list[Arch]:
-        """The archs to go on from: before anything is known, the start."""
+        """Return the ``count`` best architectures; in the first generation, return all start networks."""
         if self.generation == 0:
             return list(self.start)
         if self.leaders is not None:
@@ -57,19 +57,22 @@ class Situation:
 
 @runtime_checkable
 class Sampler(Protocol):
-    """A way to propose networks."""
+    """An algorithm that proposes networks."""
 
     def plan(self, situation: Situation, rng: random.Random) -> Sequence[Draw]:
-        """One draw for each place of the generation, each called until what it returns is new and allowed."""
+        """Return one draw for each place of the generation.
+
+        Each draw is a function that is called until it returns a network that is new and keeps the constraints.
+        """
 
     def to_config(self) -> dict[str, Any]:
-        """Plain JSON: ``type`` and the arguments."""
+        """Return ``type`` and the arguments as plain JSON."""
 
 
 @SAMPLERS.register_module()
 @dataclass(frozen=True)
 class RandomSampler:
-    """Independent random networks (:meth:`SearchSpace.sample`)."""
+    """A sampler of independent random networks (:meth:`SearchSpace.sample`)."""
 
     def plan(self, situation: Situation, rng: random.Random) -> Sequence[Draw]:
         """See :class:`Sampler`."""
@@ -85,17 +88,18 @@ class RandomSampler:
 class Evolution:
     """The evolutionary search of SPOS and GLiT.
 
-    The first generation is random. Each later one comes from the best networks so far, of all generations: a share by
-    mutating one of them, a share by crossing two, what is left at random. Around a start, the first generation too.
+    The first generation is random unless there are start networks, which are then its parents. The parents of each
+    later generation are the best networks of all generations so far. A share of the generation mutates one parent, a
+    share crosses two parents, and the rest is random.
 
     Args:
-        num_parents: How many of the best.
-        mutation_share: Of a generation.
-        crossover_share: Of a generation.
-        mutate_prob: For each gene.
+        num_parents: Number of the best networks that are parents.
+        mutation_share: Share of a generation that is mutated, from 0 to 1.
+        crossover_share: Share of a generation that is crossed, from 0 to ``1 - mutation_share``.
+        mutate_prob: Probability with which a mutation redraws each gene.
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     num_parents: int = 10
@@ -139,14 +143,14 @@ class Evolution:
 @SAMPLERS.register_module()
 @dataclass(frozen=True)
 class BlockEvolution(Evolution):
-    """The evolutionary search of AutoViT (algorithm 2), which mutates depths first, then whole blocks.
+    """The evolutionary search of AutoViT (algorithm 2), which mutates depths first, and then whole blocks.
 
     Args:
-        depth_prob: That all depths are redrawn (Pd).
-        block_prob: For each block (Pm).
+        depth_prob: Probability that a mutation redraws all depths (Pd).
+        block_prob: Probability that a mutation redraws a block, for each block (Pm).
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     mutate_prob: float = field(default=0.0, init=False, repr=False)
@@ -171,13 +175,14 @@ class BlockEvolution(Evolution):
 class OptunaSampler:
     """Any sampler of ``optuna.samplers`` that takes a seed and categorical choices.
 
-    It is built anew for each generation, with a seed of its own, on the completed generations: what it proposes
-    depends on nothing else. It sees every gene of every network, those without effect with random values; a value
-    that does not go with the earlier genes becomes the nearest that does.
+    The sampler is built again for each generation, with a seed of its own and the completed generations, and its
+    proposals depend on nothing else. It sees every gene of every network; genes without effect have random values. If
+    the earlier genes do not allow a proposed value, the nearest allowed value replaces it.
 
     Args:
-        name: Class name: ``NSGAIISampler``, ``TPESampler``, ...
-        options: Its arguments but the seed and, for genetic samplers, the population size, which is the generation's.
+        name: Name of the class: ``NSGAIISampler``, ``TPESampler``, ...
+        options: Arguments of the class, except the seed, and except the population size of genetic samplers, which is
+            the size of the generation.
 
     Raises:
         ValueError: If there is no such sampler, or it does not take the options.
@@ -188,8 +193,9 @@ class OptunaSampler:
 
     def __post_init__(self) -> None:
         names = sorted(name for name in optuna.samplers.__all__ if name.endswith('Sampler'))
-        names.remove('CmaEsSampler')  # it takes numbers, and draws choices at random with a warning for each gene
-        names.remove('GridSampler')  # it lists all combinations of values, which a space has too many of
+        # it takes numbers, and draws categorical choices at random with a warning for each gene
+        names.remove('CmaEsSampler')
+        names.remove('GridSampler')  # it lists all combinations of values, of which a search space has too many
         if self.name not in names:
             raise bad_value('sampler', self.name, f'one of {names}, which take categorical choices')
         if taken := sorted({'seed', 'population_size'} & set(self.options)):
@@ -237,7 +243,7 @@ class OptunaSampler:
             params=genes,
             distributions=dict(choices),
             values=[candidate.numbers[objective.name] for objective in situation.objectives],
-            # Where genetic samplers look for the generation; they would otherwise count trials.
+            # Genetic samplers read the generation from this attribute; without it, they would count trials.
             system_attrs={f'{self.name}:generation': candidate.generation}
             if candidate.stage == situation.stage
             else {},

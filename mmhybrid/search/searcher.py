@@ -1,4 +1,4 @@
-"""The search itself: propose a generation, evaluate what is not stored yet, go on."""
+"""The search itself, which proposes a generation, evaluates the candidates that are not stored yet, and repeats."""
 
 import math
 import time
@@ -21,30 +21,33 @@ from mmhybrid.search.watchers import Progress, Watcher
 from mmhybrid.utils.checks import bad_value, check_float, check_int
 
 COST = 'macs_m'
-# Of so few evaluations the share of failures says nothing yet.
+# With fewer evaluations than this, the share of failures says nothing yet.
 FEW = 10
 
 
 class Searcher:
-    """Runs a search, or what is left of it.
+    """A search, which runs to its end from the state of its storage.
 
     Args:
-        settings: What to search.
-        estimate: Costs of an arch; pure, fast, called before the evaluation.
-        evaluate: Scores of an arch, the same wherever it is evaluated; ranks evaluate different archs at a time, so it
-            must not wait for other ranks. Where the settings have racing, it is called with the argument ``floor`` too,
-            the score that the network must reach.
-        storage: Where finished candidates go; opened on rank 0 only.
-        team: The ranks.
-        watcher: Who wants to know; None for nobody.
-        poll_seconds: In a shared search, how often to look whether others are done.
-        evaluation_tries: How often to evaluate a network whose evaluation raises, before it is recorded as failed.
-        max_failed: Share of the evaluations, taken as ten at least, that may fail so; one more ends the search.
-        save: Called on rank 0 with what was found so far, after each generation and on any end.
+        settings: Settings of the search.
+        estimate: Function that returns the costs of an architecture. It must be pure and fast, and is called before the
+            evaluation.
+        evaluate: Function that returns the scores of an architecture, which must be the same wherever it is evaluated.
+            Ranks evaluate different architectures at the same time, so it must not wait for other ranks. If the
+            settings have racing, it is also called with the argument ``floor``, the score that the network must reach.
+        storage: Storage of the finished candidates, which is opened on rank 0 only.
+        team: Ranks that search together; None for this process alone.
+        watcher: Receiver of progress and messages; None for no receiver.
+        poll_seconds: Interval in seconds at which a shared search looks whether other processes have finished.
+        evaluation_tries: Number of evaluations of a network that raise an error before it is recorded as failed.
+        max_failed: Largest allowed ratio of failed evaluations to all evaluations, or to ten if there are fewer; one
+            more failure ends the search.
+        save: Function that is called on rank 0 with the result so far, after each generation and when the search ends
+            for any reason.
 
     Raises:
-        ValueError: If a shared storage meets several ranks: share it between single processes. If another argument is
-            wrong, naming it.
+        ValueError: If the storage is shared and there are several ranks (several single processes may share one), or
+            another argument is wrong.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Searcher:
         self._max_failed = check_float('max_failed', max_failed, 0, 1)
         self._save = save
         self._finished: dict[Key, Candidate] = {}
-        # finished, of generations that are not complete
+        # _ahead holds the finished candidates of generations that are not complete.
         self._ahead: dict[Key, Candidate] = {}
         self._leaders = Leaders(*ranking_of(settings))
         self._failures: Counter[str] = Counter()
@@ -84,11 +87,11 @@ class Searcher:
             raise bad_value('shared', True, 'False with several ranks')
 
     def run(self) -> SearchResult:
-        """Search to the end, from where the storage is; every rank returns the same.
+        """Search to the end from what the storage holds, and return the result, which is the same on every rank.
 
         Raises:
             SearchError: If a stage finds no candidate at all, too many evaluations fail, or the storage does not fit.
-            ValueError: If the settings do not go with the space, the estimates or the metrics.
+            ValueError: If the settings do not fit the search space, the estimates or the metrics.
         """
         history: list[Candidate] = []
         seconds = 0.0
@@ -108,7 +111,7 @@ class Searcher:
                         self._say(f'{shortage}; the stage ends')
                         shortages.append(shortage)
                         break
-        except BaseException:  # an interruption too
+        except BaseException:  # including an interruption
             self._save_found(history)
             raise
         finally:
@@ -116,7 +119,7 @@ class Searcher:
         return SearchResult(self.settings, tuple(history), seconds, tuple(shortages))
 
     def _save_found(self, history: Sequence[Candidate]) -> None:
-        """Save what was found so far, what is finished of a generation that has not ended too."""
+        """Save the result so far, including the finished candidates of an incomplete generation."""
         if self._save is None or self._team.rank:
             return
         latest = sorted(self._ahead.values(), key=lambda candidate: candidate.key)
@@ -129,7 +132,7 @@ class Searcher:
         return self._storage.load()
 
     def _scored(self, proposals: Sequence[Candidate], history: Sequence[Candidate]) -> list[Candidate]:
-        """The proposals with their metrics, evaluated where they are not stored."""
+        """Return the proposals with their metrics, after evaluating those that are not stored."""
         for proposal in proposals:
             stored = self._finished.get(proposal.key)
             if stored is not None and replace(stored, metrics=None, failure='') != proposal:
@@ -147,7 +150,7 @@ class Searcher:
         return [self._finished[proposal.key] for proposal in proposals]
 
     def _floors_of(self, proposals: Sequence[Candidate], history: Sequence[Candidate]) -> dict[Key, float]:
-        """The score that each proposal must reach, where racing may stop it, from complete generations alone."""
+        """Return the score that each proposal must reach, where racing may stop it, from complete generations alone."""
         racing = self.settings.racing
         if racing is None:
             return {}
@@ -160,7 +163,7 @@ class Searcher:
         return floors
 
     def _ranked_only(self, proposals: Sequence[Candidate]) -> Sequence[Candidate]:
-        """The proposals of a stage that evaluates nothing."""
+        """Rank and return the proposals of a stage that evaluates nothing."""
         for proposal in proposals:
             self._rank(proposal)
         return proposals
@@ -170,7 +173,7 @@ class Searcher:
             self._leaders.add(candidate, (self._places[candidate.stage], candidate.generation, candidate.index))
 
     def _evaluate_missing(self, proposals: Sequence[Candidate]) -> None:
-        """Turn after turn, each rank one candidate; rank 0 stores them in order."""
+        """Evaluate the missing candidates in turns of one per rank; rank 0 stores them in order."""
         team = self._team
         missing = _by_cost(proposal for proposal in proposals if proposal.key not in self._finished)
         for first in range(0, len(missing), team.world_size):
@@ -187,7 +190,7 @@ class Searcher:
             self._storage.commit(candidate)
 
     def _evaluate_with_others(self, proposals: Sequence[Candidate]) -> None:
-        """Whatever no other process works on, until all are stored."""
+        """Evaluate candidates that no other process works on, until all are stored."""
         has_waited = False
         while True:
             self._recall(self._storage.load())
@@ -207,7 +210,7 @@ class Searcher:
                 self._evaluate_claimed(*claim)
 
     def _evaluate_claimed(self, ticket: int, proposal: Candidate) -> None:
-        """Evaluate and store; whatever ends this process in between, others may have the candidate at once."""
+        """Evaluate and store a claimed candidate; if anything ends this process before, release the claim at once."""
         try:
             scored = self._evaluate_first([proposal])
             assert scored is not None
@@ -223,7 +226,7 @@ class Searcher:
             self._say(f'candidate {candidate.key} was taken over by another process, which had not heard of this one')
 
     def _evaluate_first(self, proposals: Sequence[Candidate]) -> Candidate | None:
-        """The first of the proposals, evaluated; None if there is none."""
+        """Return the first of the proposals with its scores; None if there is none."""
         if not proposals:
             return None
         [proposal] = proposals
@@ -232,7 +235,7 @@ class Searcher:
         return evaluated(proposal, evaluate, self.settings.objectives, self._evaluation_tries)
 
     def _check_failures(self, latest: Sequence[Candidate]) -> None:
-        """Raise SearchError if one of the latest evaluations is one failure too many."""
+        """Raise SearchError if one of the latest evaluations failed and the allowed share of failures is exceeded."""
         if not any(candidate.failure for candidate in latest):
             return
         reasons = self._failures
@@ -244,10 +247,12 @@ class Searcher:
             )
 
     def _completed(self, turn: Sequence[Candidate]) -> list[Candidate]:
-        """With not a number for each objective that was found for others but not here; the same on every rank.
+        """Return the candidates with NaN for each objective that other candidates have and they lack.
+
+        The result is the same on every rank.
 
         Raises:
-            ValueError: If no candidate so far has an objective.
+            ValueError: If no candidate so far has one of the objectives.
         """
         objectives = self.settings.objectives
         known = self._measured.union(*(candidate.numbers for candidate in turn if not candidate.failure))
@@ -264,7 +269,7 @@ class Searcher:
         return completed
 
     def _recall(self, stored: dict[Key, Candidate]) -> None:
-        # from the end: what comes before may be much, and is known
+        # New candidates come last; only they are read, because the earlier ones may be many.
         latest = list(islice(reversed(stored), len(stored) - self._num_recalled))
         for candidate in map(stored.__getitem__, reversed(latest)):
             if candidate.key not in self._finished:
@@ -296,5 +301,5 @@ class Searcher:
 
 
 def _by_cost(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """In the order of their MACs, where these are estimated: ranks that evaluate neighbours wait little."""
+    """Return the candidates by their estimated MACs, so that ranks that evaluate neighbours hardly wait."""
     return sorted(candidates, key=lambda candidate: candidate.estimates.get(COST, 0.0))

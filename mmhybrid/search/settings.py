@@ -1,4 +1,4 @@
-"""What a search is: a space, the stages in which it is searched, objectives and constraints."""
+"""The settings of a search: a search space, the stages that search it, objectives and constraints."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,21 +16,21 @@ from mmhybrid.utils.files import first_difference, plain
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """All that decides which networks a search proposes, but for what they cost and score.
+    """All settings that decide which networks a search proposes, apart from their costs and scores.
 
     Args:
-        space: Where to look.
-        stages: In order.
-        objectives: One or several; names of metrics or estimates.
-        constraints: Bounds on estimates, for all stages.
-        tie_breaks: What decides among networks with equal objectives, in stages that evaluate.
-        racing: The rule by which evaluations stop early; None to evaluate all candidates on all images.
-        seed: Of everything random.
-        max_tries: Draws for each candidate, on average over a stage, after which the stage ends for want of new and
-            allowed networks.
+        space: Search space.
+        stages: Stages in order.
+        objectives: One or several objectives, which name metrics or estimates.
+        constraints: Constraints on estimates, for all stages.
+        tie_breaks: Objectives that decide between networks of equal objectives, in stages that evaluate.
+        racing: Rule by which evaluations stop early; None to evaluate all candidates on all images.
+        seed: Seed of all random numbers.
+        max_tries: Number of draws per candidate, on average over a stage, after which the stage ends because it finds
+            no new networks that keep the constraints.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     space: SearchSpace
@@ -67,19 +67,19 @@ class SearchSettings:
 
     @property
     def budget(self) -> int:
-        """Evaluations in all."""
+        """Total number of evaluations."""
         return sum(stage.budget for stage in self.stages if stage.rank_by is None)
 
     def objectives_of(self, stage: Stage) -> Sequence[Objective]:
-        """What the candidates of a stage are ranked by."""
+        """Return the objectives by which the candidates of a stage are ranked."""
         return self.objectives if stage.rank_by is None else (stage.rank_by,)
 
     def tie_breaks_of(self, stage: Stage) -> Sequence[Objective]:
-        """What decides among equal candidates of a stage."""
+        """Return the objectives that decide between equal candidates of a stage."""
         return self.tie_breaks if stage.rank_by is None else ()
 
     def results(self, history: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-        """The candidates of each stage, from best to worst."""
+        """Return the candidates of each stage from best to worst."""
         return {
             stage.name: ranked(
                 [c for c in history if c.stage == stage.name], self.objectives_of(stage), self.tie_breaks_of(stage)
@@ -88,14 +88,14 @@ class SearchSettings:
         }
 
     def why_not_continued(self, stored: Mapping[str, Any], finished: Mapping[str, int]) -> str:
-        """Why this search cannot go on from where another one stopped; empty if it can.
+        """Return the reason why this search cannot continue another one that stopped; empty if it can.
 
-        What the finished candidates do not depend on may differ: a larger budget of the last stage that has any, a
-        larger ``max_tries``, and all stages after it.
+        Settings on which the finished candidates do not depend may differ: the last stage that has any may have a
+        larger budget, ``max_tries`` may be larger, and all later stages may differ.
 
         Args:
-            stored: What :meth:`to_config` gave for the other one.
-            finished: How many candidates of each stage are evaluated.
+            stored: Result of :meth:`to_config` for the other search.
+            finished: Number of evaluated candidates of each stage.
         """
         now, names = self.to_config(), [stage['name'] for stage in stored['stages']]
         last = max((place for place, name in enumerate(names) if finished.get(name)), default=len(names) - 1)
@@ -127,7 +127,7 @@ class SearchSettings:
         return ''
 
     def to_config(self) -> dict[str, Any]:
-        """Plain JSON, the same before and after a round through text."""
+        """Return the settings as plain JSON, which stays equal when it is written as text and read again."""
         config: dict[str, Any] = plain(
             {
                 'space': self.space.to_config(),
@@ -136,7 +136,7 @@ class SearchSettings:
                 'constraints': [asdict(constraint) for constraint in self.constraints],
                 'seed': self.seed,
                 'max_tries': self.max_tries,
-                # left out where there are none, so that searches from before there were any go on
+                # The field is left out if there are no tie-breaks, so that searches from before it existed can go on.
                 **({'tie_breaks': [asdict(objective) for objective in self.tie_breaks]} if self.tie_breaks else {}),
                 **({'racing': asdict(self.racing)} if self.racing else {}),
             }

@@ -1,4 +1,4 @@
-"""Which networks of an earlier stage a search starts from (AutoViT, algorithm 2 and figure 5)."""
+"""The choice of networks of an earlier stage from which a search starts (AutoViT, algorithm 2 and figure 5)."""
 
 from collections.abc import Hashable, Sequence
 
@@ -9,7 +9,7 @@ NUM_BANDS = 3  # shallow, middle and deep networks
 
 
 def best_of_each_depth(candidates: Sequence[Candidate], space: SearchSpace) -> list[Arch]:
-    """Of networks from best to worst, the best of each set of depths."""
+    """Return the best network of each set of depths, from candidates that are sorted from best to worst."""
     chosen: dict[tuple[tuple[str, Value], ...], Arch] = {}
     for candidate in candidates:
         depths = tuple((name, candidate.arch[name]) for name in _depth_genes(candidate.arch, space))
@@ -18,11 +18,12 @@ def best_of_each_depth(candidates: Sequence[Candidate], space: SearchSpace) -> l
 
 
 def stratified(candidates: Sequence[Candidate], space: SearchSpace, count: int) -> list[Arch]:
-    """Of networks from best to worst, ``count`` that differ in their depths, each kind by its share of all networks.
+    """Return ``count`` networks that differ in their depths, each kind in proportion to its share of all candidates.
 
-    Ranked by an estimate alone, the first are all of one kind: those with the most multiply-accumulates have the fewest
-    stages and the largest images. A kind is a number of stages, a resolution and a third of the total depths, where the
-    space has these. Seats go to the kinds by the method of Sainte-Laguë, within a kind to the best.
+    The candidates are sorted from best to worst. If they are ranked by an estimate alone, the first ones are all of one
+    kind: the networks with the most multiply-accumulates have the fewest stages and the largest images. A kind is a
+    number of stages, a resolution and a third of the total depths, as far as the search space has these. The method of
+    Sainte-Laguë divides the places among the kinds, and within a kind the best networks come first.
     """
     archs = best_of_each_depth(candidates, space)
     totals = sorted(_total_depth(candidate.arch, space) for candidate in candidates)
@@ -41,7 +42,7 @@ def stratified(candidates: Sequence[Candidate], space: SearchSpace, count: int) 
     seats = dict.fromkeys(waiting, 0)
     chosen: list[Arch] = []
     while len(chosen) < min(count, len(archs)):
-        # of equal claims that of the kind whose best network is the better one
+        # If two kinds are equal, the kind with the better best network comes first.
         winner = max((k for k in waiting if seats[k] < len(waiting[k])), key=lambda k: sizes[k] / (2 * seats[k] + 1))
         chosen.append(waiting[winner][seats[winner]])
         seats[winner] += 1
@@ -53,5 +54,5 @@ def _depth_genes(arch: Arch, space: SearchSpace) -> list[str]:
 
 
 def _total_depth(arch: Arch, space: SearchSpace) -> float:
-    """Layers of all blocks; the number of stages is a kind of its own."""
+    """Return the number of layers of all blocks; the number of stages is not added, because it is part of the kind."""
     return sum(float(arch[name]) for name in _depth_genes(arch, space) if '.' in name)

@@ -1,4 +1,4 @@
-"""The stages of a search, each a part of the space, a sampler and a budget."""
+"""The stages of a search, each of which has a part of the space, a sampler and a budget."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,15 +16,15 @@ from mmhybrid.utils.checks import bad_value, check_bool, check_class, check_int,
 
 @dataclass(frozen=True)
 class Fix:
-    """Keep some genes as an earlier stage decided them.
+    """Genes that keep the values that an earlier stage found.
 
     Args:
-        stage: Name of that stage.
+        stage: Name of the earlier stage.
         genes: Patterns of gene names (``blocks.*.num_attn_heads``).
-        rank: Whose genes: 0 for its best network, 1 for the second, ...
+        rank: Rank of the network that gives the values: 0 for the best of the earlier stage, 1 for the second, ...
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     stage: str
@@ -38,16 +38,17 @@ class Fix:
 
 @dataclass(frozen=True)
 class Skeletons:
-    """Start from the best networks of an earlier stage that differ in a depth or in the number of stages.
+    """Start networks: the best of an earlier stage that differ in a depth or in the number of stages.
 
     Args:
-        stage: Name of that stage.
-        count: How many (K).
-        stratify: Take of each number of stages, depth and resolution the share that it has of all networks of that
-            stage (:func:`mmhybrid.search.skeletons.stratified`); without it the best, whatever they are.
+        stage: Name of the earlier stage.
+        count: Number of networks (K).
+        stratify: Whether each number of stages, depth and resolution has the same share of the start networks as of all
+            networks of the earlier stage (:func:`mmhybrid.search.skeletons.stratified`); otherwise the best networks
+            are taken whatever they are.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     stage: str
@@ -61,22 +62,23 @@ class Skeletons:
 
 @dataclass(frozen=True)
 class Stage:
-    """One leg of a search.
+    """One stage of a search.
 
     Args:
-        name: What its candidates are filed under.
-        sampler: What proposes.
-        budget: Candidates in all.
-        population: Candidates of a generation; nothing is proposed before a generation is complete.
-        restrict: The part of the space to look in, as :meth:`SearchSpace.restrict` takes it.
-        space: For a part that ``restrict`` cannot express; each of its networks must be in the search's space.
-        fix: What an earlier stage decided.
+        name: Name under which its candidates are stored.
+        sampler: Sampler that proposes networks.
+        budget: Total number of candidates.
+        population: Number of candidates per generation; a generation must be complete before the next one is proposed.
+        restrict: Values that some genes keep, as in :meth:`SearchSpace.restrict`.
+        space: Search space of the stage, for a part that ``restrict`` cannot express. Each of its networks must be in
+            the search's space. None for the search's space.
+        fix: Genes that keep the values that an earlier stage found.
         skeletons: Networks of an earlier stage to start from.
         start: Known networks to start from; they are the first candidates, and evolution goes on from them.
-        rank_by: Rank by this estimate, and evaluate nothing.
+        rank_by: Estimate by which candidates are ranked without being evaluated; None to evaluate them.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the field, its value and what is allowed.
     """
 
     name: str = 'search'
@@ -107,23 +109,23 @@ class Stage:
 
     @property
     def sources(self) -> list[str]:
-        """The earlier stages it builds on."""
+        """Names of the earlier stages on which this one builds."""
         return [link.stage for link in (self.fix, self.skeletons) if link is not None]
 
     def generations(self) -> Iterator[tuple[int, int]]:
-        """Number and size of each generation; the last takes what is left of the budget."""
+        """Yield the index and the size of each generation; the last takes the rest of the budget."""
         for generation, start in enumerate(range(0, self.budget, self.population)):
             yield generation, min(self.population, self.budget - start)
 
     def narrow(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> SearchSpace:
-        """The part of the search's space that this stage searches.
+        """Return the part of the search's space that this stage searches.
 
         Args:
-            space: The search's.
-            results: For each earlier stage, its candidates from best to worst.
+            space: The search's space.
+            results: Candidates of each earlier stage from best to worst.
 
         Raises:
-            SearchError: If the stage it builds on found too few networks.
+            SearchError: If the stage on which this one builds found too few networks.
             ValueError: If a gene or value is not in the space.
         """
         own = space if self.space is None else self.space
@@ -144,11 +146,11 @@ class Stage:
         return own.restrict(fixed)
 
     def starts(self, space: SearchSpace, results: Mapping[str, Sequence[Candidate]]) -> list[Arch]:
-        """The networks it starts from: known ones, then of the earlier stage the best of each set of depths.
+        """Return the start networks: the known ones, then the skeletons of the earlier stage.
 
         Args:
-            space: The stage's.
-            results: For each earlier stage, its candidates from best to worst.
+            space: The stage's space.
+            results: Candidates of each earlier stage from best to worst.
 
         Raises:
             SearchError: If the earlier stage has none.
@@ -173,7 +175,7 @@ class Stage:
         return best_of_each_depth(candidates, space)[: self.skeletons.count]
 
     def to_config(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the stage as plain JSON."""
         return {
             'name': self.name,
             'sampler': self.sampler.to_config(),

@@ -1,4 +1,4 @@
-"""One search's study, in a journal file or a database: made, gone on with, or refused."""
+"""The study of a search in a journal file or a database, which is created, continued, or refused if it does not fit."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,32 +29,33 @@ ORIGIN = 'origin'
 
 
 class StudyStorage:
-    """One search's study: its settings, and a trial for each finished candidate.
+    """The study of one search: its settings, and one trial for each finished candidate.
 
-    The default is Optuna's journal, one appended line a candidate: a process killed while it writes leaves half a
-    line at the end, which the next writer cuts off; anything else that is not as written is reported and left alone.
-    Trials hold the genes as categorical parameters and the objectives as values; all else is in the user attribute
-    ``candidate``.
+    The default is Optuna's journal, to which each candidate appends one line. A process that is killed while it writes
+    leaves half a line at the end, which the next writer removes. Any other content that is not as it was written is
+    reported and left as it is. Trials hold the genes as categorical parameters and the objectives as values; the user
+    attribute ``candidate`` holds the rest.
 
     Args:
-        location: A journal file, or an SQLAlchemy URL (``sqlite:///search.db``, ``postgresql://...``). Its password is
-            shown nowhere; it may come from the variable ``MMHYBRID_STORAGE_PASSWORD``, or from ``~/.pgpass``.
-        settings: Of the search; a study with others is refused.
-        resume: Go on with a study that exists. Without it, that is an error.
-        shared: Whether other processes search in the same study at the same time; joining one needs no ``resume``.
-        study_name: Which of the studies at ``location``.
-        claim_hours: In a shared search, after how long without a word of its process a candidate in work is taken
-            over; a process says six times in that time that it is alive.
-        origin: What scores depend on beside the settings, such as the weights and the data; a study with another is
-            refused, unless one of the two has none.
-        retry_minutes: For how long to wait for a server that does not answer.
+        location: Path of a journal file, or SQLAlchemy URL (``sqlite:///search.db``, ``postgresql://...``). The
+            password of a URL is shown nowhere; it may also come from the environment variable
+            ``MMHYBRID_STORAGE_PASSWORD``, or from ``~/.pgpass``.
+        settings: Settings of the search; a study with other settings is refused.
+        resume: Whether to continue an existing study, which is otherwise an error.
+        shared: Whether other processes search in the same study at the same time; joining a study needs no ``resume``.
+        study_name: Name of the study at ``location``.
+        claim_hours: Hours without a heartbeat of its process after which a claimed candidate is taken over, in a shared
+            search. A process sends six heartbeats in this time.
+        origin: All that scores depend on besides the settings, such as the weights and the data. A study with another
+            origin is refused, unless one of the two has none.
+        retry_minutes: Minutes to wait for a server that does not answer.
 
     Attributes:
-        tell: Who hears, in a sentence, that the server does not answer; nobody at first.
+        tell: Function that receives a message when the server does not answer; it does nothing by default.
 
     Raises:
-        ValueError: If ``claim_hours`` or ``retry_minutes`` is not a number of hours or minutes, or ``location`` is a
-            database in memory.
+        ValueError: If ``claim_hours`` or ``retry_minutes`` is negative or no number, or ``location`` is a database in
+            memory.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class StudyStorage:
         self._claims: Claims | None = None
 
     def open(self) -> None:
-        """Open it, and write the settings of a new search; those of one that nobody shares with its first candidate.
+        """Open the study, and write the settings of a new search.
+
+        The settings of a new search that is not shared are written with its first candidate.
 
         Raises:
-            StorageError: If it is damaged, in use, holds other settings or scores of another origin, or exists and
-                ``resume`` is not set.
+            StorageError: If the study is damaged, in use, holds other settings or scores of another origin, or exists
+                and ``resume`` is not set.
         """
         try:
             self._open()
@@ -99,7 +102,7 @@ class StudyStorage:
             raise
 
     def close(self) -> None:
-        """Let others have it; it can be opened again."""
+        """Close the study, so that others can open it; it can be opened again."""
         if self._claims is not None:
             self._claims.stop()
         if self._journal is not None:
@@ -123,7 +126,7 @@ class StudyStorage:
             self._study_id = found[0]
         if found is not None and SETTINGS in found[1]:
             self._begin(found[0])
-            if found[1][SETTINGS] != self._settings.to_config():  # it goes on with a larger budget, say
+            if found[1][SETTINGS] != self._settings.to_config():  # the search may go on with a larger budget
                 self._write_settings(found[0])
         elif self.shared:
             self._begin(self._create())
@@ -136,7 +139,10 @@ class StudyStorage:
         self._claims = Claims(self._study, 3600 * self.claim_hours)
 
     def _create(self) -> int:
-        """Write a study with its settings, or those of one whose process ended before that; its id."""
+        """Write a study with its settings and return its id.
+
+        The study may already exist without settings, if the process that created it ended before it wrote them.
+        """
         storage, call = self._storage, partial(self._call, seconds=self._patience)
         assert storage is not None
         directions = [StudyDirection[objective.direction.upper()] for objective in self._settings.objectives]
@@ -144,13 +150,14 @@ class StudyStorage:
         def create() -> int:
             try:
                 return storage.create_new_study(directions, self._study_name)
-            except DuplicatedStudyError:  # by another process of a shared search, or before the connection was lost
+            # another process of a shared search created it, or this one before the connection was lost
+            except DuplicatedStudyError:
                 return storage.get_study_id_from_name(self._study_name)
 
         study_id = call(create) if self._study_id is None else self._study_id
         if self._origin is not None:
             call(storage.set_study_user_attr, study_id, ORIGIN, self._origin)
-        self._write_settings(study_id)  # last: a study with settings lacks nothing
+        self._write_settings(study_id)  # the settings come last, so that a study with settings is complete
         return study_id
 
     def _write_settings(self, study_id: int) -> None:
@@ -159,7 +166,7 @@ class StudyStorage:
         self._call(write, study_id, SETTINGS, self._settings.to_config(), seconds=self._patience)
 
     def _check(self, study_id: int, stored: Mapping[str, Any]) -> None:
-        """Raise StorageError unless the search may go on in the study."""
+        """Raise StorageError unless the search may continue in the study."""
         assert self._storage is not None
         is_empty = not self._call(self._storage.get_n_trials, study_id, seconds=FIRST_SECONDS)
         problem = ''
@@ -179,17 +186,17 @@ class StudyStorage:
             raise StorageError(f'{self.location}{name} holds {problem}')
 
     def _finished(self, study_id: int) -> Counter[str]:
-        """How many candidates of each stage have a record."""
+        """Return the number of candidates of each stage that have a record."""
         assert self._storage is not None
         trials = self._call(self._storage.get_all_trials, study_id, deepcopy=False, seconds=FIRST_SECONDS)
         records = [trial.user_attrs[CANDIDATE] for trial in trials if CANDIDATE in trial.user_attrs]
         return Counter(str(record.get('stage')) for record in records if isinstance(record, dict))
 
     def load(self) -> dict[Key, Candidate]:
-        """All finished candidates; only what is new is read.
+        """Return all finished candidates; only new ones are read.
 
         Raises:
-            StorageError: If one is not as it was written.
+            StorageError: If a candidate is not as it was written.
         """
         if self._study is None:
             return {}
@@ -197,7 +204,7 @@ class StudyStorage:
         return self._study.finished
 
     def commit(self, candidate: Candidate) -> None:
-        """Write a finished candidate at once; it survives the end of the process from here on."""
+        """Write a finished candidate, which survives the end of the process from then on."""
         if self._study is None:
             self._begin(self._create())
         assert self._study is not None

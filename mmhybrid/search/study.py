@@ -1,4 +1,4 @@
-"""An open study: its finished candidates, of which only new ones are read, and its trials in work."""
+"""An open study: its finished candidates, of which only new ones are read, and its running trials."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,20 +20,21 @@ T = TypeVar('T')
 
 
 class Study:
-    """The trials of one study, for one process.
+    """The trials of one study, as one process sees them.
 
     Args:
-        storage: Optuna's.
-        study_id: Of the study in it.
-        location: Of the storage, for messages.
-        settings: Of the search.
-        call: What calls the storage.
-        patience: For how many seconds to wait for a server that does not answer.
-        leave: What a thread that has used the storage calls at its end.
+        storage: Optuna's storage.
+        study_id: Id of the study in it.
+        location: Location of the storage, for messages.
+        settings: Settings of the search.
+        call: Caller of the storage, which waits for its server.
+        patience: Seconds to wait for a server that does not answer.
+        leave: Function that a thread calls at its end if it has used the storage.
 
     Attributes:
-        finished: All candidates with a record that were read so far; of several for the same place the first counts.
-        unfinished: The trials that had not ended at the last look.
+        finished: All candidates with a record that were read so far. If several trials have the same place, the first
+            counts.
+        unfinished: Trials that had not ended at the last look.
     """
 
     def __init__(
@@ -57,16 +58,16 @@ class Study:
         self._patience = patience
         self._distributions = distributions(settings.space)
         self._read: set[int] = set()
-        # the number of the first trial that had not ended, and the id of the last one that had
+        # These are the number of the first trial that had not ended, and the id of the last trial that had.
         self._num_ended = 0
         self._last_ended = -1
 
     def call(self, action: Callable[..., T], *args: Any, seconds: float | None = None) -> T:
-        """A call of the storage, again while its server does not answer; raises as :class:`Reconnecting` does."""
+        """Call the storage, again while its server does not answer; raises the errors of :class:`Reconnecting`."""
         return self._call(action, *args, seconds=self._patience if seconds is None else seconds)
 
     def look(self) -> None:
-        """Read what is new.
+        """Read the new trials.
 
         Raises:
             StorageError: If a candidate is not as it was written, or the server does not answer.
@@ -84,9 +85,9 @@ class Study:
             self._num_ended = self.unfinished[0].number if self.unfinished else trials[-1].number + 1
 
     def _latest(self) -> list[FrozenTrial]:
-        """The trials that had not ended at the last look, and those that came since; some that had ended may be there.
+        """Return the trials that had not ended at the last look and the newer ones, perhaps with some that had ended.
 
-        A list of all of them, which may be many, is made once.
+        The list of all trials, which may be many, is made only once.
         """
         if self._last_ended < 0:
             return self.storage.get_all_trials(self._study_id, deepcopy=False)
@@ -128,11 +129,12 @@ class Study:
         """Write a new trial.
 
         Args:
-            candidate: Whose genes it has.
-            user_attrs: Of the trial.
-            is_there: Whether the last look saw it; a connection that was lost while it was written does not say.
-            state: Of the trial.
-            values: Of the objectives.
+            candidate: Candidate whose genes the trial has.
+            user_attrs: User attributes of the trial.
+            is_there: Function that returns whether the last look saw the trial. A connection that is lost while the
+                trial is written does not tell.
+            state: State of the trial.
+            values: Values of the objectives.
         """
         template = optuna.create_trial(
             state=state,
@@ -154,9 +156,9 @@ class Study:
         self.call(write)
 
     def record(self, ticket: int, candidate: Candidate) -> None:
-        """Write the outcome of a trial in work; one that has ended meanwhile stays as it is."""
+        """Write the outcome of a running trial; a trial that has ended in the meantime stays as it is."""
         try:
-            # the record alone counts as finished: this process may be killed between the two
+            # A trial with a record counts as finished, because this process may be killed between the two writes.
             self.call(self.storage.set_trial_user_attr, ticket, CANDIDATE, record_of(candidate))
         except UpdateFinishedTrialError:
             return
@@ -165,12 +167,12 @@ class Study:
     def end(
         self, ticket: int, state: TrialState, values: list[float] | None = None, seconds: float | None = None
     ) -> None:
-        """Set the last state of a trial; one that has ended meanwhile stays as it is."""
+        """Set the final state of a trial; a trial that has ended in the meantime stays as it is."""
         with suppress(UpdateFinishedTrialError):
             self.call(self.storage.set_trial_state_values, ticket, state, values, seconds=seconds)
 
     def give_up(self, trial: FrozenTrial) -> None:
-        """End a trial whose process is gone, with its record if it got that far."""
+        """End a trial whose process is gone; its record, if there is one, decides the final state."""
         if CANDIDATE in trial.user_attrs:
             self.end(trial._trial_id, *outcome(read_trial(trial, self._location, self._settings), self._settings))
         else:

@@ -1,4 +1,4 @@
-"""The processes that search together, reduced to the one collective that a search needs."""
+"""The ranks that search together, reduced to the one collective operation that a search needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ class Team:
     """Ranks that all run the same search.
 
     Args:
-        rank: Of this process; rank 0 proposes and writes.
-        world_size: How many there are.
-        gather: Called by all ranks with an object each; returns all of them in rank order, on every rank.
+        rank: Rank of this process; rank 0 proposes and writes.
+        world_size: Number of ranks.
+        gather: Function that all ranks call with one object each, and that returns all objects in the order of the
+            ranks.
     """
 
     rank: int = 0
@@ -28,12 +29,12 @@ class Team:
     gather: Callable[[Any], list[Any]] = _alone
 
     def share(self, action: Callable[[], T]) -> list[T]:
-        """Run ``action`` on all ranks and give everybody all results.
+        """Run ``action`` on all ranks and return all results on each.
 
-        An exception on one rank ends all of them, so that none waits for another that is gone.
+        An exception on one rank ends all ranks, so that none waits for another that is gone.
 
         Raises:
-            SearchError: If the action failed on another rank; on the failing rank, what it raised.
+            SearchError: If the action failed on another rank; the failing rank raises its own exception.
         """
         try:
             mine: tuple[Any, str] = (action(), '')
@@ -47,7 +48,7 @@ class Team:
         return [value for value, _ in everyone]
 
     def lead(self, action: Callable[[], T]) -> T:
-        """Run ``action`` on rank 0 alone and give everybody its result; raises as :meth:`share` does."""
+        """Run ``action`` on rank 0 alone and return its result on all ranks; raises as :meth:`share` does."""
         return self.share(action if self.rank == 0 else _nothing)[0]  # type: ignore[return-value]
 
 

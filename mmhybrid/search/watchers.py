@@ -1,4 +1,4 @@
-"""Who watches a search, and the log as one of them."""
+"""Watchers, which receive the progress of a search, and the log as one of them."""
 
 import logging
 import time
@@ -14,12 +14,12 @@ BAR_WIDTH = 12
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search is.
+    """The progress of a search.
 
     Args:
-        done: Evaluations, those of earlier runs too.
-        budget: Evaluations in all; a search may end before.
-        best: By the first objective, ties by the next; None while all failed.
+        done: Number of evaluations so far, including those of earlier runs.
+        budget: Total number of evaluations; a search may end before.
+        best: Best candidate by the first objective, then by the next ones; None while all have failed.
     """
 
     done: int
@@ -28,21 +28,21 @@ class Progress:
 
 
 class Watcher(Protocol):
-    """Who wants to know, on rank 0."""
+    """A receiver of the events of a search, on rank 0."""
 
     def on_candidate(self, candidate: Candidate, progress: Progress) -> None:
-        """A candidate is evaluated and stored."""
+        """Receive a candidate that was evaluated and stored."""
 
     def on_message(self, text: str) -> None:
-        """A stage ends early, a candidate failed, others are waited for; and why."""
+        """Receive a message, for instance that and why a stage ends early, a candidate failed, or the search waits."""
 
 
 class LogWatcher:
-    """One line a candidate, with a progress bar and the time that is left, in columns.
+    """A watcher that logs one line per candidate, with a progress bar and the remaining time, in columns.
 
     Args:
-        settings: Of the search.
-        logger: Where to.
+        settings: Settings of the search.
+        logger: Logger of the lines.
     """
 
     def __init__(self, settings: SearchSettings, logger: logging.Logger) -> None:

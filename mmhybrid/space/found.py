@@ -1,4 +1,4 @@
-"""Reads the architecture that a search saved in a file, with the space and the scores that stand beside it."""
+"""The reader of the files in which a search leaves an architecture, with its search space and scores."""
 
 import csv
 import io
