@@ -70,7 +70,7 @@ class Backend:
     @staticmethod
     def device_name(device: str) -> str:
         """The name of the processor, or of the GPU."""
-        if device == 'cuda':
+        if device in on_device.GPUS:
             return torch.cuda.get_device_name()
         return processor_name()
 
@@ -91,7 +91,7 @@ class Backend:
 
     def synchronise(self) -> None:
         """Wait until the device has done all it was given."""
-        if self.device == 'cuda':
+        if self.device in on_device.GPUS:
             torch.cuda.synchronize()
 
     def milliseconds(self, job: Job) -> float:
@@ -192,13 +192,14 @@ class ExportedBackend(Backend):
 class OnnxRuntimeBackend(ExportedBackend):
     """Runs networks exported to ONNX; images and outputs stay on the device."""
 
+    devices = tuple(PROVIDERS)
     packages = ('onnxruntime', 'torch')
     dtypes = ('float32', 'float16', 'int8')
 
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
         self.check_export(dtype)
-        self.image_dtype = image_dtype(dtype)
+        self.dtype_name, self.image_dtype = dtype, image_dtype(dtype)
         runtime = require('onnxruntime', 'the backend onnxruntime')
         if PROVIDERS[device] not in runtime.get_available_providers():
             raise bad_value('device', device, 'a device that this onnxruntime knows')
@@ -218,12 +219,13 @@ class OnnxRuntimeBackend(ExportedBackend):
     def load(self, content: bytes, images: Tensor) -> Job:
         """See :class:`ExportedBackend`."""
         given = images.numpy().astype(self.image_dtype)
-        return on_device.load_onnxruntime(content, given, self.device, self.threads)
+        return on_device.load_onnxruntime(content, given, self.device, self.dtype_name, self.threads)
 
     def operators(self, network: nn.Module, images: Tensor, runs: int) -> dict[str, float]:
         """See :class:`ExportedBackend`."""
         content = self.export(network.eval(), images, self.dtype)
-        return onnxruntime_operators(content, images.numpy().astype(self.image_dtype), self.device, self.threads, runs)
+        given = images.numpy().astype(self.image_dtype)
+        return onnxruntime_operators(content, given, self.device, self.dtype_name, self.threads, runs)
 
 
 class OpenVinoBackend(ExportedBackend):

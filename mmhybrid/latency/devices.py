@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mmhybrid.latency.backends import BACKENDS, CLOCKS, DTYPES, Backend, ExportedBackend, backend_class
-from mmhybrid.latency.on_device import RUNTIMES
+from mmhybrid.latency.on_device import GPUS, RUNTIMES, power_mode
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 from mmhybrid.utils.files import LONGEST
 
@@ -55,9 +55,11 @@ class Device:
         known = backend_class(backend)
         check_choice('device', device, known.devices)
         check_choice('dtype', dtype, known.dtypes)
-        if device == 'cuda' and not torch.cuda.is_available():
+        if device in GPUS and not torch.cuda.is_available():
             raise bad_value('device', device, 'cpu, since torch finds no GPU')
         versions = {'python': platform.python_version(), **versions_of((*PACKAGES, *known.packages))}
+        if device in GPUS:
+            versions |= power_mode()
         raw = {'device': device, 'name': known.device_name(device), 'backend': backend, 'dtype': dtype, 'batch': batch}
         return cls.parse('device', {**raw, 'threads': threads, 'clock': clock, 'versions': versions})
 
@@ -109,7 +111,7 @@ class Device:
         if backend is None:  # of a plug-in that this process does not have
             return {}
         here: dict[str, Any] = {'device': self.device}
-        if self.device == 'cuda' and not torch.cuda.is_available():
+        if self.device in GPUS and not torch.cuda.is_available():
             here['device'] = 'cpu'
         else:
             here['name'] = backend.device_name(self.device)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,13 @@ LONGEST_PAUSE = 86400  # seconds, a day
 # Where the name of a board stands, as of a Raspberry Pi or a Jetson.
 BOARD = Path('/proc/device-tree/model')
 MANIFEST, TIMINGS = 'manifest.json', 'timings.json'
-PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider'}
+# ONNX Runtime's names of what runs networks; the one for TensorRT is built into its packages for GPUs.
+PROVIDERS = {
+    'cpu': 'CPUExecutionProvider',
+    'cuda': 'CUDAExecutionProvider',
+    'tensorrt': 'TensorrtExecutionProvider',
+}
+GPUS = ('cuda', 'tensorrt')  # the devices that are a GPU of NVIDIA's
 # What OpenVINO calls them; an int8 file says itself which of its layers are, and the rest is float32.
 PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 'f32'}
 
@@ -70,17 +76,37 @@ def image_dtype(dtype: str) -> str:
     return 'float32' if dtype == 'int8' else dtype
 
 
-def load_onnxruntime(content: bytes, images: Any, device: str, threads: int) -> Callable[[], object]:
+def provider_of(device: str, dtype: str) -> tuple[str, dict[str, str]]:
+    """ONNX Runtime's provider for a device, with its options.
+
+    TensorRT builds an engine for each network, which takes minutes. It keeps how long its kernels took, so that it
+    times them for the first network alone.
+
+    Args:
+        device: Name of the device, one of :data:`PROVIDERS`.
+        dtype: Data type of weights and images.
+    """
+    options: dict[str, str] = {}
+    if device == 'tensorrt':
+        options = {'trt_fp16_enable': str(dtype == 'float16'), 'trt_int8_enable': str(dtype == 'int8')}
+        folder = Path.home() / '.cache/mmhybrid/tensorrt'
+        with suppress(OSError):  # a home that cannot be written to; each network's kernels are timed anew
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            options |= {'trt_timing_cache_enable': 'True', 'trt_timing_cache_path': str(folder)}
+    return PROVIDERS[device], options
+
+
+def load_onnxruntime(content: bytes, images: Any, device: str, dtype: str, threads: int) -> Callable[[], object]:
     """What runs an ONNX file once on ONNX Runtime; images (an array) and outputs stay on the device."""
     runtime: Any = import_module('onnxruntime')
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = runtime.InferenceSession(content, options, providers=[PROVIDERS[device]])
+    session = runtime.InferenceSession(content, options, providers=[provider_of(device, dtype)])
     binding = session.io_binding()
     binding.bind_cpu_input(session.get_inputs()[0].name, images)
     for output in session.get_outputs():
-        binding.bind_output(output.name, device)
+        binding.bind_output(output.name, 'cuda' if device in GPUS else device)
 
     def job() -> object:
         session.run_with_iobinding(binding)
@@ -127,6 +153,12 @@ def processor_name() -> str:
         return BOARD.read_text().strip('\0\n ')
     phone = _answer('getprop', 'ro.product.model') if shutil.which('getprop') else ''
     return phone or platform.processor() or platform.machine()
+
+
+def power_mode() -> dict[str, str]:
+    """The power mode of a Jetson, which decides how fast it is, as ``nvpmodel`` tells it; empty on other machines."""
+    mode = _answer('nvpmodel', '-q')
+    return {'nvpmodel': mode} if mode else {}
 
 
 class Runtime:
@@ -176,8 +208,9 @@ class Runtime:
         """The device, with its name and its versions."""
         versions = {**self.device['versions'], 'python': platform.python_version(), self.name: self._version()}
         name = processor_name()
-        if self.device['device'] == 'cuda':
+        if self.device['device'] in GPUS:
             name = _answer('nvidia-smi', '--query-gpu=name', '--format=csv,noheader') or name
+            versions.update(power_mode())
         return {**self.device, 'name': name, 'versions': versions}
 
     def _version(self) -> str:
@@ -199,7 +232,7 @@ class OnnxRuntime(Runtime):
     def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
         """See :class:`Runtime`."""
         images = self.images(shape, image_dtype(self.device['dtype']))
-        return load_onnxruntime(content, images, self.device['device'], self.threads)
+        return load_onnxruntime(content, images, self.device['device'], self.device['dtype'], self.threads)
 
 
 class OpenVino(Runtime):

@@ -13,13 +13,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mmhybrid.latency.on_device import PROVIDERS, openvino_settings
+from mmhybrid.latency.on_device import openvino_settings, provider_of
 
 WARMUP = 2
 
 
 def onnxruntime_operators(
-    content: bytes, images: NDArray[Any], device: str, threads: int, runs: int
+    content: bytes, images: NDArray[Any], device: str, dtype: str, threads: int, runs: int
 ) -> dict[str, float]:
     """Milliseconds by operator of ONNX Runtime, which counts fused ones as what they became."""
     runtime: Any = import_module('onnxruntime')
@@ -28,7 +28,7 @@ def onnxruntime_operators(
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, 'profile'))
-        session = runtime.InferenceSession(content, options, providers=[PROVIDERS[device]])
+        session = runtime.InferenceSession(content, options, providers=[provider_of(device, dtype)])
         for _ in range(WARMUP + runs):
             session.run(None, {session.get_inputs()[0].name: images})
         events = json.loads(Path(session.end_profiling()).read_text())
