@@ -7,6 +7,7 @@
 # make gpu-check  tests and benchmarks on a GPU within nine minutes; installs nothing
 # make evidence  the papers' orderings at small scale, with intervals, and their table in docs/results.md; killed, it goes
 #   on where it was; ARGS='glmix-branches --data FOLDER' for one row
+# make docs   README.md, docs/ and the reference of the Python API as a site in site/, whose links are then followed in Chromium
 # make ops    an environment of its own, .venv-ops, with an older torch and MMCV's compiled operators
 
 PYTHON ?= python3
@@ -14,11 +15,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.up-to-date
 OPS := .venv-ops
+DOCS := .venv-docs
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "this environment needs python >= 3.11; mmhybrid itself runs on 3.10, see docs/support.md")'
 MAKE_VENV = test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 PIP = $(@D)/bin/python -m pip install --disable-pip-version-check -q
 
-.PHONY: env ops demo test test-slow coverage docs-check matrix gpu-check evidence lint clean
+.PHONY: env ops docs demo test test-slow coverage docs-check matrix gpu-check evidence lint clean
 
 env: $(STAMP)
 
@@ -43,6 +45,15 @@ $(OPS)/.up-to-date: $(wildcard requirements/*.txt) setup.py
 	$(PIP) --no-build-isolation -e .
 	$(@D)/bin/python -c 'from mmcv._ext import nms, roi_align_forward'
 	touch $@
+
+$(DOCS)/.up-to-date: requirements/docs.txt
+	$(MAKE_VENV)
+	$(PIP) -r requirements/docs.txt
+	touch $@
+
+docs: env $(DOCS)/.up-to-date
+	$(DOCS)/bin/mkdocs build --strict
+	$(BIN)/python -m pytest tests/docs/test_site.py
 
 lint: env
 	$(BIN)/ruff check .
@@ -84,4 +95,4 @@ evidence:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/evidence/run.py --record $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(OPS) .matrix build *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* work_dirs
+	rm -rf $(VENV) $(OPS) $(DOCS) .matrix build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* work_dirs

@@ -24,6 +24,7 @@ NOT_RUN_OF_README = [
     'python tools/train.py configs/autovit/autovit_s_cifar10.py',
     'optuna-dashboard work_dirs/search/search.journal',
     'pip install optuna-dashboard',
+    'make docs',
     'make ops',
     'MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0',
 ]
