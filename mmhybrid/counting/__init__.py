@@ -1,1 +1,1 @@
-"""What a network has and computes: parameters, multiply-accumulates, activations, counted and added up by parts."""
+"""Counts of parameters, multiply-accumulates and activations of networks, part by part."""

@@ -1,8 +1,8 @@
-"""Exact parameters, multiply-accumulates (MACs) and activations of a network, without running it.
+"""Exact counts of a network's parameters, multiply-accumulates (MACs) and activations, without running it.
 
 One forward pass on fake tensors (shapes without data) shows every convolution and matrix product that torch computes,
-those of attention and slots included; nothing is estimated from the layers' types. A bias, a norm, an activation and a
-pooling count nothing, as in the papers' tables.
+including those of attention and slots. Nothing is estimated from the types of layers. As in the papers' tables, biases,
+norms, activation functions and poolings do not count.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -22,7 +22,7 @@ NUM_PROPOSALS = 1000
 NUM_MASKS = 100
 _ATEN = torch.ops.aten
 CONVOLUTIONS = {_ATEN.convolution, _ATEN._convolution}
-_MATMULS = {  # packet: index of the left factor
+_MATMULS = {  # operator: index of its left factor
     _ATEN.mm: 0,
     _ATEN.bmm: 0,
     _ATEN.mv: 0,
@@ -37,18 +37,18 @@ _COPIES = {_ATEN._to_copy, _ATEN.clone, _ATEN._unsafe_view, _ATEN.cat}
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a network, or a part of it, costs for one input.
+    """The cost of a network, or of a part of it, for one input.
 
     Args:
-        params: Parameters, shared ones once.
-        macs: Multiply-accumulates of convolutions and all matrix products.
-        macs_attention: Those of products of two activations: attention scores and values, slots. Counters of linear
-            layers and convolutions do not see them.
-        macs_attention_layers: Those of attention layers as a whole, projections included: of all modules that multiply
-            two activations, and of the modules inside these. Counters that skip a layer they do not know leave these
-            out, as those behind GLNet's tables on dense prediction do.
-        activations: Output elements of convolutions and matrix products, as fvcore defines them.
-        parts: The same by part, in the order of the modules; they add up to the whole.
+        params: Number of parameters; shared ones count once.
+        macs: MACs of convolutions and of all matrix products.
+        macs_attention: MACs of products of two activations: attention scores, attention values and slots. Counters of
+            linear layers and convolutions do not see them.
+        macs_attention_layers: MACs of whole attention layers, including their projections: of all modules that multiply
+            two activations, and of the modules inside these. Counters that skip unknown layers leave them out, for
+            instance those behind GLNet's tables on dense prediction.
+        activations: Number of output elements of convolutions and matrix products, as fvcore defines it.
+        parts: Costs of the parts, in the order of the modules; their sum is the whole.
     """
 
     params: int = 0
@@ -71,11 +71,11 @@ class Complexity:
 def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity:
     """Count one forward pass in eval mode; the model is left as it was.
 
-    A model of OpenMMLab runs in tensor mode: backbone, neck and head, without what follows (decoding, non-maximum
-    suppression). A two-stage detector's heads see 1000 proposals and 100 masks, the convention of mmdetection's tables.
+    A model of OpenMMLab runs in tensor mode: backbone, neck and head, without the decoding and non-maximum suppression
+    that follow. The heads of a two-stage detector see 1000 proposals and 100 masks, as in MMDetection's tables.
 
     Args:
-        model: A backbone, a classifier, a detector, a segmentor or any module taking one tensor.
+        model: Backbone, classifier, detector, segmentor or any module that takes one tensor.
         input_shape: (C, H, W) of one image.
 
     Raises:
@@ -93,9 +93,10 @@ def count_complexity(model: nn.Module, input_shape: Sequence[int]) -> Complexity
 
 
 def _rows(model: nn.Module) -> dict[str, str]:
-    """For the name of each module, the part it is reported under.
+    """Return the part under which each module is reported, by the module's name.
 
-    Parts are the children of the model; a child named ``backbone``, and a list of modules, is split into its own.
+    Parts are the children of the model. A child named ``backbone`` and a list of modules are divided into their own
+    children.
     """
     rows = {'': '(itself)'}
 
@@ -112,7 +113,7 @@ def _rows(model: nn.Module) -> dict[str, str]:
 
 
 def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Complexity]]:
-    """Each convolution and product of a forward pass, with the name of the module that computes it."""
+    """Return each convolution and product of a forward pass with the name of the module that computes it."""
     like = next(model.parameters(), torch.empty(0))
     counter = ProductCounter(model)
     with (
@@ -136,22 +137,22 @@ def _count_operations(model: nn.Module, shape: list[int]) -> list[tuple[str, Com
 
 
 def _is_within(name: str, layers: Collection[str]) -> bool:
-    """Whether a module is one of ``layers`` or inside one."""
+    """Return whether a module is one of ``layers`` or inside one."""
     return name in layers or (name != '' and _is_within(name.rpartition('.')[0], layers))
 
 
 def run_layers(model: nn.Module, images: Tensor) -> Any:
-    """What a model's layers put out for images, without what follows (decoding, non-maximum suppression).
+    """Return the outputs of a model's layers for images, without decoding and non-maximum suppression.
 
-    The heads of a two-stage detector run on pooled features, 1000 proposals and 100 masks an image; the pooling itself,
-    which has no products, does not run.
+    The heads of a two-stage detector run on pooled features, 1000 proposals and 100 masks per image. The pooling itself
+    does not run, because it has no products.
 
     Raises:
-        ValueError: For the heads of a cascade.
+        ValueError: If the model is a cascade, whose heads have several stages.
     """
     if not isinstance(model, BaseModel):
         return model(images)
-    architecture: Any = getattr(model, 'architecture', model)  # of a one-shot model
+    architecture: Any = getattr(model, 'architecture', model)  # a one-shot model holds the model of OpenMMLab here
     if not hasattr(architecture, 'roi_head'):
         return model(images, mode='tensor')
     features = architecture.extract_feat(images)
@@ -166,15 +167,15 @@ def _run_roi_head(head: Any, images: Tensor) -> Iterator[Any]:
         if isinstance(branch, nn.ModuleList):
             raise bad_value('roi_head', type(head).__name__, 'a head of one stage')
         shape = (count * len(images), extractor.out_channels, *extractor.roi_layers[0].output_size)
-        # of the images, since a runtime computes once what depends on constants alone
+        # The features are made from the images, because a runtime computes what depends on constants alone only once.
         yield branch(images[:1, :1, :1, :1].expand(*shape).contiguous())
 
 
 class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lists the convolutions and products that torch dispatches.
+    """A list of the convolutions and products that torch dispatches.
 
-    A product with a parameter, or with a view or a plain copy of one, is a linear layer; any other is attention.
-    Whichever kernel torch picks for a linear layer (some are batched), this tells the two apart.
+    A product with a parameter, or with a view or a plain copy of one, is a linear layer; any other product is
+    attention. This holds for every kernel that torch chooses for a linear layer, including batched ones.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -185,7 +186,7 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
-        """Keep ``path`` at the names of the running modules."""
+        """Keep the names of the running modules in ``path``."""
 
         def leave(*_: object) -> None:
             self.path.pop()
@@ -217,12 +218,12 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def add(self, macs: int, macs_attention: int, out: Tensor) -> None:
-        """Note one operation of the innermost running module."""
+        """Add an operation of the innermost running module."""
         cost = Complexity(macs=macs, macs_attention=macs_attention, activations=out.numel())
         self.found.append((self.path[-1], cost))
 
     def is_weight(self, source: Tensor | list[Tensor]) -> bool:
-        """Whether a tensor (or each of several) is a parameter, or a view or copy of one."""
+        """Return whether a tensor, or each of several, is a parameter, or a view or copy of one."""
         return all(id(tensor) in self.weights for tensor in ([source] if isinstance(source, Tensor) else source))
 
 

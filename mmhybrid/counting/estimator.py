@@ -1,4 +1,4 @@
-"""What an architecture costs, from its genes: nothing is trained, run or copied."""
+"""Estimates of the cost of an architecture from its genes, without training, running or copying anything."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,20 @@ from mmhybrid.space import Arch
 from mmhybrid.space.arch import Value
 
 REMEMBERED_ARCHS = 100_000
-# one-sided 95 % of a normal distribution
+# A normal distribution lies below its mean plus this many standard deviations with 95 % probability.
 UPPER_STDS = 1.645
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs for one image.
+    """The cost of a network for one image.
 
     Args:
         params_m: Parameters in millions.
         macs_m: Multiply-accumulates in millions.
         latency_ms: Estimated latency of a batch in milliseconds; None without a latency model.
-        latency_upper_ms: What it stays below with 95 % probability when measured, as far as the latency model tells.
+        latency_upper_ms: 95 % upper bound of the measured latency in milliseconds, according to the latency model; None
+            without one.
     """
 
     params_m: float
@@ -34,12 +35,12 @@ class Cost:
 
 
 class PartLatency(NamedTuple):
-    """What a part adds to the latency of a network.
+    """The share of one part in the latency of a network.
 
     Args:
-        ms: Milliseconds.
-        std: Standard deviation of the error that is this part's own.
-        shared_std: Standard deviation of the error that it has in common with all other parts.
+        ms: Latency in milliseconds.
+        std: Standard deviation of the error of this part alone, in milliseconds.
+        shared_std: Standard deviation of the error that it shares with all other parts, in milliseconds.
     """
 
     ms: float
@@ -48,21 +49,27 @@ class PartLatency(NamedTuple):
 
 
 class LatencyModel(Protocol):
-    """Latencies of parts; a network's is their sum."""
+    """A model of the latencies of parts; the latency of a network is their sum."""
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
-        """Latency of one part; ValueError naming a part that is not known."""
+        """Return the latency of one part; raises a ValueError that names the part if it is unknown."""
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """The bound of a network, from sums over its parts: of latencies, squared own and common deviations."""
+        """Return the 95 % upper bound of a network's latency in milliseconds.
+
+        Args:
+            milliseconds: Sum of the latencies of its parts.
+            variance: Sum of the squared standard deviations of the parts' own errors.
+            shared_std: Sum of the standard deviations of the parts' shared errors.
+        """
 
 
 class Estimator:
-    """Arch -> :class:`Cost`; pure, and remembered.
+    """The function from an architecture to its :class:`Cost`; it is pure and caches its results.
 
     Args:
-        workload: The networks.
-        latency: A latency table or an analytic model; None for no latency.
+        workload: Networks whose costs are estimated.
+        latency: Latency table or analytic model; None for no latency.
     """
 
     def __init__(self, workload: Workload, latency: LatencyModel | None = None) -> None:
@@ -72,23 +79,26 @@ class Estimator:
         self._estimate: Callable[[Arch], Cost] = lru_cache(maxsize=REMEMBERED_ARCHS)(self._sum)
 
     def __call__(self, arch: Mapping[str, Value]) -> Cost:
-        """What ``arch`` costs.
+        """Return the cost of ``arch``.
 
         Raises:
-            ValueError: If it is not in the space, or the latency model does not know one of its parts.
+            ValueError: If ``arch`` is not in the space, or the latency model does not know one of its parts.
         """
         return self._estimate(arch if isinstance(arch, Arch) else Arch(arch))
 
     def estimates(self, arch: Mapping[str, Value]) -> dict[str, float]:
-        """The same by name, as constraints and objectives have it, without latencies if there is no model of them."""
+        """Return the cost of ``arch`` by name, as constraints and objectives need it.
+
+        Without a latency model, there are no latencies.
+        """
         return {name: value for name, value in vars(self(arch)).items() if value is not None}
 
     def of_network(self, network: Any) -> Cost:
-        """What another network of the family costs, in the space or not.
+        """Return the cost of another network of the family, which may lie outside the space.
 
         Args:
-            network: What the family's backbone takes as ``arch``, decoded; its images are those of the largest network
-                of the space.
+            network: Decoded ``arch`` of the family's backbone. Its images are those of the largest network of the
+                space.
 
         Raises:
             ValueError: If the latency model does not know one of its parts.
@@ -100,7 +110,7 @@ class Estimator:
         return self._add(self.workload.list_parts(arch), lambda: self.workload.parts(arch))
 
     def _add(self, parts: Sequence[Part], count: Callable[[], Sequence[Part]]) -> Cost:
-        """The sum of the parts, which ``count`` gives counted."""
+        """Return the sum over the parts; ``count`` returns the same parts after counting them."""
         params, macs, milliseconds, variance, shared_std = 0, 0, 0.0, 0.0, 0.0
         known = self._known
         for part in parts:
@@ -119,7 +129,7 @@ class Estimator:
         return Cost(params / 1e6, macs / 1e6, milliseconds, self._latency.upper(milliseconds, variance, shared_std))
 
     def _look_up(self, parts: Sequence[Part]) -> None:
-        """Get to know the parts of a network, which are counted."""
+        """Store the costs and latencies of the counted parts of a network."""
         for part in parts:
             if part.key not in self._known:
                 cost = self.workload.cost_of(part)

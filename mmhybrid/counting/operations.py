@@ -1,4 +1,4 @@
-"""What a module computes and how much it moves, operation by operation, without running it."""
+"""The operations of a module, with their computation and the data that they move, without running it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mmhybrid.models.parts import Part
 from mmhybrid.torch_api import unfused_attention
 
 _ATEN = torch.ops.aten
-# allocate or relabel, and move nothing
+# These operations allocate or relabel memory and move no data.
 _FREE = {_ATEN.empty, _ATEN.empty_like, _ATEN.detach, _ATEN._unsafe_view, _ATEN.new_empty}
 
 
@@ -22,9 +22,9 @@ class Operation:
 
     Args:
         kind: ``convolution``, ``depthwise``, ``matmul`` or ``other``.
-        macs: Multiply-accumulates.
-        activations: Elements read and written, weights apart.
-        weights: Elements of weights read.
+        macs: Number of multiply-accumulates.
+        activations: Number of elements read and written, without weights.
+        weights: Number of elements of weights read.
     """
 
     kind: str
@@ -35,12 +35,12 @@ class Operation:
 
 @dataclass(frozen=True)
 class PartCost:
-    """What one part costs.
+    """The cost of one part.
 
     Args:
-        params: Parameters.
-        macs: Multiply-accumulates for one image.
-        operations: In the order in which they run.
+        params: Number of parameters.
+        macs: Number of multiply-accumulates for one image.
+        operations: Operations in the order in which they run.
     """
 
     params: int
@@ -52,8 +52,8 @@ def count_part(network: nn.Module, pieces: Sequence[tuple[Any, ...]]) -> PartCos
     """Count the pieces of a part.
 
     Args:
-        network: The backbone that has the part, in eval mode and on the meta device.
-        pieces: As in :class:`Part`.
+        network: Backbone that has the part, in eval mode and on the meta device.
+        pieces: Pieces as in :class:`Part`.
     """
     params, operations = 0, []
     for path, *shapes in pieces:
@@ -68,13 +68,13 @@ def count_part(network: nn.Module, pieces: Sequence[tuple[Any, ...]]) -> PartCos
 
 
 def head_cost(part: Part) -> PartCost:
-    """What a classifier costs, which its sizes say."""
+    """Return the cost of a classifier, which follows from its sizes."""
     in_width, num_classes = (int(float(part.sizes[name])) for name in ('in', 'classes'))
     return PartCost((in_width + 1) * num_classes, in_width * num_classes)
 
 
 def find(network: nn.Module, path: str) -> Any:
-    """The module or parameter of a name, the network itself for '', None if there is none."""
+    """Return the module or parameter of a name, the network itself for '', or None if there is none."""
     found: Any = network
     for name in path.split('.') if path else ():
         found = getattr(found, name, None)
@@ -82,11 +82,11 @@ def find(network: nn.Module, path: str) -> Any:
 
 
 def trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]:
-    """The operations of a module on the meta device, in eval mode, for one image.
+    """Return the operations of a module on the meta device, in eval mode, for one image.
 
     Args:
         module: The module.
-        shapes: Of its inputs, without the batch axis.
+        shapes: Shapes of its inputs without the batch axis.
     """
     tracer = _Tracer(module)
     with torch.no_grad(), unfused_attention(), tracer:
@@ -95,7 +95,7 @@ def trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]
 
 
 class _Tracer(ProductCounter):
-    """Lists all operations, those that are no product too, and what they move."""
+    """A list of all operations, including those that are no products, with the data that they move."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

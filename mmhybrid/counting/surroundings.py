@@ -1,4 +1,4 @@
-"""Neck and heads around a backbone, as parts of what a whole detector or segmentor costs."""
+"""The neck and the heads around a backbone, as parts of the cost of a whole detector or segmentor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,35 +17,36 @@ from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value
 
 KIND = 'surroundings'
-# Of a model's config, what is not around its backbone, or only trains or judges it.
+# These fields of a model's config do not describe what is around its backbone, or matter only for training and
+# evaluation.
 ELSEWHERE = ('backbone', 'data_preprocessor', 'train_cfg', 'init_cfg', 'pretrained')
-# Of its components, what no cost depends on.
+# No cost depends on these fields of its components.
 WITHOUT_COST = ('test_cfg', 'train_cfg', 'init_cfg')
 Shape = tuple[int, ...]
 
 
 class Surroundings:
-    """The model around a backbone, whose parts are told apart by the widths that they depend on.
+    """The neck and the heads around a backbone, divided into parts by the widths on which they depend.
 
-    The backbone is replaced by one that hands on maps without values. The model is built anew with each of these maps
-    wider by itself: the operations and weights that change by it depend on the width of that output, and those that
-    change with none are one part that all networks have. So FPN has a part for each output, in which its lateral layer
-    is, and RTMDet's neck others that two neighbours decide together.
+    A stand-in for the backbone returns maps without values. The model is built again for each map with this map alone
+    wider. The operations and weights that then change depend on the width of that output; those that never change are
+    one part that all networks have. So FPN has one part for each output, which holds its lateral layer, and RTMDet's
+    neck also has parts that depend on two neighbouring outputs together.
 
     Args:
-        model: From :func:`surroundings_of`; ``_scope_`` says of which host its components are.
+        model: Config from :func:`surroundings_of`; its ``_scope_`` names the host of its components.
 
     Raises:
-        Exception: Whatever a host raises that cannot build the model.
+        Exception: If a host cannot build the model, whatever it then raises.
     """
 
     def __init__(self, model: Mapping[str, Any]) -> None:
-        self.config = ConfigDict(model)  # hosts look for attributes
+        self.config = ConfigDict(model)  # hosts read configs by attributes
         self._counted: dict[tuple[Shape, ...], _Counted] = {}
         self._groups: dict[tuple[Shape, ...], dict[Shape, _Group]] = {}
 
     def parts(self, maps: Sequence[Shape], image: Shape) -> list[Part]:
-        """The parts for a backbone that hands on ``maps``, each (C, H, W), of an ``image``."""
+        """Return the parts for a backbone whose outputs are ``maps``, each (C, H, W), for an ``image`` (C, H, W)."""
         found = []
         for places in self._groups_of(maps, image):
             widths = {f'out{place}': maps[place][0] for place in places}
@@ -53,15 +54,15 @@ class Surroundings:
         return found
 
     def costs(self, maps: Sequence[Shape], image: Shape) -> dict[str, PartCost]:
-        """What each of :meth:`parts` costs, by its key.
+        """Return the cost of each part of :meth:`parts` by the part's key.
 
         Raises:
-            ValueError: If the model has other layers than at the widths by which its parts were told apart, as where
-                a layer is left out between equal widths.
+            ValueError: If the model has other layers than at the widths by which its parts were divided, for instance
+                because a layer is left out between equal widths.
         """
         counted = self._count(maps, image)
         groups: Collection[_Group] = self._groups_of(maps, image).values()
-        if len(groups) == 1:  # one part for all that there is at these widths
+        if len(groups) == 1:  # one part holds everything at these widths
             groups = [_Group(range(len(counted.operations)), list(counted.params))]
         elif not counted.is_made_of(groups):
             widths = [shape[0] for shape in maps]
@@ -76,16 +77,16 @@ class Surroundings:
         }
 
     def build(self, backbone: nn.Module, widths: Sequence[int]) -> nn.Module:
-        """The whole model with a backbone whose outputs have these widths, weights at random."""
+        """Return the whole model with random weights around a backbone whose outputs have these widths."""
 
-        def built() -> nn.Module:  # not all hosts take a backbone that is built
+        def built() -> nn.Module:  # some hosts refuse a backbone that is already built
             return backbone
 
         model: nn.Module = MODELS.build({**with_widths(self.config, widths), 'backbone': {'type': built}})
         return Layers(model)
 
     def _groups_of(self, maps: Sequence[Shape], image: Shape) -> dict[Shape, '_Group']:
-        """What depends on the widths of the same outputs, by the places of these."""
+        """Return groups of operations and weights that depend on the same outputs, by the indices of these outputs."""
         sizes = (image, *(shape[1:] for shape in maps))
         if sizes not in self._groups:
             base = self._count(maps, image)
@@ -109,19 +110,19 @@ class Surroundings:
 
 
 class Layers(nn.Module):
-    """A model of OpenMMLab as a function from images to what its heads put out, without what follows."""
+    """A model of OpenMMLab as a function from images to the outputs of its heads, without decoding."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Any:
-        """(B, C, H, W), normalised -> the outputs of the heads."""
+        """Return the outputs of the heads for normalised images (B, C, H, W)."""
         return run_layers(self.model, images)
 
 
 class _Handing(nn.Module):
-    """Stands in for a backbone: it hands on maps (C, H, W) without values, whatever the images are."""
+    """A stand-in for a backbone that returns maps (C, H, W) without values for any images."""
 
     def __init__(self, maps: Sequence[Shape]) -> None:
         super().__init__()
@@ -139,14 +140,14 @@ class _Counted:
     params: Mapping[str, int]
 
     def is_made_of(self, groups: Collection['_Group']) -> bool:
-        """Whether there is all that the groups have, and nothing else."""
+        """Return whether the groups have exactly these operations and parameters."""
         names = {name for group in groups for name in group.params}
         return names == self.params.keys() and len(self.operations) == sum(len(group.operations) for group in groups)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Places of operations and names of parameters that depend on the same outputs."""
+    """Indices of operations and names of parameters that depend on the same outputs."""
 
     operations: Sequence[int]
     params: Sequence[str]
@@ -154,7 +155,7 @@ class _Group:
 
 def _grouped(base: _Counted, wider: Sequence[_Counted]) -> dict[Shape, _Group]:
     if any(len(w.operations) != len(base.operations) or w.params.keys() != base.params.keys() for w in wider):
-        # a width decides what there is: all of it depends on all outputs
+        # A width decides which layers there are, so everything depends on all outputs.
         return {tuple(range(len(wider))): _Group(range(len(base.operations)), list(base.params))}
     places = [
         tuple(k for k, other in enumerate(wider) if other.operations[i] != operation)
@@ -174,22 +175,24 @@ def _grouped(base: _Counted, wider: Sequence[_Counted]) -> dict[Shape, _Group]:
 
 
 def surroundings_of(model: Mapping[str, Any], scope: str | None) -> dict[str, Any] | None:
-    """What stands around the backbone of a detector's or segmentor's config, None for a classifier or a backbone alone.
+    """Return the config of what is around the backbone of a detector or segmentor.
+
+    It is None for a classifier or a backbone alone.
 
     Args:
-        model: Its config.
-        scope: The host that its components are of, where they do not say it.
+        model: Config of the model.
+        scope: Host of its components, where they do not name it.
     """
     if not any(name.endswith('_head') for name, part in model.items() if part):
         return None
     around = {name: value for name, value in model.items() if name not in ELSEWHERE}
     if 'train_cfg' in model:
-        around['train_cfg'] = None  # which some detectors must be given
+        around['train_cfg'] = None  # some detectors require this argument
     return {'_scope_': scope, **around} if scope is not None else around
 
 
 def described(config: Any) -> Any:
-    """What of a config a cost depends on, as JSON, to tell whether two are the same: no losses, no training."""
+    """Return the fields of a config on which a cost depends, as JSON, so that two configs can be compared."""
     if isinstance(config, Mapping):
         kept = {
             name: value for name, value in config.items() if name not in WITHOUT_COST and not name.startswith('loss')

@@ -1,6 +1,6 @@
-"""The networks of a search space, on images of a size: what is counted, estimated and measured.
+"""The workload: the networks of a search space on images of one size, which are counted, estimated and measured.
 
-This file is a long one, since a workload is built, checked and written as plain data in one place.
+This file is long because a workload is built, checked and written as plain data in one place.
 """
 
 import warnings
@@ -28,22 +28,24 @@ from mmhybrid.utils.checks import bad_value, check_int, check_keys, check_list
 from mmhybrid.utils.errors import first_line
 
 SMALLEST_SIDE = 32
-# Of a network that is built: four gigabytes, where a table of others may describe any.
+# A network that is built has at most this many parameters, which take four gigabytes, because a table from others may
+# describe networks of any size.
 MOST_PARAMS = 2**30
 InputSize = int | Sequence[int]
-Size = int | tuple[int, int]  # the same, one number if the image is square
+Size = int | tuple[int, int]  # the same, as one number if the image is square
 
 
 @dataclass(frozen=True)
 class WorkloadConfig:
-    """A :class:`Workload` as plain data, in which files hold it.
+    """A :class:`Workload` as plain data, as files hold it.
 
     Args:
         space: Config of the search space.
         backbone: Config of the backbone.
-        input_size: Side of the image, or height and width, where the archs do not say it.
-        num_classes: Classes of the classifier, None for none.
-        around: What of neck and heads a cost depends on, for a comparison; None for a backbone or a classifier.
+        input_size: Side of the image in pixels, or height and width; None if the architectures decide it.
+        num_classes: Number of classes of the classifier; None for no classifier.
+        around: Fields of the neck and the heads on which costs depend, for comparison; None for a backbone or a
+            classifier.
     """
 
     space: Mapping[str, Any]
@@ -53,14 +55,14 @@ class WorkloadConfig:
     around: Mapping[str, Any] | None = None
 
     def build(self, field: str) -> 'Workload':
-        """The workload, of registered classes only, since a file is data.
+        """Build the workload from registered classes only, because a file is data.
 
         Args:
-            field: Where it is from, for messages.
+            field: Where the config comes from, for messages.
 
         Raises:
-            ValueError: If the space or the backbone is no registered class, or does not take its arguments, or there
-                are a neck and heads: those of hosts read files and programs, which data must not choose.
+            ValueError: If the space or the backbone is no registered class or does not take its arguments, or if there
+                are a neck and heads, because those of hosts read files and programs, which data must not choose.
         """
         if self.around is not None:
             raise ValueError(
@@ -73,25 +75,26 @@ class WorkloadConfig:
 
 
 class Workload:
-    """The networks of a search space, each with its backbone, what is around it, and an image.
+    """The networks of a search space, each with its backbone, its surroundings and an image.
 
-    Around it is nothing, a linear classifier, or the neck and the heads of a detector or segmentor. The parts of the
-    networks are counted, each once, the first time it is asked for, in the real backbone of an arch that has it, on the
-    meta device (shapes without data). So one workload should serve a whole search.
+    The surroundings are nothing, a linear classifier, or the neck and the heads of a detector or segmentor. Each part
+    of a network is counted once, when it is first asked for, in a real backbone on the meta device (shapes without
+    data). So a whole search should share one workload.
 
     Args:
         space: The search space.
-        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
-        input_size: Side of the image in pixels, or height and width; None where the archs of the space say it
-            (``resolution``). Detectors and segmentors resize no images: there it goes before what archs say.
-        num_classes: Classes of a linear classifier behind the backbone, None for none.
+        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without the arguments that the space decides.
+        input_size: Side of the image in pixels, or height and width; None if the architectures of the space decide it
+            (``resolution``). For detectors and segmentors, which resize no images, it replaces the architectures' size.
+        num_classes: Number of classes of a linear classifier behind the backbone; None for no classifier.
         around: Config of a detector or segmentor without its backbone, from :func:`surroundings_of`; None for none.
 
     Attributes:
-        known: The parts that were counted, by their keys.
+        known: Counted parts by their keys.
 
     Raises:
-        ValueError: If an argument is wrong, or the input size is missing or one too many.
+        ValueError: If an argument is wrong, or if the input size is missing or given although the architectures decide
+            it.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Workload:
             raise bad_value('backbone.type', backbone['type'], 'a backbone that states its parts, a HybridBackbone')
         says_size = 'resolution' in space.choices
         self.input_size = _checked_size(input_size, says_size, around is not None)
-        # tells the parts of all archs
+        # This network states the parts of all architectures.
         self._network: HybridBackbone = build_on_meta({**self.backbone, 'arch': space.decode(space.smallest())})
         self._channels = input_channels(self._network)
         self.known: dict[str, Part] = {}
@@ -128,16 +131,17 @@ class Workload:
         scope: str | None = None,
         default_size: InputSize | None = None,
     ) -> 'Workload':
-        """The workload of a model's config with a supernet somewhere in it.
+        """Return the workload of a model's config that contains a supernet.
 
-        Of a detector or segmentor it is whole models; where a host cannot compute its heads from images alone, it is
-        the backbones, of which a warning tells.
+        For a detector or segmentor, it consists of whole models. If a host cannot compute its heads from images alone,
+        it consists of the backbones, and a warning says so.
 
         Args:
-            model: Config with a ``space`` and a ``backbone``, at any depth; :func:`num_classes_of` tells its classes.
-            input_size: Where the archs do not say it, and of a detector or segmentor; else it is not used.
-            scope: The host of the model's components, ``default_scope`` of a config.
-            default_size: What stands for ``input_size`` where neither it nor the archs say it.
+            model: Config with a ``space`` and a ``backbone`` at any depth; :func:`num_classes_of` gives its classes.
+            input_size: Size of the image in pixels, for detectors and segmentors and where the architectures do not
+                decide it; otherwise it is not used.
+            scope: Host of the model's components, ``default_scope`` of a config.
+            default_size: Size that replaces ``input_size`` if neither it nor the architectures give one.
 
         Raises:
             ValueError: If there is no supernet.
@@ -156,7 +160,7 @@ class Workload:
         whole = cls(space, supernet['backbone'], given, None, around)
         try:
             whole.parts(space.smallest())
-        except Exception as error:  # a host may raise anything
+        except Exception as error:  # a host may raise any error
             reason = f'{type(error).__name__}: {first_line(error)}'
             warnings.warn(
                 f'costs are those of the backbone alone: {around.get("type")} around it: {reason}', stacklevel=2
@@ -165,17 +169,17 @@ class Workload:
         return whole
 
     def to_config(self) -> WorkloadConfig:
-        """What :meth:`WorkloadConfig.build` builds it from."""
+        """Return the plain data from which :meth:`WorkloadConfig.build` builds this workload."""
         around = None if self._around is None else described(self._around.config)
         return WorkloadConfig(self.space.to_config(), self.backbone, self.input_size, self.num_classes, around)
 
     def restrict(self, genes: Restriction) -> 'Workload':
-        """The workload of a part of the space, see :meth:`SearchSpace.restrict`."""
+        """Return the workload of a part of the space, see :meth:`SearchSpace.restrict`."""
         around = None if self._around is None else self._around.config
         return Workload(self.space.restrict(genes), self.backbone, self.input_size, self.num_classes, around)
 
     def parts(self, arch: Mapping[str, Value]) -> list[Part]:
-        """The parts of a network, all of them counted.
+        """Return the parts of a network, after counting all of them.
 
         Raises:
             ValueError: If ``arch`` is not in the space.
@@ -183,10 +187,10 @@ class Workload:
         return self.parts_of(self.space.decode(arch), self.input_shape(arch))
 
     def parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
-        """The parts of a network of the family, in the space or not, all of them counted.
+        """Return the parts of a network of the family, which may lie outside the space, after counting all of them.
 
         Args:
-            decoded: What the backbone takes as ``arch``.
+            decoded: Decoded ``arch`` of the backbone.
             shape: (C, H, W) of the image.
         """
         parts = self._parts_of(decoded, shape)
@@ -199,11 +203,11 @@ class Workload:
         return parts
 
     def cost_of(self, part: Part) -> PartCost:
-        """What a part costs that :meth:`parts` has given before."""
+        """Return the cost of a part that :meth:`parts` has returned before."""
         return self._costs[part.key]
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
-        """The parts as :meth:`parts` gives them, without counting those that are new, which is slow."""
+        """Return the parts as :meth:`parts` does, but without counting new ones, which is slow."""
         return self._parts_of(self.space.decode(arch), self.input_shape(arch))
 
     def _parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
@@ -219,18 +223,18 @@ class Workload:
         return head_cost(part) if part.kind == 'head' else count_part(network, part.pieces)
 
     def _out_widths(self, decoded: Any) -> list[int]:
-        """Channels of the outputs that the backbone hands on."""
+        """Return the channels of the outputs of the backbone."""
         outputs = self._network.outputs(decoded)
         return [outputs[index].width for index in self._network.out_indices]
 
     def _maps(self, decoded: Any, shape: tuple[int, int, int]) -> list[Shape]:
-        """What the backbone hands on, each (C, H, W)."""
+        """Return the shapes of the outputs of the backbone, each (C, H, W)."""
         outputs = self._network.outputs(decoded)
         chosen = [outputs[index] for index in self._network.out_indices]
         return [(output.width, *strided(shape[1:], output.stride)) for output in chosen]
 
     def _check_maps(self, decoded: Any, shape: tuple[int, int, int]) -> None:
-        """Raise ValueError unless what the smallest backbone hands on is as large as its strides say."""
+        """Raise ValueError unless the outputs of the smallest backbone are as large as its strides say."""
         with torch.no_grad():
             outs = self._network.eval()(torch.empty(1, *shape, device='meta'))
         found, expected = [tuple(out.shape[1:]) for out in outs], self._maps(decoded, shape)
@@ -240,50 +244,53 @@ class Workload:
             )
 
     def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:
-        """Channels, rows and columns of the image."""
+        """Return the channels, rows and columns of the image."""
         size: Any = arch.get('resolution') if self.input_size is None else self.input_size
         height, width = (size, size) if isinstance(size, int) else size
         return self._channels, height, width
 
     def size(self, arch: Mapping[str, Value]) -> Size:
-        """Pixels a side of the image, or its height and width if it is not square."""
+        """Return the side of the image in pixels, or its height and width if it is not square."""
         return size_of(self.input_shape(arch)[1:])
 
     def space_at(self, size: Size) -> SearchSpace:
-        """The part of the space with images of this size; all of it where its archs do not say the size."""
+        """Return the part of the space with images of this size.
+
+        It is the whole space if its architectures do not decide the size.
+        """
         return self.space.restrict({'resolution': size}) if self.input_size is None else self.space
 
     def sizes(self) -> list[Size]:
-        """The sizes of images that there are, in order."""
+        """Return all sizes of images in ascending order."""
         if self.input_size is not None:
             return [self.size({})]
         return [int(side) for side in self.space.choices['resolution'].values]
 
     def params(self, arch: Mapping[str, Value]) -> int:
-        """Parameters of a network."""
+        """Return the number of parameters of a network."""
         return sum(part.copies * self._costs[part.key].params for part in self.parts(arch))
 
     def composition(self, archs: Sequence[Mapping[str, Value]]) -> tuple[list[str], np.ndarray]:
-        """The keys of all parts of networks, as they come, and how often each network (row) has each part (column).
+        """Return the keys of all parts of networks, and how often each network (row) has each part (column).
 
-        All parts are counted.
+        The keys are in the order in which the parts appear. All parts are counted.
         """
         parts = [self.parts(arch) for arch in archs]
         keys = list(dict.fromkeys(part.key for network in parts for part in network))
         return keys, _count_copies(parts, keys)
 
     def count_matrix(self, archs: Sequence[Mapping[str, Value]], keys: Sequence[str], power: int = 1) -> np.ndarray:
-        """How often each network (row) has each of some parts (column), none of which is counted.
+        """Return how often each network (row) has each of some parts (column), without counting the parts.
 
         Args:
             archs: The networks.
-            keys: Of the parts; the others of a network are left out.
-            power: Of what is added up, the copies of a part in each place.
+            keys: Keys of the parts; other parts are left out.
+            power: Exponent of the copies of a part in each place before they are summed.
         """
         return _count_copies([self.list_parts(arch) for arch in archs], keys, power)
 
     def build_network(self, arch: Mapping[str, Value]) -> nn.Module:
-        """What is timed for ``arch``, in eval mode, weights at random but always the same."""
+        """Return the network that is timed for ``arch``, in eval mode, with random weights that are always the same."""
         params = self.params(arch)
         if params > MOST_PARAMS:
             raise bad_value('parameters of the network', params, f'at most {MOST_PARAMS}')
@@ -296,13 +303,13 @@ class Workload:
             return Classifier(backbone, widths[-1], self.num_classes).eval()
 
     def build(self, arch: Mapping[str, Value]) -> nn.Module:
-        """The standalone backbone in eval mode, weights at random."""
+        """Return the standalone backbone in eval mode with random weights."""
         network: nn.Module = MODELS.build({**self.backbone, 'arch': self.space.decode(arch)})
         return network.eval()
 
 
 def num_classes_of(model: Mapping[str, Any]) -> int | None:
-    """Classes of the linear classifier that counts as part of the network.
+    """Return the number of classes of the linear classifier that counts as a part of the network.
 
     Args:
         model: Config of a :class:`mmhybrid.models.one_shot.OneShot`.
@@ -316,20 +323,20 @@ def num_classes_of(model: Mapping[str, Any]) -> int | None:
 
 
 def size_of(shape: Sequence[int]) -> Size:
-    """Height and width as one number if they are equal."""
+    """Return height and width as one number if they are equal."""
     height, width = shape
     return height if height == width else (height, width)
 
 
 @lru_cache
 def _head_part(in_width: int, num_classes: int) -> Part:
-    """The linear classifier, which is no part of the backbone."""
+    """Return the part of the linear classifier, which does not belong to the backbone."""
     return Part('head', {'in': in_width, 'classes': num_classes})
 
 
 @lru_cache
 def _image_part(rows: int, columns: int) -> Part:
-    """What a network takes outside its other parts."""
+    """Return the part that stands for everything in a network outside its other parts."""
     return Part('network', sides(rows, columns))
 
 
@@ -344,7 +351,11 @@ def _count_copies(networks: Sequence[Sequence[Part]], keys: Sequence[str], power
 
 
 def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bool) -> Size | None:
-    """The size of images; ValueError if it is wrong, missing, or said by the genes that it does not override."""
+    """Return the size of images.
+
+    Raises:
+        ValueError: If the size is wrong or missing, or if the genes decide it and it may not override them.
+    """
     if is_in_genes and (input_size is None or not overrides):
         if input_size is not None:
             raise bad_value('input_size', input_size, 'None, since the archs of this space say it')
@@ -352,11 +363,11 @@ def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bo
     if isinstance(input_size, int) or input_size is None:
         return check_int('input_size', input_size, SMALLEST_SIDE)
     sides = [check_int('input_size', side, SMALLEST_SIDE) for side in check_list('input_size', input_size, 2)]
-    return size_of(sides)  # one square is written in one way, as tables compare them
+    return size_of(sides)  # a square is always written in the same way, because tables compare sizes
 
 
 def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:
-    """The config and all dicts within it."""
+    """Yield the config and all dicts within it."""
     if isinstance(config, Mapping):
         yield config
         config = list(config.values())

@@ -1,4 +1,4 @@
-"""Addresses of databases whose passwords stay in the process: everything else gets to see them masked."""
+"""Addresses of databases, whose passwords stay in the process: all that leaves it shows them masked."""
 
 import os
 import re
@@ -7,14 +7,15 @@ from urllib.parse import unquote, unquote_plus
 
 from mmhybrid.utils.errors import LONGEST_MESSAGE, shortened
 
-# The password of an address that has a user and none.
+# This environment variable holds the password for an address that names a user but no password.
 VARIABLE = 'MMHYBRID_STORAGE_PASSWORD'
 MASK = '***'
-# Up to the @ in front of the host, also where the password has one that is not escaped.
+# The match ends at the @ in front of the host, even if the password contains one that is not escaped.
 _BEHIND_USER = re.compile(r'(?<=://)([^/:@]*):([^@\s]*(?:@[^@/?\s]*)*)@')
-# The same of an address alone, where a space is part of the password.
+# The same for an address alone, where a space is part of the password.
 _IN_ADDRESS = re.compile(r'(?<=://)([^/:@]*):([^@]*(?:@[^@/?\s]*)*)@')
-# What is meant as an address and has another number of slashes, which SQLAlchemy takes for something else.
+# These patterns match texts that are meant as addresses but have a wrong number of slashes, for which SQLAlchemy has
+# another meaning.
 _DATABASE = r'(?:postgres\w*|mysql|mariadb|mssql|oracle|cockroachdb|redshift|snowflake|mongodb|rediss?)(?:\+\w+)?'
 _SLIPPED_USER = rf'(?<![\w/.])({_DATABASE}(?::/?|:/{{3,}}|/{{2,}})[^/:@\s]*)'
 _SLIPPED = re.compile(rf'{_SLIPPED_USER}:([^@\s]*(?:@[^@/?\s]*)*)@', re.IGNORECASE)
@@ -22,21 +23,23 @@ _SLIPPED_ADDRESS = re.compile(rf'{_SLIPPED_USER}:([^@]*(?:@[^@/?\s]*)*)@', re.IG
 _SECRET = r'\w*(?:pass(?:word|wd)?|pwd|secret|token)'
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
 _IN_QUERY = re.compile(r'(?<=[?&])([^=?&\s]+)=([^&\s]*)')
-# In a driver's own string, in the query (``odbc_connect``) or instead of an address, escaped or not.
+# A secret may stand in a driver's own string, in the query (``odbc_connect``) or in place of an address, escaped or
+# not.
 _IN_STRING = re.compile(
     rf"(?:(?<=[;\s])|(?<=%3B)|(?<=%20)|(?<=odbc_connect=)|^)({_SECRET})(=|%3D)(\{{[^}}]*\}}|'[^']*'|%7B.*?%7D|.*?(?=[;&\s]|%3B|%20|$))",
     re.IGNORECASE,
 )
-# Characters that are looked at, in time that grows with their square; cutting more might leave half a password.
+# The search takes time that grows with the square of the text, so it covers this many characters; a shorter limit might
+# leave half a password.
 LONGEST = 4 * LONGEST_MESSAGE
-# Shorter ones are found in words.
+# Passwords shorter than this are not searched for, because words contain them.
 _SHORTEST = 3
 _whole: dict[str, str] = {}
 _passwords: set[str] = set()
 
 
 def masked(address: str) -> str:
-    """An address as it may be shown, its password as ``***`` (as SQLAlchemy does); :func:`revealed` undoes it."""
+    """Return an address with ``***`` for its password, as SQLAlchemy shows it; :func:`revealed` undoes it."""
     passwords: list[str] = []
     shown = address
     for pattern in (_IN_ADDRESS, _SLIPPED_ADDRESS):
@@ -50,10 +53,10 @@ def masked(address: str) -> str:
 
 
 def revealed(address: str) -> str:
-    """The address that was given, for the driver alone.
+    """Return the address that was given, for the driver alone.
 
-    One with a user and no password gets that of the variable :data:`VARIABLE`, if it is set; without, the driver looks
-    where it always does (``PGPASSWORD``, ``~/.pgpass``).
+    An address with a user and no password gets the password of the environment variable :data:`VARIABLE`, if it is set.
+    Otherwise the driver looks in its usual places (``PGPASSWORD``, ``~/.pgpass``).
     """
     whole = _whole.get(address, address)
     password = os.environ.get(VARIABLE)
@@ -69,7 +72,7 @@ def revealed(address: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """A message, with all passwords that this process knows of masked."""
+    """Return a message in which all passwords that this process knows are masked."""
     shown = shortened(text, LONGEST)
     for pattern in (_BEHIND_USER, _SLIPPED):
         shown = pattern.sub(rf'\1:{MASK}@', shown)
@@ -81,13 +84,16 @@ def without_passwords(text: str) -> str:
 
 
 def _without_secrets(text: str, passwords: list[str]) -> str:
-    """The text with what follows a secret's name masked, the name escaped or not; adds to ``passwords``."""
+    """Return the text with masked secrets, and add these to ``passwords``.
+
+    A secret is the value behind a name such as ``password`` or ``token``, which may be escaped.
+    """
 
     def mask_setting(match: re.Match[str]) -> str:
         name, value = match.groups()
         if not _SECRET_NAME.fullmatch(unquote_plus(name)):
             whole = mask_string(match[0])
-            # a driver's string, of which a name is escaped letter by letter
+            # The value may be a driver's string in which a name is escaped letter by letter.
             hides = any(found[3] != MASK for found in _IN_STRING.finditer(unquote_plus(whole.partition('=')[2])))
             if not hides:
                 return whole
@@ -102,7 +108,7 @@ def _without_secrets(text: str, passwords: list[str]) -> str:
 
 
 def mask_settings(settings: Any) -> None:
-    """Mask the passwords in nested dicts and lists, in addresses and where one stands alone."""
+    """Mask the passwords in nested dicts and lists, both within addresses and where a password stands alone."""
     for key, value in list(settings.items() if isinstance(settings, dict) else enumerate(settings)):
         if isinstance(value, dict | list):
             mask_settings(value)

@@ -1,4 +1,4 @@
-"""Where programs keep code that torch.compile makes and loads again."""
+"""The folder in which programs keep the code that torch.compile makes and loads again."""
 
 import atexit
 import os
@@ -11,17 +11,17 @@ CACHE = 'TORCHINDUCTOR_CACHE_DIR'
 
 
 def keep_own_code() -> None:
-    """Let torch.compile keep what it compiles in a folder of the user's alone, unless the environment names one.
+    """Let torch.compile keep its code in a folder of the user alone, unless the environment names one.
 
-    Its own default is a folder in the system's one for temporary files, with a name that everybody knows: who makes it
-    first may put libraries there that are loaded as its own. Here it is ``mmhybrid/torchinductor`` in
-    ``$XDG_CACHE_HOME`` (``~/.cache``), or, where nothing can be kept there or others may write there, a new folder that
-    goes with this process.
+    Its default is a folder of a known name in the system's folder for temporary files. Whoever creates that folder
+    first may put libraries there, which are then loaded as the user's own. Here, the folder is
+    ``mmhybrid/torchinductor`` in ``$XDG_CACHE_HOME`` (``~/.cache``). If nothing can be written there, or others may
+    write there, it is a new folder that is removed when this process ends.
     """
     if CACHE in os.environ:
         return
     cache = os.environ.get('XDG_CACHE_HOME')
-    with suppress(OSError, RuntimeError):  # a home that cannot be written to, or none
+    with suppress(OSError, RuntimeError):  # a home that is missing or cannot be written to
         folder = (Path(cache) if cache else Path.home() / '.cache') / 'mmhybrid/torchinductor'
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.lstat()

@@ -1,7 +1,7 @@
-"""The current folder, which may be one of others: no program of ours imports from it, nor do the processes it starts.
+"""Protection against imports from the current folder, which others may own, in our programs and their processes.
 
-``python -m`` and ``python -c`` look for modules there first. This module is imported before any other package, and so
-needs what Python itself has imported.
+``python -m`` and ``python -c`` look for modules there first. This module is imported before any other package, so it
+needs only modules that Python itself has imported.
 """
 
 import os
@@ -9,18 +9,18 @@ import re
 import sys
 from collections.abc import Sequence
 
-# For ``python -c`` before Python 3.11, which knows no PYTHONSAFEPATH.
+# This statement stands in front of programs of ``python -c`` before Python 3.11, which has no PYTHONSAFEPATH.
 WITHOUT_IT = 'import sys; sys.path[:1] == [""] and sys.path.pop(0)\n'
 
 
 def leave_out_of_module_runs(package: str, file: str) -> None:
-    """Take the current folder from ``sys.path`` where ``python -m package`` has put it.
+    """Remove the current folder from ``sys.path`` if ``python -m package`` has put it there.
 
-    Where the package itself was found there alone, as in a clone, it stays. So does what PYTHONPATH names.
+    The folder stays if the package itself was found only there, as in a clone, or if PYTHONPATH names it.
 
     Args:
-        package: The package that is being imported, whose modules may be run too (``-m package.module``).
-        file: Its ``__init__.py``.
+        package: Name of the package that is being imported; its modules may also be run (``-m package.module``).
+        file: Path of its ``__init__.py``.
     """
     if sys.argv[:1] != ['-m'] or getattr(sys.flags, 'safe_path', False) or sys.flags.isolated:
         return
@@ -32,11 +32,11 @@ def leave_out_of_module_runs(package: str, file: str) -> None:
 
 
 def hide_from_children() -> None:
-    """Let the Python processes that this one starts import nothing from the current folder; for programs alone.
+    """Keep the Python processes that this one starts from importing from the current folder; for programs alone.
 
-    Workers of data loaders that are spawned, their resource tracker and torch's probe for vector instructions run
-    ``python -c``. Since Python 3.11 a variable is enough, which the user may have set otherwise; before, the processes
-    of multiprocessing are told in their program (:func:`without_it`), and torch's by :mod:`mmhybrid.compat`.
+    The workers of data loaders that are spawned, their resource tracker and torch's probe for vector instructions run
+    ``python -c``. Since Python 3.11, an environment variable is enough, which the user may have set otherwise. Before,
+    :func:`without_it` changes the programs of multiprocessing's processes, and :mod:`mmhybrid.compat` those of torch.
     """
     os.environ.setdefault('PYTHONSAFEPATH', '1')
     if sys.version_info < (3, 11):
@@ -44,7 +44,7 @@ def hide_from_children() -> None:
 
 
 def tell_multiprocessing() -> None:
-    """Let the processes that multiprocessing starts leave the current folder out; again is harmless."""
+    """Let the processes that multiprocessing starts leave out the current folder; a second call does nothing."""
     from multiprocessing import util
 
     spawn = util.spawnv_passfds
@@ -58,7 +58,7 @@ def tell_multiprocessing() -> None:
 
 
 def without_it(command: Sequence[str]) -> list[str]:
-    """The command of a Python process, whose program after ``-c`` leaves the current folder out first."""
+    """Return the command of a Python process with a program after ``-c`` that first leaves out the current folder."""
     words = list(command)
     if '-c' in words[:-1]:
         place = words.index('-c') + 1

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and JSON in them."""
+"""Files that are written whole or not at all, and JSON in them."""
 
 import fcntl
 import json
@@ -13,18 +13,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# Characters of a value in a sentence.
+# A value in a message has at most this many characters.
 LONGEST = 200
-# Digits of a number in JSON; floats end behind 308.
+# An integer in JSON has at most this many digits, because floats end after 308.
 LONGEST_INT = 300
-# What is written before it gets its name: .NAME.PID, and for other programs' files a folder .NAME.part-RANDOM.
+# A file is written under this name before it gets its own: .NAME.PID, or in a folder .NAME.part-RANDOM for files that
+# other programs write.
 _PART = re.compile(r'\.(.+)\.(\d+|part-\w{8})')
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
-    """Write ``content``; an interrupted write leaves the old file, and a failed one nothing of its own.
+    """Write ``content`` to a file, whole or not at all.
 
-    Links are followed. What exists and is no regular file (a device, a pipe) is written to and never replaced.
+    An interrupted write leaves the old file as it was, and a failed one leaves nothing of its own. Links are followed.
+    If the path exists and is no regular file (a device, a pipe), it is written to and never replaced.
 
     Raises:
         ValueError: If the folder does not exist.
@@ -48,26 +50,26 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say of which file
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk's error does not name the file
     finally:
         part.unlink(missing_ok=True)
 
 
 def _new_part(part: Path) -> BinaryIO:
-    """An empty file, locked for as long as this process writes to it."""
+    """Return a new empty file, locked for as long as this process writes to it."""
     while True:
         part.unlink(missing_ok=True)
-        file = part.open('xb')  # never through a link that another has put there
-        with suppress(OSError):  # a file system without locks
+        file = part.open('xb')  # this never follows a link that somebody else put there
+        with suppress(OSError):  # the file system may have no locks
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # another process took it for one that was left
+        file.close()  # another process took it for an abandoned one and removed it
 
 
 @contextmanager
 def part_folder(place: Path) -> Iterator[Path]:
-    """A folder beside ``place`` to write into, removed afterwards; for programs that open files themselves."""
+    """Provide a folder beside ``place`` that is removed afterwards, for programs that open files themselves."""
     remove_parts(place.parent, re.escape(place.name))
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f'.{place.name}.part-') as name:
         folder = os.open(name, os.O_RDONLY)
@@ -80,13 +82,14 @@ def part_folder(place: Path) -> Iterator[Path]:
 
 
 def remove_parts(folder: Path, names: str) -> None:
-    """Remove the parts of files that killed processes have left in ``folder``.
+    """Remove the unfinished files that killed processes have left in ``folder``.
 
-    A process holds a lock on what it writes, which ends with it. Where the file system has no locks, parts stay.
+    A process holds a lock on the file that it writes, and the lock ends with the process. If the file system has no
+    locks, the files stay.
 
     Args:
-        folder: Where the files are.
-        names: A regular expression of theirs.
+        folder: Folder of the files.
+        names: Regular expression that their names match.
     """
     for part in folder.iterdir():
         found = _PART.fullmatch(part.name)
@@ -114,17 +117,21 @@ def write_json(path: str | Path, content: Any, indent: int = 1) -> None:
 
 
 def drop_link_outward(path: str | Path) -> None:
-    """Remove a link in the place of a file that a program is about to write by a name of its own.
+    """Remove a link that leads out of its folder, before a program writes a file of that name.
 
-    A work folder may come from others, and what is written in it is not to replace a file elsewhere. Links within the
-    folder, and to devices and pipes, stay.
+    The name is the program's own, not the user's. A work folder may come from others, and writing in it must not
+    replace a file elsewhere. Links within the folder, and links to devices and pipes, stay.
     """
     if leads_outward(path):
-        Path(path).unlink(missing_ok=True)  # several processes may find it
+        Path(path).unlink(missing_ok=True)  # several processes may remove it at once
 
 
 def leads_outward(path: str | Path) -> bool:
-    """Whether ``path`` is a link to a file, there or not yet, of another folder; ValueError as :func:`check_target`."""
+    """Return whether ``path`` is a link to a file in another folder; the file need not exist.
+
+    Raises:
+        ValueError: If no file can be written there, see :func:`check_target`.
+    """
     place = Path(path)
     if not place.is_symlink() or is_special(place):
         return False
@@ -133,23 +140,23 @@ def leads_outward(path: str | Path) -> bool:
 
 
 def check_stays_within(path: str | Path, root: str | Path) -> None:
-    """Raise ValueError if ``path``, a folder below ``root`` that may be made yet, leads out of it by a link.
+    """Raise ValueError if ``path``, a folder below ``root`` that need not exist yet, leads out of it by a link.
 
-    ``root`` is named by the user and may itself be a link; what is below it may come from others.
+    ``root`` is named by the user and may itself be a link, but what is below it may come from others.
     """
     try:
         place, within = Path(path).resolve(), Path(root).resolve()
-    except (OSError, RuntimeError) as error:  # Python calls it one or the other
+    except (OSError, RuntimeError) as error:  # Python raises one or the other
         raise ValueError(f'{path}: a link that leads to itself') from error
     if not place.is_relative_to(within):
         raise ValueError(f'{path}: a link to {place}, out of {root}; remove it, or name that folder yourself')
 
 
 def check_target(path: str | Path) -> None:
-    """Before long work: raise ValueError if no file can be written to ``path``."""
+    """Raise ValueError if no file can be written to ``path``, so that it is known before long work."""
     try:
         place = Path(path).resolve()
-    except (OSError, RuntimeError) as error:  # Python calls it one or the other
+    except (OSError, RuntimeError) as error:  # Python raises one or the other
         raise ValueError(f'{path}: a link that leads to itself') from error
     if place.is_symlink():  # since Python 3.13 it is no error
         raise ValueError(f'{path}: a link that leads to itself')
@@ -160,15 +167,15 @@ def check_target(path: str | Path) -> None:
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether ``path`` leads to what exists and is neither a file nor a folder: a device, a pipe, a socket."""
+    """Return whether ``path`` exists and is neither a file nor a folder: a device, a pipe or a socket."""
     return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
 def read_text(path: str | Path, longest: int | None = None) -> str:
-    """The text of a file that is one: a pipe would be waited for without end, and a device has none.
+    """Return the text of a regular file; a pipe would be waited for without end, and a device has no text.
 
     Raises:
-        ValueError: If it is no file, no UTF-8, or has more than ``longest`` bytes.
+        ValueError: If it is no file, is no UTF-8, or has more than ``longest`` bytes.
     """
     path = Path(path)
     if not path.is_file():
@@ -182,10 +189,10 @@ def read_text(path: str | Path, longest: int | None = None) -> str:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """The object that a file holds.
+    """Return the JSON object in a file.
 
     Raises:
-        ValueError: If the file does not exist, is no JSON object, or has a key twice.
+        ValueError: If the file does not exist, holds no JSON object, or has a key twice.
     """
     path = Path(path)
     if not path.is_file():
@@ -200,10 +207,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON text holds.
+    """Return the content of a JSON text.
 
     Raises:
-        ValueError: If it is no JSON, has a key twice or a number beyond all floats, or is nested too deeply.
+        ValueError: If it is no JSON, has a key twice or an integer larger than any float, or is nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_distinct, parse_int=_whole)
@@ -212,14 +219,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _whole(digits: str) -> int:
-    """An int, which a float can hold too: nothing counts further, and formatting or comparing it would raise."""
+    """Return an int that a float can hold too, because nothing counts further and larger ones raise when formatted."""
     if len(digits) > LONGEST_INT:
         raise ValueError(f'a number of {len(digits)} digits')
     return int(digits)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs as a dict; of a key that is there twice, Python would keep the last without a word."""
+    """Return the pairs as a dict; if a key is there twice, Python would silently keep the last value."""
     content = dict(pairs)
     if len(content) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
@@ -228,12 +235,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def plain(content: Any) -> Any:
-    """``content`` as it comes back from a JSON file, where tuples are lists and keys are strings."""
+    """Return ``content`` as it is read back from a JSON file, with lists for tuples and strings for keys."""
     return json.loads(json.dumps(content))
 
 
 def first_difference(stored: object, now: object, path: str = '') -> str:
-    """Where two pieces of JSON differ first, in words; empty if nowhere."""
+    """Return in words where two pieces of JSON first differ; empty if they are equal."""
     if isinstance(stored, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*stored, *now]):
             place = f'{path}.{name}' if path else name
@@ -247,7 +254,7 @@ def first_difference(stored: object, now: object, path: str = '') -> str:
 
 
 def _few_words(content: object) -> str:
-    """JSON that is short enough for a sentence."""
+    """Return JSON that is short enough for a message."""
     text = json.dumps(content)
     if len(text) <= LONGEST:
         return text

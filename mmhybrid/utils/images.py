@@ -1,4 +1,4 @@
-"""How large an image is, before it is decoded."""
+"""A check of the size of an image before it is decoded."""
 
 from pathlib import Path
 
@@ -6,17 +6,18 @@ from PIL import Image
 
 from mmhybrid.utils.checks import bad_value
 
-# 400 megabytes in three channels; a file of two megabytes may hold an image of three gigabytes.
+# This many pixels take 400 megabytes in three channels, and a file of two megabytes may hold an image of three
+# gigabytes.
 MOST_PIXELS = 2**27
-# How Radiance's files begin (.hdr), which OpenCV reads whatever their name is.
+# Files of Radiance (.hdr) begin with these bytes, and OpenCV reads them whatever their name is.
 HIGH_RANGE = b'#?R'
 
 
 def check_image(path: str | Path) -> None:
-    """Raise ValueError for a file that is none, and for an image of more pixels than any photograph has.
+    """Raise ValueError for a path that is no file, and for an image of more pixels than any photograph has.
 
-    What Pillow cannot read is left to the library that can, but for pictures of high dynamic range: packed, a file of
-    six megabytes may hold one of a gigabyte.
+    An image that Pillow cannot read is left to the library that can. Pictures of high dynamic range are refused,
+    because a compressed file of six megabytes may hold one of a gigabyte.
     """
     if not Path(path).is_file():
         raise ValueError(f'image {path} {"is no file" if Path(path).exists() else "does not exist"}')

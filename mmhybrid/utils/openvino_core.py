@@ -1,4 +1,4 @@
-"""OpenVINO's core, one for a process."""
+"""OpenVINO's core, of which each process has one."""
 
 from functools import cache
 from typing import Any
@@ -7,13 +7,14 @@ from mmhybrid.utils.optional import require
 
 
 def openvino_core(purpose: str) -> Any:
-    """The process's core of OpenVINO, which stays until the process ends.
+    """Return the process's core of OpenVINO, which stays until the process ends.
 
-    OpenVINO's plugin for CPUs gives the thread that loads it a stack for signals, and unmaps that with the last of its
-    owners, whichever thread lets go of it: the next signal, of a child that ends or of Ctrl-C, then ended the process.
+    OpenVINO's plugin for CPUs gives the thread that loads it a stack for signals, and unmaps the stack when its last
+    owner is gone, in whichever thread that happens. The next signal, for instance of a child that ends or of Ctrl-C,
+    would then end the process.
 
     Args:
-        purpose: What needs it, for the message where it is not installed.
+        purpose: What needs OpenVINO, for the message if it is not installed.
 
     Raises:
         ValueError: If OpenVINO is not installed.

@@ -1,10 +1,10 @@
-"""Packages that only some of mmhybrid needs, and the extra of its installation that brings each."""
+"""Optional packages of mmhybrid, and the extra of its installation that brings each."""
 
 import re
 from importlib import import_module, metadata
 from types import ModuleType
 
-# By the name that is imported; requirements/extras holds what each extra installs.
+# The keys are the names that are imported; requirements/extras holds what each extra installs.
 EXTRAS = {
     'coremltools': 'export',
     'executorch': 'executorch',
@@ -18,7 +18,8 @@ EXTRAS = {
     'pycocotools': 'dense',
     'regex': 'dense',
 }
-# By module, as OpenMMLab released it and as it is maintained; requirements/extras has each line of hosts as a whole.
+# Each module has two requirements: as OpenMMLab released it, and as it is maintained. requirements/extras has each line
+# of hosts as a whole.
 HOSTS = {
     'mmengine': ('mmengine>=0.10.7,<1', 'onedl-mmengine>=0.10.12'),
     'mmcv': ('mmcv-lite>=2.1.0,<2.2', 'onedl-mmcv>=2.3.6'),
@@ -35,18 +36,18 @@ NO_OPERATORS = (
 
 
 class MissingPackageError(ImportError, ValueError):
-    """A package is not installed that the user asked for by what was called; the message says how to install it."""
+    """A package that a call needs is not installed; the message says how to install it."""
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import an optional package.
+    """Import an optional package and return it.
 
     Args:
-        module: Its name when it is imported.
+        module: Name of the module that is imported.
         purpose: What needs it, the subject of the message.
 
     Raises:
-        MissingPackageError: With the command that installs it.
+        MissingPackageError: If it is not installed; the message has the command that installs it.
     """
     try:
         return import_module(module)
@@ -56,16 +57,16 @@ def require(module: str, purpose: str) -> ModuleType:
 
 
 def how_to_install(module: str) -> str:
-    """The command that installs a package, by the name that is imported."""
+    """Return the command that installs the package of an imported name."""
     if module == 'mmengine':
         return INSTALL_HOSTS
-    if module in HOSTS:  # alone, since its line's extra would put mmcv-lite over a compiled MMCV
+    if module in HOSTS:  # alone, because its line's extra would put mmcv-lite over a compiled MMCV
         return f"pip install '{HOSTS[module][is_of_onedl('mmengine')]}'"
     return f"pip install 'mmhybrid[{EXTRAS[module]}]'" if module in EXTRAS else f'pip install {module}'
 
 
 def is_of_onedl(module: str) -> bool:
-    """Whether a host's module is of the maintained continuation, whose distributions have other names."""
+    """Return whether a host's module comes from the maintained continuation, whose distributions have other names."""
     try:
         metadata.version(f'onedl-{module}')
     except metadata.PackageNotFoundError:
@@ -74,9 +75,9 @@ def is_of_onedl(module: str) -> bool:
 
 
 def told(error: ImportError) -> str:
-    """What an import failed for, in a line, and the command that installs it where that is known."""
+    """Return one line on why an import failed, with the command that installs the package where it is known."""
     text = ' '.join(str(error).split())
-    # Python names a module that is missing, and one that is broken too; MMEngine says "mmdet is not installed"
+    # Python names a module both if it is missing and if it is broken; MMEngine says "mmdet is not installed".
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     named = missing or next(iter(re.findall(r'^(\w+) is not installed', text)), '')
     if named == EXTENSION:

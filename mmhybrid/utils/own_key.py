@@ -1,4 +1,4 @@
-"""A key of the user's, by which what mmhybrid has written itself is told from what others have."""
+"""A secret key of the user, which tells what mmhybrid has written itself from what others have."""
 
 import os
 import secrets
@@ -11,13 +11,13 @@ SIZE = 32
 
 @cache
 def own_key() -> bytes:
-    """Random bytes that all processes of the user share, and that no file of others can know.
+    """Return random bytes that all processes of the user share, and that no file from others can contain.
 
-    They are kept in ``$XDG_STATE_HOME/mmhybrid`` (``~/.local/state/mmhybrid``). Where nothing can be kept there, or
-    somebody else may read or write what is, they are this process's alone.
+    The key is kept in ``$XDG_STATE_HOME/mmhybrid`` (``~/.local/state/mmhybrid``). If nothing can be kept there, or
+    somebody else may read or write it, the key belongs to this process alone.
     """
     state = os.environ.get('XDG_STATE_HOME')
-    with suppress(OSError, RuntimeError):  # a home that cannot be written to, or none
+    with suppress(OSError, RuntimeError):  # a home that is missing or cannot be written to
         folder = (Path(state) if state else Path.home() / '.local/state') / 'mmhybrid'
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _shared(folder / 'key')
@@ -25,10 +25,10 @@ def own_key() -> bytes:
 
 
 def _shared(path: Path) -> bytes:
-    """What the file holds; the first process that asks writes it.
+    """Return the content of the key file; the first process that asks writes it.
 
     Raises:
-        OSError: If it cannot be read or written, or is not the user's own.
+        OSError: If the file cannot be read or written, or is not the user's own.
     """
     if not path.exists():
         part = path.with_name(f'.{path.name}.{os.getpid()}')

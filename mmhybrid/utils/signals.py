@@ -1,4 +1,4 @@
-"""The signal by which a cluster ends a process."""
+"""Handling of the signal by which a cluster ends a process."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from types import FrameType
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises SystemExit, so that what is under way is tidied up; for the main thread only.
+    """Let SIGTERM raise SystemExit within the block, so that running work is cleaned up; for the main thread only.
 
-    Processes that are forked within the block end at once, as without it.
+    Processes that are forked within the block end at once, as they do without it.
     """
     owner, before = os.getpid(), signal.getsignal(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Rank correlation, and how far a figure may be trusted."""
+"""Rank correlation, and confidence intervals by bootstrap."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,10 @@ Numbers = NDArray[np.floating[Any]]
 
 
 def kendall_tau(a: Numbers, b: Numbers) -> float:
-    """Kendall's tau-b, the rank correlation: pairs in the same order less pairs in opposite order; 0 without pairs."""
+    """Return Kendall's tau-b, the rank correlation; 0 if all pairs are tied in one of the rankings.
+
+    It is the ratio of concordant minus discordant pairs to the geometric mean of the pairs untied in each ranking.
+    """
     signs_a, signs_b = (np.sign(x[:, None] - x[None]) for x in (a, b))
     pairs = math.sqrt(np.abs(signs_a).sum() * np.abs(signs_b).sum())
     return float((signs_a * signs_b).sum() / pairs) if pairs else 0.0
@@ -21,12 +24,12 @@ def kendall_tau(a: Numbers, b: Numbers) -> float:
 def bootstrap_interval(
     statistic: Callable[[NDArray[np.integer[Any]]], float], count: int, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % interval of a figure, from samples drawn anew with replacement.
+    """Return the 95 % bootstrap interval of a statistic, from 1000 samples with replacement.
 
     Args:
-        statistic: The figure of a sample, given as row numbers.
-        count: Rows.
-        seed: Of the draws.
+        statistic: Function from the row numbers of a sample to the statistic.
+        count: Number of rows.
+        seed: Seed of the samples.
     """
     rng = np.random.default_rng(seed)
     values = [statistic(rng.integers(count, size=count)) for _ in range(DRAWS)]
