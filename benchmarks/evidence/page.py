@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evidence.claims import Elsewhere, Row
 from evidence.picture import differences
-from evidence.rows import Elsewhere, Row
-from evidence.verdicts import MOST_SEEDS, UNDECIDED, Ordering
+from evidence.verdicts import MOST_SEEDS, UNDECIDED, Ordering, SameRanks
 from mmhybrid.utils.files import read_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,8 @@ def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], elsewh
     lines = ['| ' + ' | '.join(HEAD) + ' |', '| --- ' * len(HEAD) + '|']
     for row in rows:
         for number, ordering in enumerate(row.orderings):
-            published = '' if ordering.published is None else f'{ordering.published:+.1f}'
+            points = ordering.published if isinstance(ordering, Ordering) else None
+            published = '' if points is None else f'{points:+.1f}'
             first = [f'{row.claim} (`{row.name}`)', row.source] if number == 0 else ['', '']
             found = _found(ordering, studies.get(row.name), number)
             lines.append('| ' + ' | '.join([*first, str(ordering), published, *found]) + ' |')
@@ -51,10 +52,14 @@ def write_page(rows: Sequence[Row], results: Path, page: Path, elsewhere: Sequen
     write_whole(page, f'{before}{BEGIN}\n\n{render(rows, studies, elsewhere)}\n{END}{after}')
 
 
-def _found(ordering: Ordering, study: Mapping[str, Any] | None, number: int) -> list[str]:
+def _found(ordering: Ordering | SameRanks, study: Mapping[str, Any] | None, number: int) -> list[str]:
     if study is None:
         return ['', '', '', 'not run yet']
     arms, found = study['findings']['arms'], study['findings']['orderings'][number]
+    if isinstance(ordering, SameRanks):
+        here = ', '.join(f'{low:.1f} to {high:.1f}' for low, high in found['ranges'])
+        tau = f'tau {found["mean"]:.2f} ({found["low"]:.2f} to {found["high"]:.2f})'
+        return [here, tau, str(found['count']), _told(found)]
     here = ', '.join(f'{arms[name]["mean"]:.1f} {_within(arms[name])}' for name in (ordering.first, ordering.second))
     difference = f'{found["mean"]:+.1f} {_within(found, "+")}'
     return [here, difference, str(found['count']), _told(found)]
@@ -67,5 +72,6 @@ def _within(interval: Mapping[str, float], sign: str = '') -> str:
 def _told(found: Mapping[str, Any]) -> str:
     if found['verdict'] != UNDECIDED:
         return f'**{found["verdict"]}**'
-    needed = found['seeds_needed']
-    return f'{UNDECIDED}; a difference of this size would take {needed or f"more than {MOST_SEEDS:,}"} seeds'
+    what = 'seeds' if 'seeds_needed' in found else 'networks'
+    needed = found[f'{what}_needed'] or f'more than {MOST_SEEDS:,}'
+    return f'{UNDECIDED}; a {"difference" if what == "seeds" else "tau"} of this size would take {needed} {what}'

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evidence.rows import Row
-from evidence.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED
+from evidence.claims import Row
+from evidence.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Ordering
 from mmhybrid.visualization.charts import spanning
 from mmhybrid.visualization.picture import GRID, INK, MUTED, Dot, Line, Picture, Shape, Text, Titled
 
@@ -19,6 +19,7 @@ def differences(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]]) -
         for row in rows
         if row.name in studies
         for ordering, found in zip(row.orderings, studies[row.name]['findings']['orderings'], strict=True)
+        if isinstance(ordering, Ordering)
     ]
     names = [f'{row.name}: {ordering}' for row, ordering, _ in tried]
     left = 24 + max((Text(0, 0, name).length for name in names), default=0)

@@ -3,74 +3,12 @@
 Where parameters of arms would differ, the feed-forward networks make up for it: what is compared has the same size.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from evidence.judges import Judge, OtherSettings, Subnets
+from evidence.claims import Arm, Elsewhere, Row
+from evidence.judges import OtherSettings
+from evidence.supernet_rows import SUPERNET_ROWS
 from evidence.verdicts import NOT_REPRODUCED, REPRODUCED, Ordering
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A network of a row.
-
-    Args:
-        options: What replaces settings of the row's config, by dotted names.
-        distillation: From the teacher of :mod:`evidence.teacher`, as OneShot takes it; None for no teacher.
-        judge: Scores the trained network; None for its top-1 as it was trained. Arms that differ in nothing else share
-            a training.
-        config: In the place of the row's.
-        start: What is trained before, alone, with the same seed, and what this arm's supernet begins as.
-    """
-
-    options: Mapping[str, Any] = field(default_factory=dict)
-    distillation: Mapping[str, Any] | None = None
-    judge: Judge | None = None
-    config: str | None = None
-    start: 'Arm | None' = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A claim and how it is tried.
-
-    Args:
-        name: On the command line, and of the file of its figures.
-        claim: In words.
-        source: Paper, table or section.
-        config: File in ``configs`` beside this one.
-        arms: By name.
-        orderings: What is claimed of their scores.
-        note: What differs from the paper beside the scale.
-    """
-
-    name: str
-    claim: str
-    source: str
-    config: str
-    arms: Mapping[str, Arm]
-    orderings: tuple[Ordering, ...]
-    note: str = ''
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """What another program has found of a claim; its figures and verdicts are written by hand.
-
-    Args:
-        claim: In words.
-        source: Paper, table or section.
-        where: Link to the figures, in docs/results.md.
-        found: What is claimed, the figures, and the verdict, each a line.
-        note: How the verdicts come about.
-    """
-
-    claim: str
-    source: str
-    where: str
-    found: tuple[tuple[str, str, str], ...]
-    note: str
 
 
 def _backbone(**fields: Any) -> dict[str, Any]:
@@ -120,7 +58,6 @@ _DEEPER = {
     'depths': [2, 2, 4, 2],
     'mixers': ['glmix', 'glmix', ['glmix', 'mhsa'] * 2, 'mhsa'],
 }
-_THREE_SIZES = Subnets(('smallest', 'middle', 'largest'))
 _PUBLISHED_HEADS = [3, 0, 1, 3, 0, 1, 3, 1, 0, 3, 0, 3]
 
 ROWS = (
@@ -249,19 +186,7 @@ ROWS = (
         (Ordering('hard', 'soft', 0.8), Ordering('soft', 'none', 5.9)),
         'One network by itself, not a supernet; the teacher is EfficientNet-Lite0 (RegNetY-32G in the paper).',
     ),
-    Row(
-        'supernet-start',
-        'A supernet that begins as a trained network > one that begins from nothing, after as many epochs',
-        'ours',
-        'glnet_supernet_64px.py',
-        {
-            'from a network': Arm(judge=_THREE_SIZES, start=Arm(config='glnet_64px.py')),
-            'from nothing': Arm(judge=_THREE_SIZES),
-        },
-        (Ordering('from a network', 'from nothing'),),
-        'The mean of the smallest, a middle and the largest subnet of the GLNet of `glmix-branches`, 20 epochs either '
-        'way; the epochs of the network alone, another 20, are not counted.',
-    ),
+    *SUPERNET_ROWS,
 )
 
 ELSEWHERE = (

@@ -20,9 +20,9 @@ from mmengine.device import utils as mmengine_device
 from mmpretrain.utils import register_all_modules
 from torch import nn
 
+from evidence.claims import Arm, Row
 from evidence.images import decoded
 from evidence.judges import Judge, top1
-from evidence.rows import Arm, Row
 from evidence.teacher import teacher
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.training import latest_checkpoint, train

@@ -7,18 +7,16 @@ from typing import Any
 
 from _common import describe_machine
 
+from evidence.claims import Row
 from evidence.judges import METRIC
-from evidence.rows import Row
 from evidence.runs import Network, Place, Run, check_sizes, perform
 from evidence.verdicts import (
     POINT,
     POWER,
-    UNDECIDED,
     Ordering,
+    SameRanks,
     interval_of,
-    paired_difference,
     seeds_needed,
-    verdict,
 )
 from mmhybrid.utils.files import first_difference, plain, read_json, write_json
 
@@ -45,7 +43,8 @@ class Study:
         self.row = row
         self.place = place
         self.networks = [Network.of(row, name, place) for name in row.arms]
-        check_sizes(self.networks)
+        if row.one_size:
+            check_sizes(self.networks)
         self.file = place.folder / f'{row.name}.json'
         about = {
             'row': row.name,
@@ -55,7 +54,7 @@ class Study:
             'arms': {network.name: network.told() for network in self.networks},
             'orderings': [asdict(ordering) for ordering in row.orderings],
             'trial_options': plain(dict(place.options or {})),
-            'pilot_seeds': [FIRST_PILOT_SEED + number for number in range(pilot)],
+            'pilot_seeds': [FIRST_PILOT_SEED + number for number in range(pilot if row.seeds is None else 0)],
             'at_most': at_most,
         }
         self.content: dict[str, Any] = {'about': plain(about)}
@@ -68,9 +67,12 @@ class Study:
         """Run what has not run, and return what the file holds then."""
         about = self.content['about']
         if 'plan' not in self.content:
-            pilot = self._scores(about['pilot_seeds'])
-            self.content['plan'] = plan(pilot, self.row.orderings, about['at_most'])
-            self.content['pilot_scores'] = pilot
+            if self.row.seeds is None:
+                pilot = self.content['pilot_scores'] = self._scores(about['pilot_seeds'])
+                orderings = [one for one in self.row.orderings if isinstance(one, Ordering)]
+                self.content['plan'] = plan(pilot, orderings, about['at_most'])
+            else:
+                self.content['plan'] = {'seeds': min(self.row.seeds, about['at_most'])}
             self._write()
         seeds = range(self.content['plan']['seeds'])
         self.content['scores'] = self._scores(seeds)
@@ -116,14 +118,9 @@ def plan(pilot: Mapping[str, Sequence[float]], orderings: Sequence[Ordering], at
     return {'power': POWER, 'points': POINT, 'sd_of_differences': spreads, 'wanted': largest, 'seeds': seeds}
 
 
-def findings(scores: Mapping[str, Sequence[float]], orderings: Sequence[Ordering]) -> dict[str, Any]:
-    """Means of the arms, and of each ordering the paired difference, the verdict, and the seeds that would decide."""
-    found = []
-    for one in orderings:
-        difference = paired_difference(scores[one.first], scores[one.second])
-        said = verdict(one, difference)
-        needed = seeds_needed(difference.mean, difference.sd, one.about_equal) if said == UNDECIDED else None
-        found.append({'ordering': str(one), **asdict(difference), 'verdict': said, 'seeds_needed': needed})
+def findings(scores: Mapping[str, Sequence[float]], orderings: Sequence[Ordering | SameRanks]) -> dict[str, Any]:
+    """Means of the arms, and of each ordering what the scores say, the verdict, and what would decide."""
+    found = [one.finding(scores) for one in orderings]
     return {'arms': {name: asdict(interval_of(values)) for name, values in scores.items()}, 'orderings': found}
 
 

@@ -4,17 +4,23 @@ Scores are percentages, and all intervals are Student's. An arm is trained with 
 that arms are compared by the differences within seeds.
 """
 
+import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 from _common import require
+
+from mmhybrid.utils.statistics import kendall_tau
 
 stats = require('scipy.stats')
 
 CONFIDENCE = 0.95
 POWER = 0.8
 POINT = 1.0  # the difference that a study is made for, and what "about equal" allows
+TAU_VARIANCE = 0.437
 CERTAIN = 40  # half intervals of which a bound is as far away that no sample reaches it
 MOST_SEEDS = 10_000  # beyond which nobody counts
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = 'reproduced', 'not reproduced', 'undecided'
@@ -38,6 +44,76 @@ class Ordering:
 
     def __str__(self) -> str:
         return f'{self.first} {"~" if self.about_equal else ">"} {self.second}'
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """What is compared."""
+        return (self.first, self.second)
+
+    def finding(self, scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+        """The paired difference, the verdict, and the seeds that would decide, where that is needed."""
+        difference = paired_difference(scores[self.first], scores[self.second])
+        said = verdict(self, difference)
+        needed = seeds_needed(difference.mean, difference.sd, self.about_equal) if said == UNDECIDED else None
+        return {'ordering': str(self), **asdict(difference), 'verdict': said, 'seeds_needed': needed}
+
+
+@dataclass(frozen=True)
+class SameRanks:
+    """The claim that networks rank alike in two ways of scoring them.
+
+    Args:
+        first: Arms of one way.
+        second: Of the other way, the same networks one by one.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f'the same ranks of {len(self.first)} networks'
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """What is compared."""
+        return (*self.first, *self.second)
+
+    def finding(self, scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+        """Kendall's tau of the means over the seeds, the verdict, and the networks that would decide.
+
+        Reproduced where all of the interval is above 0, and not reproduced where all of it is below.
+        """
+        ways = [np.array([statistics.fmean(scores[name]) for name in arms]) for arms in (self.first, self.second)]
+        tau, count = kendall_tau(*ways), len(self.first)
+        low, high = tau_interval(tau, count)
+        said = REPRODUCED if low > 0 else NOT_REPRODUCED if high < 0 else UNDECIDED
+        seeds = min(len(scores[name]) for name in self.arms)
+        ranges = [[float(way.min()), float(way.max())] for way in ways]
+        found = {'ordering': str(self), 'mean': tau, 'low': low, 'high': high, 'count': seeds, 'ranges': ranges}
+        needed = networks_needed(tau) if said == UNDECIDED else None
+        return {**found, 'verdict': said, 'networks_needed': needed}
+
+
+def tau_interval(tau: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of Kendall's tau of ``count`` pairs, by Fieller, Hartley and Pearson (1957).
+
+    Fisher's transformation of it is nearly normal with a variance of .437 / (count - 4), from ten pairs on. A tau of 1
+    or -1, of which it is infinite, counts as half a pair of networks short of that. Of twelve networks with normal
+    scores, it holds a tau of 0 or .3 in 95 of 100 samples, and one of .6 in 92.
+    """
+    most = 1 - 1 / (count * (count - 1) / 2)
+    z = math.atanh(min(max(tau, -most), most))
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * (TAU_VARIANCE / (count - 4)) ** 0.5
+    return math.tanh(z - half), math.tanh(z + half)
+
+
+def networks_needed(tau: float) -> int | None:
+    """The least number that tells such a tau from 0 with a power of .8; None if :data:`MOST_SEEDS` do not."""
+    if tau == 0:
+        return None
+    distance = sum(map(float, stats.norm.ppf([(1 + CONFIDENCE) / 2, POWER])))
+    needed = math.ceil(4 + TAU_VARIANCE * (distance / math.atanh(tau)) ** 2)
+    return needed if needed <= MOST_SEEDS else None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""Rows on supernets: what they start from, and whether they rank networks as these rank when they are trained alone."""
+
+import random
+
+from evidence.claims import Arm, Row
+from evidence.judges import Subnets
+from evidence.verdicts import Ordering, SameRanks
+from mmhybrid.archs.base import plain_arch
+from mmhybrid.space import SearchSpace
+from mmhybrid.space.autovit import AutoViTSpace
+from mmhybrid.space.glit import GLiTSpace
+from mmhybrid.space.glnet import GLNetSpace
+
+_THREE_SIZES = Subnets(('smallest', 'middle', 'largest'))
+_GLNETS = GLNetSpace(
+    widths=[[32], [64], [96], [128]],
+    depths=[[1, 2], [1, 2], [1, 2, 3], [1, 2]],
+    ffn_ratios=[1, 2, 4],
+    local_kernels=[3, 5],
+    num_slots=[9, 36],
+    mixers=['local', 'mhsa', 'glmix'],
+    overlapped_patches=[False],
+    pos_encoding=[False],
+    conv_ffn=[False],
+)
+_GLITS = GLiTSpace(
+    embed_dims=72, num_heads=3, num_blocks=6, candidates={'kernel_size': [5, 17, 31], 'mlp_ratio': [1, 2, 4]}
+)
+_AUTOVITS = AutoViTSpace(
+    {
+        'stem_widths': [16],
+        'conv_widths': [[16], [24], [32, 48]],
+        'conv_depths': [[1, 2], [1, 2, 3], [1, 2, 3]],
+        'widths': [[48, 64], [64, 80], [80]],
+        'num_stages': [3],
+        'num_heads': [2, 4],
+        'depths': [1, 2, 3],
+        'resolutions': [64],
+    }
+)
+
+
+def _ranks(family: str, space: SearchSpace, alone: str, supernet: str) -> Row:
+    """Twelve random networks of a space, trained alone with one config, and scored in the supernet of another one."""
+    rng, place = random.Random(0), 'model.architecture.backbone.space'
+    networks = [plain_arch(space.decode(space.sample(rng))) for _ in range(12)]
+    shared = {**{f'{place}.{name}': value for name, value in space.to_config().items()}, 'max_epochs': 60}
+    if family == 'GLNet':  # whose config has a space around one network
+        shared[f'{place}.around'] = None
+    arms = {}
+    for number, network in enumerate(networks, 1):
+        arms[f'{number} alone'] = Arm({'model.backbone.arch': network}, config=alone)
+        arms[f'{number} in the supernet'] = Arm(shared, judge=Subnets((network,)))
+    names = range(1, len(networks) + 1)
+    return Row(
+        f'ranks-{family.lower()}',
+        f'{family}: a supernet ranks networks as their own training does',
+        'ours',
+        supernet,
+        arms,
+        (SameRanks(tuple(f'{n} in the supernet' for n in names), tuple(f'{n} alone' for n in names)),),
+        'Twelve networks drawn from one space, each trained alone for 20 epochs, and the supernet for 60; here are the '
+        "ranges of their scores in it, with batch-norm statistics of their own, and alone, and Kendall's tau of the "
+        'means over the seeds.',
+        one_size=False,
+        seeds=3,
+    )
+
+
+SUPERNET_ROWS = (
+    Row(
+        'supernet-start',
+        'A supernet that begins as a trained network > one that begins from nothing, after as many epochs',
+        'ours',
+        'glnet_supernet_64px.py',
+        {
+            'from a network': Arm(judge=_THREE_SIZES, start=Arm(config='glnet_64px.py')),
+            'from nothing': Arm(judge=_THREE_SIZES),
+        },
+        (Ordering('from a network', 'from nothing'),),
+        'The mean of the smallest, a middle and the largest subnet of the GLNet of `glmix-branches`, 20 epochs either '
+        'way; the epochs of the network alone, another 20, are not counted.',
+    ),
+    _ranks('GLNet', _GLNETS, 'glnet_64px.py', 'glnet_supernet_64px.py'),
+    _ranks('GLiT', _GLITS, 'glit_64px.py', 'glit_supernet_64px.py'),
+    _ranks('AutoViT', _AUTOVITS, 'autovit_alone_64px.py', 'autovit_64px.py'),
+)
