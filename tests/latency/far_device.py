@@ -26,7 +26,7 @@ class SessionOptions:
 
 class InferenceSession:
     def __init__(self, content, options, providers):
-        assert providers == ['CPUExecutionProvider'] and options.intra_op_num_threads == 1
+        assert providers == [('CPUExecutionProvider', {})] and options.intra_op_num_threads == 1
         self.network = json.loads(content)
 
     def get_inputs(self):
