@@ -1,1 +1,1 @@
-"""Pictures and pages of what the other packages find."""
+"""Pictures and pages of the results of the other packages."""

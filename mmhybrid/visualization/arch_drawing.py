@@ -1,7 +1,7 @@
-"""An architecture as a picture, as in figure 5 of the GLiT paper: a bar for each block, its sizes below.
+"""A drawing of an architecture, as in figure 5 of the GLiT paper: a bar for each block, with its sizes below.
 
-A bar is as high as its block is wide. Its orange part is the share of its mixing that is local (convolution), its blue
-part the share that is global (attention).
+The height of a bar shows the width of its block. Its orange part is the share of the mixing that is local
+(convolution), and its blue part is the share that is global (attention).
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ BAR, BAR_GAP, COLUMN_GAP = 22.0, 3.0, 24.0
 BAR_HEIGHT = 130.0
 THUMBNAIL = 0.24
 ABSENT = '-'
-BOLD = 1.1  # length of bold text over that of plain text
+BOLD = 1.1  # ratio of the length of bold text to that of plain text
 
 
 def arch_diagram(space: SearchSpace, arch: Mapping[str, Value]) -> Diagram:
-    """What to draw of an arch.
+    """Return the diagram of an architecture, with its resolution in the title.
 
     Raises:
         ValueError: If ``arch`` is not in the space, or its family has no diagrams.
@@ -40,7 +40,7 @@ def arch_diagram(space: SearchSpace, arch: Mapping[str, Value]) -> Diagram:
 
 
 def draw(diagram: Diagram) -> Picture:
-    """The picture, with names and sizes."""
+    """Draw a diagram with names and sizes."""
     rows = list(dict.fromkeys(name for column in diagram.columns for name in column.sizes))
     left = MARGIN + max(_length(name) for name in [diagram.unit, *rows]) + COLUMN_GAP
     base = 40 + BAR_HEIGHT
@@ -67,7 +67,7 @@ def draw(diagram: Diagram) -> Picture:
 
 
 def thumbnail(diagram: Diagram) -> Picture:
-    """The bars alone, small."""
+    """Draw the bars of a diagram alone, in a small size."""
     height = THUMBNAIL * BAR_HEIGHT
     scale = height / max(block.width for block in diagram.blocks)
     shapes: list[Shape] = []
@@ -79,7 +79,7 @@ def thumbnail(diagram: Diagram) -> Picture:
 
 
 def _bars(column: Column, left: float, base: float, scale: float, thickness: float = 1.0) -> list[Shape]:
-    """From ``left`` on, standing on ``base``; ``scale`` is pixels a channel."""
+    """Return the bars of a column from ``left`` onwards, standing on ``base``; ``scale`` is in pixels per channel."""
     bars: list[Shape] = []
     for i, block in enumerate(column.blocks):
         x, height = left + i * thickness * (BAR + BAR_GAP), block.width * scale

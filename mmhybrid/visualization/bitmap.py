@@ -1,4 +1,4 @@
-"""Photographs, and numbers on a grid as colours."""
+"""Photographs, and grids of numbers as colours."""
 
 import io
 from base64 import b64encode
@@ -18,7 +18,7 @@ KEY_SIZE = (64.0, 8.0)
 
 @dataclass(frozen=True)
 class Bitmap:
-    """Pixels (H, W, 3), red, green, blue from 0 to 255, stretched over a rectangle; x and y are its upper left."""
+    """Pixels (H, W, 3), red, green and blue from 0 to 255, stretched over a rectangle with upper left corner (x, y)."""
 
     x: float
     y: float
@@ -27,7 +27,7 @@ class Bitmap:
     pixels: Pixels
 
     def svg(self) -> str:
-        """The SVG element, with the pixels as PNG inside."""
+        """Return the SVG element, which holds the pixels as PNG."""
         png = io.BytesIO()
         Image.fromarray(self.pixels).save(png, format='png')
         size = f'x="{self.x:g}" y="{self.y:g}" width="{self.width:g}" height="{self.height:g}"'
@@ -35,13 +35,14 @@ class Bitmap:
         return f'<image {size} preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes."""
+        """Add the bitmap to a Matplotlib Axes."""
         extent = (self.x, self.x + self.width, self.y + self.height, self.y)
-        axes.imshow(self.pixels, extent=extent, aspect='auto', zorder=1)  # as rectangles have it, else all lie above
+        # the order of rectangles; by default, all other shapes lie above
+        axes.imshow(self.pixels, extent=extent, aspect='auto', zorder=1)
 
 
 def colored(values: np.ndarray, low: float, high: float, colors: str) -> Pixels:
-    """Numbers (H, W) from ``low`` to ``high``, dark to bright in Matplotlib's map ``colors``."""
+    """Return numbers (H, W) as colours of Matplotlib's map ``colors``, from dark at ``low`` to bright at ``high``."""
     from matplotlib import colormaps
 
     shares = (values - low) / (high - low) if high > low else np.zeros_like(values)
@@ -51,7 +52,7 @@ def colored(values: np.ndarray, low: float, high: float, colors: str) -> Pixels:
 def overlaid(
     photograph: Pixels, values: np.ndarray, low: float, high: float, colors: str, opacity: float = 0.6
 ) -> Pixels:
-    """Numbers (h, w) as colours over a photograph (H, W, 3) in grey; between the numbers they are interpolated."""
+    """Return numbers (h, w) as colours over a grey photograph (H, W, 3), interpolated to its size."""
     grid = torch.from_numpy(values).float()[None, None]
     smooth = F.interpolate(grid, photograph.shape[:2], mode='bicubic', align_corners=False)[0, 0].numpy()
     grey = photograph.mean(-1, keepdims=True)
@@ -60,7 +61,7 @@ def overlaid(
 
 
 def color_key(left: float, base: float, low: float, high: float, colors: str) -> list[Shape]:
-    """A bar of all colours between the numbers that the first and the last of them stand for."""
+    """Return a bar of all colours between the numbers of the first and the last colour."""
     first = Text(left, base, f'{low:.3g}', 11, fill=MUTED)
     start = left + first.length + 8
     bar = Bitmap(start, base - KEY_SIZE[1], *KEY_SIZE, colored(np.linspace(0, 1, 64)[None], 0, 1, colors))

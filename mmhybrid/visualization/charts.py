@@ -14,13 +14,13 @@ POINT = '#9fb0c8'
 MARKED = '#c2410c'
 LANDMARK = '#0f766e'
 BAND = '#eceff3'
-# Of a choice's values, from the smallest to the largest.
+# These are the colours of a choice's smallest and largest value.
 LIGHT, DARK = (190, 205, 230), (32, 58, 118)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values in [low, high] to pixels in [start, end]."""
+    """A linear map from values in [low, high] to pixels in [start, end]."""
 
     low: float
     high: float
@@ -28,16 +28,17 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The pixel."""
+        """Return the pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, count: int) -> list[float]:
-        """At most ``count`` + 1 round numbers within the range."""
+        """Return at most ``count`` + 1 round numbers within the range."""
         rough = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(rough))
         steps = [power * factor for factor in (0.5, 1, 2, 5, 10)]
         wide = next(index for index, step in enumerate(steps) if step >= rough * 0.999)
-        # a range narrower than the step may lie between two of its multiples, but not between those of the next
+        # A range narrower than the step may lie between two of its multiples, but not between two multiples of the next
+        # smaller step.
         return self._multiples(steps[wide]) or self._multiples(steps[wide - 1])
 
     def _multiples(self, step: float) -> list[float]:
@@ -47,7 +48,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Point:
-    """A network in a chart; ``title`` is shown when the mouse is over it."""
+    """A network in a chart; ``title`` appears when the mouse is over it."""
 
     x: float
     y: float
@@ -56,12 +57,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Landmark:
-    """A network that others are seen beside.
+    """A known network in a chart, with which others can be compared.
 
     Args:
-        name: Written into the chart.
-        x: Its cost.
-        y: Its score; None where that is not known.
+        name: Name that is written into the chart.
+        x: Cost of the network.
+        y: Score of the network; None if it is unknown.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Landmark:
 
 
 def spanning(values: Sequence[float], start: float, end: float) -> Scale:
-    """A scale that holds all values with some room on both sides."""
+    """Return a scale that holds all values, with some space on both sides."""
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return Scale(low - room, high + room, start, end)
@@ -79,14 +80,14 @@ def spanning(values: Sequence[float], start: float, end: float) -> Scale:
 def progress_chart(
     points: Sequence[Point], objective: Objective, stages: Mapping[str, int], width: float = 1040, height: float = 300
 ) -> Picture:
-    """Each evaluation's score, and the best so far.
+    """Draw the score of each evaluation, and the best score so far.
 
     Args:
-        points: x is the number of the evaluation from 1.
-        objective: What y is.
-        stages: Evaluations of each stage, in order.
-        width: Of the picture.
-        height: Of the picture.
+        points: Evaluations in order, with x as the number of the evaluation from 1.
+        objective: Objective that y shows.
+        stages: Number of evaluations of each stage, in order.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
     """
     x = Scale(0.5, max(points[-1].x, 1) + 0.5, 64, width - 16)
     y = spanning([point.y for point in points], height - 44, 40)
@@ -118,17 +119,17 @@ def front_chart(
     width: float = 520,
     height: float = 340,
 ) -> Picture:
-    """A score against a cost, with the networks that none beats in both marked and joined.
+    """Draw a score against a cost; the Pareto front is marked and joined by a line.
 
     Args:
-        points: x is the cost, y the score.
-        best: The network to mark, one of the points.
-        cost: Name of the cost; less is better.
-        objective: What y is.
-        bounds: Of the cost, drawn as vertical lines where they are within the chart.
-        landmarks: Drawn where they are within the chart, as vertical lines where their scores are not known.
-        width: Of the picture.
-        height: Of the picture.
+        points: Networks, with the cost as x and the score as y.
+        best: Network to mark, one of the points.
+        cost: Name of the cost, of which less is better.
+        objective: Objective that y shows.
+        bounds: Bounds of the cost; those within the chart are vertical lines.
+        landmarks: Known networks within the chart; those of unknown score are vertical lines.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
     """
     x = spanning([point.x for point in points], 64, width - 16)
     y = spanning([point.y for point in points], height - 44, 40)
@@ -151,7 +152,10 @@ def front_chart(
 
 
 def _landmark(x: Scale, y: Scale, landmark: Landmark, base: float) -> list[Shape]:
-    """A named line over the cost, or a named dot at cost and score; ``base`` is where the name of a line stands."""
+    """Return a named vertical line at the cost, or a named dot at cost and score.
+
+    ``base`` is the base line of the name beside a line.
+    """
     place = x(landmark.x)
     anchor, space = ('end', -8) if landmark.x > (x.low + x.high) / 2 else ('start', 8)
     if landmark.y is None or not y.low <= landmark.y <= y.high:
@@ -165,14 +169,14 @@ def _landmark(x: Scale, y: Scale, landmark: Landmark, base: float) -> list[Shape
 def effects_chart(
     effects: Sequence[GeneEffect], objective: Objective, center: float, width: float = 1040, row: float = 30
 ) -> Picture:
-    """A row for each gene: the mean score of each of its values, on the band that chance alone spans.
+    """Draw a row for each gene: the mean score of each of its values, on the band that chance alone spans.
 
     Args:
-        effects: From the first row to the last.
-        objective: What was averaged.
-        center: The mean over all networks.
-        width: Of the picture.
-        row: Height of a row.
+        effects: Effects of the genes in the order of the rows.
+        objective: Objective whose scores were averaged.
+        center: Mean score of all networks.
+        width: Width of the picture in pixels.
+        row: Height of a row in pixels.
     """
     left = 24 + max(Text(0, 0, effect.gene).length for effect in effects)
     orders = [' > '.join(_text(value) for value in effect.order(objective)) for effect in effects]
@@ -218,7 +222,7 @@ def _x_axis(x: Scale, y: Scale, label: str, whole: bool = False) -> list[Shape]:
 
 
 def _stairs(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Corners of the line that keeps each point's height until the next."""
+    """Return the corners of the line that keeps the height of each point until the next point."""
     corners = [(after.x, before.y) for before, after in pairwise(points)]
     ends = [(point.x, point.y) for point in points]
     return [ends[0], *(place for step in zip(corners, ends[1:], strict=True) for place in step)]
@@ -229,7 +233,7 @@ def _dot(x: Scale, y: Scale, point: Point, radius: float, fill: str) -> Titled:
 
 
 def _shade(place: float) -> str:
-    """From light to dark."""
+    """Return a colour between light and dark for a place from 0 to 1."""
     return '#' + ''.join(f'{round(a + (b - a) * place):02x}' for a, b in zip(LIGHT, DARK, strict=True))
 
 

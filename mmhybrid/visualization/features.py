@@ -1,4 +1,4 @@
-"""Where the last features of a backbone are strong (GLiT, figure 6)."""
+"""Heat maps of the last features of a backbone (GLiT, figure 6)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,25 +14,27 @@ from mmhybrid.visualization.bitmap import Bitmap, color_key, overlaid
 from mmhybrid.visualization.host import Photograph
 from mmhybrid.visualization.picture import MUTED, Picture, Shape, Text
 
-SIDE = 240.0  # height of a photograph
+SIDE = 240.0  # height of a photograph in pixels
 MARGIN, GAP = 16.0, 10.0
-HEAD, NAME, LABEL = 42.0, 20.0, 17.0  # heights of the head, of a photograph's name, and of the scale below a heat map
-ROW = 1000.0  # width that a row of photographs keeps to
+# heights in pixels of the head, of a photograph's name, and of the scale below a heat map
+HEAD, NAME, LABEL = 42.0, 20.0, 17.0
+ROW = 1000.0  # largest width of a row of photographs in pixels
 ROW_HEIGHT = NAME + 2 * SIDE + GAP + LABEL + MARGIN + GAP
 COLORS = 'turbo'
 SUBTITLE = 'last features, mean over the channels'
 
 
 def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
-    """The mean over the channels of a backbone's last output, (h, w).
+    """Return the mean over the channels of a backbone's last output, (h, w).
 
-    It is taken in front of the output norm: behind a LayerNorm it would be zero but for the norm's own parameters. In
-    backbones of the hosts, that norm is a LayerNorm that runs last and whose numbers are the output. A backbone that
-    returns tokens is asked for the map they make (``out_type``, in GLiT and in MMPretrain's vision transformers).
+    The mean is taken in front of the output norm, because behind a LayerNorm only the norm's own parameters would keep
+    it from being zero. In backbones of the hosts, this norm is a LayerNorm that runs last and whose values are the
+    output. A backbone that returns tokens is asked for their map (``out_type``, in GLiT and in MMPretrain's vision
+    transformers).
 
     Args:
-        backbone: In eval mode.
-        inputs: One image, normalised, (1, 3, H, W).
+        backbone: Backbone in eval mode.
+        inputs: One normalised image, (1, 3, H, W).
 
     Raises:
         ValueError: If the last output is no map.
@@ -60,7 +62,7 @@ def _returning_maps(backbone: Any) -> Iterator[None]:
 
 
 def _output_norms(backbone: nn.Module, inputs: Tensor) -> list[nn.Module]:
-    """The norms of our backbones' outputs by name, those of the hosts' by what they do."""
+    """Return the output norms: those of our backbones by their names, and those of the hosts' by their behaviour."""
     if isinstance(backbone, HybridBackbone):
         layers = [getattr(backbone, name) for name in HybridBackbone.output_layers if hasattr(backbone, name)]
         return [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]
@@ -72,7 +74,8 @@ def _output_norms(backbone: nn.Module, inputs: Tensor) -> list[nn.Module]:
     if not working or not isinstance(working[-1][0], nn.LayerNorm):
         return []
     norm, output = working[-1]
-    # moved about or picked, but not computed with: where a residual is added to it, the norm is a part of the block
+    # The output holds the norm's values, perhaps rearranged or selected, but nothing computed from them. If a residual
+    # is added to the values, the norm belongs to the block.
     return [norm] if torch.isin(last, output).all() else []
 
 
@@ -91,7 +94,7 @@ def _hooked(modules: Sequence[nn.Module], hook: Callable[..., Any]) -> Iterator[
 
 
 def draw_features(photographs: Sequence[Photograph], maps: Sequence[np.ndarray], title: str) -> Picture:
-    """Photographs in rows, each with its name above and its heat map below, least number in blue, greatest in red."""
+    """Draw photographs in rows, each with its name above and its heat map below, from blue (low) to red (high)."""
     head = [Text(MARGIN, MARGIN + 14, title, 13, bold=True), Text(MARGIN, MARGIN + 32, SUBTITLE, 11, fill=MUTED)]
     shapes: list[Shape] = [*head]
     rights = [MARGIN + 1.1 * text.length for text in head]

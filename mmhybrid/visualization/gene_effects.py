@@ -1,4 +1,4 @@
-"""What each choice of a search goes along with."""
+"""The association between the value of each gene and the scores of a search."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class GeneEffect:
-    """How the networks with each value of a gene scored.
+    """The scores of the networks with each value of a gene.
 
     Args:
-        gene: Its name.
-        means: Value to mean score and number of networks, in the order of the space; two values at least.
-        chance: How far apart the best and the worst mean lie when scores are dealt out at random, in all but 5 % of
-            the deals.
+        gene: Name of the gene.
+        means: Mean score and number of networks for each value, in the order of the space; there are at least two
+            values.
+        chance: 95th percentile of the gap between the best and the worst mean when scores are assigned to networks at
+            random.
     """
 
     gene: str
@@ -30,28 +31,29 @@ class GeneEffect:
 
     @property
     def gap(self) -> float:
-        """The best mean minus the worst."""
+        """Largest mean minus smallest mean."""
         means = [mean for mean, _ in self.means.values()]
         return max(means) - min(means)
 
     def order(self, objective: Objective) -> list[Value]:
-        """The values from the best mean to the worst."""
+        """Return the values from the best mean to the worst."""
         return sorted(self.means, key=lambda value: objective.sign * self.means[value][0])
 
 
 def gene_effects(
     space: SearchSpace, candidates: Sequence[Candidate], objective: Objective, deals: int = 200, seed: int = 0
 ) -> list[GeneEffect]:
-    """Each gene's, those first whose gap exceeds chance by most.
+    """Return the effect of each gene, with those first whose gap exceeds chance by most.
 
-    Only networks in which a gene has an effect count for it; genes of which these have but one value are left out.
+    Only the networks in which a gene has an effect count for it. A gene that takes only one value in these networks is
+    left out.
 
     Args:
-        space: Of the networks.
-        candidates: Evaluated, with finite scores.
-        objective: The score.
-        deals: How often scores are dealt out at random.
-        seed: Of the deals.
+        space: Search space of the networks.
+        candidates: Evaluated candidates with finite scores.
+        objective: Objective that gives the score.
+        deals: Number of random assignments of scores to networks.
+        seed: Seed of these assignments.
 
     Raises:
         ValueError: If ``deals`` is no int above 0.

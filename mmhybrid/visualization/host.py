@@ -1,4 +1,4 @@
-"""The model of a config, and images as it sees them."""
+"""The model of a config, and images as the model sees them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from mmhybrid.utils.images import check_image
 from mmhybrid.visualization.bitmap import Pixels
 from mmhybrid.visualization.picture import Picture
 
-PADDING = 128  # grey, of what the data preprocessor adds to an image
+PADDING = 128  # grey value of the pixels that the data preprocessor adds to an image
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Photograph:
     """An image as the network sees it.
 
     Args:
-        name: For people, and for the file of a picture of it.
-        pixels: (H, W, 3), red, green, blue, before they are normalised.
-        inputs: All channels, normalised, (1, C, H, W).
+        name: Name for people, and for the file of a picture of the image.
+        pixels: (H, W, 3), red, green and blue from 0 to 255, before normalisation.
+        inputs: All channels after normalisation, (1, C, H, W).
     """
 
     name: str
@@ -39,10 +39,10 @@ class Photograph:
 
 
 def distinct_names(paths: Sequence[str]) -> list[str]:
-    """The names of files without their suffixes, with those of their folders where two are the same otherwise.
+    """Return the names of files without suffixes, preceded by the names of their folders if two would be equal.
 
     Raises:
-        ValueError: If even these are the same.
+        ValueError: If two are equal even so.
     """
     for names in ([Path(path).stem for path in paths], ['-'.join(_last_two(path)) for path in paths]):
         if len(set(names)) == len(names):
@@ -56,10 +56,10 @@ def _last_two(path: str) -> tuple[str, str]:
 
 
 def build_host(cfg: Config) -> Any:
-    """The classifier, detector or segmentor of a config, in eval mode, with random weights.
+    """Build the classifier, detector or segmentor of a config in eval mode, with random weights.
 
     Raises:
-        ValueError: If the config has no model, or the model no backbone.
+        ValueError: If the config has no model, or the model has no backbone.
     """
     model = build_model(cfg)
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
@@ -69,14 +69,14 @@ def build_host(cfg: Config) -> Any:
 
 
 class PhotographReader:
-    """Images through the test pipeline of a config and the data preprocessor of its model.
+    """A reader that passes images through a config's test pipeline and its model's data preprocessor.
 
     Args:
-        cfg: Of a classifier, detector or segmentor.
-        preprocessor: Of its model.
+        cfg: Config of a classifier, detector or segmentor.
+        preprocessor: Data preprocessor of its model.
 
     Raises:
-        ValueError: If the config has no test pipeline, or one that does not load a file first.
+        ValueError: If the config has no test pipeline, or one that does not begin by loading a file.
     """
 
     def __init__(self, cfg: Config, preprocessor: nn.Module) -> None:
@@ -85,7 +85,7 @@ class PhotographReader:
         if not re.fullmatch('Load.*Image.*File', first['type'].rpartition('.')[-1]):
             raise ValueError(f'config {cfg.filename}: its test pipeline begins with {first["type"]}, not with a file')
         self._load = Compose([first])
-        # what an image is annotated with is not needed, and a file on the command line has none
+        # Annotations are not needed, and a file on the command line has none.
         self._prepare = Compose([step for step in others if not step['type'].rpartition('.')[-1].startswith('Load')])
         self._size: int | None = None
         self._preprocessor = preprocessor
@@ -93,18 +93,18 @@ class PhotographReader:
             self._size, self._preprocessor = preprocessor.size, preprocessor.first
 
     def read_all(self, paths: Sequence[str]) -> list[Photograph]:
-        """Images with names that tell them apart.
+        """Read images and give them different names.
 
         Raises:
-            ValueError: If there is no such file, it is no image, or a file is named twice.
+            ValueError: If a file does not exist, is no image, or is named twice.
         """
         return [self.read(path, name) for path, name in zip(paths, distinct_names(paths), strict=True)]
 
     def read(self, path: str | Path, name: str) -> Photograph:
-        """One image, called ``name``.
+        """Read one image and call it ``name``.
 
         Raises:
-            ValueError: If there is no such file, or it is no image.
+            ValueError: If the file does not exist or is no image.
         """
         check_image(path)
         try:
@@ -117,17 +117,17 @@ class PhotographReader:
             inputs = self._preprocessor(pseudo_collate([packed]), False)['inputs']
             shown = torch.full((1, 3, *inputs.shape[-2:]), float(PADDING))
             shown[0, :, : image.shape[1], : image.shape[2]] = as_rgb(image)
-            if self._size is not None:  # the padding too, as the network sees it
+            if self._size is not None:  # The padding is resized too, as the network sees it.
                 inputs, shown = resized(inputs, self._size), resized(shown, self._size)
         pixels = shown[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
         return Photograph(name, pixels, inputs)
 
 
 def as_rgb(image: Tensor) -> Tensor:
-    """(C, H, W) as loaded -> (3, H, W), red, green, blue from 0 to 255.
+    """Return a loaded image (C, H, W) as (3, H, W), red, green and blue from 0 to 255.
 
-    OpenCV loads blue, green, red, and further channels behind them, as sensors of many bands have them; one channel is
-    grey. Other numbers than bytes are spread over the range.
+    OpenCV loads blue, green and red, and then any further channels, for instance of sensors with many bands. One
+    channel is taken for grey. Values of another type than bytes are stretched from their range to 0 to 255.
     """
     colours = image[:3].flip(0).float() if len(image) >= 3 else image[:1].expand(3, -1, -1).float()
     if image.dtype == torch.uint8:
@@ -145,7 +145,7 @@ def _test_pipeline(cfg: Config) -> list[Mapping[str, Any]]:
 
 
 def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """A data set and those it wraps, from the outside to the inside."""
+    """Yield a data set and those that it wraps, from the outermost to the innermost."""
     if isinstance(dataset, Mapping):
         yield dataset
         for inner in (dataset.get('dataset'), *(dataset.get('datasets') or ())):
@@ -153,7 +153,10 @@ def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def write_pictures(folder: str | Path, pictures: Mapping[str, Picture]) -> list[Path]:
-    """Write PNG files, name to picture, into a folder, which is made where it does not exist; return their paths."""
+    """Write each picture to a PNG file of its name in a folder, and return the paths.
+
+    The folder is created if it does not exist.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
     paths = []
     for name, picture in pictures.items():

@@ -1,4 +1,4 @@
-"""The frame of an HTML page, its tables, and how it writes numbers."""
+"""The frame and the tables of an HTML page, and the format of its numbers."""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -13,7 +13,7 @@ UNITS = {
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
+    """Return a table as HTML; its cells must be HTML already."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return '<tr>' + ''.join(f'<{tag}>{cell}</{tag}>' for cell in cells) + '</tr>'
@@ -22,30 +22,30 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def described(name: str, value: float) -> str:
-    """An estimate or a metric, with its unit where it has one."""
+    """Return an estimate or a metric as text, with its unit if it has one."""
     return UNITS[name].format(number(value)) if name in UNITS else f'{name} = {number(value)}'
 
 
 def listed(texts: Sequence[str]) -> str:
-    """Texts with commas, and "and" before the last."""
+    """Join texts with commas, and with "and" before the last."""
     return ' and '.join([', '.join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def number(value: float) -> str:
-    """A number with four digits."""
+    """Return a number as text with four significant digits."""
     return f'{value:.4g}'
 
 
 def large_number(count: int) -> str:
-    """A count as HTML, from a million on as a power of ten."""
+    """Return a count as HTML, with a power of ten from one million upwards."""
     if count < 10**6:
         return f'{count:,}'
-    mantissa, _, exponent = f'{Decimal(count):.1e}'.partition('e')  # for no float may be as large
+    mantissa, _, exponent = f'{Decimal(count):.1e}'.partition('e')  # a float may be too small for the count
     return f'{mantissa} &times; 10<sup>{int(exponent)}</sup>'
 
 
 def duration(hours: float) -> str:
-    """A time in hours, or in minutes where it is less than one."""
+    """Return a duration as text in hours, or in minutes if it is less than one hour."""
     return f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.1f} min'
 
 

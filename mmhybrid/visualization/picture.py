@@ -1,4 +1,4 @@
-"""Pictures of a few plain shapes, as SVG text or as PNG. All lengths are in pixels, y runs downwards."""
+"""Pictures of a few plain shapes, as SVG text or as PNG; all lengths are in pixels, and y runs downwards."""
 
 import io
 from collections.abc import Sequence
@@ -10,24 +10,24 @@ INK = '#1f2933'
 MUTED = '#6b7785'
 GRID = '#e3e7ec'
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-CHAR_WIDTH = 0.56  # mean width of a character over the size of its font
+CHAR_WIDTH = 0.56  # ratio of the mean width of a character to the size of its font
 ALIGN = {'start': 'left', 'middle': 'center', 'end': 'right'}
 DOTS_PER_POINT = 100 / 72
 
 
 class Shape(Protocol):
-    """Anything on a picture."""
+    """A shape in a picture."""
 
     def svg(self) -> str:
-        """The SVG element."""
+        """Return the SVG element."""
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes."""
+        """Add the shape to a Matplotlib Axes."""
 
 
 @dataclass(frozen=True)
 class Rect:
-    """A filled rectangle; x and y are its upper left corner."""
+    """A filled rectangle whose upper left corner is (x, y)."""
 
     x: float
     y: float
@@ -36,12 +36,12 @@ class Rect:
     fill: str
 
     def svg(self) -> str:
-        """The SVG element."""
+        """Return the SVG element."""
         size = f'width="{_short(self.width)}" height="{_short(self.height)}"'
         return f'<rect x="{_short(self.x)}" y="{_short(self.y)}" {size} fill="{self.fill}"/>'
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes."""
+        """Add the rectangle to a Matplotlib Axes."""
         from matplotlib.patches import Rectangle
 
         axes.add_patch(Rectangle((self.x, self.y), self.width, self.height, facecolor=self.fill, linewidth=0))
@@ -49,7 +49,7 @@ class Rect:
 
 @dataclass(frozen=True)
 class Dot:
-    """A filled circle around x and y."""
+    """A filled circle with center (x, y)."""
 
     x: float
     y: float
@@ -58,12 +58,12 @@ class Dot:
     stroke: str = '#ffffff'
 
     def svg(self) -> str:
-        """The SVG element."""
+        """Return the SVG element."""
         place = f'cx="{_short(self.x)}" cy="{_short(self.y)}" r="{_short(self.radius)}"'
         return f'<circle {place} fill="{self.fill}" stroke="{self.stroke}"/>'
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes."""
+        """Add the circle to a Matplotlib Axes."""
         from matplotlib.patches import Circle
 
         axes.add_patch(Circle((self.x, self.y), self.radius, facecolor=self.fill, edgecolor=self.stroke))
@@ -71,7 +71,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """Straight lines from point to point."""
+    """Straight line segments from point to point."""
 
     points: Sequence[tuple[float, float]]
     stroke: str = GRID
@@ -79,21 +79,21 @@ class Line:
     dashed: bool = False
 
     def svg(self) -> str:
-        """The SVG element."""
+        """Return the SVG element."""
         points = ' '.join(f'{_short(x)},{_short(y)}' for x, y in self.points)
         dashes = ' stroke-dasharray="4 3"' if self.dashed else ''
         style = f'fill="none" stroke="{self.stroke}" stroke-width="{_short(self.width)}"{dashes}'
         return f'<polyline points="{points}" {style}/>'
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes."""
+        """Add the line to a Matplotlib Axes."""
         width, style = self.width / DOTS_PER_POINT, '--' if self.dashed else '-'
         axes.plot(*zip(*self.points, strict=True), color=self.stroke, linewidth=width, linestyle=style)
 
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text; y is its base line, x the place that ``anchor`` (start, middle, end) says."""
+    """One line of text with base line y; x is its start, middle or end, as ``anchor`` says."""
 
     x: float
     y: float
@@ -105,17 +105,17 @@ class Text:
 
     @property
     def length(self) -> float:
-        """About how wide it is."""
+        """Approximate width of the text."""
         return CHAR_WIDTH * self.size * len(self.text)
 
     def svg(self) -> str:
-        """The SVG element."""
+        """Return the SVG element."""
         style = f'font-size="{_short(self.size)}" text-anchor="{self.anchor}" fill="{self.fill}"'
         weight = ' font-weight="600"' if self.bold else ''
         return f'<text x="{_short(self.x)}" y="{_short(self.y)}" {style}{weight}>{escape(self.text)}</text>'
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes."""
+        """Add the text to a Matplotlib Axes."""
         style = {'fontsize': self.size / DOTS_PER_POINT, 'fontweight': 'bold' if self.bold else 'normal'}
         align = {'ha': ALIGN[self.anchor], 'va': 'baseline'}
         axes.text(self.x, self.y, self.text, **align, color=self.fill, parse_math=False, **style)
@@ -129,11 +129,11 @@ class Titled:
     shapes: Sequence[Shape]
 
     def svg(self) -> str:
-        """The SVG element."""
+        """Return the SVG element."""
         return f'<g><title>{escape(self.title)}</title>{"".join(shape.svg() for shape in self.shapes)}</g>'
 
     def paint(self, axes: Any) -> None:
-        """Add it to a Matplotlib Axes, which shows no title."""
+        """Add the shapes to a Matplotlib Axes, which shows no title."""
         for shape in self.shapes:
             shape.paint(axes)
 
@@ -143,10 +143,10 @@ class Picture:
     """Shapes on a canvas.
 
     Args:
-        width: Of the canvas.
-        height: Of the canvas.
-        shapes: From the back to the front.
-        label: What it shows, for those who cannot see it.
+        width: Width of the canvas in pixels.
+        height: Height of the canvas in pixels.
+        shapes: Shapes from the back to the front.
+        label: Description of the picture for those who cannot see it.
     """
 
     width: float
@@ -155,20 +155,20 @@ class Picture:
     label: str
 
     def svg(self) -> str:
-        """An SVG element to be put into a page."""
+        """Return an SVG element for a page."""
         return self._svg('')
 
     def svg_file(self) -> bytes:
-        """The content of an SVG file."""
+        """Return the content of an SVG file."""
         return (self._svg(' xmlns="http://www.w3.org/2000/svg"') + '\n').encode()
 
     def png_file(self, scale: float = 2) -> bytes:
-        """The content of a PNG file on a white ground, with ``scale`` dots for a pixel."""
+        """Return the content of a PNG file on a white ground, with ``scale`` dots per pixel."""
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         content = io.BytesIO()
-        with rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
+        with rc_context({'text.usetex': False}):  # LaTeX would run names as programs
             figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100 * scale)
             axes = figure.add_axes((0, 0, 1, 1), xlim=(0, self.width), ylim=(self.height, 0))
             axes.axis('off')

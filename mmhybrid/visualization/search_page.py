@@ -1,6 +1,6 @@
-"""A search on one HTML page that needs nothing beside itself.
+"""A search on one HTML page that needs no other file.
 
-This file is a long one, since the page is read from top to bottom in one file.
+This file is long because it can be read from top to bottom, as the page.
 """
 
 import json
@@ -23,7 +23,7 @@ from mmhybrid.visualization.gene_effects import gene_effects
 from mmhybrid.visualization.page_parts import PAGE, STYLE, described, duration, large_number, listed, number, table
 
 NUM_EFFECTS = 15
-BESIDE_OTHERS = ('latency_upper_ms',)  # estimates that follow another one
+BESIDE_OTHERS = ('latency_upper_ms',)  # estimates that follow from another one
 PAGE_WIDTH = 1040
 GAP = 20
 
@@ -35,14 +35,14 @@ def search_page(
     known: Sequence[KnownNetwork] = (),
     intervals: FrontIntervals | None = None,
 ) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
-        result: Of a search that ended, or as far as it is.
-        title: Names the search.
-        count: Rows of the table of the best networks.
-        known: Networks to show beside.
-        intervals: Of the scores of the front's networks, if they are known.
+        result: Result of a search, finished or not.
+        title: Name of the search.
+        count: Number of rows in the table of the best networks.
+        known: Known networks with which those of the search are compared.
+        intervals: Intervals of the scores of the front's networks; None if they are unknown.
 
     Raises:
         SearchError: If nothing was evaluated yet, or every evaluation failed.
@@ -282,7 +282,7 @@ def _settings(settings: SearchSettings) -> str:
 
 
 def _scope(stage: Stage) -> str:
-    """What a stage does beside sampling the whole space."""
+    """Return a text on how a stage differs from sampling the whole space."""
     told = []
     if stage.rank_by:
         told.append(f'evaluates nothing, ranks by {stage.rank_by.name} ({stage.rank_by.direction})')
@@ -298,7 +298,7 @@ def _scope(stage: Stage) -> str:
 
 
 def _plain(config: Mapping[str, object]) -> str:
-    """The type, then the arguments; what is longer than a line is in the JSON."""
+    """Return the type and then the arguments of a config; longer arguments are left to the JSON."""
     items = (f'{name} {json.dumps(value)}' for name, value in config.items() if name != 'type')
     kind = [str(config['type'])] if 'type' in config else []
     return ', '.join([*kind, *(item for item in items if len(item) < 60)])
@@ -309,7 +309,7 @@ def _bounds(name: str, low: float | None, high: float | None) -> str:
 
 
 def _diagram(result: SearchResult, candidate: Candidate) -> Diagram | None:
-    """None for a space that cannot be drawn."""
+    """Return the diagram of a candidate, or None if its space has none."""
     try:
         return arch_diagram(result.settings.space, candidate.arch)
     except ValueError:

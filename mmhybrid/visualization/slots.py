@@ -1,4 +1,4 @@
-"""What GLNet's slots stand for: the pixels assigned to each (GLNet, section 4.4, figures 5 to 8)."""
+"""Maps of GLNet's slots, which show the pixels assigned to each (GLNet, section 4.4, figures 5 to 8)."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from mmhybrid.visualization.bitmap import Bitmap, Pixels, color_key, colored, ov
 from mmhybrid.visualization.host import Photograph
 from mmhybrid.visualization.picture import MUTED, Picture, Rect, Shape, Text
 
-# The dimension of the logits (B, M, L) over which the weights sum to one.
+# The weights sum to one over this dimension of the logits (B, M, L).
 WEIGHTS = {'dispatch': 1, 'clustering': 2}
 
-SIDE = 240.0  # the longer side of a photograph and of all maps of a block
+SIDE = 240.0  # the longer side in pixels of a photograph, and of all maps of a block together
 MARGIN, GAP, PANEL_GAP = 16.0, 14.0, 34.0
-HEAD, LABEL = 46.0, 27.0  # heights of a panel's head, and of the name and the range of a slot
-SMALL = 9.0  # font of these
-RANGE_LENGTH = 120.0  # of the longest range
+HEAD, LABEL = 46.0, 27.0  # heights in pixels of a panel's head, and of the name and the range of a slot
+SMALL = 9.0  # font size of names and ranges
+RANGE_LENGTH = 120.0  # length of the longest range in pixels
 TILE_GAP, FRAME, NUMBER = 3.0, 1.5, 8.0
 FRAME_COLOR = '#c2410c'
 COLORS = 'viridis'
@@ -35,9 +35,9 @@ class SlotBlock:
     """A block with slots.
 
     Args:
-        number: Among all blocks of the network, from 1, as the paper counts.
-        stage: From 1.
-        layer: Its slots.
+        number: Number of the block in the network, from 1, as in the paper.
+        stage: Number of its stage, from 1.
+        layer: Its slot attention.
     """
 
     number: int
@@ -46,12 +46,12 @@ class SlotBlock:
 
     @property
     def name(self) -> str:
-        """The name that people read."""
+        """Name that people read."""
         return f'block {self.number} (stage {self.stage})'
 
 
 def slot_blocks(backbone: nn.Module) -> list[SlotBlock]:
-    """The blocks of a GLNet that have slots.
+    """Return the blocks of a GLNet that have slots.
 
     Raises:
         ValueError: If there are none.
@@ -72,10 +72,12 @@ def slot_blocks(backbone: nn.Module) -> list[SlotBlock]:
 
 
 def choose_blocks(blocks: Sequence[SlotBlock], numbers: Sequence[int] | None) -> list[SlotBlock]:
-    """The blocks with these numbers; None for the first of stage 3, or of the last stage with slots (figure 5).
+    """Return the blocks with these numbers.
+
+    None gives the first block with slots of stage 3, or of the last stage with slots if that comes before (figure 5).
 
     Raises:
-        ValueError: Naming the blocks there are.
+        ValueError: If a number is not a block with slots. The message names the blocks that are.
     """
     if numbers is None:
         stage = min(3, blocks[-1].stage)
@@ -90,16 +92,14 @@ def choose_blocks(blocks: Sequence[SlotBlock], numbers: Sequence[int] | None) ->
 def assignment_maps(
     backbone: nn.Module, blocks: Sequence[SlotBlock], inputs: Tensor, weights: str = 'dispatch'
 ) -> list[np.ndarray]:
-    """How much each pixel of a block's map belongs to each slot, for each block (M, H, W).
-
-    ``weights`` are those of the dispatching, which sum to one over the slots at each pixel, or those of the clustering
-    (equation 3), which sum to one over the pixels of each slot.
+    """Return the weight with which each pixel belongs to each slot, (M, H, W) for each block.
 
     Args:
-        backbone: In eval mode.
-        blocks: Of this backbone.
-        inputs: One image, normalised, (1, 3, H, W).
-        weights: One of :data:`WEIGHTS`.
+        backbone: Backbone in eval mode.
+        blocks: Blocks of this backbone.
+        inputs: One normalised image, (1, 3, H, W).
+        weights: Kind of the weights, one of :data:`WEIGHTS`. Those of ``dispatch`` sum to one over the slots at each
+            pixel, and those of ``clustering`` (equation 3) over the pixels of each slot.
     """
     dim = WEIGHTS[check_choice('weights', weights, tuple(WEIGHTS))]
     maps = []
@@ -114,7 +114,7 @@ def assignment_maps(
 
 @contextmanager
 def _seen_inputs(layers: Sequence[nn.Module]) -> Iterator[Mapping[nn.Module, tuple[Tensor, ...]]]:
-    """The arguments that layers are called with."""
+    """Record the arguments with which layers are called."""
     seen: dict[nn.Module, tuple[Tensor, ...]] = {}
     handles = [layer.register_forward_pre_hook(seen.__setitem__) for layer in layers]
     try:
@@ -125,7 +125,10 @@ def _seen_inputs(layers: Sequence[nn.Module]) -> Iterator[Mapping[nn.Module, tup
 
 
 def representatives(maps: np.ndarray, count: int = 4) -> list[int]:
-    """The slots whose maps (M, H, W) stand best for all: the medoids, by Euclidean distance, in ascending order."""
+    """Return the indices of the slots whose maps (M, H, W) represent all best, in ascending order.
+
+    They are the medoids by Euclidean distance.
+    """
     if len(maps) <= count:
         return list(range(len(maps)))
     points = maps.reshape(len(maps), -1).astype(np.float64)
@@ -135,7 +138,7 @@ def representatives(maps: np.ndarray, count: int = 4) -> list[int]:
 
 
 def check_limits(low: float, high: float) -> tuple[float, float]:
-    """The numbers of the darkest and the brightest colour; ValueError unless 0 <= low < high <= 1."""
+    """Return the numbers of the darkest and the brightest colour; raise ValueError unless 0 <= low < high <= 1."""
     check_float('--range', low, 0, 1)
     return low, check_float('--range', high, low, 1, above=True)
 
@@ -145,9 +148,9 @@ class Panel:
     """The slots of one block.
 
     Args:
-        title: What is written over it.
-        maps: (M, H, W).
-        limits: The numbers of the darkest and the brightest colour; None for the least and the greatest of ``maps``.
+        title: Text above the panel.
+        maps: Maps of the slots, (M, H, W).
+        limits: Numbers of the darkest and the brightest colour; None for the minimum and the maximum of ``maps``.
     """
 
     title: str
@@ -156,14 +159,14 @@ class Panel:
 
 
 def draw_slots(photograph: Photograph, rows: Sequence[Sequence[Panel]]) -> Picture:
-    """The photograph, and for each panel the maps of all slots and those of four representative ones.
+    """Draw the photograph, and for each panel the maps of all slots and of four representative ones.
 
-    Representatives are framed and numbered among all, and shown over the photograph, there each with all colours, its
-    range below, unless the panel sets limits.
+    Representative slots are framed and numbered among all slots, and are also shown over the photograph. Over the
+    photograph, each uses the full range of colours, with its range of numbers below, unless the panel sets limits.
 
     Args:
-        photograph: Whose maps they are.
-        rows: Panels, as many in each row.
+        photograph: Photograph that the maps belong to.
+        rows: Panels; all rows have the same number.
     """
     height, width = photograph.pixels.shape[:2]
     size = (SIDE * width / max(width, height), SIDE * height / max(width, height))
@@ -206,7 +209,10 @@ def _all_slots(
     top: float,
     size: tuple[float, float],
 ) -> Iterator[Shape]:
-    """All maps in rows, as slots that start as a pooled map lie in the image; the chosen ones with their numbers."""
+    """Yield all maps in a grid, in which slots that start as a pooled map lie as in the image.
+
+    The chosen maps have their numbers.
+    """
     side = math.isqrt(len(maps))
     step_x, step_y = ((length + TILE_GAP) / side for length in size)
     width, height = step_x - TILE_GAP, step_y - TILE_GAP
@@ -224,7 +230,7 @@ def _all_slots(
 def _representatives(
     panel: Panel, chosen: Sequence[int], pixels: Pixels, left: float, top: float, size: tuple[float, float]
 ) -> Iterator[Shape]:
-    """Two by two, each with its number from 1 below, and with its range where it has all colours to itself."""
+    """Yield the chosen maps in two columns, each with its number from 1, and with its range unless limits are set."""
     height = size[1] / 2 - LABEL
     width = height * size[0] / size[1]
     for place, slot in enumerate(chosen):
@@ -238,7 +244,7 @@ def _representatives(
 
 
 def range_text(low: float, high: float) -> str:
-    """Two numbers with as many digits as their difference needs, from three to five."""
+    """Return two numbers with as many digits as their difference needs, from three to five."""
     texts = ('', '')
     for digits in (3, 4, 5):
         texts = f'{low:.{digits}g}', f'{high:.{digits}g}'
