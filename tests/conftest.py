@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis judges the code, not how busy the machine is; no test sees another's scope."""
 
 import gc
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mmengine.runner import loops, runner
 from mmengine.visualization import Visualizer
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from torch import fx
 
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.torch_api import TORCH
@@ -39,7 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each runner asks the
     compilers for their versions, and each data set for a collection of garbage, among all modules that are imported.
     Its loop of iterations sleeps for two seconds behind each epoch, for processes that load data of images.
-    Torch's exporter makes its table of operators for each export. What is traced and compiled is made of millions of
+    Torch's exporter makes its tables of operators for each export, and tells for each operator in a graph from which
+    lines it comes. What is traced and compiled is made of millions of
     objects, among which Python looks for garbage time and again.
     """
     gc.set_threshold(100_000, 20, 20)
@@ -56,6 +59,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         patch.setattr(ONNXRegistry, 'from_torchlib', staticmethod(cache(ONNXRegistry.from_torchlib)), raising=False)
+    with suppress(ImportError, AttributeError):
+        from torch._export import utils
+
+        patch.setattr(utils, '_materialize_cpp_cia_ops', cache(utils._materialize_cpp_cia_ops))
+    patch.setattr(fx.config, 'do_not_emit_stack_traces', True, raising=False)
+    # pytest listens to each logger, also to the one for which torch writes down its graphs if anybody listens
+    patch.setattr(torch._logging._internal, 'trace_log', logging.Logger('torch.__trace'), raising=False)
     state = TemporaryDirectory()  # where a key of the user's is kept
     config.add_cleanup(state.cleanup)
     patch.setenv('XDG_STATE_HOME', state.name)

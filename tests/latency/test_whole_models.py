@@ -32,26 +32,32 @@ def whole(cfg: Config) -> Workload:
 
 
 @pytest.fixture(scope='module')
-def path(cfg: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workload(cfg: Config) -> Workload:
+    """Of that config's model; it remembers the parts of the networks that it was asked for."""
+    return whole(cfg)
+
+
+@pytest.fixture(scope='module')
+def path(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('table') / 'table.json'
     device = Device.here('cpu', 'eager', 'float32', batch=1, threads=1, clock='thread')
-    profile(whole(cfg), device, Plan(networks=12, repeats=3), out)
+    profile(workload, device, Plan(networks=12, repeats=3), out)
     return out
 
 
-def test_a_table_is_of_whole_models(cfg: Config, path: Path) -> None:
+def test_a_table_is_of_whole_models(cfg: Config, workload: Workload, path: Path) -> None:
     table = LatencyTable.load(path)
     assert table.resolutions == (SIZE,)
     assert json.loads(path.read_text())['input_size'] == list(SIZE)
-    largest = whole(cfg).space.largest()
-    keys = {part.key for part in whole(cfg).list_parts(largest)}
+    largest = workload.space.largest()
+    keys = {part.key for part in workload.list_parts(largest)}
     around = [key for key in keys if key.startswith('surroundings ')]
     assert len(around) == 6  # all, each output, and two pairs that meet
     assert sum(table.entries[key].ms for key in around) > 0
     # measured as the table's own, it takes what the table says, within a factor on this busy machine
     predicted = predict_arch(largest, table, workload_for(table, cfg))
     measured = time_arch(largest, table, 3, workload_for(table, cfg))
-    backbones = Workload(whole(cfg).space, whole(cfg).backbone, SIZE)
+    backbones = Workload(workload.space, workload.backbone, SIZE)
     alone = time_arch(largest, table, 3, backbones)
     assert predicted.ms == pytest.approx(measured.ms, rel=0.5)
     assert alone.ms < measured.ms
@@ -78,14 +84,14 @@ def test_networks_that_it_has_not_seen_are_measured_as_its_own(cfg: Config, path
     assert (bounds > estimates).all()
 
 
-def test_a_table_serves_its_own_model_alone(cfg: Config, path: Path) -> None:
+def test_a_table_serves_its_own_model_alone(cfg: Config, workload: Workload, path: Path) -> None:
     table = LatencyTable.load(path)
-    build_estimator(whole(cfg), path)
+    build_estimator(workload, path)
     with pytest.raises(ValueError, match=r'measured for whole models, not the backbone of RTMDet; measure it anew'):
-        table.check_setting(Workload(whole(cfg).space, whole(cfg).backbone, SIZE))
+        table.check_setting(Workload(workload.space, workload.backbone, SIZE))
     alone = replace(table, workload=replace(table.workload, around=None))
     with pytest.raises(ValueError, match='measured for the backbone alone, not RTMDet; measure it anew'):
-        alone.check_setting(whole(cfg))
+        alone.check_setting(workload)
     with pytest.raises(ValueError, match=r'measured with input_size \[64, 96\], not 64'):
         table.check_setting(Workload.of_model(cfg.model, 64, cfg.default_scope))
     wider = load_config(
