@@ -39,7 +39,7 @@ class Objective:
 
     @property
     def sign(self) -> int:
-        """Factor that turns a value into a loss."""
+        """Factor that turns a value into a loss: -1 to maximize, 1 to minimize."""
         return -1 if self.direction == 'maximize' else 1
 
 
@@ -177,7 +177,7 @@ class GrowingRanking(Generic[T]):
         new, layer.others = layer.others, []
         if not new:
             return
-        if len(new[0].losses) > 1:  # With one loss, no row needs to move, because sorting is enough.
+        if len(new[0].losses) > 1:  # with one loss, sorting is enough and no row moves
             new, worse = _split(new, ~_undominated(_rows(new)))
             if layer.settled:
                 new, more = _split(new, _dominated(_rows(new), _rows(layer.settled)))

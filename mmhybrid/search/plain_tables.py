@@ -36,7 +36,8 @@ _DEFINITION = re.compile(
 )
 # SQLite keeps these tables for itself.
 _OF_SQLITE = ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4')
-# Reading a file whose pages refer to each other may never end; reading a sound file of one gigabyte takes seconds.
+# Reading stops after this many seconds, because it may never end if pages refer to each other; a sound file of one
+# gigabyte takes seconds.
 SQLITE_SECONDS = 60.0
 # This query lists objects that Optuna does not create and that PostgreSQL may run when it plans, reads or writes. It
 # runs with pg_catalog alone in the search path. Objects of the server itself have numbers below 16384
@@ -97,8 +98,9 @@ from pg_cast where oid >= 16384 and not (
     (castfunc = 0 or castfunc in (select oid from pg_proc where proowner in (table masters)))
     and (cast('pg_cast' as regclass), pg_cast.oid) in (table installed))
 """
-# This query lists other roles, except superusers, that may add to what is used, if the user may run programs or read
-# files on the server. It runs as above; the parameters are the schema, the tables and the enumerations.
+# This query lists roles that are no superusers but may add objects to the database, the schema, the tables or the types
+# in use. It does so only if the user may run programs or read files on the server. It runs as above; the parameters are
+# the schema, the tables and the enumerations.
 _OTHERS = """
 with asked (schema, tables, enums) as (select cast(%s as text), cast(%s as text[]), cast(%s as text[])),
     here as (select n.* from pg_namespace n, asked where nspname = schema),
@@ -121,7 +123,7 @@ where not rolsuper and rolname <> all (array[session_user, 'pg_database_owner'])
 def check_postgresql(location: str, connection: Any) -> None:
     """Raise StorageError for objects that PostgreSQL would run, and set the search path of a new connection.
 
-    The search path gives names the meaning in the rest of the session that they had in the check.
+    With this search path, names mean in the rest of the session what they meant in the check.
 
     Args:
         location: Address of the database, for messages.

@@ -72,7 +72,7 @@ class Proposer:
         past = self._past
         past.look(history)
         situation = past.situation(generation)
-        # Start networks replace as many of the sampler's first draws.
+        # Each start network takes the place of one of the sampler's first draws.
         plan: list[Draw] = [partial(_itself, arch) for arch in situation.start[: stage.population]]
         plan += stage.sampler.plan(situation, rng)[len(plan) :]
 
@@ -132,7 +132,7 @@ class _Past:
         """Read the new candidates of the history."""
         for place, candidate in enumerate(islice(history, self._num_seen, None), start=self._num_seen):
             arch, is_own = candidate.arch, candidate.stage == self._stage.name
-            if is_own:  # The candidate was drawn from the space of the stage, so it is inside.
+            if is_own:  # it was drawn from the space of the stage
                 self.num_own += 1
                 self.tries += candidate.tries
                 self.inside.add(place, arch)

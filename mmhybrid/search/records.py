@@ -44,7 +44,8 @@ def read_trial(trial: FrozenTrial, location: str, settings: SearchSettings) -> C
         candidate = replace(written, arch=settings.space.canonical(trial.params))
         is_sound = record[CHECKSUM] == record_of(written)[CHECKSUM] and len(candidate.arch) == len(trial.params)
         if trial.state.is_finished():
-            # Another process may have ended the trial for want of heartbeats at the moment in which it was recorded.
+            # Another process that received no heartbeat may have ended the trial at the moment in which it was
+            # recorded.
             taken_over = (TrialState.FAIL, None)
             is_sound = is_sound and (trial.state, trial.values) in (outcome(written, settings), taken_over)
     except (TypeError, ValueError, AttributeError, KeyError):

@@ -19,7 +19,7 @@ from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import drop_link_outward, write_json, write_whole
 
 TOP_FILE = 'topk.csv'
-# the cost on the second axis of the front of a search with one score; the first that was estimated is taken
+# If a search has one score, its front is drawn over the first of these costs that was estimated.
 COSTS = ('latency_ms', 'macs_m')
 # A cell that begins in this way is a formula to spreadsheets, also after blanks and in the wide signs of East Asian
 # keyboards (OWASP, CSV injection).
@@ -238,8 +238,8 @@ def table_of(candidates: Sequence[Candidate], beside: Sequence[Mapping[str, obje
 def is_ranked(candidate: Candidate, settings: SearchSettings) -> bool:
     """Return whether a candidate is ranked in the result of a search.
 
-    Candidates are ranked if their evaluation was not stopped early, or, if no stage evaluates, if they are of the last
-    stage.
+    Candidates are ranked if they were evaluated and not stopped early. If no stage evaluates, those of the last stage
+    are.
     """
     if not settings.budget:
         return candidate.stage == settings.stages[-1].name

@@ -193,7 +193,7 @@ class OptunaSampler:
 
     def __post_init__(self) -> None:
         names = sorted(name for name in optuna.samplers.__all__ if name.endswith('Sampler'))
-        # it takes numbers, and draws categorical choices at random with a warning for each gene
+        # It takes numbers, and draws categorical choices at random with a warning for each gene.
         names.remove('CmaEsSampler')
         names.remove('GridSampler')  # it lists all combinations of values, of which a search space has too many
         if self.name not in names:

@@ -150,7 +150,7 @@ class StudyStorage:
         def create() -> int:
             try:
                 return storage.create_new_study(directions, self._study_name)
-            # another process of a shared search created it, or this one before the connection was lost
+            # Another process of a shared search created it, or this one did before the connection was lost.
             except DuplicatedStudyError:
                 return storage.get_study_id_from_name(self._study_name)
 

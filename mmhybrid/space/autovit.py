@@ -1,8 +1,7 @@
-"""The spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union.
+"""The search spaces of AutoViT (table 1): one for each of three sizes, and two readings of their union.
 
-This file is a long one, since the spaces of a family are read from top to bottom in one file.
-
-What else a new gene needs is in docs/architecture.md, "Where to add what".
+This file is long because the spaces of a family stay in one file that can be read from top to bottom. The section
+"Where to add what" of docs/architecture.md says what else a new gene needs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,27 +16,27 @@ from mmhybrid.space.base import Restriction, SearchSpace
 from mmhybrid.space.choice import Choice, Fact, Rule, ascending, depth, positive, whole
 from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_keys, check_list
 
-MOST_TABLES = 20  # of a union; each has a diagram of its own
-# Fields with values of their own for each stage, and how many stages.
+MOST_TABLES = 20  # largest number of tables of a union, each of which has a diagram of its own
+# PER_STAGE names the fields that have values of their own for each stage, and the number of stages.
 CHECKS = {'mlp_ratios': positive, 'conv_depths': depth, 'depths': depth, 'num_heads': depth}
 PER_STAGE = {'conv_widths': NUM_CONV_STAGES, 'conv_depths': NUM_CONV_STAGES, 'widths': None}
 
 
 @dataclass(frozen=True)
 class AutoViTTable:
-    """The values of a space, one tuple a stage where stages differ.
+    """The values of a space, with one tuple for each stage where stages differ.
 
     Args:
         stem_widths: Channels of the stem ("Conv").
-        conv_widths: Of each of the three MBConv stages.
-        conv_depths: Layers of each.
-        widths: Hidden width d of the transformer stages, as many as there are at most.
-        num_stages: Transformer stages, from 3 to 5.
-        num_heads: Of any transformer stage, as the following.
-        depths: Transformer layers.
-        mlp_ratios: MLP over d.
-        conv_kernels: Depth-wise kernel of any MBConv stage.
-        resolutions: Pixels a side of the input.
+        conv_widths: Channels of each of the three MBConv stages.
+        conv_depths: Layers of each MBConv stage.
+        widths: Hidden widths d of each transformer stage, for the largest number of stages.
+        num_stages: Numbers of transformer stages, from 3 to 5.
+        num_heads: Numbers of heads of any transformer stage.
+        depths: Numbers of layers of any transformer stage.
+        mlp_ratios: Ratios of the hidden width of the MLP to d, for any transformer stage.
+        conv_kernels: Kernel sizes of the depth-wise convolution, for any MBConv stage.
+        resolutions: Sides of the input in pixels.
     """
 
     stem_widths: tuple[int, ...]
@@ -53,10 +52,10 @@ class AutoViTTable:
 
     @classmethod
     def parse(cls, table: object) -> 'AutoViTTable':
-        """A name of :data:`TABLES`, or a dict with the fields above.
+        """Return the table that a name of :data:`TABLES` or a dict with the fields above describes.
 
         Raises:
-            ValueError: Naming the field, the value and what is allowed.
+            ValueError: If a field is wrong. The message names the field, its value and what is allowed.
         """
         if isinstance(table, str) and table in TABLES:
             return TABLES[table]
@@ -72,15 +71,15 @@ class AutoViTTable:
 
 
 def read_values(name: str, values: object, num_stages: int | None = None) -> Any:
-    """The checked values of a field of :class:`AutoViTTable`, ascending.
+    """Return the checked values of a field of :class:`AutoViTTable` in ascending order.
 
     Args:
-        name: Of the field.
-        values: A list, or one for each stage.
-        num_stages: Transformer stages, where they are known.
+        name: Name of the field.
+        values: List of values, or one list for each stage.
+        num_stages: Number of transformer stages, where it is known.
 
     Raises:
-        ValueError: Naming the field, the value and what is allowed.
+        ValueError: If a value is wrong. The message names the field, the value and what is allowed.
     """
     check = CHECKS.get(name, whole)
     if name not in PER_STAGE:
@@ -119,7 +118,8 @@ def _mixed(*tables: AutoViTTable) -> AutoViTTable:
     )
 
 
-# Table 5's networks have widths, and XXS a fifth stage, that table 1 lacks; they are added to the first three.
+# Table 5's networks have widths that table 1 lacks, and its XXS has a fifth stage; they are added to the first three
+# tables.
 _XXS_5 = replace(_XXS, widths=(*_XXS.widths, (112,)), num_stages=(3, 4, 5))
 _XS_5 = replace(_XS, widths=((64, 80, 96), (80, 96, 120), (96, 112, 144), (112, 128, 168)))
 _S_5 = replace(_S, widths=((64, 96, 128), (96, 128, 176), (128, 160, 224), (160, 192, 272)))
@@ -133,7 +133,7 @@ TABLES: dict[str, AutoViTTable] = {
     's-table1': _S,
     'union-table1-free': _mixed(_XXS, _XS, _S),
 }
-# Each network is one of one of these tables.
+# Each network of a union is a network of one of its tables.
 UNIONS: dict[str, tuple[str, ...]] = {
     'union': ('xxs', 'xs', 's'),
     'union-table1': ('xxs-table1', 'xs-table1', 's-table1'),
@@ -142,31 +142,30 @@ UNIONS: dict[str, tuple[str, ...]] = {
 
 @SEARCH_SPACES.register_module()
 class AutoViTSpace(SearchSpace):
-    """AutoViT's stages.
+    """The search space over AutoViT's stages.
 
-    Genes ``resolution``, ``stem.width``, ``conv.<i>.width``, ``.depth`` and ``.kernel`` of the MBConv stages,
-    ``num_stages``, and ``stages.<i>.width``, ``.depth``, ``.num_heads`` and ``.mlp_ratio`` of the transformer stages
-    that there are.
+    The genes are ``resolution``, ``stem.width``, ``conv.<i>.width``, ``.depth`` and ``.kernel`` of each MBConv stage,
+    ``num_stages``, and ``stages.<i>.width``, ``.depth``, ``.num_heads`` and ``.mlp_ratio`` of each transformer stage
+    that the network has.
 
     Args:
-        table: A name of :data:`TABLES`, or a dict with the fields of :class:`AutoViTTable`. For the single supernet of
-            the ablation (section 5.2) a list of these or a name of :data:`UNIONS`: a network is one of any of the
-            tables, and a random one is drawn from one of them, each equally likely. In the free unions of
-            :data:`TABLES` a transformer stage takes any width of any table instead; of their draws hardly any is as
-            small as the XXS.
-            With ``around``, a dict with some of the fields, see there.
-        monotone: The inductive bias: the widths of the transformer stages never decrease, unless those of the network
-            do that the space is around.
-        transformer_only: The ablation of table 7: MBConv stages of one convolution, without depth and kernel; that of
-            the network, with ``around``.
-        restrict: See :meth:`SearchSpace.restrict`.
-        around: A network, see :func:`read_network`: of each gene the space has its value and less, so that it is the
-            largest member. ``table`` names smaller values in the place of those that follow from it: without them
-            fewer layers and heads, narrower MLPs, smaller kernels. The largest of ``resolutions`` (256, unless listed)
-            is the network's.
+        table: Name of :data:`TABLES`, or dict with the fields of :class:`AutoViTTable`. For the single supernet of the
+            ablation (section 5.2), a list of these, or a name of :data:`UNIONS`: each network then belongs to at least
+            one of the tables, and a random network is drawn from a random table, each with the same probability. In the
+            free unions of :data:`TABLES`, a transformer stage takes any width of any table instead, and hardly any
+            random network is as small as the XXS. With ``around``, a dict with some of the fields.
+        monotone: Whether the widths of the transformer stages never decrease, the paper's inductive bias. It has no
+            effect if the widths of the network in ``around`` decrease.
+        transformer_only: Whether each MBConv stage is one convolution, without genes for depth and kernel, as in the
+            ablation of table 7. With ``around``, the network decides it.
+        restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
+        around: Network that is the largest member of the space, see :func:`read_network`. Each gene takes the network's
+            value and smaller ones. By default, the smaller values give fewer layers and heads, narrower MLPs and
+            smaller kernels; values in ``table`` replace them. The largest of ``resolutions`` (256 by default) is the
+            network's.
 
     Raises:
-        ValueError: Naming the argument, the value and what is allowed.
+        ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.
     """
 
     arch_class = AutoViTArch
@@ -247,7 +246,7 @@ class AutoViTSpace(SearchSpace):
 
 
 def _around(network: AutoViTArch, table: object) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
-    """The values of each gene of a space around a network, and the table of the smallest space that has them."""
+    """Return the values of each gene of a space around a network, and the table of the smallest space that has them."""
     num_stages = len(network.embed_dims)
     names = [field.name for field in fields(AutoViTTable)]
     check_keys('table', {} if table is None else table, (), names)
@@ -256,7 +255,7 @@ def _around(network: AutoViTArch, table: object) -> tuple[dict[str, tuple[Any, .
     genes: dict[str, tuple[Any, ...]] = {}
 
     def add(field: str, gene: str, own: Sequence[Any], smaller: Callable[..., Iterable[Any]]) -> tuple[Any, ...]:
-        """A gene for each stage, or one of the whole network, and their values."""
+        """Add the gene of each stage, or one gene of the whole network, and return their values."""
         stages = listed.get(field)
         for i, value in enumerate(own):
             values = stages[i] if stages is not None and field in PER_STAGE else stages
@@ -286,21 +285,21 @@ def _around(network: AutoViTArch, table: object) -> tuple[dict[str, tuple[Any, .
 
 
 def _plain(table: object) -> Any:
-    """A table as it was named, or with all of its fields."""
+    """Return the name of a table, or a dict of all of its fields if it has no name."""
     return table if isinstance(table, str) else asdict(AutoViTTable.parse(table))
 
 
 def _choices(
     tables: Sequence[AutoViTTable], allowed: Sequence[int], monotone: bool, transformer_only: bool
 ) -> list[Choice | Fact]:
-    """The choices of all tables, with rules that admit only the networks of those at the places ``allowed``."""
+    """Return the choices of all tables, with rules that admit only networks of the tables at the places ``allowed``."""
     start = Fact('tables', (), lambda: tuple(allowed))
     steps: list[Choice | Fact] = [start]
 
     def add(name: str, values_of: list[tuple[Any, ...]], when: Rule | None = None, floor: str | None = None) -> None:
-        """A gene with its values in each table; it is not below the gene ``floor``.
+        """Add a gene with its values in each table; the gene ``floor`` bounds it from below.
 
-        The fact behind it holds the tables that have all values so far.
+        The fact that follows it holds the tables that have all values so far.
         """
         left = steps[-1].name
         given = (left,) if floor is None else (left, floor)

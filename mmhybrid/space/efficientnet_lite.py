@@ -43,8 +43,8 @@ class EfficientNetLiteSpace(SearchSpace):
         head_widths: Channels of the convolution in front of the classifier.
         restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
         around: Network that is the largest member of the space, see :func:`read_network`. Each gene takes the network's
-            value and smaller ones. By default these mean fewer blocks, smaller kernels and narrower blocks; the lists
-            above replace them. The largest of ``resolutions`` is the network's.
+            value and smaller ones. By default, the smaller values give fewer blocks, smaller kernels and narrower
+            blocks; the lists above replace them. The largest of ``resolutions`` is the network's.
 
     Raises:
         ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.

@@ -32,8 +32,8 @@ class ElasticSpace(SearchSpace):
         hidden_widths: Channels inside each stage's blocks; an empty list for a stage whose blocks keep theirs.
         restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
         around: The whole network as its adapter takes it (``arch``), see :func:`read_network`. Each gene takes the
-            network's value and smaller ones. By default these are at least half of the blocks, and one half and three
-            quarters of the kernel size and of the hidden channels; the lists above replace them.
+            network's value and smaller ones. By default, the smaller values are at least half of the blocks, and about
+            one half and three quarters of the kernel size and of the hidden channels; the lists above replace them.
 
     Raises:
         ValueError: If an argument is wrong. The message names the argument, its value and what is allowed.

@@ -284,7 +284,8 @@ def _block(
 def _by_weights(num_heads: int, locality: str, lists: Mapping[str, tuple[Any, ...]]) -> tuple[int, ...]:
     """Return the splits of a block by the weights of the smallest mixer; the split of the largest mixer comes last.
 
-    Each half of a width needs fewer weights than the whole, and a convolution head needs more than an attention head.
+    The two halves of a width together need fewer weights than the whole, and a convolution head needs more than an
+    attention head.
     """
 
     def weights(attention: int, place: int) -> float:

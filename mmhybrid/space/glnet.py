@@ -55,9 +55,9 @@ class GLNetSpace(SearchSpace):
         conv_ffn: Values of the flag ``conv_ffn``.
         restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
         around: Network that is the largest member of the space, see :func:`read_network`. Each gene takes the network's
-            value and smaller ones. By default these mean fewer blocks and slots, narrower FFNs and smaller kernels; the
-            lists above replace them. A block keeps its mixer, and may also take those of its mixer's parts that
-            ``mixers`` lists (``local`` for ``glmix``).
+            value and smaller ones. By default, the smaller values give fewer blocks and slots, narrower FFNs and
+            smaller kernels; the lists above replace them. A block keeps its mixer, and may also take those of its
+            mixer's parts that ``mixers`` lists (``local`` for ``glmix``).
         fixed: Fields that all networks share because no gene decides them, in place of :data:`FIXED`: ``head_dim``,
             ``learned_slots``, ``fixed_scale``, ``layer_scale``.
 

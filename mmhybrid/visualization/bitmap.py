@@ -37,7 +37,7 @@ class Bitmap:
     def paint(self, axes: Any) -> None:
         """Add the bitmap to a Matplotlib Axes."""
         extent = (self.x, self.x + self.width, self.y + self.height, self.y)
-        # the order of rectangles; by default, all other shapes lie above
+        # Bitmaps have the order of rectangles; by default, all other shapes would lie above them.
         axes.imshow(self.pixels, extent=extent, aspect='auto', zorder=1)
 
 
