@@ -1,1 +1,1 @@
-"""How long a network takes: measured, predicted from few measurements, and judged."""
+"""Measuring and predicting the latency of networks, and judging the predictions."""

@@ -1,4 +1,7 @@
-"""Latency without measuring networks: computing time and moving time of each operation (a roofline)."""
+"""A roofline model of latency, from the compute time and the memory traffic of each operation.
+
+It needs no measured network.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,21 +17,21 @@ from mmhybrid.utils.files import read_json, write_json
 
 PRODUCTS = ('convolution', 'depthwise', 'matmul')
 OPERATIONS = (*PRODUCTS, 'other')
-# Relative standard deviation of what such a model is off by, the same way in all parts: a guess, on the careful side.
+# Relative standard deviation of the model's error, which all parts share. It is a guess on the careful side.
 MODEL_STD = 0.3
 FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device reaches.
+    """Throughput and start-up times of a device.
 
     Args:
-        macs_per_ms: For ``convolution``, ``depthwise`` and ``matmul``, at full load.
-        elements_per_ms: Elements moved to or from memory.
-        start_ms: For these three and ``other``, what an operation takes however small it is.
-        parallel_macs: For each product the work from which the device is busy; a product with less of it runs as long
-            as if it had this much. The degree of parallelism: small on a core, large on a GPU.
+        macs_per_ms: MACs per millisecond at full load, for ``convolution``, ``depthwise`` and ``matmul``.
+        elements_per_ms: Elements moved to or from memory per millisecond.
+        start_ms: Milliseconds that an operation takes however small it is, for these three kinds and for ``other``.
+        parallel_macs: MACs that keep the device busy, for each of the three kinds. A smaller operation takes as long as
+            one of this size. The value is small on a CPU core and large on a GPU.
     """
 
     macs_per_ms: Mapping[str, float]
@@ -37,7 +40,7 @@ class Rates:
     parallel_macs: Mapping[str, float]
 
     def slowed(self, factor: float) -> 'Rates':
-        """The rates of a device on which every operation takes ``factor`` times as long."""
+        """Return the rates of a device on which every operation takes ``factor`` times as long."""
         return Rates(
             {kind: rate / factor for kind, rate in self.macs_per_ms.items()},
             self.elements_per_ms / factor,
@@ -46,7 +49,7 @@ class Rates:
         )
 
 
-# Of no device, only in proportion: where a scale is fitted anyway.
+# These rates belong to no device. Only their proportions matter, since whoever uses them fits a common factor.
 NOMINAL_START_MS = 0.005
 NOMINAL = Rates(
     macs_per_ms={'convolution': 5e7, 'depthwise': 5e6, 'matmul': 5e7},
@@ -57,7 +60,7 @@ NOMINAL = Rates(
 
 
 def operations_of(part: Part, cost: PartCost) -> tuple[Operation, ...]:
-    """What runs of a part; a classifier, which is no module of the backbone, is one product."""
+    """Return the operations of a part; a classifier, which is no module of the backbone, is one matrix product."""
     return (Operation('matmul', cost.macs, 0, cost.params),) if part.kind == 'head' else cost.operations
 
 
@@ -65,12 +68,13 @@ def operations_of(part: Part, cost: PartCost) -> tuple[Operation, ...]:
 class AnalyticLatency:
     """The training-free latency model.
 
-    An operation takes the longer of its computing and its moving, and a start; a part the sum of its operations.
+    An operation takes its start-up time plus the longer of its compute time and its memory time. A part takes the sum
+    of its operations.
 
     Args:
-        rates: What the device reaches.
-        batch: Images at once.
-        device: Where the rates were measured, for as many images; None for rates of no device.
+        rates: Throughput of the device.
+        batch: Batch size.
+        device: The device on which the rates were measured with this batch size; None for rates that were not measured.
     """
 
     rates: Rates
@@ -78,12 +82,12 @@ class AnalyticLatency:
     device: Device | None = None
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
-        """Latency of a part; what it is off by is common to all parts."""
+        """Return the latency of a part, with a standard deviation that all parts share."""
         milliseconds = sum(self.operation_latency(operation) for operation in operations_of(part, cost))
         return PartLatency(milliseconds, 0.0, MODEL_STD * milliseconds)
 
     def operation_latency(self, operation: Operation) -> float:
-        """Milliseconds of one operation."""
+        """Return the latency of one operation in milliseconds."""
         rates = self.rates
         moved = operation.activations * self.batch + operation.weights
         computing = 0.0
@@ -93,22 +97,26 @@ class AnalyticLatency:
         return rates.start_ms[operation.kind] + max(computing, moved / rates.elements_per_ms)
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a network stays below with 95 % probability, as far as :data:`MODEL_STD` is right."""
+        """Return the 95 % upper bound of a network's latency, given that :data:`MODEL_STD` is right."""
         return milliseconds + UPPER_STDS * shared_std
 
     def warn_if_elsewhere(self) -> None:
-        """Warn if this machine is not the one that was calibrated."""
+        """Warn if the rates were measured on another machine."""
         if self.device is not None:
             self.device.warn_if_elsewhere('analytic model')
 
     def save(self, path: str | Path) -> None:
-        """Write the model as JSON, whole or not at all."""
+        """Write the model as JSON. The file is written whole or not at all."""
         device = None if self.device is None else asdict(self.device)
         write_json(path, {'format': FORMAT, 'rates': asdict(self.rates), 'batch': self.batch, 'device': device})
 
     @classmethod
     def load(cls, path: str | Path) -> 'AnalyticLatency':
-        """Read what :meth:`save` wrote; ValueError saying what is wrong with it."""
+        """Read a model that :meth:`save` wrote.
+
+        Raises:
+            ValueError: If the file is not valid; the message names the field.
+        """
         raw = read_json(path)
         check_keys(f'{path}', raw, ('format', 'rates', 'batch', 'device'))
         if raw['format'] != FORMAT:

@@ -1,9 +1,10 @@
-"""What runs a network while it is timed.
+"""Backends, which run a network while it is timed.
 
-Another backend (CoreML, TensorRT) is one more class entered into :data:`BACKENDS`: a :class:`Backend` with ``prepare``
-where torch runs the network, or with ``times`` where another machine does; an :class:`ExportedBackend` where a file is
-run. What else it needs is in docs/architecture.md, "Where to add what".
-This file is a long one, since backends are read beside each other.
+Another backend (CoreML, TensorRT) is one more class in :data:`BACKENDS`. It derives from :class:`Backend` and overrides
+``prepare`` if torch runs the network, or ``times`` if another machine does. It derives from :class:`ExportedBackend` if
+it runs a file. docs/architecture.md, "Where to add what", lists what else a backend needs.
+
+This file is long because backends are read side by side.
 """
 
 import copy
@@ -26,17 +27,21 @@ from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_in
 from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 
-# What a backend builds of a network: called it runs it once, unless the backend's own `times` does otherwise.
+# What a backend builds from a network. Calling it runs the network once, unless the backend overrides `times`.
 Job = Any
-# ``thread`` stands still while the machine works for others; it sees one CPU thread.
+# ``thread`` stops while the machine works for other processes. It measures one CPU thread only.
 CLOCKS = {'wall': time.perf_counter, 'thread': time.thread_time}
-# Of images at once, four gigabytes.
+# The largest number of values in a batch of images: 4 GiB in float32.
 MOST_VALUES = 2**30
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16', 'int8')}
 
 
 def random_images(*shape: int, generator: torch.Generator | None = None) -> Tensor:
-    """Images to time a network on; ValueError for more than any device takes at once, as a table of others may say."""
+    """Return random images of a shape.
+
+    Raises:
+        ValueError: If the batch is larger than any device takes, as a table from somebody else may ask for.
+    """
     if math.prod(shape) > MOST_VALUES:
         raise bad_value('batch, channels, height and width', shape, f'at most {MOST_VALUES} values in all')
     return torch.rand(*shape, generator=generator)
@@ -46,14 +51,14 @@ class Backend:
     """Runs networks as they are (eager torch).
 
     Args:
-        device: One of :attr:`devices`.
-        dtype: One of :attr:`dtypes`; ``int8`` is that of layers with weights.
-        threads: Of the CPU.
-        clock: One of :data:`CLOCKS`.
+        device: Name of the device, one of :attr:`devices`.
+        dtype: Data type, one of :attr:`dtypes`. With ``int8``, only layers with weights are quantised.
+        threads: Number of CPU threads.
+        clock: Name of the clock, one of :data:`CLOCKS`.
 
     Attributes:
         devices: Names of the devices that the backend knows; a subclass for a phone names its own.
-        dtypes: Names of those that it runs networks in, of :data:`DTYPES`.
+        dtypes: Names of the data types in which the backend runs networks, from :data:`DTYPES`.
         packages: Names of the packages whose versions decide how fast networks run.
     """
 
@@ -69,13 +74,13 @@ class Backend:
 
     @staticmethod
     def device_name(device: str) -> str:
-        """The name of the processor, or of the GPU."""
+        """Return the name of the processor or of the GPU."""
         if device in on_device.GPUS:
             return torch.cuda.get_device_name()
         return processor_name()
 
     def build(self, network: nn.Module, images: Tensor) -> Job:
-        """Prepare ``network`` for ``images``; each call of what is returned runs it once."""
+        """Prepare ``network`` for ``images`` and return a job; each call of the job runs the network once."""
         network, images = network.eval().to(self.device, self.dtype), images.to(self.device, self.dtype)
         prepared = self.prepare(network, images)
 
@@ -86,16 +91,16 @@ class Backend:
         return job
 
     def prepare(self, network: nn.Module, images: Tensor) -> Callable[[Tensor], object]:
-        """What runs in place of ``network``; both are on the device already."""
+        """Return the callable that replaces ``network``. Network and images are on the device already."""
         return network
 
     def synchronise(self) -> None:
-        """Wait until the device has done all it was given."""
+        """Wait until the device has finished all work."""
         if self.device in on_device.GPUS:
             torch.cuda.synchronize()
 
     def milliseconds(self, job: Job) -> float:
-        """How long one run takes."""
+        """Return the time of one run in milliseconds."""
         self.synchronise()
         start = self.clock()
         job()
@@ -103,24 +108,28 @@ class Backend:
         return (self.clock() - start) * 1e3
 
     def times(self, job: Job, runs: int) -> list[float]:
-        """Milliseconds of each of ``runs`` runs in a row.
+        """Return the milliseconds of each of ``runs`` successive runs.
 
-        A backend that reaches its device over a cable or a network asks it for all of them at once, and returns what
-        the device's own clock says: this process's would count the way there and back.
+        A backend that reaches its device over a cable or a network overrides this method. It asks the device for all
+        runs at once and returns the times of the device's own clock, since a clock in this process would include the
+        transfer.
         """
         return [self.milliseconds(job) for _ in range(runs)]
 
     def time_round(self, jobs: Sequence[Job]) -> list[float]:
-        """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two.
+        """Return the milliseconds of each job, each of which runs three times.
+
+        The first run flushes what the previous job left in the caches and does not count; the faster of the other two
+        does.
 
         Raises:
-            ValueError: If a device does not say of each run how long it took.
+            ValueError: If the device does not return one positive time for each run.
         """
         return time_round(jobs, lambda job, runs: _checked(self.times(job, runs), runs))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let torch use this backend's number of threads and keep its memory from run to run."""
+        """Let torch use this backend's number of threads, and keep freed memory between runs."""
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -131,47 +140,50 @@ class Backend:
 
 
 class CompileBackend(Backend):
-    """Compiles networks with torch.compile, which takes about ten seconds a network."""
+    """Compiles networks with torch.compile, which takes about ten seconds for each network."""
 
     def prepare(self, network: nn.Module, images: Tensor) -> Callable[[Tensor], object]:
         """See :class:`Backend`."""
-        # exported first: networks of one class would share torch.compile's few places for compiled code
+        # Exported first, since networks of one class would otherwise share torch.compile's small cache of compiled
+        # code.
         exported = torch.export.export(network, (images,)).module()
         compiled: Callable[[Tensor], object] = torch.compile(exported, dynamic=False)
         return compiled
 
 
 class ExportedBackend(Backend):
-    """What runs networks from files: exported once, by torch, they can be run again and elsewhere.
+    """Base class of backends that run a network from a file, which torch exports once.
+
+    The file can be run again later, and on other machines.
 
     Attributes:
-        suffix: How names of the files end.
-        exporters: Names of the packages whose versions decide what is in a file.
+        suffix: File name suffix of an exported network.
+        exporters: Names of the packages whose versions decide what is in the file.
     """
 
     suffix = '.onnx'
-    exporters: tuple[str, ...] = ('torch', 'onnx', 'onnxscript', 'onnxruntime')  # the last one quantises
+    exporters: tuple[str, ...] = ('torch', 'onnx', 'onnxscript', 'onnxruntime')  # onnxruntime quantises
     dtypes: tuple[str, ...] = ('float32',)
 
     @classmethod
     def check_export(cls, dtype: str) -> None:
-        """Raise ValueError unless this process can export networks in ``dtype``; it need not have the runtime."""
+        """Raise ValueError unless this process can export networks in ``dtype``; the runtime itself is not needed."""
         raise NotImplementedError
 
     @classmethod
     def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
-        """The content of a network's file.
+        """Return the content of a network's file.
 
         Args:
-            network: In eval mode.
-            images: Of the one shape that the file takes.
-            dtype: Of weights and images; int8 is that of layers with weights, by the ranges that random images give
-                their activations: they decide what a network computes, not how long it takes.
+            network: The network, in eval mode.
+            images: Images of the one shape that the file accepts.
+            dtype: Data type of weights and images. With int8, only layers with weights are quantised. The ranges of
+                their activations come from random images, which changes the network's output but not its latency.
         """
         raise NotImplementedError
 
     def load(self, content: bytes, images: Tensor) -> Job:
-        """Prepare a file's network for ``images``; each call of what is returned runs it once."""
+        """Load a network from its file for ``images`` and return a job; each call of the job runs the network once."""
         raise NotImplementedError
 
     def build(self, network: nn.Module, images: Tensor) -> Job:
@@ -179,18 +191,18 @@ class ExportedBackend(Backend):
         return self.load(self.export(network.eval(), images, self.dtype), images)
 
     def operators(self, network: nn.Module, images: Tensor, runs: int) -> dict[str, float]:
-        """Milliseconds of a forward pass by the runtime's own operators; nothing if it does not tell.
+        """Return the milliseconds of a forward pass for each operator of the runtime; empty if the runtime cannot tell.
 
         Args:
-            network: In eval mode.
+            network: The network, in eval mode.
             images: (B, C, H, W).
-            runs: Profiled passes, after two others.
+            runs: Number of profiled passes, which follow two unprofiled ones.
         """
         return {}
 
 
 class OnnxRuntimeBackend(ExportedBackend):
-    """Runs networks exported to ONNX; images and outputs stay on the device."""
+    """Runs networks exported to ONNX on ONNX Runtime; images and outputs stay on the device."""
 
     devices = tuple(PROVIDERS)
     packages = ('onnxruntime', 'torch')
@@ -238,7 +250,7 @@ class OpenVinoBackend(ExportedBackend):
     def __init__(self, device: str, dtype: str, threads: int, clock: str = 'wall') -> None:
         super().__init__(device, dtype, threads, clock)
         if clock == 'thread':
-            self.clock = time.process_time  # OpenVINO works in a thread of its own
+            self.clock = time.process_time  # OpenVINO works in a thread of its own, which time.thread_time does not see
             if threads > 1:
                 raise bad_value('threads', threads, '1 with the clock thread')
         self.core = openvino_core('the backend openvino')
@@ -256,7 +268,7 @@ class OpenVinoBackend(ExportedBackend):
 
     @classmethod
     def export(cls, network: nn.Module, images: Tensor, dtype: torch.dtype) -> bytes:
-        """See :class:`ExportedBackend`; but for int8 in float32, of which the runtime makes what it computes in."""
+        """See :class:`ExportedBackend`. All but int8 files are in float32, which the runtime converts."""
         return _onnx(network, images, torch.int8 if dtype == torch.int8 else torch.float32)
 
     def load(self, content: bytes, images: Tensor) -> Job:
@@ -270,7 +282,7 @@ class OpenVinoBackend(ExportedBackend):
 
 
 class ExecuTorchBackend(ExportedBackend):
-    """Runs networks as ExecuTorch does on phones, with XNNPACK, in float32; lowering one takes a minute or more."""
+    """Runs networks in float32 on ExecuTorch with XNNPACK, as phones do; lowering a network takes a minute or more."""
 
     devices = ('cpu',)
     packages = ('executorch', 'torch')
@@ -299,21 +311,23 @@ class ExecuTorchBackend(ExportedBackend):
 
 
 def _checked(milliseconds: object, runs: int) -> list[float]:
-    """What a device says of some runs."""
+    """Return the times that a device reported, once they are checked: one positive number for each run."""
     return [check_float('milliseconds', ms, 0, above=True) for ms in check_list('milliseconds', milliseconds, runs)]
 
 
 def executorch_program(network: nn.Module, images: Tensor) -> bytes:
-    """The content of a ``.pte`` file: what XNNPACK has operators for is lowered to it, the rest is ExecuTorch's own.
+    """Return the content of a ``.pte`` file.
+
+    Operators that XNNPACK supports are lowered to it; the others are ExecuTorch's own.
 
     Args:
-        network: In eval mode; it stays as it is.
-        images: Of the one shape that the file takes.
+        network: The network, in eval mode; it is not changed.
+        images: Images of the one shape that the file accepts.
     """
     exir = require('executorch.exir', 'executorch')
     xnnpack = require('executorch.backends.xnnpack.partition.xnnpack_partitioner', 'executorch')
     network = copy.deepcopy(network)
-    for tensor in (*network.parameters(), *network.buffers()):  # lowering takes no channels_last ones
+    for tensor in (*network.parameters(), *network.buffers()):  # lowering does not accept channels_last tensors
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
     exported = torch.export.export(network, (images,))
     lowered = exir.to_edge_transform_and_lower(exported, partitioner=[xnnpack.XnnpackPartitioner()])
@@ -342,9 +356,9 @@ BACKENDS: dict[str, type[Backend]] = {
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The class of a backend.
+    """Return the class of a backend.
 
     Raises:
-        ValueError: If none of that name is entered in :data:`BACKENDS`.
+        ValueError: If :data:`BACKENDS` has no backend of that name.
     """
     return BACKENDS[check_choice('backend', name, tuple(BACKENDS))]

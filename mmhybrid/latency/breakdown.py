@@ -1,4 +1,4 @@
-"""Where the time of a network goes, by kind of operator (AutoViT, figure 4)."""
+"""The latency of a network by kind of operator (AutoViT, figure 4)."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -34,16 +34,16 @@ _RESIZED_BY = ('CenterCrop', 'Resize')
 
 
 def operator_breakdown(model: nn.Module, images: Tensor, runs: int = 10) -> dict[str, float]:
-    """Milliseconds of a forward pass by kind of operator.
+    """Return the milliseconds of a forward pass for each kind of operator.
 
-    Linear layers within a module named after attention count as ``attention``, the others as ``mlp``; activations and
-    sums are ``other``. What Python takes between the operators is in none of them. Torch's own transformer layers run
-    operator by operator, not as the one fused operator that they are in eval mode.
+    Linear layers within a module whose class is named after attention count as ``attention``, all others as ``mlp``.
+    Activations and sums are ``other``. The time that Python takes between operators is not included. Torch's own
+    transformer layers run operator by operator here, not as the fused operator that they use in eval mode.
 
     Args:
-        model: Any module that takes images, where they are.
+        model: Any module that takes images, on the device of the images.
         images: (B, C, H, W).
-        runs: Profiled passes, after two others.
+        runs: Number of profiled passes, which follow two unprofiled ones.
     """
     on_gpu = images.is_cuda
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
@@ -62,17 +62,17 @@ def operator_breakdown(model: nn.Module, images: Tensor, runs: int = 10) -> dict
 
 
 def operator_kind(name: str) -> str:
-    """The kind of an operator by its name (``aten::softmax``), wherever it runs."""
+    """Return the kind of an operator from its name (``aten::softmax``), whatever device it runs on."""
     name = name.removeprefix('aten::').strip('_')
     return 'convolution' if name.startswith(('conv', 'thnn_conv')) else _KIND_OF.get(name, 'other')
 
 
 def build_named(name: str, workload: Workload) -> tuple[nn.Module, tuple[int, int]]:
-    """A model, and height and width of its images.
+    """Build a model, and return it with the height and width of its images.
 
     Args:
-        name: ``smallest`` or ``largest`` for those of the space, a preset (``autovit-xxs``, as a classifier), or the
-            name of a model of mmpretrain or timm.
+        name: ``smallest`` or ``largest`` for the extreme networks of the space, the name of a preset (``autovit-xxs``,
+            built as a classifier), or the name of a model of mmpretrain or timm.
         workload: The networks of the space.
 
     Raises:
@@ -116,7 +116,7 @@ def _mmpretrain_model(name: str) -> tuple[nn.Module, int]:
 
 
 def _test_side(name: str, config: Any) -> int:
-    """Side of the images that the last crop or resizing of a model's test pipeline gives."""
+    """Return the side of the images that the last crop or resize of a model's test pipeline gives."""
     loader = config.get('test_dataloader') or {}
     steps = [step for step in loader.get('dataset', {}).get('pipeline', ()) if step.get('type') in _RESIZED_BY]
     if not steps:
@@ -144,7 +144,7 @@ def _parents(event: Any) -> Iterator[Any]:
 
 @contextmanager
 def _attention_labelled(model: nn.Module) -> Iterator[None]:
-    """Let the profiler see which operators run within attention."""
+    """Label modules of attention, so that the profiler sees which operators run within them."""
     open_labels: list[Any] = []
 
     def enter(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Networks for another machine: a folder that is copied there, with a program that times them, and what comes back."""
+"""Bundles: folders of networks with a program that times them on another machine, and the timings that come back."""
 
 import hashlib
 import inspect
@@ -23,20 +23,20 @@ from mmhybrid.utils.checks import check_keys
 from mmhybrid.utils.files import check_target, drop_link_outward, first_difference, read_json, write_json, write_whole
 
 SCRIPT, NETWORKS = 'measure.py', 'networks'
-# Bytes of a file of timings: a hundred times what 300 networks in 100 rounds take.
+# Largest accepted size of a file of timings in bytes: a hundred times the size for 300 networks in 100 rounds.
 LARGEST = 2**26
 
 
 def write_bundle(workload: Workload, device: Device, plan: Plan, folder: str | Path) -> None:
-    """Write networks, a manifest and the program that times them into a folder, which may have been begun before.
+    """Write networks, a manifest and the program that times them into a folder, which may be partly written already.
 
-    It then has this bundle alone: networks that it does not need are removed.
+    Networks of an earlier bundle that this one does not need are removed.
 
     Args:
         workload: The networks of the space.
-        device: See :meth:`Device.elsewhere`.
-        plan: Which are measured, and how often.
-        folder: Made where it is not there.
+        device: The other machine's device, see :meth:`Device.elsewhere`.
+        plan: Which networks are measured, and how often.
+        folder: Folder of the bundle; it is created if it does not exist.
 
     Raises:
         ValueError: If the folder cannot be written.
@@ -65,11 +65,14 @@ def write_bundle(workload: Workload, device: Device, plan: Plan, folder: str | P
     for name in (SCRIPT, MANIFEST):
         drop_link_outward(place / name)
     write_whole(place / SCRIPT, script())
-    write_json(place / MANIFEST, manifest)  # last: with it, the bundle is whole
+    write_json(place / MANIFEST, manifest)  # written last, so that a bundle with a manifest is complete
 
 
 def script() -> str:
-    """The program of a bundle: :mod:`~mmhybrid.latency.on_device`, which times on this machine too, as one file."""
+    """Return the program of a bundle as one file.
+
+    It is :mod:`~mmhybrid.latency.on_device`, which also times networks on this machine.
+    """
     text = inspect.getsource(on_device)
     line = f'from {memory.__name__} import kept_memory\n'
     assert text.count(line) == 1
@@ -77,14 +80,14 @@ def script() -> str:
 
 
 def read_timings(workload: Workload, path: str | Path) -> LatencyTable:
-    """The table of a space, of what a bundle's program has written on another machine.
+    """Return the latency table of a space, from the timings that a bundle's program wrote on another machine.
 
     Args:
-        workload: The space as it was when the bundle was written.
-        path: The file, of which nothing is believed.
+        workload: The networks of the space, as they were when the bundle was written.
+        path: The file of timings; everything in it is checked.
 
     Raises:
-        ValueError: If the file is none of a bundle of this space, or not all of its rounds were run.
+        ValueError: If the file is not from a bundle of this space, or some of its rounds are missing.
     """
     if Path(path).is_file() and Path(path).stat().st_size > LARGEST:
         raise ValueError(f'{path}: {Path(path).stat().st_size} bytes, allowed: at most {LARGEST}')
@@ -92,7 +95,7 @@ def read_timings(workload: Workload, path: str | Path) -> LatencyTable:
 
 
 def table_of_timings(workload: Workload, name: str, raw: object) -> LatencyTable:
-    """See :func:`read_timings`; ``name`` stands in front of what is wrong with ``raw``."""
+    """Return the table of a file's content, see :func:`read_timings`; error messages begin with ``name``."""
     check_keys(name, raw, ('setting', 'timed', 'again'))
     assert isinstance(raw, Mapping)
     setting = raw['setting']
@@ -116,17 +119,17 @@ def _check_complete(name: str, rounds: Rounds, plan: Plan) -> None:
 
 
 def digest_of(folder: str | Path) -> str:
-    """What tells a bundle from others: hexadecimal digits."""
+    """Return 16 hexadecimal digits that identify a bundle."""
     return hashlib.sha256(Path(folder, MANIFEST).read_bytes() + Path(folder, SCRIPT).read_bytes()).hexdigest()[:16]
 
 
 def files_of(folder: str | Path) -> list[str]:
-    """The files of a bundle's networks, within its folder."""
+    """Return the files of a bundle's networks, relative to its folder."""
     return [f'{NETWORKS}/{Path(network["file"]).name}' for network in read_json(Path(folder, MANIFEST))['networks']]
 
 
 def remove_bundle(folder: str | Path) -> None:
-    """Remove a bundle, and its folder unless a user has put something else into it."""
+    """Remove a bundle, and its folder if nothing else is in it."""
     place = Path(folder)
     for name in (*files_of(place), SCRIPT, MANIFEST):
         (place / name).unlink(missing_ok=True)
@@ -136,7 +139,7 @@ def remove_bundle(folder: str | Path) -> None:
 
 
 def _described(kept: KeptNetworks, arch: Arch) -> dict[str, Any]:
-    """What the program has to know of a network."""
+    """Return the manifest's entry of a network."""
     name, content = kept.named_content(arch)
     return {
         'file': f'{NETWORKS}/{name}',

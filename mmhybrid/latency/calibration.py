@@ -1,4 +1,4 @@
-"""The analytic model of a device, from a few small measurements."""
+"""Calibration of the analytic model for a device, by a few small measurements."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -18,29 +18,29 @@ from mmhybrid.latency.timing import Plan, measure
 from mmhybrid.utils.checks import bad_value
 
 RUNS = 30
-# More than the caches of a processor hold.
+# Number of elements that exceed the caches of any processor.
 LARGE = 2**24
-# On a GPU, maps of products; the last takes about 2 GiB.
+# Channels and sides of the feature maps on which a GPU is timed; the last map takes about 2 GiB.
 GPU_WIDTH, GPU_SIDES = 512, (2, 4, 8, 16, 32, 64, 128, 256, 512)
-# A product that takes so many starts is long enough to tell the rate.
+# A product that takes this many times the start-up time is long enough to tell the rate.
 ENOUGH_STARTS = 10
 SHORTEST_MS = 1e-6
 
 
 def calibrate(device: Device, workload: Workload) -> AnalyticLatency:
-    """Measure the model of ``device`` in seconds.
+    """Measure the analytic model of ``device``, which takes seconds.
 
-    Rates come from large and small products of each kind and from an addition. Operations within a network run
-    slower than alone (others were in the caches before); by how much the smallest and the largest network tell, whose
-    geometric mean the model meets.
+    The rates come from large and small products of each kind and from an addition. Operations run more slowly within a
+    network than alone, since other operations used the caches before them. The rates are therefore divided by the
+    geometric mean of measured over predicted latency of the smallest and the largest network.
 
     Args:
-        device: Where, and how it is used.
+        device: The device and how it is used.
         workload: The networks that the model is for.
 
     Raises:
-        ValueError: If the device's backend is not ``eager``: a compiler starts fewer operations, which only a table can
-            know.
+        ValueError: If the device's backend is not ``eager``. A compiler starts fewer operations, which only measured
+            networks can show.
     """
     if device.backend != 'eager':
         raise bad_value('backend', device.backend, 'eager for the analytic model; measure a table with the others')
@@ -61,7 +61,7 @@ def _rates(backend: Backend, device: Device) -> Rates:
     addition = _milliseconds(_addition(*_random(place, (LARGE,), (LARGE,))), backend)
 
     def time_product(kind: str, width: int, side: int) -> tuple[float, int]:
-        """Milliseconds and MACs."""
+        """Return milliseconds and MACs."""
         job, macs = _product(kind, width, side, place)
         return _milliseconds(job, backend), macs
 
@@ -76,17 +76,19 @@ def _rates(backend: Backend, device: Device) -> Rates:
 
 
 def _cpu_product(time_product: Callable[[int, int], tuple[float, int]], _: float) -> tuple[float, float, float]:
-    """Start, rate, parallel MACs: on a processor, dispatching is what a small product takes."""
+    """Return start-up time, rate and parallel MACs; on a CPU, a small product takes only the time to dispatch it."""
     start, _ = time_product(16, 4)
     milliseconds, macs = time_product(128, 64)
     return start, macs / max(milliseconds - start, SHORTEST_MS), 0.0
 
 
 def _gpu_product(time_product: Callable[[int, int], tuple[float, int]], start: float) -> tuple[float, float, float]:
-    """Start, rate, parallel MACs: a GPU starts all operations alike, and is busy only with large products.
+    """Return start-up time, rate and parallel MACs; on a GPU, only large products reach the full rate.
 
-    Products grow, each four times the one before, until the start no longer matters and the time grows with them, which
-    gives the rate. Small ones take one time, whatever their size: at the full rate, so much work would fit into it.
+    A GPU takes the same start-up time for all operations. Each product is four times as large as the one before. They
+    grow until the start-up time no longer matters and the time grows with the size, which gives the rate. All small
+    products take the same time whatever their size; the parallel MACs are the work that fits into that time at the full
+    rate.
     """
     timed = [time_product(GPU_WIDTH, GPU_SIDES[0])]
     for side in GPU_SIDES[1:]:
@@ -101,7 +103,7 @@ def _gpu_product(time_product: Callable[[int, int], tuple[float, int]], start: f
 
 
 def _product(kind: str, width: int, side: int, place: Mapping[str, Any]) -> tuple[Callable[[], object], int]:
-    """A product of a kind on a map of ``width`` channels, and its MACs."""
+    """Return a job that computes a product of some kind on a map of ``width`` channels, and its MACs."""
     if kind == 'matmul':
         x, weight = _random(place, (side * side, width), (width, width))
         return lambda: F.linear(x, weight), side * side * width * width
@@ -116,7 +118,7 @@ def _random(place: Mapping[str, Any], *shapes: tuple[int, ...]) -> list[Tensor]:
 
 
 def _addition(x: Tensor, y: Tensor) -> Callable[[], object]:
-    """Reads two tensors and writes one."""
+    """Return a job that reads two tensors and writes one."""
     return lambda: x + y
 
 

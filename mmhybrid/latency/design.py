@@ -1,7 +1,8 @@
-"""Which networks to measure: a greedy optimal design.
+"""The choice of the networks to measure, by a greedy optimal design.
 
-Networks that differ from each other in many parts at once tell more about each part than networks that differ in one
-(a weighing design), so the next network to measure is always the one whose latency the others leave most uncertain.
+Networks that differ from each other in many parts at once tell more about each part than networks that differ in one (a
+weighing design). The next network to measure is therefore always the one whose latency is most uncertain, given the
+networks chosen so far.
 """
 
 import random
@@ -16,23 +17,26 @@ from mmhybrid.latency.fit import PART_STDS, Prior
 from mmhybrid.latency.timing import Plan
 from mmhybrid.space import Arch
 
-# Random networks among which the measured ones are chosen.
+# Number of random networks from which the measured ones are chosen.
 POOL_SIZE = 2000
-# Relative standard deviation that a measurement is expected to have.
+# Expected relative standard deviation of a measurement.
 EXPECTED_NOISE = 0.02
 
 
 def choose_in_turn(workload: Workload, plan: Plan) -> list[Arch]:
-    """The networks of all resolutions to measure, in turn: whatever the machine does meanwhile meets all of them."""
+    """Return the networks to measure, alternating between the resolutions.
+
+    Changes of the machine's speed during the measurement then affect all resolutions alike.
+    """
     turns = zip_longest(*(choose_networks(workload, size, plan) for size in workload.sizes()))
     return [arch for turn in turns for arch in turn if arch is not None]
 
 
 def choose_others(workload: Workload, size: Size, count: int, seen: Collection[Arch], seed: int) -> list[Arch]:
-    """Random networks of one size of images that are not among the ``seen`` ones, to judge what was learnt of those.
+    """Return random networks of one image size that are not among the ``seen`` ones, as held-out networks.
 
     Raises:
-        ValueError: If the space has not so many.
+        ValueError: If ``count`` such networks are not found in the space.
     """
     space = workload.space_at(size)
     rng = random.Random(f'held out {seed} {size}')
@@ -49,10 +53,11 @@ def choose_others(workload: Workload, size: Size, count: int, seen: Collection[A
 
 
 def choose_networks(workload: Workload, size: Size, plan: Plan) -> list[Arch]:
-    """The networks of one size of images to measure.
+    """Return the networks of one image size to measure.
 
-    First the largest and the smallest; then those with the most parts that none has yet; once all parts are there,
-    those whose latency the others leave most uncertain. Warns if the plan has too few networks for all parts.
+    The largest and the smallest network come first. Networks with the most parts that no chosen network has follow.
+    Once all parts are covered, the network whose latency is most uncertain comes next. A warning names the parts that
+    stay uncovered because the plan has too few networks.
     """
     space = workload.space_at(size)
     rng = random.Random(f'{plan.seed} {size}')
@@ -65,7 +70,7 @@ def choose_networks(workload: Workload, size: Size, plan: Plan) -> list[Arch]:
     covered = np.zeros(len(keys), bool)
 
     def add(index: int) -> None:
-        """Choose a network: its parts are there, and what it shares with others becomes less uncertain."""
+        """Choose a network: mark its parts as covered, and update the covariance by its expected measurement."""
         nonlocal covered, covariance
         covered = covered | (counts[index] > 0)
         gain = covariance @ rows[index]

@@ -1,4 +1,4 @@
-"""What a latency belongs to: the device, and how it was used."""
+"""The device that a latency belongs to, and how it was used."""
 
 import platform
 import warnings
@@ -16,9 +16,9 @@ from mmhybrid.latency.on_device import GPUS, RUNTIMES, power_mode
 from mmhybrid.utils.checks import bad_value, check_choice, check_int, check_keys
 from mmhybrid.utils.files import LONGEST
 
-MOST = 2**20  # images at once
+MOST = 2**20  # the largest batch size
 PACKAGES = ('torch', 'mmcv', 'onnxruntime')
-MOST_THREADS = 1024  # which torch starts, and ends the process where the system has no more
+MOST_THREADS = 1024  # torch starts as many as it is told, and ends the process when the system has no more
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,13 @@ class Device:
     Args:
         device: ``cpu``, ``cuda`` or another name that the backend knows.
         name: Name of the processor, the GPU or the phone.
-        backend: Name of what ran the networks; only running more of them needs it entered in :data:`BACKENDS`.
-        dtype: Of weights and images.
-        batch: Images at once.
-        threads: Of the CPU.
-        clock: One of :data:`CLOCKS`; ``thread`` is for one thread of a CPU that others use too.
-        versions: Package to version, and ``python``.
+        backend: Name of the backend that ran the networks. It must be in :data:`BACKENDS` only to run more networks.
+        dtype: Data type of weights and images.
+        batch: Batch size.
+        threads: Number of CPU threads.
+        clock: Name of the clock, one of :data:`CLOCKS`; ``thread`` is for one thread of a CPU that other processes use
+            too.
+        versions: Version of each package, and of ``python``.
     """
 
     device: str
@@ -47,10 +48,10 @@ class Device:
 
     @classmethod
     def here(cls, device: str, backend: str, dtype: str, batch: int, threads: int, clock: str = 'wall') -> 'Device':
-        """The device of this machine.
+        """Return a device of this machine.
 
         Raises:
-            ValueError: Naming the argument, the value and what is allowed.
+            ValueError: If an argument is wrong; the message names the argument, the value and what is allowed.
         """
         known = backend_class(backend)
         check_choice('device', device, known.devices)
@@ -65,10 +66,12 @@ class Device:
 
     @classmethod
     def elsewhere(cls, device: str, backend: str, dtype: str, batch: int, threads: int, clock: str) -> 'Device':
-        """A device of another machine, whose name and versions are not known yet, for networks exported here.
+        """Return a device of another machine, for which networks are exported here.
+
+        Its name and its versions are not known yet.
 
         Raises:
-            ValueError: Naming the argument, the value and what is allowed, or the package that exporting needs.
+            ValueError: If an argument is wrong, or a package that exporting needs is missing; the message names it.
         """
         known = BACKENDS.get(backend)
         if known is None or not issubclass(known, ExportedBackend) or backend not in RUNTIMES:
@@ -76,13 +79,17 @@ class Device:
         check_choice('device', device, known.devices)
         known.check_export(dtype)
         versions = versions_of((*PACKAGES, *known.exporters))
-        versions.pop(backend, None)  # of the runtime here
+        versions.pop(backend, None)  # this machine's runtime does not run the networks
         raw = {'device': device, 'name': '', 'backend': backend, 'dtype': dtype, 'batch': batch, 'threads': threads}
         return cls.parse('device', {**raw, 'clock': clock, 'versions': versions})
 
     @classmethod
     def parse(cls, name: str, raw: object) -> 'Device':
-        """A device from JSON; ValueError saying what is wrong with it, ``name`` in front."""
+        """Return a device from JSON.
+
+        Raises:
+            ValueError: If a field is wrong; the message begins with ``name``.
+        """
         check_keys(name, raw, [field.name for field in fields(cls)])
         assert isinstance(raw, Mapping)
         for field in ('device', 'backend'):
@@ -102,13 +109,16 @@ class Device:
         return cls(**raw)
 
     def open(self) -> Backend:
-        """What runs networks there, as they were run; ValueError if this process does not have it."""
+        """Return the backend that runs networks on this device; raise ValueError if this process does not have it."""
         return backend_class(self.backend)(self.device, self.dtype, self.threads, self.clock)
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
-        """What is not the same on this machine: name -> (there, here). Only what is used here as there is compared."""
+        """Return what differs on this machine, as a mapping of name to (there, here).
+
+        Only the packages that the backend uses are compared.
+        """
         backend = BACKENDS.get(self.backend)
-        if backend is None:  # of a plug-in that this process does not have
+        if backend is None:  # the backend of a plug-in that this process does not have
             return {}
         here: dict[str, Any] = {'device': self.device}
         if self.device in GPUS and not torch.cuda.is_available():
@@ -121,23 +131,26 @@ class Device:
         return {name: (there[name], here[name]) for name in here if there[name] != here[name]}
 
     def warn_if_elsewhere(self, what: str) -> None:
-        """Warn of each difference; ``what`` was measured."""
+        """Warn of each difference between the device and this machine; ``what`` names what was measured."""
         for name, (there, here) in self.differences().items():
             warnings.warn(f'{what}: measured with {name} {there!r}, here it is {here!r}', stacklevel=3)
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those packages that this process has."""
+    """Return the versions of those packages that are installed."""
     return {package: found for package in dict.fromkeys(packages) if (found := _version(package)) is not None}
 
 
 def _is_name(text: object) -> bool:
-    """Whether a terminal and a picture can show it."""
+    """Return whether a terminal and a picture can show a text as a name."""
     return isinstance(text, str) and text.isprintable() and len(text) <= LONGEST
 
 
 def _version(package: str) -> str | None:
-    """Version of a package, or of its module where another package has that, as onnxruntime-gpu; None without."""
+    """Return the version of a package, or None if it is not installed.
+
+    The version comes from the module where another package provides it, as onnxruntime-gpu provides onnxruntime.
+    """
     try:
         return version(package)
     except PackageNotFoundError:

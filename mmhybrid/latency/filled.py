@@ -1,4 +1,4 @@
-"""A latency table whose gaps an analytic model fills."""
+"""A latency table with an analytic model for the parts that the table lacks."""
 
 import statistics
 import warnings
@@ -14,20 +14,21 @@ from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch
 
 OperationsModel = AnalyticLatency | FittedLatency
-# Names of parts that a warning lists.
+# Number of parts that a warning lists by name.
 LISTED = 5
 
 
 class FilledTable:
-    """A latency table, and an analytic model that answers for the parts it lacks.
+    """A latency table with an analytic model that answers for the parts which the table lacks.
 
-    The model is put on the table's scale: its latencies of a kind of part are multiplied by what the table's entries of
-    that kind take over what the model says of them; those of a kind that the table lacks, by the same of all entries.
-    What a network takes outside its parts, of which the model knows nothing, is the mean over the table's resolutions.
+    The model is scaled to the table, kind by kind: its latencies are multiplied by the ratio of the table's latencies
+    to the model's over the entries of that kind. Kinds that the table lacks use the ratio over all entries. The model
+    knows nothing of the time that a network takes outside its parts, for which the mean over the table's resolutions is
+    used.
 
     Args:
         table: Measured latencies.
-        model: What fills the gaps.
+        model: The model that fills the gaps.
         workload: The networks of the table's space.
     """
 
@@ -46,7 +47,7 @@ class FilledTable:
         self._scale_of_all = _scale(table, model, workload, [part for known in by_kind.values() for part in known])
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
-        """Latency of a part; of one that was not measured, with what the model is off by."""
+        """Return the latency of a part; if the part was not measured, the model's error is included."""
         if part.key in self.table.entries:
             return self.table.part_latency(part, cost)
         if part.kind == 'network':
@@ -55,11 +56,11 @@ class FilledTable:
         return PartLatency(*(scale * value for value in self.model.part_latency(part, cost)))
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """The table's bound; the errors of filled parts add up in ``shared_std``."""
+        """Return the table's upper bound; ``shared_std`` is the sum of the errors of filled parts."""
         return self.table.upper(milliseconds, variance, shared_std)
 
     def warn_of_gaps(self) -> None:
-        """Warn of the parts of the space that the model answers for."""
+        """Warn of the parts of the space that the table lacks."""
         keys = parts_of_space(self.workload)
         filled = [key for key in keys if key not in self.table.entries]
         if filled:
@@ -69,7 +70,7 @@ class FilledTable:
 
 
 def _scale(table: LatencyTable, model: OperationsModel, workload: Workload, parts: Sequence[Part]) -> float | None:
-    """What ``parts`` take in the table over what the model says; None where either is nothing."""
+    """Return the ratio of the table's latency of ``parts`` to the model's; None if either is zero."""
     measured = sum(table.entries[part.key].ms for part in parts)
     modelled = sum(model.part_latency(part, workload.cost_of(part)).ms for part in parts)
     return measured / modelled if measured and modelled else None

@@ -1,8 +1,9 @@
-"""Latencies of parts from latencies of whole networks.
+"""Latencies of parts, estimated from latencies of whole networks.
 
-Gaussian-process regression, which is Bayesian linear regression here: a network takes the sum of its parts, the parts
-have a prior, and the hyper-parameters of the prior are those under which the measurements are most likely (maximum
-evidence). No part takes less than nothing, so the parts are the most likely ones of those that are not negative.
+The method is Gaussian-process regression, which is Bayesian linear regression here. The latency of a network is the sum
+of the latencies of its parts. The parts have a prior, whose hyper-parameters maximise the marginal likelihood
+(evidence) of the measurements. Latencies cannot be negative, so the estimate is the mode of the posterior among
+non-negative values.
 """
 
 import itertools
@@ -17,32 +18,32 @@ from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.analytic import NOMINAL, NOMINAL_START_MS, AnalyticLatency
 from mmhybrid.models.parts import Part
 
-# Standard deviations of the prior, around the analytic model's latencies and relative to them: a factor that the parts
-# of a kind have in common, one that parts of near sizes share (sizes are near when they differ by a factor up to e) and
-# one of each part.
+# Standard deviations of the prior, relative to its mean, which is the latency by the analytic model. The error of that
+# mean has three components: one that all parts of a kind share, one that parts of similar size share (sizes are similar
+# when they differ by a factor of up to e), and one of each part alone.
 KIND_STD = 1.0
 SIZE_STDS = (0.05, 0.1, 0.2, 0.4)
 PART_STDS = (0.01, 0.03, 0.1, 0.2, 0.4)
-# What each operation takes however small it is: the factor on the analytic model's start, again common to a kind.
+# Standard deviations of a factor on the analytic model's start-up times, which all parts of a kind share too.
 START_STDS = (0.0, 1.0, 3.0, 10.0, 30.0)
-# Of measured networks around the sum of their parts, relative.
+# Relative standard deviations of a measured network around the sum of its parts.
 MODEL_STDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-# The latency outside all parts, before it is known: that of so many empty operations.
+# Prior mean of the latency outside all parts: the start-up time of this many empty operations.
 BASE_OPERATIONS = 20
-# Sizes below it are as near to each other as to it.
+# Smaller sizes count as this size when sizes are compared.
 SMALLEST_SIZE = 0.5
 SWEEPS = 10_000
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of parts before a network is measured.
+    """The prior of the parts' latencies, before any network is measured.
 
     Args:
-        means: (parts,) latencies of the analytic model, right in proportion at best.
-        starts: (parts,) how much of these is the start of operations.
-        same_kind: (parts, parts) whether two parts are of a kind, 0 or 1.
-        nearness: (parts, parts) how near the sizes of two parts of a kind are, 0 to 1.
+        means: (parts,) latencies of the analytic model, which are known only up to a common factor.
+        starts: (parts,) the share of these latencies that is the start-up time of operations, in the same unit.
+        same_kind: (parts, parts) 1 where two parts are of the same kind, else 0.
+        nearness: (parts, parts) similarity of the sizes of two parts of the same kind, from 0 to 1.
     """
 
     means: np.ndarray
@@ -52,7 +53,7 @@ class Prior:
 
     @classmethod
     def of_parts(cls, workload: Workload, keys: Sequence[str], batch: int) -> 'Prior':
-        """The prior of counted parts by their keys, for ``batch`` images at once."""
+        """Return the prior of counted parts, given by their keys, for a batch size."""
         model = AnalyticLatency(NOMINAL, batch)
         means, starts = np.zeros(len(keys)), np.zeros(len(keys))
         parts = [workload.known[key] for key in keys]
@@ -64,11 +65,11 @@ class Prior:
         return cls(means, starts, *_likeness(parts))
 
     def scaled(self, factor: float) -> 'Prior':
-        """The prior for a device that takes ``factor`` times as long."""
+        """Return the prior for a device on which everything takes ``factor`` times as long."""
         return Prior(factor * self.means, factor * self.starts, self.same_kind, self.nearness)
 
     def covariance(self, size_std: float, part_std: float, start_std: float) -> np.ndarray:
-        """(parts, parts) covariance of the latencies."""
+        """Return the covariance of the latencies (parts, parts)."""
         factors = KIND_STD**2 * self.same_kind + size_std**2 * self.nearness + part_std**2 * np.eye(len(self.means))
         starts = start_std**2 * self.same_kind
         covariance: np.ndarray = (
@@ -78,7 +79,7 @@ class Prior:
 
 
 def _likeness(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each two parts are of a kind, and how near their sizes are."""
+    """Return :attr:`Prior.same_kind` and :attr:`Prior.nearness` of the parts."""
     kinds = np.array([part.kind for part in parts])
     sizes = [{name: float(size) for name, size in part.sizes.items()} for part in parts]
     names = sorted({name for size in sizes for name in size})
@@ -92,12 +93,13 @@ def _likeness(parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Fit:
-    """What follows from measured networks.
+    """The posterior of the parts' latencies.
 
     Args:
-        latencies: (parts,) milliseconds, none of them negative.
-        covariance: (parts, parts) of their errors.
-        model_std: Of measured networks around the sum of their parts, relative; one of :data:`MODEL_STDS`.
+        latencies: (parts,) latencies in milliseconds, none of them negative.
+        covariance: (parts, parts) covariance of their errors.
+        model_std: Relative standard deviation of a measured network around the sum of its parts, one of
+            :data:`MODEL_STDS`.
     """
 
     latencies: np.ndarray
@@ -105,13 +107,14 @@ class Fit:
     model_std: float
 
     def shrink(self, counts: np.ndarray, squares: np.ndarray) -> float:
-        """Standard deviation of a network's latency over what it were, were the errors of its parts independent.
+        """Return the ratio of a network's standard deviation to that under independent errors of its parts.
 
-        Parts that stand in every network are known well together and badly alone: most of their errors cancel.
+        It is the median over networks. Parts that occur in every network are known well as a sum but badly one by one,
+        so most of their errors cancel.
 
         Args:
-            counts: (networks, parts) how often networks have the parts.
-            squares: (networks, parts) the squares of these, place by place, as the estimator adds them up.
+            counts: (networks, parts) number of times that each network has each part.
+            squares: (networks, parts) the squares of these numbers, taken place by place as the estimator adds them up.
         """
         variances = np.einsum('ij,ij->i', counts @ self.covariance, counts)
         independent = squares @ np.diag(self.covariance)
@@ -120,13 +123,13 @@ class Fit:
 
 
 def fit_parts(counts: np.ndarray, milliseconds: np.ndarray, stds: np.ndarray, prior: Prior) -> Fit:
-    """The parts' latencies.
+    """Fit the latencies of parts to the latencies of networks.
 
     Args:
-        counts: (networks, parts) how often each network has each part.
-        milliseconds: (networks,) measured.
-        stds: (networks,) their standard deviations.
-        prior: Of the parts, up to a common factor.
+        counts: (networks, parts) number of times that each network has each part.
+        milliseconds: (networks,) measured latencies.
+        stds: (networks,) standard deviations of the measurements, in milliseconds.
+        prior: Prior of the parts, up to a common factor.
     """
     prior = prior.scaled(statistics.median(milliseconds / (counts @ prior.means)))
     errors = milliseconds - counts @ prior.means
@@ -145,31 +148,30 @@ def fit_parts(counts: np.ndarray, milliseconds: np.ndarray, stds: np.ndarray, pr
 
 
 def log_evidence(errors: np.ndarray, expected: np.ndarray) -> float:
-    """How likely (networks,) errors are of which (networks, networks) is the covariance, but for a constant."""
+    """Return the log-likelihood of errors (networks,) under a covariance (networks, networks), up to a constant."""
     return float(-0.5 * (errors @ np.linalg.solve(expected, errors) + np.linalg.slogdet(expected)[1]))
 
 
 def updated(
     covariance: np.ndarray, counts: np.ndarray, errors: np.ndarray, expected: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the errors of networks say of their parts: how far these are from their means, and their covariance now.
+    """Update the parts by the errors of networks: return the shift of their means (parts,) and their new covariance.
 
     Args:
-        covariance: (parts, parts) before.
-        counts: (networks, parts) how often each network has each part.
-        errors: (networks,) measured less what the means say.
-        expected: (networks, networks) covariance of these.
+        covariance: (parts, parts) covariance before the update.
+        counts: (networks, parts) number of times that each network has each part.
+        errors: (networks,) measured latencies minus those under the prior means.
+        expected: (networks, networks) covariance of the errors.
     """
     gain = np.linalg.solve(expected, counts @ covariance).T
     return gain @ errors, covariance - gain @ counts @ covariance
 
 
 def most_likely(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """The most likely values of a normal distribution among those that are not negative.
+    """Return the mode of a normal distribution among non-negative values.
 
-    They are ``mean + covariance @ pulls`` with pulls that are not negative and act only where a value is 0 (the
-    conditions of Karush, Kuhn and Tucker); found pull by pull, each set to what its value asks for (coordinate descent
-    on the dual problem).
+    It is ``mean + covariance @ pulls``, where the pulls (Lagrange multipliers) are non-negative and differ from 0 only
+    where a value is 0 (Karush-Kuhn-Tucker conditions). Coordinate descent on the dual problem finds the pulls.
     """
     values, pulls = mean.copy(), np.zeros(len(mean))
     variances = np.maximum(np.diag(covariance), np.finfo(float).tiny)

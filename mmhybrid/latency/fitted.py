@@ -1,9 +1,9 @@
-"""Latency from a few measured networks: what each kind of operation takes to start, per element moved and per product.
+"""A latency model whose prices per operation, per element moved and per MAC are fitted to a few measured networks.
 
-The analytic model (:mod:`~mmhybrid.latency.analytic`) measures operations alone and knows eager torch only. Here the
-same features of operations get their prices from whole networks, on any backend: a network takes the sum of its
-features times their prices, which are the most likely ones that are not negative. A dozen prices need a dozen networks,
-where a table needs one or more for each part; they serve parts that no measured network has.
+The analytic model (:mod:`~mmhybrid.latency.analytic`) measures operations alone and knows eager torch only. This model
+uses the same features of operations, but fits their prices to whole networks, on any backend. The latency of a network
+is the sum of its features times their prices, which are the most likely non-negative ones. A dozen prices need only a
+dozen networks, where a table needs one or more for each part. The prices also cover parts that no measured network has.
 """
 
 import itertools
@@ -32,26 +32,26 @@ FORMAT = 1
 STARTS = {f'{kind}.start': NOMINAL.start_ms[kind] for kind in OPERATIONS}
 MOVED = {f'{kind}.element': 1 / NOMINAL.elements_per_ms for kind in OPERATIONS}
 COMPUTED = {f'{kind}.mac': 1 / rate for kind, rate in NOMINAL.macs_per_ms.items()}
-OUTSIDE = 'network'  # what a network takes outside its parts
-# Names of the prices, and what they are in proportion on no device in particular.
+OUTSIDE = 'network'  # the price of the time outside all parts
+# Names of the prices with their prior means in milliseconds, of which only the proportions matter.
 PRICES = {**STARTS, **MOVED, **COMPUTED, OUTSIDE: BASE_OPERATIONS * NOMINAL.start_ms['other']}
-# Standard deviations of the prior of each price, relative to it; the measurements choose.
+# Candidate standard deviations of each price's prior, relative to its mean; the evidence chooses among them.
 PRICE_STDS = (0.1, 0.3, 1.0, 3.0)
-# Networks that are measured where nothing else is said.
+# Default number of measured networks.
 FEW = 12
-# Random networks among which they are chosen, and the relative error that a measurement is expected to have.
+# Number of random networks from which they are chosen, and the expected relative standard deviation of a measurement.
 POOL_SIZE, EXPECTED_NOISE = 500, 0.03
 
 
 @dataclass(frozen=True)
 class FittedLatency:
-    """The latency model of a device from a few measured networks.
+    """The latency model of a device, fitted to a few measured networks.
 
     Args:
-        prices_ms: Milliseconds by the names of :data:`PRICES`.
-        error: Relative standard deviation of measured networks around what the others say of them.
-        device: Where the networks were measured.
-        networks: How many they were.
+        prices_ms: Price in milliseconds for each name in :data:`PRICES`.
+        error: Relative root mean square error of each measured network's latency, as predicted from the others.
+        device: The device on which the networks were measured.
+        networks: Number of measured networks.
     """
 
     prices_ms: Mapping[str, float]
@@ -61,31 +61,35 @@ class FittedLatency:
 
     @property
     def batch(self) -> int:
-        """Images at once."""
+        """Batch size."""
         return self.device.batch
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
-        """Latency of a part; what it is off by is common to all parts."""
+        """Return the latency of a part, with a standard deviation that all parts share."""
         milliseconds = float(
             part_features(part, cost, self.batch) @ np.array([self.prices_ms[name] for name in PRICES])
         )
         return PartLatency(milliseconds, 0.0, self.error * milliseconds)
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a network stays below with 95 % probability, if it is as the measured ones are."""
+        """Return the 95 % upper bound of a network's latency, provided that it resembles the measured networks."""
         return milliseconds + UPPER_STDS * shared_std
 
     def warn_if_elsewhere(self) -> None:
-        """Warn if this machine is not the one that was measured."""
+        """Warn if the networks were measured on another machine."""
         self.device.warn_if_elsewhere('fitted model')
 
     def save(self, path: str | Path) -> None:
-        """Write the model as JSON, whole or not at all."""
+        """Write the model as JSON. The file is written whole or not at all."""
         write_json(path, {'format': FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, path: str | Path) -> 'FittedLatency':
-        """Read what :meth:`save` wrote; ValueError saying what is wrong with it."""
+        """Read a model that :meth:`save` wrote.
+
+        Raises:
+            ValueError: If the file is not valid; the message names the field.
+        """
         raw: Any = read_json(path)
         check_keys(f'{path}', raw, ('format', 'prices_ms', 'error', 'device', 'networks'))
         if raw['format'] != FORMAT:
@@ -99,7 +103,7 @@ class FittedLatency:
 
 
 def part_features(part: Part, cost: PartCost, batch: int) -> np.ndarray:
-    """(prices,) how often a part pays each of :data:`PRICES`."""
+    """Return how many units of each price in :data:`PRICES` a part takes (prices,)."""
     features = dict.fromkeys(PRICES, 0.0)
     if part.kind == 'network':
         features[OUTSIDE] = 1.0
@@ -112,7 +116,7 @@ def part_features(part: Part, cost: PartCost, batch: int) -> np.ndarray:
 
 
 def features_of(workload: Workload, archs: Sequence[Arch], batch: int) -> np.ndarray:
-    """(networks, prices) how often networks pay each price."""
+    """Return how many units of each price networks take (networks, prices)."""
     keys, counts = workload.composition(archs)
     parts = [workload.known[key] for key in keys]
     rows: np.ndarray = counts @ np.array([part_features(part, workload.cost_of(part), batch) for part in parts])
@@ -120,11 +124,11 @@ def features_of(workload: Workload, archs: Sequence[Arch], batch: int) -> np.nda
 
 
 def fit_prices(features: np.ndarray, measurements: Sequence[Measurement]) -> np.ndarray:
-    """(prices,) the most likely prices, under the prior that makes the measurements likeliest.
+    """Return the most likely prices (prices,) under the prior that maximises the evidence of the measurements.
 
     Args:
-        features: (networks, prices).
-        measurements: Of these networks.
+        features: (networks, prices) units of each price.
+        measurements: The measurements of these networks.
     """
     milliseconds = np.array([measurement.ms for measurement in measurements])
     spreads = np.array([measurement.spread for measurement in measurements])
@@ -142,7 +146,7 @@ def fit_prices(features: np.ndarray, measurements: Sequence[Measurement]) -> np.
 
 
 def fit_model(workload: Workload, measurements: Sequence[Measurement], device: Device) -> FittedLatency:
-    """The model that follows from measured networks; its error is that of each network under the others' prices."""
+    """Fit the model to measured networks; its error is found by leave-one-out cross-validation."""
     features = features_of(workload, [Arch(measurement.arch) for measurement in measurements], device.batch)
     off = []
     for i, measurement in enumerate(measurements):
@@ -155,7 +159,10 @@ def fit_model(workload: Workload, measurements: Sequence[Measurement], device: D
 
 
 def choose_archs(workload: Workload, count: int, batch: int, seed: int) -> list[Arch]:
-    """Networks of all sizes of images that tell prices apart: each the one that those before leave most uncertain."""
+    """Return the networks of all image sizes that tell the prices apart best.
+
+    Each network is the one whose latency is most uncertain, given those chosen before.
+    """
     space, rng = workload.space, random.Random(f'fitted {seed}')
     pool = list(dict.fromkeys([space.largest(), space.smallest(), *(space.sample(rng) for _ in range(POOL_SIZE))]))
     means = np.array(list(PRICES.values()))
@@ -165,7 +172,7 @@ def choose_archs(workload: Workload, count: int, batch: int, seed: int) -> list[
 
 
 def _most_uncertain(rows: np.ndarray, covariance: np.ndarray, count: int) -> Iterator[int]:
-    """The first two rows, then always the one whose product with unknown prices is most uncertain."""
+    """Yield the first two rows, then always the row whose product with the unknown prices is most uncertain."""
     left = np.ones(len(rows), bool)
     for number in range(count):
         uncertain = np.where(left, np.einsum('ij,jk,ik->i', rows, covariance, rows), -1.0)
@@ -177,6 +184,6 @@ def _most_uncertain(rows: np.ndarray, covariance: np.ndarray, count: int) -> Ite
 
 
 def profile_few(workload: Workload, device: Device, plan: Plan) -> FittedLatency:
-    """Measure ``plan.networks`` networks in all, and fit the model."""
+    """Measure ``plan.networks`` networks in all, and fit the model to them."""
     archs = choose_archs(workload, plan.networks, device.batch, plan.seed)
     return fit_model(workload, measure(workload, archs, device.open(), device.batch, plan), device)

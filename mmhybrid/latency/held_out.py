@@ -1,4 +1,4 @@
-"""How well latencies are predicted: networks that were measured but not used, and simpler predictions beside."""
+"""The accuracy of predicted latencies on held-out networks, beside that of simpler predictions."""
 
 import io
 import math
@@ -29,21 +29,21 @@ from mmhybrid.space import Arch
 from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.statistics import bootstrap_interval, kendall_tau
 
-# Networks of the table that are measured again.
+# Number of the table's networks at each resolution that are measured again.
 YARDSTICKS = 8
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Measured networks that the table has not seen.
+    """Measured networks from which the table did not learn.
 
     Args:
         archs: The networks.
-        milliseconds: (networks,) measured.
-        drift: What networks of the table took when it was measured, over what they take now: multiplied by it, a
-            latency is what it would have been then.
-        drift_spread: Standard deviation of that factor from network to network.
-        noise: Median standard deviation of these measurements, relative to them.
+        milliseconds: (networks,) measured latencies.
+        drift: Ratio of the latency of the table's networks when the table was measured to their latency now.
+            Multiplying a latency that is measured now by this ratio gives the latency at that time.
+        drift_spread: Standard deviation of that ratio between networks.
+        noise: Median relative standard deviation of these measurements.
     """
 
     archs: tuple[Arch, ...]
@@ -54,10 +54,10 @@ class HeldOut:
 
 
 def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: int) -> list[Arch]:
-    """At least ``count`` random networks that the table was not measured with, as many of each resolution.
+    """Return at least ``count`` random networks that the table was not measured with, equally many of each resolution.
 
     Raises:
-        ValueError: If the space has not so many.
+        ValueError: If the space has too few such networks.
     """
     seen = {Arch(measurement.arch) for measurement in table.measurements}
     per_size = math.ceil(count / len(table.resolutions))
@@ -65,10 +65,10 @@ def choose_held_out(workload: Workload, table: LatencyTable, count: int, seed: i
 
 
 def recorded(table: LatencyTable) -> HeldOut:
-    """What was measured beside the table's networks, in the same rounds.
+    """Return the held-out networks that were measured in the same rounds as the table's networks.
 
     Raises:
-        ValueError: If that was nothing, or one network.
+        ValueError: If there are fewer than two.
     """
     if len(table.held_out) < 2:
         raise ValueError(f'latency table: {len(table.held_out)} held-out networks, allowed: at least 2 to judge it by')
@@ -78,7 +78,7 @@ def recorded(table: LatencyTable) -> HeldOut:
 
 
 def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> HeldOut:
-    """Measure networks as the table was measured, and some of its own again."""
+    """Measure networks with the device and settings of the table, together with some of the table's own networks."""
     device = table.device
     backend = device.open()
     known = [
@@ -95,7 +95,11 @@ def measure_held_out(workload: Workload, table: LatencyTable, archs: Sequence[Ar
 
 
 def prediction_errors(predicted: np.ndarray, measured: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Share within 10 %, mean absolute error (relative), bias, and rank correlation with its 95 % interval."""
+    """Return how well predictions agree with measurements.
+
+    The figures are the share of networks within 10 %, the mean absolute error and the bias (both relative to the
+    measurement), and Kendall's tau with its 95 % confidence interval from bootstrap samples.
+    """
     errors = predicted / measured - 1
     low, high = bootstrap_interval(lambda rows: kendall_tau(predicted[rows], measured[rows]), len(measured), seed)
     return {
@@ -109,20 +113,20 @@ def prediction_errors(predicted: np.ndarray, measured: np.ndarray, seed: int = 0
 
 
 def predict(estimator: Estimator, archs: Sequence[Arch]) -> tuple[np.ndarray, np.ndarray]:
-    """Estimated milliseconds, and the upper bounds."""
+    """Return the predicted latencies and their 95 % upper bounds, both in milliseconds (networks,)."""
     pairs = [(cost.latency_ms, cost.latency_upper_ms) for cost in map(estimator, archs)]
     return np.array([pair[0] for pair in pairs], float), np.array([pair[1] for pair in pairs], float)
 
 
 def macs_line(estimator: Estimator, measurements: Sequence[Measurement], archs: Sequence[Arch]) -> np.ndarray:
-    """What a straight line through the MACs and latencies of ``measurements`` predicts for ``archs``."""
+    """Predict latencies from MACs alone, by a straight line that is fitted to ``measurements``."""
     known = [estimator(measurement.arch).macs_m for measurement in measurements]
     slope, offset = np.polyfit(known, [measurement.ms for measurement in measurements], 1)
     return np.array([slope * estimator(arch).macs_m + offset for arch in archs])
 
 
 def parts_alone(workload: Workload, table: LatencyTable, archs: Sequence[Arch], plan: Plan) -> np.ndarray:
-    """What parts timed one by one, outside any network, predict for ``archs`` (eager torch)."""
+    """Predict latencies as the sum of parts that are timed one by one, outside any network (eager torch)."""
     device = table.device
     backend = Backend(device.device, image_dtype(device.dtype), device.threads, device.clock)
     milliseconds: dict[str, float] = {}
@@ -152,12 +156,12 @@ def _part_jobs(network: nn.Module, part: Part, batch: int, backend: Backend) -> 
 
 
 def scatter(path: str | Path, measured: np.ndarray, predicted: Mapping[str, np.ndarray], title: str) -> None:
-    """Draw predictions over measurements into a PNG file, one panel for each prediction, with the 10 % band.
+    """Draw predictions against measurements into a PNG file, one panel for each prediction, with the 10 % band.
 
-    It is written whole or not at all.
+    The file is written whole or not at all.
     """
-    with rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
-        figure = Figure(figsize=(4 * len(predicted), 4))  # not pyplot's, whose backend may be LaTeX too
+    with rc_context({'text.usetex': False}):  # LaTeX would run names as programs
+        figure = Figure(figsize=(4 * len(predicted), 4))  # not a figure of pyplot, whose backend may be LaTeX too
         panels = figure.subplots(1, len(predicted), squeeze=False)
         low, high = 0.9 * measured.min(), 1.1 * measured.max()
         line = np.array([low, high])

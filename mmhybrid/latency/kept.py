@@ -1,4 +1,4 @@
-"""Exported networks on disk, each of which is exported once."""
+"""A folder of exported networks, so that each is exported only once."""
 
 import hashlib
 import hmac
@@ -18,27 +18,27 @@ from mmhybrid.utils.files import remove_parts, write_whole
 from mmhybrid.utils.own_key import own_key
 from mmhybrid.version import __version__
 
-# Hexadecimal digits of a digest in a name.
+# Number of hexadecimal digits of a digest in a file name.
 DIGITS = 32
 
 
 class KeptNetworks:
     """The exported networks of a space, in a folder.
 
-    The name of a file is the digest of what its network is (arch, workload, shape of the images, backend, dtype,
-    versions of what exports) and a signature of the same with its content, by a key of the user's. So neither one of
-    another network or version is taken for it, nor one that was damaged or has got another's name; nor what others have
-    put there, since the runtimes believe what a file says.
+    A file name has two digests. The first identifies the network: arch, workload, image shape, backend, dtype and the
+    versions of the packages that export. The second is a signature of the first and of the file's content, with a key
+    of the user's. A file of another network or version, a damaged or renamed file and a file that somebody else put
+    there are therefore never used. The signature matters because runtimes trust what a file says.
 
     Args:
-        folder: Made where it is not there.
+        folder: Folder of the files; it is created if it does not exist.
         workload: The networks of the space.
-        backend: What they are exported for.
-        dtype: Of their weights.
-        batch: Images at once.
+        backend: The backend for which the networks are exported.
+        dtype: Data type of their weights.
+        batch: Batch size.
 
     Raises:
-        ValueError: If the folder is a link or something else than a folder.
+        ValueError: If the folder is a link or not a folder.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class KeptNetworks:
         self.folder.mkdir(exist_ok=True)
 
     def missing(self, archs: Iterable[Arch]) -> list[Arch]:
-        """Those archs whose network is not there, or not whole."""
+        """Return those archs whose network is missing or damaged."""
         return [arch for arch in dict.fromkeys(archs) if self._find(arch) is None]
 
     def export(self, arch: Arch) -> bytes:
-        """Export a network, and keep it."""
+        """Export a network, keep its file and return the content."""
         images = torch.zeros(self.shape(arch))
         content = self.backend.export(self.workload.build_network(arch), images, DTYPES[self.dtype])
         for damaged in self._named(arch):
@@ -75,22 +75,22 @@ class KeptNetworks:
         return content
 
     def content(self, arch: Arch) -> bytes:
-        """What the file of a network holds, which is exported if it is not there."""
+        """Return the content of a network's file; the network is exported first if it is missing."""
         found = self._find(arch)
         return self.export(arch) if found is None else found[1]
 
     def named_content(self, arch: Arch) -> tuple[str, bytes]:
-        """The name of the file of a network that is there, and what it holds."""
+        """Return the file name and the content of a network that is in the folder."""
         found = self._find(arch)
         assert found is not None
         return found[0].name, found[1]
 
     def shape(self, arch: Arch) -> tuple[int, ...]:
-        """Of the images of a network: batch, channels, rows and columns."""
+        """Return the shape of a network's images: (batch, channels, height, width)."""
         return self.batch, *self.workload.input_shape(arch)
 
     def remove(self, but: Collection[str] = ()) -> None:
-        """Remove all networks ``but`` the files of some names, and the folder if nothing is left in it."""
+        """Remove the files of all networks except those named in ``but``, and the folder if it is empty then."""
         names = rf'[0-9a-f]{{{DIGITS}}}\.[0-9a-f]{{{DIGITS}}}{re.escape(self.backend.suffix)}'
         remove_parts(self.folder, names)
         for path in list(self.folder.iterdir()):

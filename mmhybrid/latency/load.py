@@ -1,4 +1,4 @@
-"""The latency model of a search, from the files that ``tools/profile_latency.py`` wrote."""
+"""The latency model of a search, loaded from files that ``tools/profile_latency.py`` wrote."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +14,15 @@ from mmhybrid.latency.table import LatencyTable
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import read_json
 
-# Of models, by a field that their files alone have.
+# Classes of models, by a field that only their files have.
 MODELS: dict[str, type[OperationsModel]] = {'rates': AnalyticLatency, 'prices_ms': FittedLatency}
 
 
 def load_latency(path: str | Path) -> LatencyTable | OperationsModel:
-    """A latency table, an analytic model or a fitted one, whichever the file holds.
+    """Load a latency table, an analytic model or a fitted model, whichever the file holds.
 
     Raises:
-        ValueError: If there is no such file, or saying what is wrong with it.
+        ValueError: If the file does not exist or is not valid.
     """
     raw = read_json(path)
     fields = raw if isinstance(raw, Mapping) else ()
@@ -30,16 +30,18 @@ def load_latency(path: str | Path) -> LatencyTable | OperationsModel:
 
 
 def build_estimator(workload: Workload, path: str | Path | None, analytic: str | Path | None = None) -> Estimator:
-    """What the networks of a search cost; warns if latencies were measured on another machine, or are filled in.
+    """Build the estimator of a search's costs; warn if latencies were measured on another machine or are filled in.
 
     Args:
         workload: The networks.
-        path: Of a latency table, or of an analytic model, which serves every space; None for no latencies.
-        analytic: Path of an analytic model that answers for the parts which the table lacks; None for an error.
+        path: Path of a latency table, or of an analytic or fitted model, which serves every space; None for no
+            latencies.
+        analytic: Path of an analytic or fitted model for the parts that the table lacks; None to raise an error
+            instead.
 
     Raises:
-        ValueError: If a file is wrong or of the other kind, the table is of another space or setting, or the two are
-            for different devices, dtypes, threads or numbers of images at once.
+        ValueError: If a file is not valid or of the other kind, if the table is of another space or setting, or if
+            table and model are for different devices, dtypes, numbers of threads or batch sizes.
     """
     if path is None:
         if analytic is not None:
@@ -60,14 +62,14 @@ def build_estimator(workload: Workload, path: str | Path | None, analytic: str |
 
 
 def workload_for(table: LatencyTable, cfg: Config | None) -> Workload:
-    """The networks of a table; of whole models a config has to tell what is around the backbones.
+    """Return the networks of a table; for whole models, a config must give what surrounds the backbone.
 
     Args:
         table: The table.
-        cfg: With the model that the table was measured for; it is read only where the table is of whole models.
+        cfg: Config with the model that the table was measured for; it is read only if the table is of whole models.
 
     Raises:
-        ValueError: If there is no config where one is needed, or the table is of another model.
+        ValueError: If the table is of another model, or a config is needed and missing.
     """
     if table.workload.around is None or cfg is None:
         return table.build_workload()
@@ -77,7 +79,7 @@ def workload_for(table: LatencyTable, cfg: Config | None) -> Workload:
 
 
 def fill(table: LatencyTable, path: str, analytic: str | Path, workload: Workload) -> FilledTable:
-    """The table of ``path`` with the model of ``analytic`` for the parts it lacks, of which it warns."""
+    """Return the table of ``path`` with the model of ``analytic`` for the parts it lacks, and warn of these parts."""
     model = load_model_of(table, path, analytic)
     filled = FilledTable(table, model, workload)
     filled.warn_of_gaps()
@@ -85,15 +87,16 @@ def fill(table: LatencyTable, path: str, analytic: str | Path, workload: Workloa
 
 
 def load_model_of(table: LatencyTable, path: str, analytic: str | Path) -> OperationsModel:
-    """An analytic model, or a fitted one, to be used beside a table; warns if it was measured on another machine.
+    """Load an analytic or fitted model to use beside a table; warn if it was measured on another machine.
 
     Args:
         table: The table.
-        path: Of the table.
+        path: Path of the table.
         analytic: Path of the model.
 
     Raises:
-        ValueError: If the file is wrong, or for another device, dtype, threads or number of images at once.
+        ValueError: If the file is not valid, or for another device, dtype, number of threads or batch size. A fitted
+            model must be for the same backend too.
     """
     model = load_latency(analytic)
     if isinstance(model, LatencyTable):

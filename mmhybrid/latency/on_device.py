@@ -1,9 +1,9 @@
-"""Time the networks that lie beside this file on this machine, and write what they took into timings.json.
+"""Time the networks beside this file on this machine, and write their latencies into timings.json.
 
     python3 measure.py
 
-It needs the networks' runtime and what comes with that. Interrupted, the same command continues. The file is a long
-one, since it is all that is copied to a machine beside the networks.
+It needs the runtime of the networks and what that runtime depends on. If it is interrupted, the same command continues.
+The file is long because it is the only program that is copied to a machine beside the networks.
 """
 
 from __future__ import annotations  # some devices have Python 3.8
@@ -25,33 +25,35 @@ from typing import Any
 
 from mmhybrid.latency.memory import kept_memory
 
-# Of a network in a round.
+# Runs of each network in a round.
 RUNS = 3
 LONGEST_PAUSE = 86400  # seconds, a day
-# Where the name of a board stands, as of a Raspberry Pi or a Jetson.
+# File with the name of a board, such as a Raspberry Pi or a Jetson.
 BOARD = Path('/proc/device-tree/model')
 MANIFEST, TIMINGS = 'manifest.json', 'timings.json'
-# ONNX Runtime's names of what runs networks; the one for TensorRT is built into its packages for GPUs.
+# Execution providers of ONNX Runtime by device. The provider for TensorRT is part of its packages for GPUs.
 PROVIDERS = {
     'cpu': 'CPUExecutionProvider',
     'cuda': 'CUDAExecutionProvider',
     'tensorrt': 'TensorrtExecutionProvider',
 }
-GPUS = ('cuda', 'tensorrt')  # the devices that are a GPU of NVIDIA's
-# What OpenVINO calls them; an int8 file says itself which of its layers are, and the rest is float32.
+GPUS = ('cuda', 'tensorrt')  # the devices that are an NVIDIA GPU
+# OpenVINO's names of the data types. An int8 file itself says which of its layers are int8; the rest is float32.
 PRECISIONS = {'float32': 'f32', 'bfloat16': 'bf16', 'int8': 'f32'}
 
 
 class MistakeError(Exception):
-    """What a user can mend, in a sentence."""
+    """A mistake that a user can correct; the message says how in one sentence."""
 
 
 def time_round(jobs: Sequence[Any], times: Callable[[Any, int], Any]) -> list[float]:
-    """Milliseconds of each job: run thrice, the first to forget the one before, then the faster of two.
+    """Return the milliseconds of each job, each of which runs three times.
+
+    The first run flushes what the previous job left in the caches and does not count; the faster of the other two does.
 
     Args:
         jobs: The networks.
-        times: What says how long each of so many runs of a job took.
+        times: Function that runs a job a given number of times and returns the milliseconds of each run.
     """
     return [min(times(job, RUNS)[1:]) for job in jobs]
 
@@ -63,7 +65,7 @@ def add_rounds(
     warmup: int,
     tick: Callable[[], object],
 ) -> None:
-    """Run the rounds that are missing to ``repeats``, after others that warm up; ``tick`` is called after each."""
+    """Run the rounds that are missing up to ``repeats``, after some that warm up; ``tick`` is called after each."""
     for _ in range(warmup):
         run_round()
     while len(rounds) < repeats:
@@ -72,15 +74,15 @@ def add_rounds(
 
 
 def image_dtype(dtype: str) -> str:
-    """What a network of some dtype takes: one in int8 takes float32, and gives it."""
+    """Return the data type of a network's images; a network in int8 takes and returns float32."""
     return 'float32' if dtype == 'int8' else dtype
 
 
 def provider_of(device: str, dtype: str) -> tuple[str, dict[str, str]]:
-    """ONNX Runtime's provider for a device, with its options.
+    """Return ONNX Runtime's execution provider for a device, and its options.
 
-    TensorRT builds an engine for each network, which takes minutes. It keeps how long its kernels took, so that it
-    times them for the first network alone.
+    TensorRT builds an engine for each network, which takes minutes. It keeps the timings of its kernels in a file, so
+    that it times each kernel only once.
 
     Args:
         device: Name of the device, one of :data:`PROVIDERS`.
@@ -90,14 +92,14 @@ def provider_of(device: str, dtype: str) -> tuple[str, dict[str, str]]:
     if device == 'tensorrt':
         options = {'trt_fp16_enable': str(dtype == 'float16'), 'trt_int8_enable': str(dtype == 'int8')}
         folder = Path.home() / '.cache/mmhybrid/tensorrt'
-        with suppress(OSError):  # a home that cannot be written to; each network's kernels are timed anew
+        with suppress(OSError):  # the home folder may be read-only; kernels are then timed for each network
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             options |= {'trt_timing_cache_enable': 'True', 'trt_timing_cache_path': str(folder)}
     return PROVIDERS[device], options
 
 
 def load_onnxruntime(content: bytes, images: Any, device: str, dtype: str, threads: int) -> Callable[[], object]:
-    """What runs an ONNX file once on ONNX Runtime; images (an array) and outputs stay on the device."""
+    """Return a job that runs an ONNX file once on ONNX Runtime; images (an array) and outputs stay on the device."""
     runtime: Any = import_module('onnxruntime')
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -116,34 +118,35 @@ def load_onnxruntime(content: bytes, images: Any, device: str, dtype: str, threa
 
 
 def openvino_settings(dtype: str, threads: int) -> dict[str, Any]:
-    """How OpenVINO runs a network for one user, with the precision of a dtype."""
+    """Return the settings with which OpenVINO runs one network at a time in the precision of a dtype."""
     settings = {'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY'}
     return {**settings, 'INFERENCE_PRECISION_HINT': PRECISIONS[dtype]}
 
 
 def load_openvino(core: Any, content: bytes, images: Any, dtype: str, threads: int) -> Callable[[], object]:
-    """What runs an ONNX file once on OpenVINO, whose core stays for as long as the process."""
+    """Return a job that runs an ONNX file once on OpenVINO; ``core`` lives as long as the process."""
     compiled = core.compile_model(core.read_model(content), 'CPU', openvino_settings(dtype, threads))
     request = compiled.create_infer_request()
     return lambda: request.infer({0: images}, share_inputs=True, share_outputs=True)
 
 
 def load_executorch(content: bytes, images: Any, threads: int) -> Callable[[], object]:
-    """What runs a ``.pte`` file once on ExecuTorch, whose package needs torch."""
+    """Return a job that runs a ``.pte`` file once on ExecuTorch, whose package needs torch."""
     library: Any = import_module('executorch.extension.pybindings.portable_lib')
     if library._threadpool_get_thread_count() != threads:
-        library._unsafe_reset_threadpool(threads)  # of the process; methods that were loaded before it crash
+        # the pool belongs to the process, and methods that were loaded earlier crash
+        library._unsafe_reset_threadpool(threads)
     program = import_module('executorch.runtime').Runtime.get().load_program(content)
     method, tensor = program.load_method('forward'), import_module('torch').from_numpy(images)
 
-    def job(needed: object = (content, program)) -> object:  # a method reads both, and keeps neither alive
+    def job(needed: object = (content, program)) -> object:  # a method reads both but keeps no reference to them
         return method.execute([tensor])
 
     return job
 
 
 def processor_name() -> str:
-    """The name of the processor, or of the board or phone where the system names no processor."""
+    """Return the name of the processor, or of the board or phone if the system names no processor."""
     cpuinfo = Path('/proc/cpuinfo')
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
@@ -156,22 +159,22 @@ def processor_name() -> str:
 
 
 def power_mode() -> dict[str, str]:
-    """The power mode of a Jetson, which decides how fast it is, as ``nvpmodel`` tells it; empty on other machines."""
+    """Return the power mode of a Jetson, which decides its speed, from ``nvpmodel``; empty on other machines."""
     mode = _answer('nvpmodel', '-q')
     return {'nvpmodel': mode} if mode else {}
 
 
 class Runtime:
-    """What runs the networks of a bundle here.
+    """Base class of the runtimes that run the networks of a bundle.
 
     Args:
-        device: Of the manifest: ``backend``, ``device``, ``dtype``, ``threads`` and ``clock``.
+        device: The manifest's device: ``backend``, ``device``, ``dtype``, ``threads`` and ``clock``.
 
     Attributes:
-        thread_clock: What stands still while this process does not work for a network, in seconds.
+        thread_clock: Clock, in seconds, that stops while this process does not work for a network.
 
     Raises:
-        MistakeError: If it is not installed, or this machine has not what it needs.
+        MistakeError: If the runtime is not installed, or this machine lacks something that it needs.
     """
 
     thread_clock = staticmethod(time.thread_time)
@@ -188,15 +191,15 @@ class Runtime:
         self.clock = self.thread_clock if device['clock'] == 'thread' else time.perf_counter
 
     def load(self, content: bytes, shape: Sequence[int]) -> Callable[[], object]:
-        """What runs a file's network once on images of random values."""
+        """Return a job that runs a file's network once on random images."""
         raise NotImplementedError
 
     def images(self, shape: Sequence[int], dtype: str = 'float32') -> Any:
-        """An array of random values."""
+        """Return an array of random values."""
         return self.numpy.random.default_rng(0).random(shape, dtype='float32').astype(dtype)
 
     def times(self, job: Callable[[], object], runs: int) -> list[float]:
-        """Milliseconds of each of some runs."""
+        """Return the milliseconds of each of ``runs`` successive runs."""
         milliseconds = []
         for _ in range(runs):
             start = self.clock()
@@ -205,7 +208,7 @@ class Runtime:
         return milliseconds
 
     def described(self) -> dict[str, Any]:
-        """The device, with its name and its versions."""
+        """Return the device with its name and its versions."""
         versions = {**self.device['versions'], 'python': platform.python_version(), self.name: self._version()}
         name = processor_name()
         if self.device['device'] in GPUS:
@@ -216,7 +219,7 @@ class Runtime:
     def _version(self) -> str:
         try:
             return metadata.version(self.name)
-        except metadata.PackageNotFoundError:  # of another package, as onnxruntime-gpu
+        except metadata.PackageNotFoundError:  # another package provides the module, such as onnxruntime-gpu
             return str(getattr(self.module, '__version__', 'unknown'))
 
 
@@ -264,11 +267,11 @@ RUNTIMES: dict[str, type[Runtime]] = {'onnxruntime': OnnxRuntime, 'openvino': Op
 
 
 class Bundle:
-    """The networks beside this file, and what is known of them.
+    """The networks beside this file, and their timings so far.
 
     Args:
-        folder: With the manifest.
-        out: Where what they took is kept.
+        folder: Folder with the manifest.
+        out: File of the timings.
     """
 
     def __init__(self, folder: Path, out: Path) -> None:
@@ -279,11 +282,11 @@ class Bundle:
         self.timings: dict[str, Any] = {}
 
     def missing(self) -> list[str]:
-        """The files of networks that are not here, or not whole."""
+        """Return the files of networks that are missing or damaged."""
         return [network['file'] for network in self.manifest['networks'] if self._content(network) is None]
 
     def begin(self, device: dict[str, Any]) -> None:
-        """Start anew, or continue what an earlier process has begun; MistakeError if that was begun otherwise."""
+        """Start new timings, or continue those of an earlier process; MistakeError if their setting was another."""
         setting = {**self.manifest['setting'], 'device': device}
         self.timings = {'setting': setting, **{name: [] for name in self.manifest['passes']}}
         if self.out.exists():
@@ -293,7 +296,7 @@ class Bundle:
             self.timings = begun
 
     def measure(self, runtime: Runtime, pause: float) -> None:
-        """Run the rounds that are missing, and keep each as soon as it is there."""
+        """Run the rounds that are missing, and write each to the file at once."""
         said = Said(self)
         for name, groups in self.manifest['passes'].items():
             found: list[list[list[float]]] = self.timings[name]
@@ -317,7 +320,7 @@ class Bundle:
                 del jobs, run_round  # before the next group's networks need the memory
 
     def keep(self) -> None:
-        """Write what is known, whole or not at all."""
+        """Write the timings. The file is written whole or not at all."""
         part = self.out.with_name(f'.{self.out.name}.part')
         with part.open('w') as file:
             json.dump(self.timings, file)
@@ -339,7 +342,7 @@ class Bundle:
 
 
 class Said:
-    """What is said after each round: how far it is, how fast the device is, how long the rest takes."""
+    """Prints a line after each round: progress, speed of the device, and remaining time."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -347,7 +350,7 @@ class Said:
         self.left_at_first = self._left()
 
     def after(self, name: str, number: int) -> None:
-        """A round of a group is there."""
+        """Print the line of the latest round of group ``number`` in pass ``name``."""
         rounds = self.bundle.timings[name][number]
         ratios = sorted(rounds[-1][place] / first for place, first in enumerate(rounds[0]))
         left = self._left()
@@ -360,7 +363,7 @@ class Said:
         )
 
     def _left(self) -> int:
-        """How often a network is still to be timed."""
+        """Return how many timings of a network are still to be taken."""
         left = 0
         for name, groups in self.bundle.manifest['passes'].items():
             done = self.bundle.timings[name]
@@ -372,7 +375,7 @@ class Said:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """MistakeError if another process measures here: each would slow down the other."""
+    """Raise MistakeError if another process measures in the same folder, since each would slow down the other."""
     try:
         fcntl: Any = import_module('fcntl')
     except ImportError:  # not on Windows
@@ -387,7 +390,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
+    """Return the JSON object in a file."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -398,7 +401,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _answer(*command: str) -> str:
-    """The first line that a program prints, empty if there is none."""
+    """Return the first line that a program prints, or an empty text if there is none."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     except OSError:
@@ -407,7 +410,7 @@ def _answer(*command: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; the exit code."""
+    """Run the program and return its exit code."""
     folder = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description='Time the networks that lie beside this file.')
     parser.add_argument('--out', type=Path, default=folder / TIMINGS, help=f'default: {TIMINGS} beside this file')

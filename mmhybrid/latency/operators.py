@@ -1,7 +1,7 @@
-"""Where the time of an exported network goes, by the kinds of operators that its runtime makes of it.
+"""The latency of an exported network by the operators of its runtime.
 
-Runtimes profile themselves by the wall clock, in which others may take the processor: of each operator counts the pass
-in which it was fastest.
+Runtimes profile by the wall clock, which includes times when other processes use the processor. For each operator, the
+pass in which it was fastest counts.
 """
 
 import json
@@ -21,7 +21,7 @@ WARMUP = 2
 def onnxruntime_operators(
     content: bytes, images: NDArray[Any], device: str, dtype: str, threads: int, runs: int
 ) -> dict[str, float]:
-    """Milliseconds by operator of ONNX Runtime, which counts fused ones as what they became."""
+    """Return the milliseconds of each operator of ONNX Runtime; a fused operator counts under its new name."""
     runtime: Any = import_module('onnxruntime')
     with TemporaryDirectory() as folder:
         options = runtime.SessionOptions()
@@ -42,7 +42,7 @@ def onnxruntime_operators(
 def openvino_operators(
     core: Any, content: bytes, images: NDArray[Any], dtype: str, threads: int, runs: int
 ) -> dict[str, float]:
-    """Milliseconds by operator of OpenVINO, which counts fused ones as the first of them."""
+    """Return the milliseconds of each operator of OpenVINO; a fused operator counts under the name of its first one."""
     settings = {**openvino_settings(dtype, threads), 'PERF_COUNT': True}
     request = core.compile_model(core.read_model(content), 'CPU', settings).create_infer_request()
     passes = []
@@ -54,7 +54,7 @@ def openvino_operators(
 
 
 def _fastest(passes: Sequence[Sequence[tuple[str, float]]]) -> dict[str, float]:
-    """Milliseconds by kind, of each operator in the pass in which it was fastest; the longest first."""
+    """Return the milliseconds of each kind, longest first; of each operator, its fastest pass counts."""
     total: dict[str, float] = {}
     for operator in zip(*passes, strict=True):
         kind, milliseconds = operator[0][0], min(milliseconds for _, milliseconds in operator)

@@ -1,4 +1,4 @@
-"""What an interrupted profile continues from."""
+"""The file from which an interrupted profile continues."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,11 @@ from mmhybrid.utils.files import drop_link_outward, first_difference, is_special
 
 
 class Partial:
-    """The rounds of a table that is being measured, in a file beside it: its name with ``.partial`` behind.
+    """The rounds of a table that is being measured, in a file beside it with the suffix ``.partial``.
 
     Args:
-        out: Where the table is going to be; nothing is kept beside a device or a pipe.
-        setting: What the rounds belong to, plain JSON.
+        out: Path of the table; nothing is kept if it is a device or a pipe.
+        setting: Setting that the rounds belong to, as plain JSON.
     """
 
     def __init__(self, out: str | Path, setting: Mapping[str, Any]) -> None:
@@ -23,10 +23,10 @@ class Partial:
         self.out = out
 
     def read_into(self, passes: Mapping[str, Rounds], repeats: int) -> None:
-        """Let ``passes`` have the rounds that are in the file, if there is one.
+        """Copy the rounds of the file into ``passes``, if there is a file.
 
         Raises:
-            ValueError: If the file is broken, of another setting, or has more than ``repeats`` rounds of a group.
+            ValueError: If the file is not valid, is of another setting, or has more than ``repeats`` rounds of a group.
         """
         if not self.path.exists():
             return
@@ -38,11 +38,11 @@ class Partial:
             rounds.restore(f'{self.path}: {name}', raw[name], repeats)
 
     def write(self, passes: Mapping[str, Rounds]) -> None:
-        """Write the rounds, whole or not at all."""
+        """Write the rounds. The file is written whole or not at all."""
         if not is_special(self.out):
             drop_link_outward(self.path)
             write_json(self.path, {'setting': self.setting, **{name: r.to_json() for name, r in passes.items()}})
 
     def remove(self) -> None:
-        """Remove the file: the table is written."""
+        """Remove the file, once the table is written."""
         self.path.unlink(missing_ok=True)

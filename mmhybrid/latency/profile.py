@@ -1,8 +1,9 @@
 """Latency tables from few measurements of whole networks.
 
-A part's latency is what a network loses when the part is taken out or exchanged, not what it takes alone. So only
-whole networks are timed, and each is the sum of its parts: :mod:`~mmhybrid.latency.design` chooses the networks,
-:mod:`~mmhybrid.latency.timing` times them, :mod:`~mmhybrid.latency.fit` finds their parts.
+The latency of a part is what a network gains when the part is removed or exchanged, which differs from the latency of
+the part alone. Only whole networks are therefore timed, and the latency of each is the sum of its parts:
+:mod:`~mmhybrid.latency.design` chooses the networks, :mod:`~mmhybrid.latency.timing` times them,
+:mod:`~mmhybrid.latency.fit` estimates their parts.
 """
 
 import random
@@ -28,11 +29,11 @@ from mmhybrid.latency.timing import Plan, plan_rounds, run_rounds
 from mmhybrid.space import Arch
 from mmhybrid.utils.files import check_target, is_special, plain
 
-# Random networks on which the upper bound is calibrated.
+# Number of random networks on which the upper bound is calibrated.
 BOUND_SAMPLES = 200
-# So many networks are measured a second time in the end.
+# Number of networks that are measured a second time at the end.
 NUM_AGAIN = 16
-# Of its highest speed: a device that gets slower than that is told of.
+# A warning tells when the device's speed falls below this share of its highest speed.
 SLOWED = 0.9
 
 
@@ -44,15 +45,15 @@ def build_table(
     device: Device,
     held_out: Sequence[Measurement] = (),
 ) -> LatencyTable:
-    """The table that follows from measured networks.
+    """Build the table that follows from measured networks.
 
     Args:
         workload: The networks of the space.
-        measurements: The networks.
-        again: Some of them, measured a second time.
+        measurements: The measured networks.
+        again: Some of the same networks, measured a second time.
         speed_std: Relative standard deviation of the machine's speed.
-        device: What they were measured on.
-        held_out: Networks that were measured beside them, to be kept with it.
+        device: The device on which they were measured.
+        held_out: Held-out networks that were measured beside them; they are kept in the table.
     """
     archs = [Arch(measurement.arch) for measurement in measurements]
     keys, counts = workload.composition(archs)
@@ -62,7 +63,7 @@ def build_table(
     milliseconds = np.array([measurement.ms for measurement in measurements])
     spreads = np.array([measurement.spread for measurement in measurements])
     repeated = repeatability(measurements, again)
-    # the rounds of one measuring may agree with each other better than with those of another
+    # Rounds of one measurement may agree better with each other than with rounds of a second measurement.
     stds = np.maximum(spreads, repeated * milliseconds)
     fit = fit_parts(counts, milliseconds, stds, Prior.of_parts(workload, keys, device.batch))
     deviations = np.sqrt(np.maximum(np.diag(fit.covariance), 0))
@@ -89,13 +90,12 @@ def build_table(
 def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> LatencyTable:
     """Measure a space and write its table to ``out``.
 
-    What is measured is kept in ``out`` with ``.partial`` behind it, and networks that are exported in a folder with
-    ``.networks`` behind it, from both of which an interrupted run continues; where ``out`` is a device or a pipe,
-    nothing is kept.
+    An interrupted run continues from the measured rounds in ``out`` with the suffix ``.partial``, and from the exported
+    networks in a folder with the suffix ``.networks``. If ``out`` is a device or a pipe, nothing is kept.
 
     Raises:
-        ValueError: If ``out`` cannot be written, or that file is broken, or of another space, device, plan or choice of
-            networks.
+        ValueError: If ``out`` cannot be written, or if the file of rounds is not valid or belongs to another space,
+            device, plan or choice of networks.
     """
     check_target(out)
     backend = device.open()
@@ -104,7 +104,7 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
         partial = Partial(out, setting_of(workload, device, plan, archs))
         partial.read_into(passes, plan.repeats)
         kept, kind = None, type(backend)
-        # a plug-in's backend may build in its own way
+        # The backend of a plug-in may override `build`.
         if issubclass(kind, ExportedBackend) and kind.build is ExportedBackend.build and not is_special(out):
             kept = KeptNetworks(f'{out}.networks', workload, kind, device.dtype, device.batch)
             export_missing(kept, _archs_left(passes, plan), steps)
@@ -126,9 +126,10 @@ def profile(workload: Workload, device: Device, plan: Plan, out: str | Path) -> 
 
 
 def plan_passes(workload: Workload, plan: Plan) -> tuple[list[Arch], dict[str, Rounds]]:
-    """The networks to measure, and the two measurings of them without a round: of all, and of some another time.
+    """Return the networks to measure, and the two passes without a round yet.
 
-    Those that the table does not learn of are the last of the first measuring.
+    The first pass, ``timed``, has all networks, the held-out ones last. The second, ``again``, measures some of them a
+    second time.
     """
     archs = choose_in_turn(workload, plan)
     again = random.Random(plan.seed).sample(archs, min(NUM_AGAIN, len(archs)))
@@ -139,7 +140,7 @@ def plan_passes(workload: Workload, plan: Plan) -> tuple[list[Arch], dict[str, R
 
 
 def table_of_passes(workload: Workload, device: Device, plan: Plan, passes: Mapping[str, Rounds]) -> LatencyTable:
-    """The table of two measurings that are complete; a warning if the device did not keep its speed."""
+    """Return the table of two complete passes; warn if the device did not keep its speed."""
     timed, again = passes['timed'], passes['again']
     speeds = speeds_of_rounds(timed, again)
     if min(speeds) < SLOWED * max(speeds):
@@ -156,7 +157,7 @@ def table_of_passes(workload: Workload, device: Device, plan: Plan, passes: Mapp
 
 
 def export_missing(kept: KeptNetworks, archs: Iterable[Arch], steps: Steps) -> None:
-    """Export the networks that are not kept yet, one after the other, and show how far that is."""
+    """Export the networks that are not kept yet, one after the other, and show the progress."""
     archs = list(dict.fromkeys(archs))
     missing = kept.missing(archs)
     if missing:
@@ -167,13 +168,16 @@ def export_missing(kept: KeptNetworks, archs: Iterable[Arch], steps: Steps) -> N
 
 
 def _archs_left(passes: Mapping[str, Rounds], plan: Plan) -> list[Arch]:
-    """The networks of the groups of which rounds are still to be run."""
+    """Return the networks of all groups with missing rounds."""
     groups = [group for rounds in passes.values() for group in rounds.groups]
     return [arch for group in groups if len(group.rounds) < plan.repeats for arch in group.archs]
 
 
 def setting_of(workload: Workload, device: Device, plan: Plan, archs: Sequence[Arch]) -> dict[str, Any]:
-    """What rounds belong to; the networks too, since another version may choose others."""
+    """Return the setting that rounds belong to.
+
+    It includes the networks, since another version of this package may choose others.
+    """
     setting: dict[str, Any] = plain(
         {
             'format': FORMAT,

@@ -1,9 +1,9 @@
-"""ONNX networks in int8: static quantisation after training, by ONNX Runtime, as QuantizeLinear and DequantizeLinear.
+"""ONNX networks in int8, by ONNX Runtime's static post-training quantisation (QuantizeLinear and DequantizeLinear).
 
-Quantised are the layers with weights: weights channel by channel, their inputs and the outputs of convolutions by the
-ranges that calibration images give them. Linear layers give float32, which is what comes behind most of them. All else
-stays in float32: the last layers, products of activations with each other (attention, GLNet's clustering), softmax and
-norms. What that is worth stands in docs/results.md.
+Only layers with weights are quantised: their weights per channel, and their inputs and the outputs of convolutions by
+the ranges that calibration images give them. Linear layers return float32, which most operators after them need. All
+else stays in float32: the last layers, products of two activations (attention, GLNet's clustering), softmax and norms.
+docs/results.md shows accuracy and latency.
 """
 
 import tempfile
@@ -15,40 +15,40 @@ import numpy as np
 
 from mmhybrid.utils.optional import require
 
-# Operators whose second input is a weight; a MatMul of two activations is none of them.
+# Operators whose second input is a weight. A MatMul of two activations is excluded.
 LAYERS = ('Conv', 'Gemm', 'MatMul')
-# Behind a layer they become a part of it, whose outputs then have the range that they leave (ReLU6: 0 to 6).
+# Operators that become part of the layer before them, whose output range is then theirs (ReLU6: 0 to 6).
 BOUNDS = ('Clip', 'Relu')
-# What may stay in float32 of them, see `groups_of`, and what does unless it is told otherwise.
+# Groups of nodes that may stay in float32, see `groups_of`, and those that do by default.
 GROUPS = ('products', 'last', 'first', 'depthwise')
 KEPT = ('products', 'last')
-# What the quantiser takes itself; it keeps the least and the greatest value alone.
+# The quantiser's own default, which only keeps the minimum and the maximum.
 METHOD = 'MinMax'
 
 
 class _Batches:
-    """What ONNX Runtime calls a CalibrationDataReader: the next batch by the input's name, None after the last."""
+    """A CalibrationDataReader of ONNX Runtime: the next batch under the input's name, None after the last."""
 
     def __init__(self, name: str, batches: Iterable[np.ndarray]) -> None:
         self.name = name
         self.batches = iter(batches)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch."""
+        """Return the next batch."""
         batch = next(self.batches, None)
         return None if batch is None else {self.name: batch}
 
 
 def groups_of(graph: Any) -> dict[str, list[str]]:
-    """The names of nodes that may be worth keeping in float32, by group.
+    """Return the names of nodes that may be worth keeping in float32, by group.
 
-    ``products`` are those of two activations, ``last`` are the layers behind which no other comes (logits, maps of
+    ``products`` are products of two activations, ``last`` are the layers that no other layer follows (logits, maps of
     heads), ``first`` is the first layer, and ``depthwise`` are the grouped convolutions.
     """
     constants = {each.name for each in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in LAYERS]
     layers = [node for node in nodes if constants & {*node.input}]
-    leading: set[str] = set()  # tensors that a layer depends on
+    leading: set[str] = set()  # the tensors on which some layer depends
     for node in reversed(graph.node):
         if node.op_type in LAYERS or leading & {*node.output}:
             leading.update(node.input)
@@ -66,13 +66,13 @@ def groups_of(graph: Any) -> dict[str, list[str]]:
 def quantized(
     content: bytes, batches: Iterable[np.ndarray], kept: Collection[str] = KEPT, linear_outputs: bool = False
 ) -> bytes:
-    """The content of an ONNX file in int8.
+    """Return the content of an ONNX file in int8.
 
     Args:
-        content: Of a file in float32, whose tensors are in it, with one input.
-        batches: Images as the file takes them, one batch at least; the ranges of activations are those that they have.
-        kept: Which of :func:`groups_of` stay in float32.
-        linear_outputs: Whether outputs of linear layers, and of products, are quantised too.
+        content: Content of a file in float32 with one input; its tensors are in the file itself.
+        batches: Batches of images as the file takes them, at least one; their activations give the ranges.
+        kept: Groups of :func:`groups_of` that stay in float32.
+        linear_outputs: Whether outputs of linear layers and of products are quantised too.
     """
     onnx = require('onnx', 'dtype int8')
     tools = require('onnxruntime.quantization', 'dtype int8')
@@ -80,7 +80,8 @@ def quantized(
     with tempfile.TemporaryDirectory() as folder:
         given, prepared, written = (Path(folder, f'{name}.onnx') for name in ('given', 'prepared', 'written'))
         given.write_bytes(content)
-        # folds constants and remaining batch norms; the exporter has written all shapes
+        # This folds constants and remaining batch norms. Shapes need no inference, since the exporter wrote all of
+        # them.
         shapes.quant_pre_process(str(given), str(prepared), skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
         groups = groups_of(graph)
@@ -91,11 +92,11 @@ def quantized(
             quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=[*LAYERS, *BOUNDS],
             per_channel=True,
-            activation_type=tools.QuantType.QUInt8,  # times int8 weights: what x86 and ARM have instructions for
+            activation_type=tools.QuantType.QUInt8,  # x86 and ARM have instructions for uint8 times int8
             weight_type=tools.QuantType.QInt8,
             calibrate_method=tools.CalibrationMethod[METHOD],
             extra_options={'OpTypesToExcludeOutputQuantization': [] if linear_outputs else ['Gemm', 'MatMul']},
-            # its own option for products, MatMulConstBOnly, does nothing in this format
+            # The quantiser's option for products, MatMulConstBOnly, has no effect in this format.
             nodes_to_exclude=[name for group in kept for name in groups[group]],
         )
         return written.read_bytes()

@@ -1,4 +1,7 @@
-"""Tables of a machine that programs of this one reach: a bundle is copied there, run, and what it measured fetched."""
+"""Latency tables of a machine that ssh or adb reaches.
+
+A bundle is copied to the machine and run there, and its timings are fetched.
+"""
 
 import os
 import re
@@ -32,26 +35,26 @@ from mmhybrid.utils.errors import CannotGoOnError, printable
 from mmhybrid.utils.files import check_target, is_special, parse_json
 from mmhybrid.utils.optional import MissingPackageError
 
-# What names of machines and of programs there are made of: nothing that a shell or a program takes for something else.
+# Allowed names of machines and of programs on them. No shell or program can take such a name for something else.
 SSH = re.compile(r'(?P<host>(\w[\w.-]*@)?\w[\w.-]*)(:(?P<port>\d{1,5}))?', re.ASCII)
 ADB = re.compile(r'adb(:(?P<serial>\w[\w.:-]*))?', re.ASCII)
 PROGRAM = re.compile(r'[\w./][\w./+-]*', re.ASCII)
-# Files that are copied at once: an interrupted copy loses these.
+# Number of files that are copied at once; an interrupted copy loses these.
 AT_ONCE = 16
-# Bytes of a line, and of what a program says last.
+# Bytes of a line, and of the end of a program's messages that is kept.
 LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True)
 class Remote:
-    """How a machine is reached.
+    """A machine and how it is reached.
 
     Args:
-        name: As the user calls it.
-        shell: The program that has a command line run there, with its arguments before that.
-        copy: The program that copies files there, with its arguments before them.
-        prefix: What stands before a folder there, where files are copied to it.
-        root: How the names of our folders there begin.
+        name: Name that the user gave.
+        shell: Program that runs a command line on the machine, with the arguments before the command line.
+        copy: Program that copies files to the machine, with the arguments before the files.
+        prefix: Prefix of a target folder when files are copied.
+        root: Prefix of the names of our folders on the machine.
     """
 
     name: str
@@ -62,16 +65,17 @@ class Remote:
 
     @classmethod
     def parse(cls, text: str) -> 'Remote':
-        """The machine that ``[USER@]HOST[:PORT]`` names for ssh, or ``adb[:SERIAL]`` for adb.
+        """Return the machine that ``[USER@]HOST[:PORT]`` names for ssh, or ``adb[:SERIAL]`` for adb.
 
         Raises:
-            ValueError: If it is neither, or the program that reaches it is not installed.
+            ValueError: If the text is neither.
+            MissingPackageError: If the program that reaches the machine is not installed.
         """
         if found := ADB.fullmatch(text):
             chosen = () if found['serial'] is None else ('-s', found['serial'])
             remote = cls(text, ('adb', *chosen, 'shell'), ('adb', *chosen, 'push'), '', '/data/local/tmp/mmhybrid-')
         elif found := SSH.fullmatch(text):
-            alive = ('-o', 'ServerAliveInterval=30')  # or a network that is gone would be waited for
+            alive = ('-o', 'ServerAliveInterval=30')  # a lost connection would otherwise be waited for
             ports = ((), ()) if found['port'] is None else (('-p', found['port']), ('-P', found['port']))
             host = found['host']
             shell, copy = ('ssh', *alive, *ports[0], host), ('scp', '-q', *alive, *ports[1])
@@ -84,20 +88,20 @@ class Remote:
         return remote
 
     def answer(self, *command: str) -> bytes:
-        """What a command there writes.
+        """Return what a command on the machine prints.
 
         Raises:
-            CannotGoOnError: If it fails.
-            ValueError: If it writes more than any file of timings.
+            CannotGoOnError: If the command fails.
+            ValueError: If the output is larger than any file of timings.
         """
         return self._run(self._words(command), Path())
 
     def send(self, files: Sequence[str], start: Path, folder: str) -> None:
-        """Copy files, whose names are within ``start``, into a folder there; CannotGoOnError if that fails."""
+        """Copy files, whose names are relative to ``start``, into a folder there; CannotGoOnError if that fails."""
         self._run([*self.copy, *files, f'{self.prefix}{folder}/'], start)
 
     def follow(self, command: Sequence[str], say: Callable[[str], object]) -> None:
-        """Run a command there to its end, and say what it says, line by line; CannotGoOnError if it fails."""
+        """Run a command there to its end, and pass each line of its output to ``say``; CannotGoOnError if it fails."""
         words, last = self._words(command), ''
         streams: Any = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
         with subprocess.Popen(words, **streams) as process:
@@ -108,7 +112,7 @@ class Remote:
         self._check(process.returncode, words, last)
 
     def _words(self, command: Sequence[str]) -> list[str]:
-        """What has a command run there, whose words a shell leaves as they are."""
+        """Return the local command that runs ``command`` there; no word of it needs quoting in a shell."""
         assert shlex.join(command) == ' '.join(command)
         return [*self.shell, ' '.join(command)]
 
@@ -127,7 +131,7 @@ class Remote:
         return answer
 
     def _check(self, code: int, words: Sequence[str], last: str) -> None:
-        """Raise CannotGoOnError for a program that failed, with what it said last."""
+        """Raise CannotGoOnError, with the last line of output, if a program failed."""
         if code:
             said = f': {printable(last.strip())}' if last.strip() else ''
             raise CannotGoOnError(f'{" ".join(words)} ended with {code}{said}; the same command continues')
@@ -145,22 +149,22 @@ def measure_remotely(
 ) -> LatencyTable:
     """Measure a space on another machine, and write its table to ``out``.
 
-    Until that is there, the bundle stays in ``out`` with ``.bundle`` behind it, and on the device: an interrupted call
-    continues with what was exported, copied and measured.
+    Until the table is written, the bundle stays on the device and here, in a folder named ``out`` with the suffix
+    ``.bundle``. An interrupted call continues with what was exported, copied and measured.
 
     Args:
         workload: The networks of the space.
-        device: See :meth:`Device.elsewhere`.
-        plan: Which are measured, and how often.
+        device: The other machine's device, see :meth:`Device.elsewhere`.
+        plan: Which networks are measured, and how often.
         remote: The machine.
-        out: The table.
-        python: The program that runs Python there.
+        out: Path of the table.
+        python: Program that runs Python on the machine.
         pause: Seconds before each round, in which the device cools down.
-        say: Is given each line that the program there writes.
+        say: Function that receives each line that the program on the machine prints.
 
     Raises:
-        ValueError: If an argument is wrong, or what comes back is not what was asked for.
-        CannotGoOnError: If the machine is not reached, or its program fails.
+        ValueError: If an argument is wrong, or the timings are not those that were asked for.
+        CannotGoOnError: If the machine cannot be reached, or its program fails.
     """
     check_target(out)
     if is_special(out):
@@ -168,7 +172,7 @@ def measure_remotely(
     if not PROGRAM.fullmatch(python):
         raise bad_value('python', python, 'the name or the path of a program, without spaces')
     check_float('pause', pause, 0, LONGEST_PAUSE)
-    remote.answer(python, '--version')  # before long work
+    remote.answer(python, '--version')  # fails early, before the long work
     bundle = Path(f'{out}.bundle')
     write_bundle(workload, device, plan, bundle)
     there = _There(remote, bundle, python)
@@ -186,8 +190,8 @@ class _There:
 
     Args:
         remote: The machine.
-        bundle: The same here.
-        python: The program that runs Python there.
+        bundle: Folder of the same bundle on this machine.
+        python: Program that runs Python on the other machine.
     """
 
     def __init__(self, remote: Remote, bundle: Path, python: str) -> None:
@@ -198,7 +202,7 @@ class _There:
         self.script = f'{self.folder}/{SCRIPT}'
 
     def copy(self) -> None:
-        """Copy what is not there, or not whole."""
+        """Copy the files that are missing or damaged on the machine."""
         self.remote.answer('mkdir', '-p', f'{self.folder}/{NETWORKS}')
         self.remote.send([SCRIPT, MANIFEST], self.bundle, self.folder)
         named = self.remote.answer(self.python, self.script, '--missing').decode(errors='replace').split()
@@ -218,7 +222,7 @@ class _There:
         self.remote.follow((self.python, self.script, '--pause', f'{pause:g}'), say)
 
     def table(self, workload: Workload) -> LatencyTable:
-        """What it has measured."""
+        """Return the table of the measured timings."""
         name = f'{self.remote.name}: {TIMINGS}'
         content = self.remote.answer('cat', f'{self.folder}/{TIMINGS}')
         try:
@@ -228,5 +232,5 @@ class _There:
         return table_of_timings(workload, name, raw)
 
     def remove(self) -> None:
-        """Leave nothing there."""
+        """Remove the folder on the machine."""
         self.remote.answer('rm', '-rf', self.folder)

@@ -1,4 +1,4 @@
-"""What rounds of timed networks say: how long each takes, and how steady the machine is."""
+"""Rounds of timed networks: the latency of each network, and the steadiness of the machine's speed."""
 
 import math
 import statistics
@@ -11,26 +11,27 @@ import numpy as np
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_list
 
-# Networks that every group runs: they tell how fast the machine is at the time.
+# Number of networks that every group runs. They show the machine's speed at that time.
 NUM_TIES = 4
-# What a file may say of a run.
+# Smallest and largest time of a run that a file may hold.
 LEAST_MS, MOST_MS = 1e-6, 1e7
-# Standard deviations of a normal distribution in its median absolute deviation, and of its median in its mean's.
+# Ratios for a normal distribution: standard deviation to median absolute deviation, and the median's standard error to
+# the mean's.
 MAD = 1.4826
 MEDIAN = 1.2533
-# Standard deviations from which a sample is an outlier.
+# Number of standard deviations from the median beyond which a sample is an outlier.
 OUTLIER = 3.0
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One whole network.
+    """The measured latency of one whole network.
 
     Args:
-        arch: Its genes.
-        ms: Median milliseconds of a batch.
+        arch: Genes of the network.
+        ms: Median latency of a batch in milliseconds.
         spread: Standard deviation of that median.
-        repeats: Timed runs that were kept.
+        repeats: Number of timed runs without outliers.
     """
 
     arch: Mapping[str, Any]
@@ -45,21 +46,21 @@ class Group:
 
     Args:
         archs: The networks.
-        rounds: Of each round, the milliseconds of each network.
+        rounds: For each round, the milliseconds of each network.
     """
 
     archs: list[Arch]
     rounds: list[list[float]] = field(default_factory=list)
 
     def measurements(self) -> list[Measurement]:
-        """The networks at the machine's speed of the time."""
+        """Return the networks' latencies at the machine's speed at that time."""
         figures = [robust_median(row) for row in divide_out_speed(np.array(self.rounds).T)]
         return [Measurement(dict(arch), *row) for arch, row in zip(self.archs, figures, strict=True)]
 
 
 @dataclass
 class Rounds:
-    """All groups of a measuring; every one has the first :data:`NUM_TIES` networks in front."""
+    """All groups of a pass; each group begins with the same :data:`NUM_TIES` networks."""
 
     groups: list[Group]
 
@@ -67,7 +68,7 @@ class Rounds:
         return sum(len(group.rounds) for group in self.groups)
 
     def measurements(self) -> list[Measurement]:
-        """Each network once, at the machine's speed in the first group."""
+        """Return each network once, at the machine's speed in the first group."""
         first, *others = (group.measurements() for group in self.groups)
         ties = first[:NUM_TIES]
         for again in others:
@@ -79,7 +80,7 @@ class Rounds:
         return first
 
     def durations(self) -> Iterator[float]:
-        """Logarithms of how long each round took, relative to the first group's usual one."""
+        """Yield the logarithm of each round's duration, relative to the median of the first group."""
         usual_of_ties = []
         for group in self.groups:
             logs = np.log(group.rounds)
@@ -89,11 +90,15 @@ class Rounds:
             yield from (slower + np.median(logs - usual, axis=1)).tolist()
 
     def to_json(self) -> list[list[list[float]]]:
-        """The milliseconds, without the groups that are not begun."""
+        """Return the milliseconds of all groups that are begun."""
         return [group.rounds for group in self.groups]
 
     def restore(self, name: str, raw: object, repeats: int) -> None:
-        """Take over what :meth:`to_json` gave; ValueError, ``name`` in front, unless it is of these groups."""
+        """Take over the rounds that :meth:`to_json` returned.
+
+        Raises:
+            ValueError: If they do not fit these groups; the message begins with ``name``.
+        """
         found = check_list(name, raw)
         if len(found) > len(self.groups):
             raise bad_value(name, f'{len(found)} groups', f'at most {len(self.groups)}')
@@ -107,14 +112,14 @@ class Rounds:
 
 
 def divide_out_speed(milliseconds: np.ndarray) -> np.ndarray:
-    """Times of networks (rows) in rounds (columns), as they were at the machine's usual speed."""
+    """Return the times of networks (rows) in rounds (columns), converted to the machine's usual speed."""
     usual = np.median(milliseconds, axis=1, keepdims=True)
     steadied: np.ndarray = milliseconds / np.median(milliseconds / usual, axis=0, keepdims=True)
     return steadied
 
 
 def robust_median(samples: np.ndarray) -> tuple[float, float, int]:
-    """Median of samples without outliers, the standard deviation of that median, and how many samples were kept."""
+    """Return the median without outliers, the standard deviation of that median, and the number of samples kept."""
     median = float(np.median(samples))
     deviation = MAD * float(np.median(np.abs(samples - median)))
     kept = samples[np.abs(samples - median) <= max(OUTLIER * deviation, 1e-9)]
@@ -123,47 +128,47 @@ def robust_median(samples: np.ndarray) -> tuple[float, float, int]:
 
 
 def _relative_speed(first: Sequence[Measurement], again: Sequence[Measurement]) -> tuple[float, float]:
-    """What networks took at first over what they take again, the geometric mean, and its relative deviation."""
+    """Return the ratio of first to second latency (geometric mean over networks), and its standard deviation."""
     pairs = list(zip(first, again, strict=True))
     stds = [math.hypot(a.spread / a.ms, b.spread / b.ms) for a, b in pairs]
     return statistics.geometric_mean(a.ms / b.ms for a, b in pairs), math.hypot(*stds) / len(stds)
 
 
 def repeatability(first: Sequence[Measurement], again: Sequence[Measurement]) -> float:
-    """Relative standard deviation of a network's latency from one measuring to another, noise included.
+    """Return the relative standard deviation of a network's latency between two passes, noise included.
 
-    What all networks have in common, the machine's speed, drops out.
+    The machine's speed, which all networks share, does not count.
 
     Args:
         first: Measured networks.
         again: At least two of them, measured a second time.
     """
-    return statistics.stdev(_slowdowns(first, again)) / math.sqrt(2)  # either measuring has its share
+    return statistics.stdev(_slowdowns(first, again)) / math.sqrt(2)  # both passes contribute equally
 
 
 def speed_spread(first: Rounds, again: Rounds) -> float:
-    """Relative standard deviation of the machine's speed from round to round, about its mean.
+    """Return the relative standard deviation of the machine's speed between rounds.
 
     Args:
-        first: Measured networks.
-        again: Some of them, measured a second time.
+        first: The first pass.
+        again: The second pass, which measures some of the same networks.
     """
     return statistics.stdev(_durations(first, again))
 
 
 def speeds_of_rounds(first: Rounds, again: Rounds) -> list[float]:
-    """The machine's speed in each round of two measurings, over that in the very first."""
+    """Return the ratio of the machine's speed in each round of both passes to that in the very first round."""
     durations = _durations(first, again)
     return [math.exp(durations[0] - log) for log in durations]
 
 
 def _durations(first: Rounds, again: Rounds) -> list[float]:
-    """See :meth:`Rounds.durations`, of both measurings."""
+    """Return :meth:`Rounds.durations` of both passes, relative to the first."""
     slower = statistics.mean(_slowdowns(first.measurements(), again.measurements()))
     return [*first.durations(), *(slower + log for log in again.durations())]
 
 
 def _slowdowns(first: Sequence[Measurement], again: Sequence[Measurement]) -> list[float]:
-    """Logarithms of how much longer networks took the second time."""
+    """Return the logarithm of the ratio of second to first latency, for each network of ``again``."""
     known = {Arch(m.arch): m.ms for m in first}
     return [math.log(m.ms / known[Arch(m.arch)]) for m in again]

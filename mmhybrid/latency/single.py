@@ -22,12 +22,12 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Timed:
-    """What a network took.
+    """The measured latency of a network.
 
     Args:
-        ms: Median milliseconds of a batch.
+        ms: Median latency of a batch in milliseconds.
         spread: Standard deviation of that median.
-        repeats: Timed runs that were kept.
+        repeats: Number of timed runs without outliers.
     """
 
     ms: float
@@ -40,12 +40,12 @@ class Timed:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a latency table says of a network.
+    """The latency of a network as a latency table predicts it.
 
     Args:
         ms: Milliseconds of a batch.
-        low: What a measurement is below with a probability of 5 %.
-        high: What it is below with 95 %.
+        low: 5th percentile of a measurement, in milliseconds.
+        high: 95th percentile of a measurement, in milliseconds.
     """
 
     ms: float
@@ -57,16 +57,16 @@ class Predicted:
 
 
 def time_network(network: nn.Module, shape: tuple[int, int], device: Device, repeats: int) -> Timed:
-    """Measure a network alone.
+    """Measure the latency of a single network.
 
     Args:
-        network: Takes images (B, C, H, W); it is put into eval mode.
+        network: A module that takes images (B, C, H, W); it is put into eval mode.
         shape: Height and width of the images.
-        device: Where, and how.
-        repeats: Timed rounds, of each of which the faster of two runs counts.
+        device: The device and how it is used.
+        repeats: Number of timed rounds; in each, the faster of two runs counts.
 
     Raises:
-        ValueError: If the backend does not run here, or ``repeats`` is no int >= 2.
+        ValueError: If the backend does not run here, or ``repeats`` is not an int of at least 2.
     """
     check_int('repeats', repeats, 2)
     backend = device.open()
@@ -79,13 +79,14 @@ def time_network(network: nn.Module, shape: tuple[int, int], device: Device, rep
 
 
 def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int, workload: Workload | None = None) -> Timed:
-    """Measure a network of a table's space as its own were.
+    """Measure a network of a table's space with the device and settings of the table.
 
     Args:
         arch: The network.
         table: The table.
-        repeats: Timed rounds.
-        workload: Its networks, see :func:`mmhybrid.latency.load.workload_for`; None to build them from the table alone.
+        repeats: Number of timed rounds.
+        workload: The table's networks, see :func:`mmhybrid.latency.load.workload_for`; None to build them from the
+            table alone.
 
     Raises:
         ValueError: As :func:`time_network` and :meth:`LatencyTable.build_workload`.
@@ -96,15 +97,16 @@ def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int, worklo
 
 
 def predict_arch(arch: Mapping[str, Any], table: LatencyTable, workload: Workload | None = None) -> Predicted:
-    """What a table predicts for a network of its space.
+    """Predict the latency of a network from a table of its space.
 
     Args:
         arch: The network.
         table: The table.
-        workload: Its networks, see :func:`mmhybrid.latency.load.workload_for`; None to build them from the table alone.
+        workload: The table's networks, see :func:`mmhybrid.latency.load.workload_for`; None to build them from the
+            table alone.
 
     Raises:
-        ValueError: If the table lacks a part of the network, or its space the network.
+        ValueError: If the table lacks a part of the network, or the network is not in the table's space.
     """
     workload = workload or table.build_workload()
     cost = Estimator(workload, table)(arch)

@@ -1,4 +1,4 @@
-"""How far long work is, and how long the rest of it takes."""
+"""Progress of long work, with an estimate of the remaining time."""
 
 import time
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 from typing_extensions import Self
 
-# Between two lines of what is no terminal.
+# Seconds between two lines if the output is not a terminal.
 SECONDS_OF_LINE = 60.0
 
 
 class Steps:
-    """Shows what is done of each kind of step: bars on a terminal, a line a minute in a log.
+    """Shows the progress of each kind of step: bars on a terminal, one line a minute in a log.
 
-    The rest takes as long as what was done since the start, which the first step tells already.
+    The remaining time is extrapolated from the steps since the start, from the first step on.
 
     Args:
-        console: Where it is shown.
+        console: Console on which it is shown.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -35,12 +35,12 @@ class Steps:
         self._progress.stop()
 
     def begin(self, name: str, total: int, done: int = 0) -> Callable[[], None]:
-        """Show a new kind of step; what is returned is called after each.
+        """Show a new kind of step, and return a function that is called after each step.
 
         Args:
-            name: What is done.
-            total: Steps in all.
-            done: By an earlier process, whose time is not known.
+            name: Name of the steps.
+            total: Number of steps in all.
+            done: Number of steps that an earlier process did, whose duration is not known.
         """
         number = self._progress.add_task(name, total=total, completed=done, before=done)
 
@@ -58,14 +58,17 @@ class Steps:
 
 
 class _Remaining(ProgressColumn):
-    """Rich's own says nothing before the second step, and then only of the last half minute."""
+    """The remaining time.
+
+    Rich's own column shows nothing before the second step, and then averages over half a minute only.
+    """
 
     def render(self, task: Task) -> Text:
         return Text(_rest(task))
 
 
 def _rest(task: Task) -> str:
-    """How long the rest of some steps takes."""
+    """Return the remaining time as text."""
     done = task.completed - task.fields['before']
     if task.total is None or task.elapsed is None or not done:
         return '-:--:--'

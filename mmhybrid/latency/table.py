@@ -19,7 +19,8 @@ from mmhybrid.utils.checks import bad_value, check_class, check_float, check_int
 from mmhybrid.utils.files import first_difference, plain, read_json, write_json
 
 FORMAT = 4
-# random networks whose parts are looked for in a table before it is used: a part that is in 1 % of them is not missed
+# Number of random networks whose parts are looked up before a table is used. A part that occurs in 1 % of the networks
+# is not missed.
 SAMPLES = 1000
 
 
@@ -28,9 +29,9 @@ class Entry:
     """What a part adds to the latency of a network.
 
     Args:
-        ms: Milliseconds.
-        spread: Their standard deviation: the noise of the measurements, carried through the fit.
-        repeats: Timed runs of networks with this part.
+        ms: Latency in milliseconds.
+        spread: Standard deviation of the latency, from the noise of the measurements.
+        repeats: Number of timed runs of networks with this part.
     """
 
     ms: float
@@ -40,14 +41,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """By how much measured networks differ from what a table says of them.
+    """The standard deviations of measured latencies around those of a table.
 
     Args:
-        residual: Standard deviation of measured networks from the sum of their parts, over that sum.
-        shrink: Standard deviation of the error of such a sum, over what it were with independent errors of the parts.
-        repeatability: Relative standard deviation of a network's latency from one measuring to another, noise included,
-            at the same speed of the machine.
-        speed_spread: Relative standard deviation of the machine's speed from one round of measuring to another.
+        residual: Relative standard deviation of a measured network around the sum of its parts.
+        shrink: Ratio of the standard deviation of such a sum's error to the one that independent errors of the parts
+            would give.
+        repeatability: Relative standard deviation of a network's latency between two passes at the same speed of the
+            machine, noise included.
+        speed_spread: Relative standard deviation of the machine's speed between rounds.
     """
 
     residual: float
@@ -56,12 +58,12 @@ class Uncertainty:
     speed_spread: float
 
     def upper(self, milliseconds: float, variance: float, shared_std: float) -> float:
-        """What a network that is measured another time stays below with 95 % probability.
+        """Return the 95 % upper bound of a network's latency in a new measurement.
 
         Args:
-            milliseconds: Sum of its parts.
-            variance: Sum of the squared deviations of its parts.
-            shared_std: Sum of what their errors have in common.
+            milliseconds: Sum of the latencies of its parts.
+            variance: Sum of the variances of its parts.
+            shared_std: Sum of the standard deviations of those errors that its parts share.
         """
         whole = self.residual**2 + self.repeatability**2 + self.speed_spread**2
         own = self.shrink**2 * variance + whole * milliseconds**2
@@ -73,12 +75,12 @@ class LatencyTable:
     """Latencies of parts on one device.
 
     Args:
-        workload: What was measured.
-        device: Where and how it was measured.
-        uncertainty: Of what the table says.
-        entries: By the key of the part.
-        measurements: The networks behind the entries.
-        held_out: Networks that were measured beside them, to judge the entries by.
+        workload: Configuration of the networks that were measured.
+        device: The device and how it was used.
+        uncertainty: Uncertainty of the table's predictions.
+        entries: Entries by the key of the part.
+        measurements: The networks that the entries were fitted to.
+        held_out: Held-out networks that were measured beside them, to judge the entries by.
     """
 
     workload: WorkloadConfig
@@ -90,11 +92,11 @@ class LatencyTable:
 
     @property
     def resolutions(self) -> tuple[Size, ...]:
-        """Sizes of the images that were measured, in order."""
+        """Sizes of the measured images, in ascending order."""
         return _sizes(self.measurements, self.workload.input_size)
 
     def part_latency(self, part: Part, cost: PartCost) -> PartLatency:
-        """Latency of a part.
+        """Return the latency of a part.
 
         Raises:
             ValueError: If the part was not measured.
@@ -110,9 +112,10 @@ class LatencyTable:
         return self.uncertainty.upper(milliseconds, variance, shared_std)
 
     def check_fits(self, workload: Workload) -> None:
-        """Raise ValueError unless the table is one of this space, backbone, input size and number of classes.
+        """Raise ValueError unless the table covers this space, backbone, input size and number of classes.
 
-        A table serves the parts of its space too. The smallest, the largest and random networks stand for the whole.
+        A table also serves subspaces of its space. The smallest, the largest and random networks stand for the whole
+        space.
         """
         self.check_setting(workload)
         for key in parts_of_space(workload):
@@ -122,7 +125,7 @@ class LatencyTable:
                 )
 
     def check_setting(self, workload: Workload) -> None:
-        """Raise ValueError unless space, backbone, input size and classes are the table's; parts are not looked for."""
+        """Raise ValueError unless space, backbone, input size and classes are the table's; parts are not checked."""
         ours, name = self.workload, type(workload.space).__name__
         if str(ours.space.get('type')).removeprefix('mmhybrid.') != name:
             raise ValueError(f'latency table: measured for {ours.space.get("type")}, not for {name}')
@@ -141,15 +144,15 @@ class LatencyTable:
             raise ValueError(f'latency table: measured for another model: {difference}')
 
     def build_workload(self) -> Workload:
-        """The networks of the table's space; ValueError as of :meth:`WorkloadConfig.build`."""
+        """Return the networks of the table's space; raise the ValueError of :meth:`WorkloadConfig.build`."""
         return self.workload.build('latency table')
 
     def warn_if_elsewhere(self) -> None:
-        """Warn if this machine is not the one that was measured."""
+        """Warn if the networks were measured on another machine."""
         self.device.warn_if_elsewhere('latency table')
 
     def save(self, path: str | Path) -> None:
-        """Write the table as JSON, whole or not at all."""
+        """Write the table as JSON. The file is written whole or not at all."""
         workload = {name: value for name, value in vars(self.workload).items() if name != 'around' or value is not None}
         content = {
             'format': FORMAT,
@@ -165,16 +168,17 @@ class LatencyTable:
 
     @classmethod
     def load(cls, path: str | Path) -> 'LatencyTable':
-        """Read what :meth:`save` wrote.
+        """Read a table that :meth:`save` wrote.
 
         Raises:
-            ValueError: If there is no such file, or saying what is wrong with it.
+            ValueError: If the file does not exist or is not valid; the message names the field.
         """
         raw = read_json(path)
         if raw.get('format') != FORMAT:
             raise bad_value(f'{path}: format', raw.get('format'), f'{FORMAT}; measure the table anew')
         check_keys(f'{path}', raw, [name for name in FIELDS if name not in OPTIONAL], OPTIONAL)
-        raw.setdefault('around', None)  # files of backbones, and those from before there were others
+        # Files of backbones lack the field, as do files of versions that knew only backbones.
+        raw.setdefault('around', None)
         if raw['around'] is not None:
             check_class(f'{path}: around', raw['around'], Mapping)
         entries = raw['entries']
@@ -212,7 +216,7 @@ class LatencyTable:
         )
 
 
-# What a file has, in this order.
+# The fields of a file, in this order.
 WORKLOAD, UNCERTAINTY = (tuple(field.name for field in fields(of)) for of in (WorkloadConfig, Uncertainty))
 FIELDS = ('format', *WORKLOAD, 'resolutions', 'device', *UNCERTAINTY, 'entries', 'measurements', 'held_out')
 OPTIONAL = ('around', 'held_out')
@@ -223,14 +227,14 @@ def _listed(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
 
 
 def _sizes(measurements: Sequence[Measurement], input_size: InputSize | None) -> tuple[Size, ...]:
-    """Of the images of measured networks, in order; those that are not square are all of one size."""
+    """Return the image sizes of measured networks in ascending order; with a fixed input size, only that one."""
     if input_size is not None:
         return (size_of(input_size) if isinstance(input_size, Sequence) else input_size,)
     return tuple(sorted({measurement.arch.get('resolution', 0) for measurement in measurements}))
 
 
 def _checked_size(field: str, raw: object) -> Size:
-    """A side, or height and width of images that are not square; ValueError if it is neither."""
+    """Return a side, or the height and width of images that are not square; ValueError if it is neither."""
     if isinstance(raw, list):
         height, width = (check_int(field, side, 1) for side in check_list(field, raw, 2))
         return height, width
@@ -238,14 +242,14 @@ def _checked_size(field: str, raw: object) -> Size:
 
 
 def parts_of_space(workload: Workload) -> list[str]:
-    """Keys of the parts of the smallest, the largest and random networks."""
+    """Return the keys of the parts of the smallest, the largest and random networks."""
     rng, space = random.Random(0), workload.space
     archs = (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(SAMPLES)))
     return list(dict.fromkeys(part.key for arch in archs for part in workload.list_parts(arch)))
 
 
 def _known_space(name: str, raw: Mapping[str, Any]) -> SearchSpace | None:
-    """The space, None where its class is not known here; ValueError, ``name`` in front, for wrong arguments."""
+    """Return the space, or None if its class is not known here; ``name`` begins the ValueError for wrong arguments."""
     known: type[SearchSpace] | None = registered_class(SEARCH_SPACES, raw['type'])
     try:
         return None if known is None else known.from_config(raw)
@@ -254,7 +258,7 @@ def _known_space(name: str, raw: Mapping[str, Any]) -> SearchSpace | None:
 
 
 def _measurement(name: str, raw: object, space: SearchSpace | None) -> Measurement:
-    """A measurement from JSON; ValueError saying what is wrong with it, ``name`` in front."""
+    """Return a measurement from JSON; ValueError, beginning with ``name``, if it is not valid."""
     check_keys(name, raw, ('arch', 'ms', 'spread', 'repeats'))
     assert isinstance(raw, Mapping)
     if not isinstance(raw['arch'], Mapping):

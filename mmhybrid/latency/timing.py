@@ -1,4 +1,4 @@
-"""How long whole networks take."""
+"""Timing of whole networks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,21 +15,22 @@ from mmhybrid.latency.rounds import NUM_TIES, Group, Measurement, Rounds
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import check_int, check_keys
 
-# Parameters of the networks that are held at once: what a machine of 8 GiB holds beside everything else.
+# Number of parameters of all networks in memory at once. A machine of 8 GiB holds as many beside everything else.
 MAX_PARAMS_IN_MEMORY = 500_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and how.
+    """Which networks are measured, and how often.
 
     Args:
-        networks: Measured networks of each resolution.
-        repeats: Rounds, at least two, which tell the noise; each times every network once.
-        warmup: Rounds before them.
-        seed: Of the choice among networks of equal worth.
-        held_out: Random networks of each resolution that are measured beside, of which the table does not learn.
-        held_params: Parameters of the networks that are in memory at once, None for :data:`MAX_PARAMS_IN_MEMORY`.
+        networks: Number of measured networks of each resolution.
+        repeats: Number of times that every network is measured (rounds), at least two, so that the noise is known.
+        warmup: Number of rounds before them that do not count.
+        seed: Seed of the choice among networks of equal worth.
+        held_out: Number of held-out networks of each resolution. They are random, and the table does not learn from
+            them.
+        held_params: Number of parameters of all networks in memory at once; None for :data:`MAX_PARAMS_IN_MEMORY`.
     """
 
     networks: int = 90
@@ -50,7 +51,11 @@ class Plan:
 
     @classmethod
     def parse(cls, name: str, raw: object) -> 'Plan':
-        """A plan from JSON; ValueError saying what is wrong with it, ``name`` in front."""
+        """Return a plan from JSON.
+
+        Raises:
+            ValueError: If a field is wrong; the message begins with ``name``.
+        """
         check_keys(name, raw, [field.name for field in fields(cls)])
         known: Any = raw
         try:
@@ -60,14 +65,14 @@ class Plan:
 
 
 def measure(workload: Workload, archs: Sequence[Arch], backend: Backend, batch: int, plan: Plan) -> list[Measurement]:
-    """Time whole networks, each of which is given at the machine's speed in the first group.
+    """Time whole networks, and return each at the machine's speed in the first group.
 
     Args:
         workload: The networks of the space.
-        archs: Those to time.
-        backend: What runs them.
-        batch: Images at once.
-        plan: How often.
+        archs: The networks to time.
+        backend: The backend that runs them.
+        batch: Batch size.
+        plan: How often they are measured.
     """
     rounds = plan_rounds(workload, archs, plan.held_params)
     run_rounds(rounds, workload, backend, batch, plan)
@@ -83,10 +88,10 @@ def run_rounds(
     tick: Callable[[], object] = lambda: None,
     kept: KeptNetworks | None = None,
 ) -> None:
-    """Add the rounds that ``plan`` asks for and that ``rounds`` lacks; ``tick`` is called after each.
+    """Add the rounds that ``plan`` asks for and ``rounds`` lacks; ``tick`` is called after each.
 
-    Every round runs each network of a group, so that a change of the machine's speed meets all alike. Networks that are
-    ``kept`` are not exported again.
+    Each round runs every network of a group, so that a change of the machine's speed affects all of them alike.
+    Networks that are ``kept`` are not exported again.
     """
     generator = torch.Generator().manual_seed(plan.seed)
     for group in rounds.groups:
@@ -99,11 +104,13 @@ def run_rounds(
 
 
 def plan_rounds(workload: Workload, archs: Sequence[Arch], held_params: int | None = None) -> Rounds:
-    """No round yet; groups that fit into memory, the first :data:`NUM_TIES` archs in front of each.
+    """Return groups of networks that fit into memory, without a round yet.
+
+    Each group begins with the first :data:`NUM_TIES` archs.
 
     Args:
         workload: The networks of the space.
-        archs: Those to time.
+        archs: The networks to time.
         held_params: See :class:`Plan`.
     """
     most = MAX_PARAMS_IN_MEMORY if held_params is None else held_params
