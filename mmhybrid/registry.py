@@ -57,6 +57,7 @@ MODELS = ChildRegistry(
         'FeatureDistiller': 'mmhybrid.models.feature_distillation',
         'OneShot': 'mmhybrid.models.one_shot',
         'Supernet': 'mmhybrid.models.supernets',
+        'TaughtClassifier': 'mmhybrid.models.taught_classifier',
     },
 )
 DATA_SAMPLERS = ChildRegistry('data sampler', mmengine_registry.DATA_SAMPLERS, 'mmhybrid.engine')

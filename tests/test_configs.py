@@ -37,6 +37,8 @@ QUICK = {
     'configs/glit/glit_tiny_conv2d-3_in1k.py',
     'configs/glit/glit_tiny_in1k.py',
     'configs/glit/retinanet_glit_tiny_1x_coco.py',
+    'configs/glnet/glnet-small_1xb64-features-lite0_imagenette.py',
+    'configs/glnet/glnet-small_1xb64-soft-lite0_imagenette.py',
     'configs/glnet/glnet_4g_in1k.py',
     'configs/glnet/glnet_4g_token-label_in1k.py',
     'configs/glnet/upernet_glnet_small_camvid.py',
@@ -71,6 +73,8 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
     point_to = {'mmpretrain': _classification, 'mmdet': _detection, 'mmseg': _segmentation}[cfg.default_scope]
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
+        if loader is None:  # of images without labels
+            continue
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         dataset = loader.dataset.get('dataset', loader.dataset)  # which mosaics are made of
         point_to(dataset, 'train' if split == 'train' else 'val', data)
@@ -79,7 +83,7 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
         if split != 'train' and cfg.default_scope == 'mmdet':
             annotations = str(data / 'coco/annotations/instances_val2017.json')
             cfg[f'{split}_evaluator'].ann_file = annotations
-    if 'calibration' in cfg.val_cfg:
+    if 'calibration' in (cfg.val_cfg or {}):
         cfg.val_cfg.calibration.update(num_images=2, num_workers=0)
         cfg.val_cfg.num_random = 1
         point_to(cfg.val_cfg.calibration.dataset, 'train', data)
@@ -88,7 +92,7 @@ def shrink(cfg: Config, data: Path, work_dir: Path) -> Config:
     if cfg.model.type == 'mmhybrid.OneShot' and cfg.model.architecture.backbone.get('init_cfg') is not None:
         cfg.model.architecture.backbone.init_cfg.checkpoint = save_network(cfg.model.architecture.backbone, work_dir)
     if 'teacher' in cfg.model:
-        cfg.model.teacher = save_teacher(work_dir)
+        cfg.model.teacher = {**save_teacher(work_dir), 'classes': cfg.model.teacher.get('classes')}
     cfg.train_cfg.val_interval = 1
     cfg.model.pop('pretrained', None)
     cfg.work_dir = str(work_dir)
@@ -213,4 +217,4 @@ def test_trains(path: str, demo_data: Path, tmp_path: Path) -> None:
     losses = runner.message_hub.get_scalar('train/loss').data[0]
     assert len(losses) == 1
     assert 0 < losses[0] < 1e4
-    assert hook.has_validated
+    assert hook.has_validated == (runner.val_loop is not None)

@@ -71,11 +71,24 @@ SEMANTIC_FPN = {  # GLNet, appendix B
     'warm_up_from': 0.1, 'schedule': 'CosineAnnealingLR', 'norm_eval': False, 'sync_bn': 'torch', 'multiple_of': 32,
     'save_best': 'mIoU',
 }  # fmt: skip
+TAUGHT = {'distillation': ('hard', 0.5, None)}  # DeiT's weight
+WITHOUT_LABELS = {  # the teacher's features are those of the image that the student sees
+    **dict.fromkeys(('smoothing', 'Mixup', 'CutMix', 'test_size', 'EMAHook', 'save_best')), 'distillation': None
+}  # fmt: skip
 FINETUNING = {  # ours, as the docstrings say
     **ADAMW, 'lr': 1e-3, 'weight_decay': 0.05, 'batch': 512, 'epochs': 100, 'layer_decay': 0.75
 }  # fmt: skip
 # the first pattern that fits counts
 RECIPES: dict[str, dict[str, Any]] = {
+    **{
+        f'{network}-{ending}_in1k.py': {**recipe, **changes}
+        for network, recipe in (
+            ('glnet/glnet-4g_16xb128', {**GLNET, 'drop_path': 0.15}),
+            ('glit/glit-tiny_8xb128', {**DEIT, 'clip': 1.0, 'sampler': 'RepeatAugSampler', 'test_size': 256}),
+            ('autovit/autovit-s_8xb128', AUTOVIT),
+        )
+        for ending, changes in (('hard-regnety', TAUGHT), ('features-dinov3', WITHOUT_LABELS))
+    },
     'glnet/glnet_stl*_in1k.py': {**GLNET, 'drop_path': 0.1},
     'glnet/glnet_?g_token-label_in1k.py': TOKEN_LABELS,
     'glnet/glnet_4g_in1k.py': {**GLNET, 'drop_path': 0.15},
@@ -153,7 +166,8 @@ def recipe_of(path: str) -> dict[str, Any]:
     backbone = model.backbone.get('backbone') or model.backbone
     optimizer, schedule = cfg.optim_wrapper.optimizer, cfg.param_scheduler[-1]
     warm_up = cfg.param_scheduler[0] if len(cfg.param_scheduler) > 1 else {}
-    pipelines = {split: cfg[f'{split}_dataloader'].dataset.pipeline for split in ('train', 'test')}
+    loaders = {split: cfg[f'{split}_dataloader'] for split in ('train', 'test')}
+    pipelines = {split: [] if loader is None else loader.dataset.pipeline for split, loader in loaders.items()}
     transforms = {transform.type: transform for transform in pipelines['train']}
     if 'mmhybrid.LabelMapRandAugment' in transforms:
         transforms['RandAugment'] = transforms['mmhybrid.LabelMapRandAugment'].augment

@@ -48,7 +48,7 @@ class KeptTeacher:
         lesson: Lesson | None = getattr(self._model, 'lesson', None)
         if lesson is None or lesson.kept is None:
             allowed = (
-                'the folder of its outputs, with a mmhybrid.FeatureDistiller or mmhybrid.OneShot that has a teacher'
+                'the folder of its outputs, with a FeatureDistiller, TaughtClassifier or OneShot that has a teacher'
             )
             raise bad_value('model.teacher.kept', None, allowed)
         self._lesson, self.folder = lesson, lesson.kept

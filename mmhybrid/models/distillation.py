@@ -155,6 +155,23 @@ class Distillation:
             losses[f'loss_{name}_features'] = self.features[name] * torch.stack(distances).mean()
         return losses
 
+    def joined(
+        self, losses: Mapping[str, Any], student: Outputs, teacher: Outputs, head: LogitsHead | None
+    ) -> dict[str, Any]:
+        """The losses of the labels with those of the teacher, each with its weight.
+
+        Args:
+            losses: As the model returns them, tensors or lists of these by name.
+            student: What it computed.
+            teacher: What is to be learned.
+            head: Of the logits that are compared, None for none.
+        """
+        if head is not None:
+            losses = {
+                name: _scaled(loss, 1 - self.alpha) if head.shares(name) else loss for name, loss in losses.items()
+            }
+        return {**losses, **self.losses(student, teacher, head is not None and head.sigmoid)}
+
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Logits (B, classes, ...) of both -> alpha times the mean over the batch and the places."""
         student, teacher = (logits.movedim(1, -1).flatten(0, -2) for logits in (student, teacher))
@@ -182,6 +199,10 @@ class Distillation:
 def _relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
     student, teacher = at_least_float32(student), at_least_float32(teacher)
     return (student - teacher).square().sum() / teacher.square().sum().clamp(min=SMALLEST_SQUARES)
+
+
+def _scaled(loss: Any, factor: float) -> Any:
+    return [part * factor for part in loss] if isinstance(loss, list) else loss * factor
 
 
 def maps_of(output: Any) -> list[Tensor]:

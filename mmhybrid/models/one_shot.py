@@ -159,10 +159,7 @@ class OneShot(BaseModel):
         outputs = Outputs(logits, {name: maps_of(found[name]) for name in watched})
         if teacher is None:
             return losses, outputs
-        if head is not None:
-            share = 1 - self.distillation.alpha
-            losses = {name: _scaled(loss, share) if head.shares(name) else loss for name, loss in losses.items()}
-        return {**losses, **self.distillation.losses(outputs, teacher, head is not None and head.sigmoid)}, outputs
+        return self.distillation.joined(losses, outputs, teacher, head), outputs
 
     def _teacher_logits(self, inputs: Tensor, data_samples: Any) -> Tensor | None:
         if self.lesson is None:
@@ -174,7 +171,3 @@ class OneShot(BaseModel):
         if not self.resizes:
             return images
         return resized(images, int(self.supernet.arch['resolution']))
-
-
-def _scaled(loss: Any, factor: float) -> Any:
-    return [part * factor for part in loss] if isinstance(loss, list) else loss * factor

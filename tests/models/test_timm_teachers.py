@@ -129,6 +129,44 @@ def test_every_teacher_is_one_of_the_paper_s() -> None:
     assert with_teacher == set(CONFIGS)
 
 
+ALONE = {
+    path: re.search('(hard|features)-(regnety|dinov3)', path.stem)[2]  # type: ignore[index]
+    for path in sorted((ROOT / 'configs').rglob('*_in1k.py'))
+    if re.search('^(?!supernet).*-(regnety|dinov3)', path.stem)
+}
+
+
+@pytest.mark.parametrize('path', ALONE, ids=lambda path: path.stem)
+def test_networks_by_themselves_name_their_teacher_too(path: Path) -> None:
+    cfg = load_config(str(path))
+    assert ALONE[path] in cfg.model.teacher.timm.replace('_', '')
+    told = (ROOT / f'configs/_base_/distillation/{ALONE[path]}.py').read_text().replace('\n# ', ' ')
+    created, written = re.findall(r"create_model\('([^']+)', pretrained=True\).state_dict\(\),\s+'([^']+)'\)", told)[0]
+    assert (created, written) == (cfg.model.teacher.timm, cfg.model.teacher.checkpoint)
+    assert cfg.model.type == f'mmhybrid.{"TaughtClassifier" if "hard" in path.stem else "FeatureDistiller"}'
+
+
+def test_there_is_one_of_each_family_and_teacher() -> None:
+    found = {(path.parent.name, teacher) for path, teacher in ALONE.items()}
+    assert found == {(family, teacher) for family in ('autovit', 'glit', 'glnet') for teacher in ('dinov3', 'regnety')}
+
+
+def test_dinov3_teaches_features(tmp_path: Path) -> None:
+    """The recipes' network on torch's meta device, and a smaller of its class with random weights in its place."""
+    timm = pytest.importorskip('timm')
+    with torch.device('meta'):
+        model = _timm_model('vit_small_patch16_dinov3.lvd1689m')
+    assert (model.num_features, model.default_cfg['input_size']) == (384, (3, 256, 256))
+    smaller = 'vit_tiny_patch16_dinov3_qkvb'
+    torch.save(timm.create_model(smaller).state_dict(), tmp_path / 'teacher.pth')
+    teacher = Teacher(str(tmp_path / 'teacher.pth'), timm=smaller, size=64)
+    assert type(teacher.model) is type(model)
+    pixels = 255 * torch.rand(2, 3, 48, 48)
+    assert teacher.features(pixels, 'maps').shape == (2, teacher.feature_width('maps'), 4, 4)
+    assert teacher.features(pixels, 'pooled').shape == (2, teacher.feature_width('pooled'))
+    assert teacher.num_classes == 0
+
+
 @pytest.mark.parametrize('name', TEACHERS.values())
 def test_timm_has_them(name: str) -> None:
     pytest.importorskip('timm')

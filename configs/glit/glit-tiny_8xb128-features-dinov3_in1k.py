@@ -1,0 +1,14 @@
+"""GLiT-Tiny on images of ImageNet-1k without their labels, 300 epochs towards the features of DINOv3 ViT-S/16.
+
+Command: ``bash tools/dist_train.sh configs/glit/glit-tiny_8xb128-features-dinov3_in1k.py 8``
+Source: ours; ``glit_tiny_in1k.py`` then begins with it by
+``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` in its backbone.
+Published: none.
+The teacher's weights have to be had, and how to save them: ``configs/_base_/distillation/dinov3.py``.
+"""
+
+_base_ = ['./glit_tiny_in1k.py', '../_base_/distillation/dinov3.py']
+
+model = dict(_delete_=True, type='mmhybrid.FeatureDistiller', backbone=_base_.model.backbone, teacher=_base_.teacher)
+train_dataloader = dict(dataset=dict(with_label=False))
+val_dataloader = val_cfg = val_evaluator = test_dataloader = test_cfg = test_evaluator = None

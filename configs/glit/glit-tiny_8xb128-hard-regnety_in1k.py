@@ -1,0 +1,11 @@
+"""GLiT-Tiny on ImageNet-1k, with hard distillation from RegNetY-32G (83.6 %).
+
+Command: ``bash tools/dist_train.sh configs/glit/glit-tiny_8xb128-hard-regnety_in1k.py 8``
+Source: ours, the loss of DeiT; all else is as in ``glit_tiny_in1k.py``.
+Published: none.
+The teacher's weights have to be had, and how to save them: ``configs/_base_/distillation/regnety.py``.
+"""
+
+_base_ = ['./glit_tiny_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']
+
+model = dict(type='mmhybrid.TaughtClassifier', teacher=_base_.teacher, distillation=_base_.distillation)
