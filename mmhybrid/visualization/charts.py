@@ -8,6 +8,7 @@ from itertools import pairwise
 from mmhybrid.search.pareto import Objective, front
 from mmhybrid.space import Value
 from mmhybrid.visualization.gene_effects import GeneEffect
+from mmhybrid.visualization.page_parts import label
 from mmhybrid.visualization.picture import GRID, INK, MUTED, Dot, Line, Picture, Rect, Shape, Text, Titled
 
 POINT = '#9fb0c8'
@@ -91,7 +92,7 @@ def progress_chart(
     """
     x = Scale(0.5, max(points[-1].x, 1) + 0.5, 64, width - 16)
     y = spanning([point.y for point in points], height - 44, 40)
-    shapes = _frame(x, y, 'evaluations', objective.name, whole_x=True)
+    shapes = _frame(x, y, 'evaluations', label(objective.name), whole_x=True)
     begin = 0.5
     for name, count in stages.items():
         if begin > 0.5:
@@ -106,7 +107,7 @@ def progress_chart(
     shapes += [_dot(x, y, point, 3.2, POINT) for point in points]
     line = _stairs([*best, replace(best[-1], x=points[-1].x)])
     shapes += [Line([(x(a), y(b)) for a, b in line], INK, 2), _dot(x, y, best[-1], 5, MARKED)]
-    return Picture(width, height, shapes, f'{objective.name} of each evaluation, and the best so far')
+    return Picture(width, height, shapes, f'{label(objective.name)} of each evaluation, and the best so far')
 
 
 def front_chart(
@@ -133,7 +134,7 @@ def front_chart(
     """
     x = spanning([point.x for point in points], 64, width - 16)
     y = spanning([point.y for point in points], height - 44, 40)
-    shapes = _frame(x, y, cost, objective.name)
+    shapes = _frame(x, y, label(cost), label(objective.name))
     for bound in bounds:
         if x.low <= bound <= x.high:
             shapes.append(Line([(x(bound), y.start), (x(bound), y.end)], MUTED, dashed=True))
@@ -148,7 +149,7 @@ def front_chart(
     inside = [landmark for landmark in landmarks if x.low <= landmark.x <= x.high]
     for place, landmark in enumerate(inside):
         shapes += _landmark(x, y, landmark, y.start - 8 - 13 * place)
-    return Picture(width, height, shapes, f'{objective.name} against {cost}')
+    return Picture(width, height, shapes, f'{label(objective.name)} against {label(cost)}')
 
 
 def _landmark(x: Scale, y: Scale, landmark: Landmark, base: float) -> list[Shape]:
@@ -185,7 +186,7 @@ def effects_chart(
     extremes = [center + sign * effect.chance / 2 for effect in effects for sign in (-1, 1)]
     x = spanning([*extremes, *(mean for effect in effects for mean, _ in effect.means.values())], left, right)
     y = Scale(0, 1, height - 44, row)
-    shapes = _x_axis(x, y, f'mean of {objective.name}')
+    shapes = _x_axis(x, y, f'mean of {label(objective.name)}')
     shapes += [Line([(x(center), y.start), (x(center), y.end)], MUTED, dashed=True)]
     shapes += [Text(right + 16, row - 8, 'best > worst value', 11, fill=MUTED)]
     for i, (effect, order) in enumerate(zip(effects, orders, strict=True)):
@@ -199,7 +200,7 @@ def effects_chart(
         for place, (value, (mean, count)) in enumerate(effect.means.items()):
             title = f'{effect.gene} = {_text(value)}: mean {mean:.4g} of {count} networks'
             shapes.append(Titled(title, [Dot(x(mean), middle, 6, _shade(place / (len(effect.means) - 1)))]))
-    return Picture(width, height, shapes, f'mean {objective.name} of the values of each choice')
+    return Picture(width, height, shapes, f'mean {label(objective.name)} of the values of each choice')
 
 
 def _frame(x: Scale, y: Scale, x_label: str, y_label: str, whole_x: bool = False) -> list[Shape]:
@@ -211,13 +212,13 @@ def _frame(x: Scale, y: Scale, x_label: str, y_label: str, whole_x: bool = False
     return shapes
 
 
-def _x_axis(x: Scale, y: Scale, label: str, whole: bool = False) -> list[Shape]:
+def _x_axis(x: Scale, y: Scale, name: str, whole: bool = False) -> list[Shape]:
     shapes: list[Shape] = []
     for tick in x.ticks(max(3, round((x.end - x.start) / 70))):
         if not whole or tick == int(tick):
             shapes.append(Line([(x(tick), y.start), (x(tick), y.end)], GRID))
             shapes.append(Text(x(tick), y.start + 16, f'{tick:g}', 11, 'middle', MUTED))
-    shapes.append(Text(x.end, y.start + 36, label, 12, 'end', bold=True))
+    shapes.append(Text(x.end, y.start + 36, name, 12, 'end', bold=True))
     return shapes
 
 

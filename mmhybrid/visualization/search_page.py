@@ -20,7 +20,20 @@ from mmhybrid.utils.checks import check_int
 from mmhybrid.visualization.arch_drawing import Diagram, arch_diagram, draw, thumbnail
 from mmhybrid.visualization.charts import Landmark, Point, effects_chart, front_chart, progress_chart
 from mmhybrid.visualization.gene_effects import gene_effects
-from mmhybrid.visualization.page_parts import PAGE, STYLE, described, duration, large_number, listed, number, table
+from mmhybrid.visualization.page_parts import (
+    PAGE,
+    SCRIPT,
+    SCRIPT_HASH,
+    STYLE,
+    described,
+    duration,
+    label,
+    large_number,
+    listed,
+    number,
+    table,
+    wide,
+)
 
 NUM_EFFECTS = 15
 BESIDE_OTHERS = ('latency_upper_ms',)  # estimates that follow from another one
@@ -63,7 +76,9 @@ def search_page(
         ('Settings', _settings(result.settings)),
     ]
     body = '\n'.join(f'<section>\n<h2>{escape(name)}</h2>\n{content}\n</section>' for name, content in sections)
-    return PAGE.format(title=escape(title), style=STYLE, head=_head(result, title), body=body)
+    return PAGE.format(
+        title=escape(title), style=STYLE, script=SCRIPT, hash=SCRIPT_HASH, head=_head(result, title), body=body
+    )
 
 
 def _head(result: SearchResult, title: str) -> str:
@@ -106,7 +121,7 @@ def _sentence(result: SearchResult) -> str:
 
 def _network(result: SearchResult, best: Candidate) -> str:
     diagram = _diagram(result, best)
-    picture = '' if diagram is None else f'{draw(diagram).svg()}\n'
+    picture = '' if diagram is None else f'{wide(draw(diagram).svg())}\n'
     place = f'Found in stage “{best.stage}”, generation {best.generation}, place {best.index}.'
     return f'{picture}<p class="note">{escape(place)}</p>\n{_genes(best, opened=diagram is None)}'
 
@@ -119,12 +134,14 @@ def _progress(result: SearchResult) -> str:
         for stage in result.settings.stages
     }
     charts = (
-        progress_chart(
-            [Point(i, c.numbers[objective.name], _title(c)) for i, c in numbered],
-            objective,
-            {name: count for name, count in stages.items() if count},
-            PAGE_WIDTH,
-        ).svg()
+        wide(
+            progress_chart(
+                [Point(i, c.numbers[objective.name], _title(c)) for i, c in numbered],
+                objective,
+                {name: count for name, count in stages.items() if count},
+                PAGE_WIDTH,
+            ).svg()
+        )
         for objective in result.settings.objectives
     )
     return '\n'.join(charts) + '\n<p class="note">Dots: evaluated networks, in order. Line: the best so far.</p>'
@@ -162,11 +179,12 @@ def _fronts(result: SearchResult, known: Sequence[KnownNetwork]) -> str:
         [escape(network.name), *(number(network.numbers[name]) if name in network.numbers else '-' for name in names)]
         for network in known
     ]
+    head = ['known network', *(escape(label(name)) for name in names)]
     note += (
         ' Green: networks that are known, with their scores where the search evaluated them; those that cost far more '
         'or less than the others are in the table alone.'
     )
-    return f'{grid}\n<p class="note">{note}</p>\n{table(["known network", *map(escape, names)], rows)}'
+    return f'{grid}\n<p class="note">{note}</p>\n{table(head, rows, range(len(head)))}'
 
 
 def _intervals(intervals: FrontIntervals) -> str:
@@ -177,7 +195,7 @@ def _intervals(intervals: FrontIntervals) -> str:
         lead = f'{network.lead_low:+.3f} to {network.lead_high:+.3f}'
         numbers = (f'{network.score:.3f}', f'{network.low:.3f} to {network.high:.3f}')
         rows.append([escape(network.name), *numbers, *(('', '') if is_last else (lead, verdict))])
-    head = ['network', escape(intervals.metric), '95 % interval', 'difference to the next', 'above the next']
+    head = ['network', escape(label(intervals.metric)), '95 % interval', 'difference to the next', 'above the next']
     note = (
         f'Bootstrap over the {intervals.num_images} images that the search judged on: {intervals.draws} samples with '
         'replacement, the same for all networks. The intervals know nothing of the choice: the best of many networks '
@@ -194,13 +212,14 @@ def _effects(result: SearchResult) -> str:
     center = sum(candidate.numbers[objective.name] for candidate in top) / len(top)
     shown = effects[:NUM_EFFECTS]
     note = (
-        f'For each choice, the mean of {objective.name} over the evaluated networks with each of its values, from '
-        'light (the smallest value) to dark (the largest). The grey band is as wide as the best and the worst mean '
-        'lie apart by chance: in 95 % of 200 random assignments of the scores to the networks they are closer. '
+        f'For each choice, the mean of {label(objective.name)} over the evaluated networks with each of its values, '
+        'from light (the smallest value) to dark (the largest). The grey band is as wide as the best and the worst '
+        'mean lie apart by chance: in 95 % of 200 random assignments of the scores to the networks they are closer. '
         f'Shown are the {len(shown)} of {len(effects)} choices that exceed it by most. A search does not draw its '
         'networks evenly, so this shows what went along with a good score, not what caused it.'
     )
-    return f'{effects_chart(shown, objective, center, PAGE_WIDTH).svg()}\n<p class="note">{escape(note)}</p>'
+    chart = effects_chart(shown, objective, center, PAGE_WIDTH)
+    return f'{wide(chart.svg())}\n<p class="note">{escape(note)}</p>'
 
 
 def _rejections(result: SearchResult) -> str:
@@ -252,7 +271,11 @@ def _table_of_best(result: SearchResult, count: int) -> str:
                 _genes(candidate),
             ]
         )
-    return table(['', *(['network'] if is_drawn else []), *map(escape, names), 'stage generation.place', 'arch'], rows)
+    words = [escape(label(name)) for name in names]
+    head = ['rank', *(['network'] if is_drawn else []), *words, 'stage generation.place', 'arch']
+    first = 2 if is_drawn else 1
+    best = table(head, rows, {0, *range(first, first + len(words))})
+    return f'{best}\n<p class="note">A click on the name of a column sorts by it.</p>'
 
 
 def _settings(settings: SearchSettings) -> str:
@@ -322,7 +345,7 @@ def _genes(candidate: Candidate, opened: bool = False) -> str:
 
 
 def _title(candidate: Candidate) -> str:
-    numbers = ', '.join(f'{name} {number(value)}' for name, value in candidate.numbers.items())
+    numbers = ', '.join(described(name, value) for name, value in candidate.numbers.items())
     return f'{candidate.stage} {candidate.generation}.{candidate.index}: {numbers}'
 
 
