@@ -218,6 +218,16 @@ def test_runs_are_found_again(evidence):
     assert digests == ['7ce63f906fc7', 'a86884f34726', '32ae968594df']
 
 
+def test_the_figures_of_a_note_are_those_of_its_networks(evidence):
+    """The transformer-only network of equal size is within 3 %, and the sizes are told; the other is smaller."""
+    (row,) = [row for row in evidence.rows.ROWS if row.name == 'autovit-hybrid']
+    place = evidence.runs.Place(Path(), Path())
+    hybrid, fast, large = (evidence.runs.Network.of(row, name, place) for name in row.arms)
+    evidence.runs.check_sizes([hybrid, large])
+    assert f'({large.params:,} parameters beside {hybrid.params:,})' in row.note
+    assert fast.params < hybrid.params
+
+
 def test_networks_of_other_sizes_are_refused(evidence):
     row = evidence.rows.ROWS[0]
     smaller = replace(row, arms={**row.arms, 'local': evidence.rows.Arm({'model.backbone.arch.mixers': ['local'] * 4})})
