@@ -114,12 +114,19 @@ def hypergeometric_cdf(right: int, total: int, marked: int, drawn: int) -> float
         return 0.0
     if right >= most:
         return 1.0
-    term = math.exp(_log_comb(marked, right) + _log_comb(total - marked, drawn - right) - _log_comb(total, drawn))
-    found = 0.0
-    for count in range(right, least - 1, -1):
-        found += term
-        term *= count * (total - marked - drawn + count) / ((marked - count + 1) * (drawn - count + 1))
-    return min(found, 1.0)
+    # The sum goes away from the mean, where terms decrease: if its first term underflows, so do all.
+    is_below = right * total < drawn * marked
+    counts = range(right, least - 1, -1) if is_below else range(right + 1, most + 1)
+    first = counts[0]
+    term = math.exp(_log_comb(marked, first) + _log_comb(total - marked, drawn - first) - _log_comb(total, drawn))
+    tail = 0.0
+    for count in counts:
+        tail += term
+        if is_below:
+            term *= count * (total - marked - drawn + count) / ((marked - count + 1) * (drawn - count + 1))
+        else:
+            term *= (marked - count) * (drawn - count) / ((count + 1) * (total - marked - drawn + count + 1))
+    return min(tail, 1.0) if is_below else max(1.0 - tail, 0.0)
 
 
 def _log_comb(total: int, count: int) -> float:

@@ -26,6 +26,14 @@ def test_the_probability_is_scipys(total, data):
     assert hypergeometric_cdf(right, total, marked, drawn) == pytest.approx(expected, rel=1e-7, abs=1e-12)
 
 
+@pytest.mark.parametrize(('score', 'seen', 'floor'), [(60.0, 5000, 10.0), (80.0, 25000, 70.0), (71.0, 45000, 70.0)])
+def test_a_network_far_above_the_floor_goes_on(score, seen, floor):
+    """So good a score is as improbable for a network on the floor as no float can say."""
+    right, wanted = round(score / 100 * seen), round(floor / 100 * 50000)
+    assert hypergeometric_cdf(right, 50000, wanted, seen) == scipy.stats.hypergeom.cdf(right, 50000, wanted, seen)
+    assert not Racing('top1').is_lost(score, seen, 50000, floor)
+
+
 def race(answers, racing, floor):
     """The number of images after which a network with these answers, in this order, is stopped; None if it is not."""
     for part in range(1, PARTS):
