@@ -1,8 +1,9 @@
 """Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
 
-from mmhybrid.utils.current_folder import leave_out_of_module_runs
+from mmhybrid.utils.current_folder import leave_out_of_module_runs, refuse_libraries
 
 leave_out_of_module_runs(__name__, __file__)
+refuse_libraries()
 
 from mmhybrid.utils.optional import require  # noqa: E402
 

@@ -377,13 +377,15 @@ def _naming_the_file(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load_weights_only() -> None:
-    """Let ``torch.load`` read weights alone unless its caller says otherwise.
+    """Let ``torch.load`` read files as checkpoints are read here, unless its caller says what is to be read.
 
     Cause: before torch 2.6 it unpickles, and parts of the hosts leave it at that: prototypes of MMPretrain's retrieval,
-    codebooks, timm's and MMDetection's caches.
-    Does nothing since torch 2.6, whose default this is; can go with the older ones.
+    the queue of SwAV in the work directory, codebooks, timm's and MMDetection's caches. Since then it reads weights
+    alone, but returns memory of the process where a file asks for values without having them, and believes before
+    torch 2.10 what a file claims to have.
+    Can go when the hosts read what they find there as checkpoints.
     """
-    if TORCH >= (2, 6) or hasattr(torch.load, '__wrapped__'):
+    if hasattr(torch.load, '__wrapped__'):
         return
     load = torch.load
 
@@ -391,8 +393,8 @@ def load_weights_only() -> None:
     def load_weights(f: Any, map_location: Any = None, pickle_module: Any = None, **options: Any) -> Any:
         if options.get('weights_only') is not None or pickle_module is not None:
             return load(f, map_location, pickle_module, **options)
-        if isinstance(f, str | Path):  # which knows what MMEngine's checkpoints hold
-            return import_module('mmhybrid.models.restricted').read_restricted(f'{f}', map_location)
+        if isinstance(f, str | Path):
+            return import_module('mmhybrid.models.checkpoints').load_local(f'{f}', map_location)
         return load(f, map_location, **{**options, 'weights_only': True})
 
     torch.load = load_weights

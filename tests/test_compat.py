@@ -4,6 +4,8 @@ import io
 import os
 import pickle
 import re
+import struct
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -16,6 +18,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, checkpoint
 
 from mmhybrid import compat
+from mmhybrid.models import checkpoints
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.torch_api import TORCH, is_device_error
 from mmhybrid.utils.optional import is_of_onedl
@@ -311,6 +314,7 @@ MULTIMODAL = """
 import sys
 from types import ModuleType
 from mmhybrid import compat
+from mmhybrid.models import checkpoints
 from mmhybrid.models.checkpoints import load_local
 from mmhybrid.torch_api import TORCH
 from mmhybrid.utils.optional import is_of_onedl
@@ -431,11 +435,39 @@ def test_torch_reads_weights_alone_unless_told_otherwise(tmp_path: Path) -> None
     assert (tmp_path / 'trace').exists()
 
 
+def test_a_file_that_asks_for_values_and_has_none_is_refused(tmp_path: Path) -> None:
+    """As hosts read prototypes and queues: torch would give memory of this process, uncleared."""
+    size = struct.pack('<i', 16384)
+    with zipfile.ZipFile(tmp_path / 'file.pth', 'w') as archive:
+        archive.writestr('e/data.pkl', b'\x80\x02ctorch\nFloatTensor\n(J' + size + b'tR.')
+        archive.writestr('e/byteorder', b'little')
+        archive.writestr('e/version', b'3\n')
+    for path in (tmp_path / 'file.pth', str(tmp_path / 'file.pth')):
+        with pytest.raises((UnpicklingError, ValueError)):
+            torch.load(path)
+        with pytest.raises((UnpicklingError, ValueError)):
+            torch.load(path, map_location='cpu')
+
+
+def test_torch_reads_plain_files_as_ever(tmp_path: Path) -> None:
+    content = {'queue': {'a': torch.arange(4.0)}, 'b': [1, 'text', None]}
+    torch.save(content, tmp_path / 'file.pth')
+    found = torch.load(tmp_path / 'file.pth')
+    assert torch.equal(found['queue']['a'], content['queue']['a'])
+    assert found['b'] == content['b']
+    torch.save(torch.ones(2, 3), tmp_path / 'prototypes.pth')
+    assert torch.equal(torch.load(f'{tmp_path}/prototypes.pth', map_location='cpu'), torch.ones(2, 3))
+    file = io.BytesIO((tmp_path / 'prototypes.pth').read_bytes())
+    assert torch.equal(torch.load(file), torch.ones(2, 3))
+    with pytest.raises(FileNotFoundError):
+        torch.load(tmp_path / 'none.pth')
+
+
 def test_an_older_torch_is_told_to_read_weights_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     torch.save({'a': torch.ones(2), 'hub': HistoryBuffer([1.0], [1])}, tmp_path / 'file.pth')
     (tmp_path / 'harm.pth').write_bytes(pickle.dumps(Harmful(tmp_path / 'trace')))
-    monkeypatch.setattr(compat, 'TORCH', (2, 5))
+    monkeypatch.setattr(checkpoints, 'TORCH', (2, 5))
     monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: given.append((args, kwargs)))
     compat.load_weights_only()
     assert torch.load(tmp_path / 'file.pth', 'cpu')['hub'].mean() == 1

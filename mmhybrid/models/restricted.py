@@ -190,6 +190,10 @@ class _Content:
     def _tensor(self, stored: StoredTensor) -> Tensor:
         storage = self._storage(stored.storage)
         offset = stored.storage.offset + stored.offset
+        steps = [(length - 1) * step for length, step in zip(stored.size, stored.stride, strict=True)]
+        end = offset + sum(steps) + 1 if all(stored.size) else 0
+        if end * stored.storage.dtype.itemsize > storage.nbytes():  # torch would enlarge a storage without bytes
+            raise ValueError(f'a tensor of the shape {tuple(stored.size)} from {storage.nbytes()} bytes')
         empty = torch.empty(0, dtype=stored.storage.dtype, device=storage.device)
         return empty.set_(storage, offset, tuple(stored.size), tuple(stored.stride))
 

@@ -1,4 +1,4 @@
-"""Protection against imports from the current folder, which others may own, in our programs and their processes.
+"""Protection against code in the current folder, which others may own, in our programs and their processes.
 
 ``python -m`` and ``python -c`` look for modules there first. This module is imported before any other package, so it
 needs only modules that Python itself has imported.
@@ -11,6 +11,31 @@ from collections.abc import Sequence
 
 # This statement stands in front of programs of ``python -c`` before Python 3.11, which has no PYTHONSAFEPATH.
 WITHOUT_IT = 'import sys; sys.path[:1] == [""] and sys.path.pop(0)\n'
+
+# Libraries that NVIDIA's cusparselt opens when torch is imported, or later. It comes with the CUDA builds of torch, and
+# an empty entry in its RUNPATH stands for the current folder.
+LIBRARIES = re.compile(r'lib(cuda|nvrtc|cask)[\w.-]*\.so(\.\d+)*')
+
+
+def refuse_libraries() -> None:
+    """Refuse a current folder with libraries that the CUDA builds of torch would load from there.
+
+    Nothing is refused once torch is imported, for then it is too late.
+
+    Raises:
+        ImportError: Naming the library.
+    """
+    if 'torch' in sys.modules:
+        return
+    try:
+        names = sorted(filter(LIBRARIES.fullmatch, os.listdir()))
+    except OSError:  # the folder is gone, or may not be listed: then its libraries cannot be guessed at either
+        names = []
+    if names:
+        raise ImportError(
+            f'the current folder has {names[0]}, which torch would load in place of the one of the system: change to '
+            'another folder'
+        )
 
 
 def leave_out_of_module_runs(package: str, file: str) -> None:

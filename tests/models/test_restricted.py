@@ -180,6 +180,22 @@ def test_tensor_beyond_its_storage_is_refused(tmp_path, as_zip, offset, size):
         read_restricted(str(path), 'cpu')
 
 
+@FORMATS
+@pytest.mark.parametrize(
+    ('size', 'stride', 'is_whole'),
+    [((0,), (1,), True), ((0, 3), (3, 1), True), ((1,), (1,), False), ((2, 2), (0, 0), False), ((10**9,), (1,), False)],
+)
+def test_a_storage_without_bytes_has_no_values(tmp_path, as_zip, size, stride, is_whole):
+    """Torch would enlarge it, by memory of this process as it is."""
+    arguments = (torch.ones(0)._typed_storage(), 0, size, stride, False, OrderedDict())
+    path = save({'w': Call(torch._utils._rebuild_tensor_v2, *arguments)}, tmp_path / 'file.pth', as_zip)
+    if is_whole:
+        assert read_restricted(str(path), 'cpu')['w'].shape == size
+    else:
+        with pytest.raises(pickle.UnpicklingError, match='a tensor of the shape'):
+            read_restricted(str(path), 'cpu')
+
+
 def test_arrays_keep_their_byte_order(tmp_path):
     """Torch itself takes their bytes for little-endian ones."""
     array = np.arange(3, dtype='>i4')

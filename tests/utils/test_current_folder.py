@@ -169,3 +169,22 @@ def test_the_scripts_of_several_gpus_name_no_empty_folder(tmp_path: Path, trace:
             words = ['bash', str(ROOT / f'tools/{script}.sh'), 'c', '2', '3', '4']
             done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, check=True)
             assert done.stdout.strip() == f'{ROOT}/tools/..' + (given and f':{given}')
+
+
+@pytest.mark.parametrize('name', ['libcuda.so.1', 'libnvrtc.so.13', 'libcask_profile_interface.so'])
+def test_libraries_that_torch_would_load_are_refused(tmp_path: Path, name: str) -> None:
+    """Not run: what loads them is the CUDA build of torch, of which these tests need no more than the names."""
+    (tmp_path / name).write_bytes(b'no library')
+    done = run_in(tmp_path, ROOT / 'tools' / 'plot_arch.py', '--help')
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1] == (
+        f'ImportError: the current folder has {name}, which torch would load in place of the one of the system: change '
+        'to another folder'
+    )
+
+
+def test_other_libraries_and_a_loaded_torch_are_none_of_its_business(tmp_path: Path) -> None:
+    (tmp_path / 'libmine.so.1').touch()
+    assert run_in(tmp_path, '-c', 'import mmhybrid').returncode == 0
+    (tmp_path / 'libcuda.so.1').touch()
+    assert run_in('/', '-c', f'import os, torch; os.chdir({str(tmp_path)!r}); import mmhybrid').returncode == 0
