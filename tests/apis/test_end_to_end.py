@@ -348,11 +348,12 @@ def test_openvino_finds_what_onnx_runtime_finds(kind, is_open, photographs, tmp_
     cfg = with_pipeline({'type': 'Resize', 'scale': (192, 160), 'keep_ratio': True})
     cfg.model.data_preprocessor = DET
     export_end_to_end(model, Preprocessing.of_config(cfg, None, is_open), tmp_path / 'a.onnx')
-    converted = convert_to_openvino(tmp_path / 'a.onnx')
+    files = (tmp_path / 'a.onnx', convert_to_openvino(tmp_path / 'a.onnx'))
+    networks = [open_network(file, 'openvino') for file in files]
     for path in photographs:
         expected = run(tmp_path / 'a.onnx', rgb(path))
-        for file in (tmp_path / 'a.onnx', converted):
-            found = open_network(file, 'openvino').run(rgb(path))
+        for network in networks:
+            found = network.run(rgb(path))
             assert found.keys() == expected.keys()
             if kind is TinySegmentor:
                 assert len(np.unique(expected['segmentation'])) > 2

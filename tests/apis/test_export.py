@@ -1,6 +1,7 @@
 """An exported network computes what the model computes."""
 
 import runpy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS as HOST_MODELS
 
 from mmhybrid.apis import export
-from mmhybrid.apis.export import Precision, export_model
+from mmhybrid.apis.export import ENDINGS, Precision, export_model
 from mmhybrid.apis.export_metadata import precision_told, write_metadata
-from mmhybrid.models.backbones.autovit import AutoViT
+from mmhybrid.models.backbones.autovit import AutoViT, channels_of
 from mmhybrid.registry import MODELS
 from mmhybrid.torch_api import EXPORTING, EXPORTING_SIZES, TORCH
 from mmhybrid.utils import optional
@@ -42,10 +43,27 @@ class Logits(torch.nn.Module):
         return self.head(self.backbone(x)[-1].mean((2, 3)))
 
 
-@pytest.fixture
-def network():
+def make_network():
     torch.manual_seed(0)
     return Logits().eval()
+
+
+@pytest.fixture
+def network():
+    return make_network()
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """The file of that network in a format, in float32 and in a folder of its own."""
+
+    @cache
+    def write(file_format):
+        path = tmp_path_factory.mktemp(file_format) / f'network{ENDINGS.get(file_format, ".file")}'
+        export_model(make_network(), SHAPE, path, file_format)
+        return path
+
+    return write
 
 
 def run_onnx(path, images):
@@ -67,13 +85,12 @@ NEEDS_EXPORT = pytest.mark.torch_since(*EXPORTING)
 @pytest.mark.parametrize(
     'file_format', [pytest.param(name, marks=() if name == 'torchscript' else NEEDS_EXPORT) for name in RUN]
 )
-def test_same_output(network, tmp_path, file_format):
-    path, images = tmp_path / 'network.file', torch.rand(SHAPE)
-    export_model(network, SHAPE, path, file_format)
+def test_same_output(network, written, file_format):
+    path, images = written(file_format), torch.rand(SHAPE)
     with torch.no_grad():
         expected = network(images)
         torch.testing.assert_close(RUN[file_format](path, images), expected, rtol=1e-3, atol=1e-4)
-    assert [file.name for file in tmp_path.iterdir()] == ['network.file']
+    assert [file.name for file in path.parent.iterdir()] == ['network.file']
 
 
 @NEEDS_EXPORT
@@ -113,8 +130,11 @@ def test_coreml_of_every_family(backbone, shape, tmp_path):
             return self.backbone(x)[-1]
 
     path = tmp_path / 'network.mlpackage'
-    for _ in range(2):  # the second export replaces the first
-        export_model(Last(), shape, path, 'coreml')
+    (path / 'Data').mkdir(parents=True)
+    for name in ('Manifest.json', 'Data/model'):  # of an export before, which is replaced
+        (path / name).touch()
+    export_model(Last(), shape, path, 'coreml')
+    assert not (path / 'Data/model').exists()
     (given,) = tools.utils.load_spec(str(path)).description.input
     assert given.name == 'images'
     assert tuple(given.type.multiArrayType.shape) == shape
@@ -256,11 +276,24 @@ def test_onnx_at_other_shapes(backbone, dynamic, tmp_path):
             torch.testing.assert_close(run_onnx(path, images), network(images), rtol=1e-3, atol=1e-4)
 
 
+class LastStage(torch.nn.Module):
+    """AutoViT's last stage on patches of 16 pixels: of images in strides of 32, it alone may have odd maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = AutoViT(ARCH)
+        self.patches = torch.nn.Conv2d(3, channels_of(ARCH['embed_dims'][-2]), 16, 16)
+
+    def forward(self, images):
+        """Images -> a map."""
+        return self.backbone.transformer_stages[-1](self.patches(images), self.backbone.run_block)
+
+
 @pytest.mark.torch_since(*EXPORTING_SIZES)
 def test_a_file_made_at_even_maps_takes_odd_ones(tmp_path):
     """AutoViT resizes odd maps alone, which files did not, of networks that had none at the size of the export."""
     torch.manual_seed(0)
-    network, path = Last(AUTOVIT).eval(), tmp_path / 'network.pt2'
+    network, path = LastStage().eval(), tmp_path / 'network.pt2'
     export_model(network, (1, 3, 128, 128), path, 'exported', 'size')
     program = torch.export.load(path).module()
     for height, width in ((128, 128), (96, 128), (160, 224)):
@@ -351,11 +384,11 @@ default_scope = 'mmpretrain'
 
 
 @NEEDS_EXPORT
-def test_float16_has_half_the_bytes_and_nearly_the_outputs(network, tmp_path):
+def test_float16_has_half_the_bytes_and_nearly_the_outputs(network, written, tmp_path):
     pytest.importorskip('onnxruntime')
-    path, images, sizes, found = tmp_path / 'network.onnx', torch.rand(SHAPE), {}, {}
-    for dtype in ('float32', 'float16'):
-        export_model(network, SHAPE, path, 'onnx', precision=Precision(dtype))
+    images, sizes, found = torch.rand(SHAPE), {}, {}
+    export_model(network, SHAPE, tmp_path / 'network.onnx', 'onnx', precision=Precision('float16'))
+    for dtype, path in (('float32', written('onnx')), ('float16', tmp_path / 'network.onnx')):
         weights = onnx_weights(path)
         sizes[dtype], found[dtype] = sum(weight.nbytes for weight in weights), run_onnx(path, images)
     assert sizes['float16'] == pytest.approx(sizes['float32'] / 2, rel=0.05)
@@ -400,19 +433,20 @@ def test_precisions_that_are_none(network, tmp_path):
 
 @NEEDS_EXPORT
 @pytest.mark.parametrize('dtype', ['float16', 'int8'])
-def test_other_precisions_of_openvino(dtype, network, tmp_path):
+def test_other_precisions_of_openvino(dtype, network, written, tmp_path):
     """Its weights are as small as told, also behind the metadata, which are written into the file afterwards."""
     pytest.importorskip('onnxruntime')
     openvino = pytest.importorskip('openvino')
     from mmhybrid.utils.openvino_core import openvino_core
 
-    images, sizes = torch.rand(3, *SHAPE[1:]), {}
+    images = torch.rand(3, *SHAPE[1:])
     precision = Precision(dtype, images if dtype == 'int8' else None)
-    for name, each in (('float32', Precision()), (dtype, precision)):
-        export_model(network, SHAPE, tmp_path / f'{name}.xml', 'openvino', precision=each)
-        write_metadata(tmp_path / f'{name}.xml', 'openvino', precision_told(each))
-        sizes[name] = (tmp_path / f'{name}.bin').stat().st_size
-    assert sizes[dtype] < 0.6 * sizes['float32']
+    export_model(network, SHAPE, tmp_path / f'{dtype}.xml', 'openvino', precision=precision)
+    write_metadata(tmp_path / f'{dtype}.xml', 'openvino', precision_told(precision))
+    whole, small = (
+        path.with_suffix('.bin').stat().st_size for path in (written('openvino'), tmp_path / f'{dtype}.xml')
+    )
+    assert small < 0.6 * whole
     core = openvino_core('this test')
     model = core.read_model(tmp_path / f'{dtype}.xml')
     assert model.get_rt_info(['mmhybrid', 'dtype']).value == dtype

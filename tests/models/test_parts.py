@@ -73,6 +73,15 @@ def networks_on_meta(name):
     return backbone, [(arch, build_on_meta({**backbone, 'arch': arch}).eval()) for arch in networks]
 
 
+@cache
+def parts_of(name, size):
+    """Of each architecture, its parts in images of a size, with their costs."""
+    backbone, networks = networks_on_meta(name)
+    shape = (backbone.get('in_channels', 3), *size)
+    parts = [(network, list(network.parts(arch, shape))) for arch, network in networks]
+    return [[(part, count_part(network, part.pieces)) for part in each] for network, each in parts]
+
+
 @pytest.mark.parametrize('size', IMAGES, ids=str)
 @pytest.mark.parametrize('name', [*SPACES, *GLNETS])
 def test_parts_add_up_to_what_torch_counts(name, size):
@@ -80,30 +89,30 @@ def test_parts_add_up_to_what_torch_counts(name, size):
     backbone, networks = networks_on_meta(name)
     teller = networks[0][1]
     shape = (backbone.get('in_channels', 3), *size)
-    for arch, network in networks:
+    for (arch, network), parts in zip(networks, parts_of(name, size), strict=True):
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), unfused_attention(), counter:
             network(torch.empty(1, *shape, device='meta'))
-        costs = [(part.copies, count_part(network, part.pieces)) for part in teller.parts(arch, shape)]
-        assert sum(copies * cost.params for copies, cost in costs) == sum(p.numel() for p in network.parameters())
-        assert 2 * sum(copies * cost.macs for copies, cost in costs) == counter.get_total_flops()
+        assert list(teller.parts(arch, shape)) == [part for part, _ in parts]  # whichever network tells them
+        assert sum(part.copies * cost.params for part, cost in parts) == sum(p.numel() for p in network.parameters())
+        assert 2 * sum(part.copies * cost.macs for part, cost in parts) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize('name', [*SPACES, *GLNETS])
 def test_pieces_get_the_inputs_that_parts_say(name):
-    backbone, networks = archs(name)
+    backbone, networks = networks_on_meta(name)
     shape = (backbone.get('in_channels', 3), 64, 160)
-    for arch in networks:
-        network = build_on_meta({**backbone, 'arch': arch}).eval()
+    for arch, network in networks:
         seen = {}
 
         def note(module, inputs, *, seen=seen):
             seen.setdefault(module, set()).add(tuple(tuple(x.shape[1:]) for x in inputs if torch.is_tensor(x)))
 
-        for module in network.modules():
-            module.register_forward_pre_hook(note)
+        hooks = [module.register_forward_pre_hook(note) for module in network.modules()]
         with torch.no_grad():
             network(torch.empty(2, *shape, device='meta'))
+        for hook in hooks:
+            hook.remove()
         for part in network.parts(arch, shape):
             for path, *inputs in part.pieces:
                 module = find(network, path)
@@ -113,12 +122,10 @@ def test_pieces_get_the_inputs_that_parts_say(name):
 
 @pytest.mark.parametrize('name', [*SPACES, *GLNETS])
 def test_parts_of_equal_keys_cost_the_same(name):
-    backbone, networks = networks_on_meta(name)
     known = {}
     for size in IMAGES:
-        for arch, network in networks:
-            for part in network.parts(arch, (backbone.get('in_channels', 3), *size)):
-                cost = count_part(network, part.pieces)
+        for parts in parts_of(name, size):
+            for part, cost in parts:
                 assert known.setdefault(part.key, cost) == cost, part.key
 
 

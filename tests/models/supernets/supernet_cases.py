@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmhybrid.archs import GLiTArch
 from mmhybrid.models.backbones.base import HybridBackbone
@@ -18,8 +18,8 @@ from mmhybrid.registry import MODELS
 from mmhybrid.space import Arch
 from mmhybrid.space.autovit import TABLES, UNIONS
 
-# Those at full size fill memory.
-MAX_BUILT = 6
+# Of all that are kept: those at full size fill memory.
+MOST_PARAMETERS = 50_000_000
 _BUILT: dict[str, Supernet] = {}
 TINY_DISTRIBUTION = [block['num_attn_heads'] for block in GLiTArch.presets['tiny']['blocks']]
 
@@ -40,10 +40,10 @@ class Case:
         arguments = (self.space, {**self.backbone, **backbone}, self.separate)
         key = repr(arguments)
         if key not in _BUILT:
-            if len(_BUILT) == MAX_BUILT:
-                del _BUILT[next(iter(_BUILT))]
             with torch.random.fork_rng():
                 _BUILT[key] = Supernet(*arguments)
+            while sum(map(num_parameters, _BUILT.values())) > MOST_PARAMETERS and len(_BUILT) > 1:
+                del _BUILT[next(iter(_BUILT))]
         return copy.deepcopy(_BUILT[key])
 
     def images(self, batch: int = 2) -> Tensor:
@@ -177,6 +177,10 @@ FULL = [
     Case('full-glnet', {'type': 'mmhybrid.GLNetSpace'}, {'type': 'mmhybrid.GLNet'}, (), 96),
     Case('full-lite', {'type': 'mmhybrid.EfficientNetLiteSpace'}, {'type': 'mmhybrid.EfficientNetLite'}, (), 96),
 ]
+
+
+def num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def params(cases: list[Case]) -> list[Any]:

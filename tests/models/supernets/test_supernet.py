@@ -24,10 +24,6 @@ FAMILIES = cases.params(cases.FAMILIES)
 WITH_SINGLE_PATH = cases.params([*cases.FAMILIES, cases.GLIT_SINGLE_PATH])
 
 
-def num_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def supernet_on_meta(space, backbone, separate=()):
     with on_meta():
         return Supernet(space, {'type': f'mmhybrid.{backbone}'}, separate)
@@ -35,7 +31,7 @@ def supernet_on_meta(space, backbone, separate=()):
 
 def largest_subnet(supernet):
     supernet.set_arch(supernet.space.largest())
-    return num_parameters(supernet.subnet)
+    return cases.num_parameters(supernet.subnet)
 
 
 # Sizes
@@ -47,7 +43,7 @@ def largest_subnet(supernet):
 def test_autovit_is_as_large_as_its_largest_subnet(table, transformer_only):
     space = {'type': 'mmhybrid.AutoViTSpace', 'table': table, 'transformer_only': transformer_only}
     supernet = supernet_on_meta(space, 'AutoViT')
-    assert num_parameters(supernet) <= 1.02 * largest_subnet(supernet)
+    assert cases.num_parameters(supernet) <= 1.02 * largest_subnet(supernet)
 
 
 def dense(in_width, out_width, taps=1):
@@ -72,7 +68,7 @@ def test_entangled_glit_adds_attention_to_its_largest_subnet(width, heads, level
     supernet = supernet_on_meta(space, 'GLiT')
     wider_ffn = 2 * width * 2 * width + 2 * width if level == 'detail' else 0
     unshared = 3 * (glit_attention(width, qkv_ratio) + wider_ffn)
-    assert num_parameters(supernet) == largest_subnet(supernet) + unshared
+    assert cases.num_parameters(supernet) == largest_subnet(supernet) + unshared
 
 
 def test_single_path_glit_has_each_candidate_on_its_own():
@@ -89,7 +85,7 @@ def test_single_path_glit_has_each_candidate_on_its_own():
             ffn = dense(width, mlp_ratio * width) + dense(mlp_ratio * width, width)
             candidates += sum(a + c + ffn + 4 * width for a in attentions for c in convs)
     stem_and_norm = dense(3, width, 16 * 16) + width + (1 + 14 * 14) * width + 2 * width
-    assert num_parameters(supernet) == 2 * candidates + stem_and_norm
+    assert cases.num_parameters(supernet) == 2 * candidates + stem_and_norm
     assert len(supernet.weights.blocks) == 2 * 198
 
 
@@ -99,7 +95,7 @@ def test_glnet_adds_full_attention_and_patches_to_its_largest_subnet():
     attention = sum(depth * (dense(w, 3 * w) + dense(w, w)) for w, depth in zip(widths, depths, strict=True))
     stem = dense(3, 96, 4 * 4) + 2 * 96
     patches = stem + sum(2 * w + dense(w, wider, 2 * 2) for w, wider in itertools.pairwise(widths))
-    assert num_parameters(supernet) == largest_subnet(supernet) + attention + patches
+    assert cases.num_parameters(supernet) == largest_subnet(supernet) + attention + patches
 
 
 # Errors
