@@ -48,7 +48,8 @@ def known_networks_of(result: SearchResult, cfg: Config | None = None) -> list[K
 
 def _networks(space: SearchSpace, cfg: Config | None) -> dict[str, Any]:
     """Decoded architectures by their names; a preset that is the starting network stands there once."""
-    family = next((f for f in FAMILIES.values() if f.space['type'].rpartition('.')[2] == type(space).__name__), None)
+    of_backbone = type(space.backbone_space).__name__
+    family = next((f for f in FAMILIES.values() if f.space['type'].rpartition('.')[2] == of_backbone), None)
     presets: dict[str, Any] = {}
     if family is not None:  # or it is a network of another library
         presets = {family.full_name(name): family.arch.parse(name) for name in family.arch.presets}
@@ -65,15 +66,18 @@ def _start(space: SearchSpace, cfg: Config | None) -> Any:
     backbone = {} if cfg is None else (cfg.model.get('architecture') or {}).get('backbone') or {}
     init, around = backbone.get('init_cfg'), (backbone.get('space') or {}).get('around')
     given = init.get('arch') if isinstance(init, Mapping) else None
-    return None if given is None and around is None else read_network(type(space), around if given is None else given)
+    if given is None and around is None:
+        return None
+    return read_network(type(space.backbone_space), around if given is None else given)
 
 
 def _estimators(cfg: Config, space: SearchSpace) -> list[Estimator]:
     """What networks cost: by the latencies of the search, then without any."""
     search = cfg.get('search_cfg') or {}
     workload = Workload.of_model(cfg.get('model', {}), search.get('input_size'), cfg.get('default_scope'))
-    if type(workload.space) is not type(space):
-        raise bad_value(f'{cfg.filename}: space', type(workload.space).__name__, f'{type(space).__name__}, as searched')
+    here, searched = (type(one.backbone_space) for one in (workload.space, space))
+    if here is not searched:
+        raise bad_value(f'{cfg.filename}: space', here.__name__, f'{searched.__name__}, as searched')
     path = search.get('latency_table')
     plain = Estimator(workload)
     return [plain] if path is None else [build_estimator(workload, path, search.get('analytic')), plain]

@@ -19,7 +19,7 @@ from mmhybrid.apis.network_files import name_of, write_network
 from mmhybrid.apis.retraining_record import Retrained, RetrainingRecord
 from mmhybrid.apis.taking_out import build_supernet, take_out, untrained
 from mmhybrid.apis.training import latest_checkpoint, train
-from mmhybrid.counting.workload import Workload
+from mmhybrid.counting.workload import Workload, space_of
 from mmhybrid.engine.evaluated_images import EvaluatedImages
 from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
@@ -243,13 +243,12 @@ def draw_random(cfg: Config, count: int) -> tuple[SearchSettings, list[Candidate
     """
     if 'search_cfg' not in cfg:
         raise ValueError(f'{cfg.filename} lacks search_cfg, whose constraints random networks have to keep')
-    given, supernet = cfg.search_cfg, cfg.model.architecture.backbone
+    given = cfg.search_cfg
     check_int('--random', count, 1)
     stage = {'sampler': {'type': 'RandomSampler'}, 'budget': count, 'population': count}
     names = ('objectives', 'constraints', 'seed', 'max_tries')
-    settings = build_settings(
-        {'space': supernet.space, 'stages': {'random': stage}, **{name: given[name] for name in names if name in given}}
-    )
+    kept = {name: given[name] for name in names if name in given}
+    settings = build_settings({'space': space_of(cfg.model), 'stages': {'random': stage}, **kept})
     workload = Workload.of_model(cfg.model, given.get('input_size'), cfg.get('default_scope'))
     estimator = build_estimator(workload, given.get('latency_table'), given.get('analytic'))
     candidates, shortage = propose(settings, settings.stages[0], 0, count, [], estimator.estimates)

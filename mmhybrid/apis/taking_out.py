@@ -19,10 +19,10 @@ from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.engine.bn_calibration import calibrated, calibration_batches
 from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.models.checkpoints import read_checkpoint
-from mmhybrid.models.fitting import with_widths
+from mmhybrid.models.fitting import with_settings, with_widths
 from mmhybrid.models.one_shot import OneShot
 from mmhybrid.registry import MODELS
-from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.space.found import Found, read_found
 from mmhybrid.utils.checks import bad_value
 
@@ -116,11 +116,11 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
     data = model.data_preprocessor(batches[0], False)
     with calibrated(model, batches):
         backbone_cfg, backbone = model.supernet.export()
-        rest = {name: tensor.clone() for name, tensor in model.architecture.state_dict().items()}
+        rest = {name: tensor.clone() for name, tensor in model.active.state_dict().items()}
         expected = _outputs(model, data)
 
     channels = widths_of(backbone_cfg)
-    config = _model_config(cfg, channels)
+    config = _model_config(cfg, channels, model.space.settings(arch))
     preprocessor = _preprocessor_config(model, cfg, arch, data['inputs'].shape[-2:])
     network = _build(config, preprocessor, backbone_cfg)
     wide, narrow = model.supernet.out_channels, channels
@@ -156,7 +156,10 @@ def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, f
     model.set_arch(arch)
     backbone = {**model.supernet.backbone_cfg, 'arch': plain_arch(model.space.decode(arch))}
     channels = widths_of(backbone)
-    config, preprocessor = _model_config(cfg, channels), _preprocessor_config(model, cfg, arch, ())
+    config, preprocessor = (
+        _model_config(cfg, channels, model.space.settings(arch)),
+        _preprocessor_config(model, cfg, arch, ()),
+    )
     network = _build(config, preprocessor, backbone)
     network.init_weights()
     costs = estimates['params_m'], estimates['macs_m']
@@ -171,12 +174,12 @@ def _build(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, ba
     return MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))  # hosts write into what they are given
 
 
-def _model_config(cfg: Config, channels: Sequence[int]) -> dict[str, Any]:
-    """The model around the supernet of ``cfg``, with neck and heads for a backbone with these outputs."""
+def _model_config(cfg: Config, channels: Sequence[int], settings: Mapping[str, Value]) -> dict[str, Any]:
+    """The model around the supernet of ``cfg``, neck and heads of ``settings``, for a backbone with these outputs."""
     config: dict[str, Any] = Config({'model': cfg.model.architecture}).to_dict()['model']
     config.pop('backbone')
     config.pop('data_preprocessor', None)
-    return with_widths(config, channels)
+    return with_widths(with_settings(config, settings), channels)
 
 
 def _preprocessor_config(model: OneShot, cfg: Config, arch: Arch, image: Sequence[int]) -> dict[str, Any] | None:

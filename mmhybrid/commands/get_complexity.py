@@ -24,9 +24,11 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.counting.surroundings import surroundings_of
 from mmhybrid.models.build import build_model, build_on_meta
-from mmhybrid.models.fitting import with_widths
+from mmhybrid.models.fitting import with_settings, with_widths
 from mmhybrid.models.input_channels import input_channels
 from mmhybrid.models.supernets import Supernet
+from mmhybrid.space import SearchSpace
+from mmhybrid.space.whole_model import with_genes
 
 TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
 
@@ -54,20 +56,26 @@ def make_table(title: str, total: Complexity) -> Table:
     return table
 
 
-def space_tables(supernet: Supernet, shape: Sequence[int], around: Mapping[str, Any] | None) -> Iterator[Table]:
+def space_tables(
+    supernet: Supernet, space: SearchSpace, shape: Sequence[int], around: Mapping[str, Any] | None
+) -> Iterator[Table]:
     """The smallest and the largest network of a supernet, and what its genes may be.
 
     Args:
         supernet: The backbone.
+        space: Of the networks.
         shape: Height and width of an image, where the genes do not say them.
         around: The detector or segmentor around it, see :func:`surroundings_of`; None for the backbone alone.
     """
-    space, kind = supernet.space, 'backbone' if around is None else 'network'
+    kind = 'backbone' if around is None else 'network'
     for name, arch in (('smallest', space.smallest()), ('largest', space.largest())):
         side = space.resolution(arch) if around is None else None
         height, width = shape if side is None else (side, side)
         backbone = {**supernet.backbone_cfg, 'arch': space.decode(arch)}
-        whole = backbone if around is None else {**with_widths(around, widths_of(backbone)), 'backbone': backbone}
+        whole = backbone
+        if around is not None:
+            rest = with_widths(with_settings(around, space.settings(arch)), widths_of(backbone))
+            whole = {**rest, 'backbone': backbone}
         network = build_on_meta(ConfigDict(whole))  # hosts look for attributes
         total = count_complexity(network, (input_channels(network), height, width))
         yield make_table(f'the {name} {kind} of {space.size():,} at {height} x {width}', total)
@@ -92,5 +100,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(make_table(f'{args.config} at {args.shape[0]} x {args.shape[1]}', total))
     for supernet in (part for part in model.modules() if isinstance(part, Supernet)):
         around = surroundings_of(cfg.model.get('architecture') or {}, cfg.get('default_scope'))
-        for table in space_tables(supernet, args.shape, around):
+        space = with_genes(supernet.space, cfg.model.get('genes'))
+        for table in space_tables(supernet, space, args.shape, around):
             console.print(table)

@@ -97,13 +97,15 @@ class Estimator:
         """Return the cost of another network of the family, which may lie outside the space.
 
         Args:
-            network: Decoded ``arch`` of the family's backbone. Its images are those of the largest network of the
-                space.
+            network: Decoded ``arch`` of the family's backbone. Its images, neck and heads are those of the largest
+                network of the space.
 
         Raises:
             ValueError: If the latency model does not know one of its parts.
         """
-        parts = self.workload.parts_of(network, self.workload.input_shape(self.workload.space.largest()))
+        space = self.workload.space
+        largest = space.largest()
+        parts = self.workload.parts_of(network, self.workload.input_shape(largest), space.settings(largest))
         return self._add(parts, lambda: parts)
 
     def _sum(self, arch: Arch) -> Cost:

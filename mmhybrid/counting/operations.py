@@ -1,6 +1,8 @@
 """The operations of a module, with their computation and the data that they move, without running it."""
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +90,21 @@ def trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]
         module: The module.
         shapes: Shapes of its inputs without the batch axis.
     """
+    return list(trace_by_layer(module, shapes, name_layers=False).values())
+
+
+def trace_by_layer(
+    module: nn.Module, shapes: Sequence[Sequence[int]], name_layers: bool = True
+) -> dict[tuple[str, int], Operation]:
+    """Return the same operations by the name of the layer that computes each, and its number within that layer.
+
+    Args:
+        module: The module.
+        shapes: Of its inputs, without the batch axis.
+        name_layers: Whether the layers are told apart; without, all operations are those of the module.
+    """
     tracer = _Tracer(module)
-    with torch.no_grad(), unfused_attention(), tracer:
+    with torch.no_grad(), unfused_attention(), tracer.follow(module) if name_layers else nullcontext(), tracer:
         module(*(torch.empty(1, *shape, device='meta') for shape in shapes))
     return tracer.operations
 
@@ -99,7 +114,8 @@ class _Tracer(ProductCounter):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        self.operations: list[Operation] = []
+        self.operations: dict[tuple[str, int], Operation] = {}
+        self._computed: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -115,7 +131,9 @@ class _Tracer(ProductCounter):
         inputs = [tensor for arg in args for tensor in _tensors(arg)]
         weights = sum(tensor.numel() for tensor in inputs if self.is_weight(tensor))
         moved = sum(tensor.numel() for tensor in (*inputs, *_tensors(out)))
-        self.operations.append(Operation(kind, macs, moved - weights, weights))
+        layer = self.path[-1]
+        self.operations[layer, self._computed[layer]] = Operation(kind, macs, moved - weights, weights)
+        self._computed[layer] += 1
         return out
 
 

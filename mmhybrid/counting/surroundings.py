@@ -1,4 +1,4 @@
-"""The neck and the heads around a backbone, as parts of the cost of a whole detector or segmentor."""
+"""Neck and heads around a backbone, as parts of what a whole detector or segmentor costs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from mmhybrid.counting.complexity import run_layers
-from mmhybrid.counting.operations import Operation, PartCost, trace
+from mmhybrid.counting.operations import Operation, PartCost, trace_by_layer
 from mmhybrid.models.build import build_on_meta
-from mmhybrid.models.fitting import with_widths
+from mmhybrid.models.fitting import with_settings, with_widths
 from mmhybrid.models.parts import Part, sides
 from mmhybrid.registry import MODELS
+from mmhybrid.space import Value
 from mmhybrid.utils.checks import bad_value
 
 KIND = 'surroundings'
@@ -23,6 +24,9 @@ ELSEWHERE = ('backbone', 'data_preprocessor', 'train_cfg', 'init_cfg', 'pretrain
 # No cost depends on these fields of its components.
 WITHOUT_COST = ('test_cfg', 'train_cfg', 'init_cfg')
 Shape = tuple[int, ...]
+Places = tuple[int, ...]  # of outputs, and of settings behind them
+Settings = Mapping[str, Value]
+NOTHING: Settings = {}
 
 
 class Surroundings:
@@ -31,81 +35,97 @@ class Surroundings:
     A stand-in for the backbone returns maps without values. The model is built again for each map with this map alone
     wider. The operations and weights that then change depend on the width of that output; those that never change are
     one part that all networks have. So FPN has one part for each output, which holds its lateral layer, and RTMDet's
-    neck also has parts that depend on two neighbouring outputs together.
+    neck also has parts that depend on two neighbouring outputs together. If settings of the model are searched too, it
+    is also built with the other values of each setting, and parts are divided by the settings on which they depend.
 
     Args:
         model: Config from :func:`surroundings_of`; its ``_scope_`` names the host of its components.
+        genes: Values of settings by their dotted names, see :class:`mmhybrid.space.WholeModelSpace`. The model with the
+            last value of each setting has the layers of all others.
 
     Raises:
         Exception: If a host cannot build the model, whatever it then raises.
     """
 
-    def __init__(self, model: Mapping[str, Any]) -> None:
+    def __init__(self, model: Mapping[str, Any], genes: Mapping[str, Sequence[Value]] | None = None) -> None:
         self.config = ConfigDict(model)  # hosts read configs by attributes
-        self._counted: dict[tuple[Shape, ...], _Counted] = {}
-        self._groups: dict[tuple[Shape, ...], dict[Shape, _Group]] = {}
+        self._genes = {} if genes is None else dict(genes)
+        self._largest = {name: values[-1] for name, values in self._genes.items()}
+        self._counted: dict[tuple[Any, ...], _Counted] = {}
+        self._groups: dict[tuple[Shape, ...], dict[Places, _Group]] = {}
 
-    def parts(self, maps: Sequence[Shape], image: Shape) -> list[Part]:
-        """Return the parts for a backbone whose outputs are ``maps``, each (C, H, W), for an ``image`` (C, H, W)."""
-        found = []
+    def parts(self, maps: Sequence[Shape], image: Shape, settings: Settings = NOTHING) -> list[Part]:
+        """Return the parts for a backbone whose outputs are ``maps``, for an ``image``, each (C, H, W)."""
+        found, names = [], list(self._genes)
         for places in self._groups_of(maps, image):
-            widths = {f'out{place}': maps[place][0] for place in places}
-            found.append(Part(KIND, {**sides(*image[1:]), **widths}))
+            sizes: dict[str, float] = {}
+            for place in places:
+                if place < len(maps):
+                    sizes[f'out{place}'] = maps[place][0]
+                else:
+                    name = names[place - len(maps)]
+                    sizes[name] = settings[name]  # type: ignore[assignment]
+            found.append(Part(KIND, {**sides(*image[1:]), **sizes}))
         return found
 
-    def costs(self, maps: Sequence[Shape], image: Shape) -> dict[str, PartCost]:
+    def costs(self, maps: Sequence[Shape], image: Shape, settings: Settings = NOTHING) -> dict[str, PartCost]:
         """Return the cost of each part of :meth:`parts` by the part's key.
 
         Raises:
             ValueError: If the model has other layers than at the widths by which its parts were divided, for instance
                 because a layer is left out between equal widths.
         """
-        counted = self._count(maps, image)
+        counted = self._count(maps, image, settings)
         groups: Collection[_Group] = self._groups_of(maps, image).values()
         if len(groups) == 1:  # one part holds everything at these widths
-            groups = [_Group(range(len(counted.operations)), list(counted.params))]
-        elif not counted.is_made_of(groups):
+            groups = [_Group(list(counted.operations), list(counted.params))]
+        elif not counted.is_made_of(groups, bool(self._genes)):
             widths = [shape[0] for shape in maps]
             raise bad_value('widths of the backbone', widths, 'those at which neck and heads have the layers of others')
         return {
-            part.key: PartCost(
-                sum(counted.params[name] for name in group.params),
-                sum(counted.operations[i].macs for i in group.operations),
-                tuple(counted.operations[i] for i in group.operations),
-            )
-            for part, group in zip(self.parts(maps, image), groups, strict=True)
+            part.key: counted.cost_of(group)
+            for part, group in zip(self.parts(maps, image, settings), groups, strict=True)
         }
 
-    def build(self, backbone: nn.Module, widths: Sequence[int]) -> nn.Module:
+    def build(self, backbone: nn.Module, widths: Sequence[int], settings: Settings = NOTHING) -> nn.Module:
         """Return the whole model with random weights around a backbone whose outputs have these widths."""
 
         def built() -> nn.Module:  # some hosts refuse a backbone that is already built
             return backbone
 
-        model: nn.Module = MODELS.build({**with_widths(self.config, widths), 'backbone': {'type': built}})
+        model: nn.Module = MODELS.build({**self._config_of(widths, settings), 'backbone': {'type': built}})
         return Layers(model)
 
-    def _groups_of(self, maps: Sequence[Shape], image: Shape) -> dict[Shape, '_Group']:
-        """Return groups of operations and weights that depend on the same outputs, by the indices of these outputs."""
+    def _config_of(self, widths: Sequence[int], settings: Settings) -> dict[str, Any]:
+        return with_widths(with_settings(self.config, settings), widths)
+
+    def _groups_of(self, maps: Sequence[Shape], image: Shape) -> dict['Places', '_Group']:
+        """Return groups of what depends on the same outputs and settings, by the indices of these."""
         sizes = (image, *(shape[1:] for shape in maps))
         if sizes not in self._groups:
-            base = self._count(maps, image)
+            base = self._count(maps, image, self._largest)
             wider = [
                 self._count(
-                    [(2 * shape[0], *shape[1:]) if i == place else shape for i, shape in enumerate(maps)], image
+                    [(2 * shape[0], *shape[1:]) if i == place else shape for i, shape in enumerate(maps)],
+                    image,
+                    self._largest,
                 )
                 for place in range(len(maps))
             ]
-            self._groups[sizes] = _grouped(base, wider)
+            smaller = [
+                [self._count(maps, image, {**self._largest, name: value}) for value in values[:-1]]
+                for name, values in self._genes.items()
+            ]
+            self._groups[sizes] = _grouped(base, wider, smaller)
         return self._groups[sizes]
 
-    def _count(self, maps: Sequence[Shape], image: Shape) -> '_Counted':
-        key = (image, *maps)
+    def _count(self, maps: Sequence[Shape], image: Shape, settings: Settings) -> '_Counted':
+        key = (image, *maps, *settings.values())
         if key not in self._counted:
-            config = with_widths(self.config, [shape[0] for shape in maps])
+            config = self._config_of([shape[0] for shape in maps], settings)
             model = build_on_meta({**config, 'backbone': {'type': _Handing, 'maps': [tuple(shape) for shape in maps]}})
             params = {name: parameter.numel() for name, parameter in model.named_parameters()}
-            self._counted[key] = _Counted(tuple(trace(Layers(model).eval(), [image])), params)
+            self._counted[key] = _Counted(trace_by_layer(Layers(model).eval(), [image]), params)
         return self._counted[key]
 
 
@@ -134,43 +154,55 @@ class _Handing(nn.Module):
 
 @dataclass(frozen=True)
 class _Counted:
-    """Operations in their order, and numbers of parameters by name."""
+    """Operations by their layers, in their order, and numbers of parameters by name."""
 
-    operations: tuple[Operation, ...]
+    operations: Mapping[tuple[str, int], Operation]
     params: Mapping[str, int]
 
-    def is_made_of(self, groups: Collection['_Group']) -> bool:
-        """Return whether the groups have exactly these operations and parameters."""
+    def is_made_of(self, groups: Collection['_Group'], or_less: bool) -> bool:
+        """Return whether the groups have exactly these operations and parameters, or with ``or_less`` more."""
         names = {name for group in groups for name in group.params}
-        return names == self.params.keys() and len(self.operations) == sum(len(group.operations) for group in groups)
+        operations = {operation for group in groups for operation in group.operations}
+        if or_less:
+            return names >= self.params.keys() and operations >= self.operations.keys()
+        return names == self.params.keys() and operations == self.operations.keys()
+
+    def cost_of(self, group: '_Group') -> PartCost:
+        """Return the cost of those operations and parameters of a group that are here."""
+        operations = tuple(self.operations[key] for key in group.operations if key in self.operations)
+        params = sum(self.params.get(name, 0) for name in group.params)
+        return PartCost(params, sum(operation.macs for operation in operations), operations)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Indices of operations and names of parameters that depend on the same outputs."""
+    """Operations and names of parameters that depend on the same outputs and settings."""
 
-    operations: Sequence[int]
+    operations: Sequence[tuple[str, int]]
     params: Sequence[str]
 
 
-def _grouped(base: _Counted, wider: Sequence[_Counted]) -> dict[Shape, _Group]:
-    if any(len(w.operations) != len(base.operations) or w.params.keys() != base.params.keys() for w in wider):
-        # A width decides which layers there are, so everything depends on all outputs.
-        return {tuple(range(len(wider))): _Group(range(len(base.operations)), list(base.params))}
-    places = [
-        tuple(k for k, other in enumerate(wider) if other.operations[i] != operation)
-        for i, operation in enumerate(base.operations)
-    ]
+def _grouped(base: _Counted, wider: Sequence[_Counted], smaller: Sequence[Sequence[_Counted]]) -> dict[Places, _Group]:
+    """Return the groups of ``base``, by the indices of the wider outputs and smaller settings that change them."""
+    if any(w.operations.keys() != base.operations.keys() or w.params.keys() != base.params.keys() for w in wider):
+        # A width decides which layers there are, so everything depends on all outputs and settings.
+        everything = tuple(range(len(wider) + len(smaller)))
+        return {everything: _Group(list(base.operations), list(base.params))}
+    others = [*([one] for one in wider), *smaller]
+    places = {
+        key: tuple(k for k, some in enumerate(others) if any(one.operations.get(key) != operation for one in some))
+        for key, operation in base.operations.items()
+    }
     names = {
-        name: tuple(k for k, other in enumerate(wider) if other.params[name] != count)
+        name: tuple(k for k, some in enumerate(others) if any(one.params.get(name) != count for one in some))
         for name, count in base.params.items()
     }
     return {
         group: _Group(
-            [i for i, place in enumerate(places) if place == group],
+            [key for key, place in places.items() if place == group],
             [name for name, place in names.items() if place == group],
         )
-        for group in sorted({*places, *names.values()})
+        for group in sorted({*places.values(), *names.values()})
     }
 
 

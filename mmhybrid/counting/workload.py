@@ -24,6 +24,7 @@ from mmhybrid.registry import MODELS, SEARCH_SPACES, build_from_data, check_data
 from mmhybrid.space import SearchSpace
 from mmhybrid.space.arch import Value
 from mmhybrid.space.base import Restriction
+from mmhybrid.space.whole_model import with_genes
 from mmhybrid.utils.checks import bad_value, check_int, check_keys, check_list
 from mmhybrid.utils.errors import first_line
 
@@ -118,7 +119,8 @@ class Workload:
         self._channels = input_channels(self._network)
         self.known: dict[str, Part] = {}
         self._costs: dict[str, PartCost] = {}
-        self._around = None if around is None else Surroundings(around)
+        genes = {name: space.choices[name].values for name in space.model_genes}
+        self._around = None if around is None else Surroundings(around, genes)
         if self._around is not None:
             arch = space.smallest()
             self._check_maps(space.decode(arch), self.input_shape(arch))
@@ -146,10 +148,8 @@ class Workload:
         Raises:
             ValueError: If there is no supernet.
         """
-        supernet = next((part for part in _dicts(model) if 'space' in part and 'backbone' in part), None)
-        if supernet is None:
-            raise bad_value('model', model.get('type'), 'a model with a supernet (a space and a backbone)')
-        space: SearchSpace = SEARCH_SPACES.build(dict(supernet['space']))
+        supernet = _supernet_in(model)
+        space = space_of(model)
         says_size = 'resolution' in space.choices
         given = default_size if input_size is None and not says_size else input_size
         architecture = model.get('architecture') or {}
@@ -184,21 +184,22 @@ class Workload:
         Raises:
             ValueError: If ``arch`` is not in the space.
         """
-        return self.parts_of(self.space.decode(arch), self.input_shape(arch))
+        return self.parts_of(self.space.decode(arch), self.input_shape(arch), self.space.settings(arch))
 
-    def parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
+    def parts_of(self, decoded: Any, shape: tuple[int, int, int], settings: Mapping[str, Value]) -> list[Part]:
         """Return the parts of a network of the family, which may lie outside the space, after counting all of them.
 
         Args:
             decoded: Decoded ``arch`` of the backbone.
             shape: (C, H, W) of the image.
+            settings: Settings of the neck and the heads, see :meth:`SearchSpace.settings`.
         """
-        parts = self._parts_of(decoded, shape)
+        parts = self._parts_of(decoded, shape, settings)
         new = {part.key: part for part in parts if part.key not in self._costs}
         if new:
             network = build_on_meta({**self.backbone, 'arch': decoded}).eval()
             self.known |= new
-            around = {} if self._around is None else self._around.costs(self._maps(decoded, shape), shape)
+            around = {} if self._around is None else self._around.costs(self._maps(decoded, shape), shape, settings)
             self._costs |= {key: around.get(key) or self._cost(part, network) for key, part in new.items()}
         return parts
 
@@ -208,14 +209,14 @@ class Workload:
 
     def list_parts(self, arch: Mapping[str, Value]) -> list[Part]:
         """Return the parts as :meth:`parts` does, but without counting new ones, which is slow."""
-        return self._parts_of(self.space.decode(arch), self.input_shape(arch))
+        return self._parts_of(self.space.decode(arch), self.input_shape(arch), self.space.settings(arch))
 
-    def _parts_of(self, decoded: Any, shape: tuple[int, int, int]) -> list[Part]:
+    def _parts_of(self, decoded: Any, shape: tuple[int, int, int], settings: Mapping[str, Value]) -> list[Part]:
         parts = [_image_part(*shape[1:]), *self._network.parts(decoded, shape)]
         if self.num_classes is not None:
             parts.append(_head_part(self._out_widths(decoded)[-1], self.num_classes))
         if self._around is not None:
-            parts += self._around.parts(self._maps(decoded, shape), shape)
+            parts += self._around.parts(self._maps(decoded, shape), shape, settings)
         return parts
 
     @staticmethod
@@ -299,13 +300,18 @@ class Workload:
         with own_generator():
             backbone: nn.Module = MODELS.build({**self.backbone, 'arch': decoded})
             if self._around is not None:
-                return self._around.build(backbone, widths).eval()
+                return self._around.build(backbone, widths, self.space.settings(arch)).eval()
             return Classifier(backbone, widths[-1], self.num_classes).eval()
 
     def build(self, arch: Mapping[str, Value]) -> nn.Module:
         """Return the standalone backbone in eval mode with random weights."""
         network: nn.Module = MODELS.build({**self.backbone, 'arch': self.space.decode(arch)})
         return network.eval()
+
+
+def space_of(model: Mapping[str, Any]) -> SearchSpace:
+    """Return the space of a model's config that contains a supernet; ValueError if there is none."""
+    return with_genes(SEARCH_SPACES.build(dict(_supernet_in(model)['space'])), model.get('genes'))
 
 
 def num_classes_of(model: Mapping[str, Any]) -> int | None:
@@ -364,6 +370,13 @@ def _checked_size(input_size: InputSize | None, is_in_genes: bool, overrides: bo
         return check_int('input_size', input_size, SMALLEST_SIDE)
     sides = [check_int('input_size', side, SMALLEST_SIDE) for side in check_list('input_size', input_size, 2)]
     return size_of(sides)  # a square is always written in the same way, because tables compare sizes
+
+
+def _supernet_in(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    supernet = next((part for part in _dicts(model) if 'space' in part and 'backbone' in part), None)
+    if supernet is None:
+        raise bad_value('model', model.get('type'), 'a model with a supernet (a space and a backbone)')
+    return supernet
 
 
 def _dicts(config: Any) -> Iterator[Mapping[str, Any]]:

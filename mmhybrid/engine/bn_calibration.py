@@ -99,7 +99,7 @@ def _calibrate_on(model: OneShot, preprocessed: Iterable[Any]) -> None:
 def active_norms(model: OneShot) -> Iterator[_BatchNorm]:
     """The batch norms that a forward pass of the active subnet runs through, those of necks and heads included."""
     shared = set(model.supernet.modules())
-    rest: Iterable[nn.Module] = (module for module in model.architecture.modules() if module not in shared)
+    rest: Iterable[nn.Module] = (module for module in model.active.modules() if module not in shared)
     for module in (*model.supernet.subnet.modules(), *rest):
         if isinstance(module, _BatchNorm) and module.track_running_stats:
             yield module

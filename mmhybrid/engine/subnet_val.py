@@ -70,7 +70,7 @@ class SubnetValLoop(ValLoop):
 
     def run(self) -> dict[str, float]:
         """Run the validation of every subnet; the active one stays active, after an error too."""
-        active = self.model.supernet.arch
+        active = self.model.arch
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         metrics: dict[str, float] = {}

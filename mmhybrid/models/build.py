@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from mmhybrid.models.classifier import own_generator
 from mmhybrid.registry import MODELS
 
 _FILLING = {Tensor.zero_, Tensor.fill_, Tensor.uniform_, Tensor.normal_}
@@ -36,6 +37,12 @@ def build_model(cfg: Config) -> Any:
 def build_on_meta(config: Mapping[str, Any]) -> Any:
     """A model or a part of one, a backbone say, from its config, on torch's meta device; see :func:`on_meta`."""
     with on_meta():
+        return MODELS.build(deepcopy(dict(config)))
+
+
+def build_unfilled(config: Mapping[str, Any]) -> Any:
+    """Return a model or a part of one whose layers have no initial values and take no random numbers."""
+    with own_generator(), _NoInitialValues():
         return MODELS.build(deepcopy(dict(config)))
 
 

@@ -109,7 +109,8 @@ class Distillation:
         alpha: Weight of it; the loss of the labels for the same logits has 1 - alpha.
         temperature: t, for ``soft``.
         features: Weights by module, ``neck`` or ``backbone``, of the squared distance of its maps from the teacher's,
-            divided by the squares of the teacher's; the mean over the maps. They come on top of all other losses.
+            divided by the squares of the teacher's; the mean over the maps. They come on top of all other losses. Of a
+            teacher with more channels the first count, which are the same as the student's in a supernet.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class Distillation:
 
 
 def _relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    student, teacher = at_least_float32(student), at_least_float32(teacher)
+    student, teacher = at_least_float32(student), at_least_float32(teacher[:, : student.shape[1]])
     return (student - teacher).square().sum() / teacher.square().sum().clamp(min=SMALLEST_SQUARES)
 
 

@@ -1,12 +1,15 @@
-"""Which channels the necks and heads around a backbone read, by their configs."""
+"""Which channels the necks and heads around a backbone read, and other sizes of theirs, by their configs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from mmhybrid.utils.checks import bad_value
 
 # What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
 HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
+# What does not read a neck.
+ELSEWHERE = ('backbone', 'neck')
 
 
 def fitted(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
@@ -59,3 +62,52 @@ def with_widths(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, 
     for name, change in fitted(model, channels).items():
         changed[name] = {**changed[name], **change} if isinstance(change, Mapping) else change
     return changed
+
+
+def with_settings(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config ``model`` with other settings, in which readers of a neck follow its ``out_channels``.
+
+    Args:
+        model: Config of a detector or segmentor.
+        settings: Numbers by dotted names, such as ``neck.out_channels``; an index names a component of a list.
+
+    Raises:
+        ValueError: If ``model`` has no such setting, or it is no number.
+    """
+    changed = deepcopy(dict(model)) if settings else dict(model)
+    for name, value in settings.items():
+        *path, field = name.split('.')
+        component: Any = changed
+        for key in path:
+            component = _within(component, key)
+        old = _within(component, field)
+        if isinstance(old, bool) or not isinstance(old, int | float):
+            raise bad_value('genes', name, f'a setting of the {model.get("type")} that is a number')
+        component[field] = value
+        if path[:1] == ['neck'] and field == 'out_channels':
+            for reader, key in _readers({part: changed[part] for part in changed if part not in ELSEWHERE}):
+                if reader[key] == old:
+                    reader[key] = value
+                elif isinstance(reader[key], list | tuple) and set(reader[key]) == {old}:
+                    reader[key] = [value] * len(reader[key])
+    return changed
+
+
+def _within(config: Any, key: str) -> Any:
+    """Return the value of a config under a key, or of a list at an index; None if there is none."""
+    if isinstance(config, Mapping):
+        return config.get(key)
+    is_place = isinstance(config, list | tuple) and key.isdigit() and int(key) < len(config)
+    return config[int(key)] if is_place else None
+
+
+def _readers(config: Any, key: str = '') -> Iterator[tuple[Any, str]]:
+    """Yield the components of a config that name the channels they read, each with the name of that setting."""
+    if isinstance(config, Mapping):
+        if 'in_channels' in config:
+            yield config, 'in_channels'
+        if key.endswith('roi_extractor') and 'out_channels' in config:
+            yield config, 'out_channels'  # it cuts out of maps what it hands on
+    children = config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
+    for name, part in children:
+        yield from _readers(part, str(name))

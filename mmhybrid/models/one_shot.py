@@ -1,6 +1,6 @@
 """One-shot training: a classifier, detector or segmentor whose backbone is a supernet, trained subnet by subnet."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,13 +15,14 @@ from mmhybrid.models.distillation import (
     captured,
     maps_of,
 )
-from mmhybrid.models.fitting import with_widths
 from mmhybrid.models.mutators import Mutator
 from mmhybrid.models.resized_inputs import resized
 from mmhybrid.models.supernets import Supernet
+from mmhybrid.models.supernets.whole_models import WholeModels
 from mmhybrid.models.teachers import Lesson, Normalisation
 from mmhybrid.registry import MODELS, MUTATORS
-from mmhybrid.space import SearchSpace
+from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space.whole_model import with_genes
 from mmhybrid.utils.checks import bad_value, check_class
 
 Losses = dict[str, Tensor]
@@ -32,7 +33,8 @@ HEAD = 'head of logits'
 class OneShot(BaseModel):
     """Train the subnets that a mutator picks, with the loss of the wrapped model.
 
-    Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one.
+    Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one. With ``genes``
+    of necks and heads an architecture is that of a whole model, see :class:`WholeModelSpace`.
 
     Args:
         architecture: Config of any mmpretrain, mmdet or mmseg model whose backbone is a :class:`Supernet`. Its neck or
@@ -43,6 +45,12 @@ class OneShot(BaseModel):
         teacher: Arguments of :class:`Lesson`, for a classifier; it teaches its logits alone.
         data_preprocessor: Of the wrapped model, where the host's config has it on the top level.
         init_cfg: As in MMEngine.
+        genes: Values of settings of the model around the backbone, see :class:`WholeModelSpace`:
+            ``dict(bbox_head=dict(feat_channels=[32, 64], stacked_convs=[1, 2]))``. The wrapped model has the largest of
+            each, and the others use parts of its layers.
+
+    Attributes:
+        space: Search space of the networks.
 
     Raises:
         ValueError: If the backbone is no supernet, a neck or head reads more outputs than it has, teacher and student
@@ -58,22 +66,21 @@ class OneShot(BaseModel):
         teacher: Mapping[str, Any] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
+        genes: Mapping[str, Any] | None = None,
     ) -> None:
         backbone = check_class('architecture.backbone', architecture.get('backbone'), Mapping)
         supernet = MODELS.build(dict(backbone))
         if not isinstance(supernet, Supernet):
             raise bad_value('architecture.backbone.type', type(supernet).__name__, 'mmhybrid.Supernet')
 
-        def built() -> Supernet:
-            return supernet
-
-        # not all hosts take a backbone that is built
-        model_cfg = {**with_widths(architecture, supernet.out_channels), 'backbone': {'type': built}}
-        if data_preprocessor is not None:
-            model_cfg.setdefault('data_preprocessor', dict(data_preprocessor))
-        model = MODELS.build(model_cfg)
+        self.space: SearchSpace = with_genes(supernet.space, genes)
+        preprocessor = {} if data_preprocessor is None else {'data_preprocessor': dict(data_preprocessor)}
+        models = WholeModels({**preprocessor, **architecture}, supernet, self.space)
+        model = models.widest
         super().__init__(model.data_preprocessor, init_cfg)
         self.architecture = model
+        self._models = models
+        self._settings = self.space.settings(self.space.largest())
         self.mutator: Mutator = MUTATORS.build(dict(mutator))
         self.is_classifier = hasattr(model, 'head') and hasattr(model.head, 'num_classes')
         self.resizes = self.is_classifier and 'resolution' in self.space.choices
@@ -113,19 +120,36 @@ class OneShot(BaseModel):
         return self.architecture.backbone
 
     @property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        return self.supernet.space
+    def arch(self) -> Arch:
+        """The active architecture."""
+        return self.space.canonical({**self.supernet.arch, **self._settings})
+
+    @property
+    def active(self) -> Any:
+        """The wrapped model with the neck and the heads of the active architecture, as they are now."""
+        return self._models.get(self._settings)
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
-        """Make a subnet the active one, see :meth:`Supernet.set_arch`."""
-        self.supernet.set_arch(arch)
+        """Make a subnet the active one.
+
+        Raises:
+            ValueError: If ``arch`` is not in the space, with the reason.
+        """
+        if not self.space.model_genes:
+            self.supernet.set_arch(arch)
+            return
+        reason = self.space.why_not(arch)
+        if reason is not None:
+            raise ValueError(f'arch is not in the space of the models: {reason}')
+        canonical = self.space.canonical(arch)
+        self.supernet.set_arch(self.space.of_backbone(canonical))
+        self._settings = self.space.settings(canonical)
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
         """Run the wrapped model; mode ``loss`` trains the mutator's architectures, the others use the active one."""
         if mode == 'loss':
             return self._loss(inputs, data_samples)
-        return self.architecture(self._resized(inputs), data_samples, mode)
+        return self.active(self._resized(inputs), data_samples, mode)
 
     def _loss(self, inputs: Tensor, data_samples: Any) -> Losses:
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
@@ -148,13 +172,13 @@ class OneShot(BaseModel):
         self, inputs: Tensor, data_samples: Any, teacher: Outputs | None
     ) -> tuple[dict[str, Any], Outputs | None]:
         """The losses of the active subnet, and what others may learn of it."""
-        images = self._resized(inputs)
+        images, model = self._resized(inputs), self.active
         if self.distillation is None:
-            return self.architecture(images, data_samples, mode='loss'), None
-        head = LogitsHead.of(self.architecture) if self.distillation.alpha else None
-        watched = {name: getattr(self.architecture, name) for name in self.distillation.features}
+            return model(images, data_samples, mode='loss'), None
+        head = LogitsHead.of(model) if self.distillation.alpha else None
+        watched = {name: getattr(model, name) for name in self.distillation.features}
         with captured({**watched, **({} if head is None else {HEAD: head.head})}) as found:
-            losses = self.architecture(images, data_samples, mode='loss')
+            losses = model(images, data_samples, mode='loss')
         logits = [] if head is None else head.read(found[HEAD])
         outputs = Outputs(logits, {name: maps_of(found[name]) for name in watched})
         if teacher is None:
@@ -165,6 +189,10 @@ class OneShot(BaseModel):
         if self.lesson is None:
             return None
         return self.lesson.of(Normalisation.of(self.data_preprocessor).undo(inputs), data_samples)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'OneShot':
+        self._models.forget()
+        return super()._apply(fn, recurse)
 
     def _resized(self, images: Tensor) -> Tensor:
         """Images at the resolution of the active architecture."""

@@ -8,6 +8,7 @@ from mmhybrid.space.efficientnet_lite import EfficientNetLiteSpace
 from mmhybrid.space.elastic import ElasticSpace
 from mmhybrid.space.glit import GLiTSpace
 from mmhybrid.space.glnet import GLNetSpace
+from mmhybrid.space.whole_model import WholeModelSpace
 
 __all__ = [
     'Arch',
@@ -21,4 +22,5 @@ __all__ = [
     'Rule',
     'SearchSpace',
     'Value',
+    'WholeModelSpace',
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar
+from typing import Any
 
 from typing_extensions import Self
 
@@ -44,14 +44,18 @@ class SearchSpace:
     Attributes:
         arch_class: The class that :meth:`decode` returns; None for plain JSON.
         choices: Choices by gene name, in order, with the values that ``restrict`` keeps.
+        steps: The choices, with these values, and the facts.
+        parts: The same steps of each part.
+        model_genes: Names of the genes that decide settings of the model around the backbone.
         num_parts: Number of parts in which ``restrict`` leaves at least one network; 1 for a space without parts.
 
     Raises:
         ValueError: If ``restrict`` names an unknown gene or value, or leaves no network.
     """
 
-    arch_class: ClassVar[type[NetworkArch] | None] = None
+    arch_class: type[NetworkArch] | None = None
     choices: Mapping[str, Choice]
+    model_genes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -70,10 +74,12 @@ class SearchSpace:
             for name, values in narrowed.items():
                 choices[name] = replace(choices[name], values=values)
         self.choices = choices
-        self._root = build_diagram([choices.get(step.name, step) for step in steps])
+        self.steps = [choices.get(step.name, step) for step in steps]
+        self._root = build_diagram(self.steps)
         if self.size() == 0:
             raise bad_value('restrict', dict(restrict or {}), 'values that go together in at least one network')
-        roots = [build_diagram([choices.get(step.name, step) for step in part]) for part in parts]
+        self.parts = [[choices.get(step.name, step) for step in part] for part in parts]
+        roots = [build_diagram(part) for part in self.parts]
         self._parts = [root for root in roots if root is None or root.size] or [self._root]
         self.num_parts = len(self._parts)
 
@@ -248,12 +254,27 @@ class SearchSpace:
     def decode(self, genes: Mapping[str, Value]) -> Any:
         """Return the network that genes describe, in the form that the family's backbone takes as ``arch``.
 
-        Different genes give different networks or different resolutions.
+        Different genes give different networks, resolutions or :meth:`settings`.
 
         Raises:
             ValueError: If the genes are not in the space.
         """
         return self._decode(self.canonical(genes))
+
+    def settings(self, arch: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the settings of the model around the backbone that an arch decides, by dotted names in its config."""
+        return {name: arch[name] for name in self.model_genes}
+
+    @property
+    def backbone_space(self) -> 'SearchSpace':
+        """The space of the backbone alone."""
+        return self
+
+    def of_backbone(self, arch: Arch) -> Arch:
+        """Return the genes of an arch that belong to the backbone."""
+        if not self.model_genes:
+            return arch
+        return Arch._trusted({name: value for name, value in arch.items() if name not in self.model_genes})
 
     def encode(self, arch: Any, resolution: int | None = None) -> Arch:
         """Return the genes that describe a network; this is the inverse of :meth:`decode`.

@@ -101,6 +101,71 @@ def test_networks_with_attention_and_two_stages_too(name: str) -> None:
         assert (estimate(arch).params_m, estimate(arch).macs_m) == (counted.params / 1e6, counted.macs / 1e6)
 
 
+GENES: dict[str, dict[str, Any]] = {
+    'rtmdet': {
+        'neck': {'out_channels': [16, 32, 48]},
+        'bbox_head': {'feat_channels': [24, 48], 'stacked_convs': [1, 2]},
+    },
+    'retinanet': {
+        'neck': {'out_channels': [64, 128]},
+        'bbox_head': {'feat_channels': [64, 128], 'stacked_convs': [1, 2, 4]},
+    },
+    'semantic-fpn': {'neck': {'out_channels': [64, 128]}, 'decode_head': {'channels': [32, 128]}},
+}
+
+
+def with_sizes(architecture: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as one would write it with these sizes."""
+    config = Config({'model': dict(architecture)}).to_dict()['model']
+    for name, value in settings.items():
+        part, field = name.split('.')
+        config[part][field] = value
+    head = config['bbox_head' if 'bbox_head' in config else 'decode_head']
+    width = settings['neck.out_channels']
+    head['in_channels'] = [width] * len(head['in_channels']) if isinstance(head['in_channels'], list) else width
+    return config
+
+
+@pytest.mark.parametrize('name', GENES)
+def test_sizes_of_necks_and_heads_count(name: str) -> None:
+    """All parts of a random whole model against the built one, counted as a whole and by MMEngine."""
+    model, cfg = model_of(MODELS_AROUND[name], LITE, LITE_BACKBONE)
+    plain = model['architecture']
+    model = {**model, 'genes': GENES[name]}
+    workload = Workload.of_model(model, SIZE, cfg.default_scope)
+    estimate, rng = Estimator(workload), random.Random(0)
+    for place, arch in enumerate((workload.space.smallest(), *(workload.space.sample(rng) for _ in range(6)))):
+        sizes = {'architecture': with_sizes(plain, workload.space.settings(arch))}
+        network = standalone(sizes, cfg, workload.space.decode(arch))
+        counted, cost = count_complexity(network, (3, *SIZE)), estimate(arch)
+        assert (cost.params_m, cost.macs_m) == (counted.params / 1e6, counted.macs / 1e6)
+        if place < 2:
+            with torch.no_grad():
+                by_mmengine = FlopAnalyzer(network.to_empty(device='cpu'), (torch.zeros(1, 3, *SIZE),))
+                by_mmengine.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+                macs = sum(count for kind, count in by_mmengine.by_operator().items() if kind in PRODUCTS)
+            assert cost.macs_m == macs / 1e6
+
+
+def test_sizes_that_have_nothing_to_do_with_each_other_are_other_parts() -> None:
+    """What reads the neck depends on both widths, what follows on that of the head, and a deeper layer on the depth."""
+    cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
+    workload = Workload.of_model({**cfg.model, 'genes': GENES['rtmdet']}, SIZE, cfg.default_scope)
+    names = ('neck.out_channels', 'bbox_head.feat_channels', 'bbox_head.stacked_convs')
+    found = {
+        tuple(name for name in names if name in part.sizes)
+        for part in workload.list_parts(workload.space.largest())
+        if part.kind == KIND
+    }
+    assert found == {(), names[:1], names[1:2], names[:2], names[1:]}
+    network = workload.build_network(workload.space.smallest())
+    with torch.no_grad():
+        scores, _ = network(torch.zeros(1, 3, *SIZE))
+    assert [level.shape[-2:] for level in scores] == [(12, 20), (6, 10), (3, 5)]
+    sizes = [tensor.shape for tensor in network.model.bbox_head.cls_convs[0].state_dict().values()]
+    assert sizes[0] == (24, 16, 3, 3)
+
+
 @pytest.mark.parametrize(
     ('name', 'groups'), [('retinanet', {(), (0,), (1,), (2,)}), ('rtmdet', {(), (0,), (1,), (2,), (0, 1), (1, 2)})]
 )

@@ -525,7 +525,7 @@ def test_documented_sizes_are_the_computed_ones():
 
 def test_documented_code_runs():
     blocks = re.findall(r'```python\n(.*?)```', DOCS.read_text('utf-8'), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = dict(vars(mmhybrid.space))
     for block in blocks:
         exec(block, names)

@@ -1,18 +1,19 @@
-"""Subnets: standalone backbones whose tensors are parts of shared ones, of which the latest are kept."""
+"""Subnets: standalone networks whose tensors are parts of shared ones, of which the latest are kept."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.models.supernets.sharing import Slice
 from mmhybrid.models.supernets.union import find
 from mmhybrid.space import Arch
 
 CACHED_SUBNETS = 8
+Network = TypeVar('Network', bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Binding:
         self.part.put(shared, own)
 
 
-def bind(network: HybridBackbone, weights: HybridBackbone, path_of: Callable[[str], str]) -> list[Binding]:
+def bind(network: nn.Module, weights: nn.Module, path_of: Callable[[str], str]) -> list[Binding]:
     """Which part of the shared tensors each tensor of a network is.
 
     Args:
@@ -58,13 +59,28 @@ def bind(network: HybridBackbone, weights: HybridBackbone, path_of: Callable[[st
     return bindings
 
 
-class LatestSubnets:
-    """The subnets that were asked for last; they hold no state of their own."""
+def synchronised_as(weights: nn.Module, network: Network) -> Network:
+    """Return a network with synchronised batch norms if the shared layers have them.
+
+    MMEngine's ``sync_bn`` converts only the layers that it finds, which are the shared ones.
+    """
+    if not any(isinstance(layer, nn.SyncBatchNorm) for layer in weights.modules()):
+        return network
+    with torch.device('meta'):
+        converted: Network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return converted
+
+
+class LatestSubnets(Generic[Network]):
+    """The subnets that were asked for last; they hold no state of their own, and a copy has none of them."""
 
     def __init__(self) -> None:
-        self._subnets: OrderedDict[Arch, tuple[HybridBackbone, list[Binding]]] = OrderedDict()
+        self._subnets: OrderedDict[Arch, tuple[Network, list[Binding]]] = OrderedDict()
 
-    def get(self, arch: Arch, make: Callable[[], tuple[HybridBackbone, list[Binding]]]) -> HybridBackbone:
+    def __reduce__(self) -> tuple[type['LatestSubnets'], tuple[()]]:
+        return LatestSubnets, ()
+
+    def get(self, arch: Arch, make: Callable[[], tuple[Network, list[Binding]]]) -> Network:
         """The subnet of ``arch``, on the shared tensors as they are now; ``make`` builds one that is not kept."""
         if arch not in self._subnets:
             self._subnets[arch] = make()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmhybrid.archs.base import plain_arch
@@ -20,7 +20,7 @@ from mmhybrid.models.build import build_on_meta
 from mmhybrid.models.layers.copies import Blocks
 from mmhybrid.models.supernets.single_path import SinglePath, name_in_block
 from mmhybrid.models.supernets.start import FROM_NETWORK, starting_network
-from mmhybrid.models.supernets.subnets import Binding, LatestSubnets, bind
+from mmhybrid.models.supernets.subnets import Binding, LatestSubnets, bind, synchronised_as
 from mmhybrid.models.supernets.union import adds_to, covering_archs, graft
 from mmhybrid.registry import MODELS, SCOPE, SEARCH_SPACES
 from mmhybrid.space import Arch, SearchSpace
@@ -61,7 +61,7 @@ class Supernet(BaseModule):
         if 'arch' in self.backbone_cfg:
             raise ValueError('supernet backbone: surplus arch, which the space decides')
         self.register_load_state_dict_post_hook(_forget_subnets)
-        self._subnets = LatestSubnets()
+        self._subnets: LatestSubnets[HybridBackbone] = LatestSubnets()
         self._blocks = Blocks()
         self.weights = self._build(self.arch)
         self.single_path.check(self.space, self.weights)
@@ -149,8 +149,8 @@ class Supernet(BaseModule):
         return self.weights.get_layer_depth(name_in_block(param_name), f'{prefix}weights.')
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the subnets, which hold no state of their own, so that models can be copied (EMA)."""
-        return {**self.__dict__, '_subnets': LatestSubnets(), '_blocks': Blocks()}
+        """Without the blocks of subnets, which hold no state of their own, so that models can be copied (EMA)."""
+        return {**self.__dict__, '_blocks': Blocks()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'Supernet':
         _forget_subnets(self, None)
@@ -169,10 +169,7 @@ class Supernet(BaseModule):
     def _make_subnet(self) -> tuple[HybridBackbone, list[Binding]]:
         with self._blocks.copied():
             network = self._build_on_meta(self.arch)
-        if any(isinstance(layer, nn.SyncBatchNorm) for layer in self.weights.modules()):
-            # MMEngine's ``sync_bn`` converts what it finds: the shared layers
-            with torch.device('meta'):
-                network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = synchronised_as(self.weights, network)
         return network.train(self.training), self._bind(network)
 
     def _bind(self, network: HybridBackbone) -> list[Binding]:
