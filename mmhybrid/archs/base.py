@@ -1,4 +1,4 @@
-"""What the architectures of all families share: conversion from and to JSON, a diagram, and checks of their fields."""
+"""The base of the architectures of all families: conversion from and to JSON, a diagram, and checks of their fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -81,7 +81,8 @@ class Surroundings:
             groups = [_Group(list(counted.operations), list(counted.params))]
         elif not counted.is_made_of(groups, bool(self._genes)):
             widths = [shape[0] for shape in maps]
-            raise bad_value('widths of the backbone', widths, 'those at which neck and heads have the layers of others')
+            allowed = 'widths at which neck and heads have the same layers as at others'
+            raise bad_value('widths of the backbone', widths, allowed)
         return {
             part.key: counted.cost_of(group)
             for part, group in zip(self.parts(maps, image, settings), groups, strict=True)

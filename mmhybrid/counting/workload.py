@@ -163,7 +163,8 @@ class Workload:
         except Exception as error:  # a host may raise any error
             reason = f'{type(error).__name__}: {first_line(error)}'
             warnings.warn(
-                f'costs are those of the backbone alone: {around.get("type")} around it: {reason}', stacklevel=2
+                f'the costs are those of the backbone alone, because {around.get("type")} cannot be counted: {reason}',
+                stacklevel=2,
             )
             return backbones
         return whole
@@ -241,7 +242,7 @@ class Workload:
         found, expected = [tuple(out.shape[1:]) for out in outs], self._maps(decoded, shape)
         if found != expected:
             raise bad_value(
-                'input_size', shape[1:], f'a size with maps {expected}, multiples of the strides, not {found}'
+                'input_size', shape[1:], f'a multiple of the strides, with outputs {expected} instead of {found}'
             )
 
     def input_shape(self, arch: Mapping[str, Value]) -> tuple[int, int, int]:

@@ -55,9 +55,9 @@ def _listed(field: str, named: object) -> list[dict[str, Any]]:
         if not isinstance(name, str) or name.isdigit():
             raise bad_value(f'name in {field}', name, f'a name, not a place in a list, such as {EXAMPLES[field]}')
         if 'name' in check_class(f'{field}.{name}', item, Mapping):
-            raise bad_value(f'{field}.{name}.name', item['name'], 'none beside the name under which it stands')
+            raise bad_value(f'{field}.{name}.name', item['name'], 'no name besides the key under which it stands')
         if field == 'stages' and item.get('sampler') is None:
-            raise bad_value(f'stages.{name}.sampler', None, f'the config of one, or no stage of the name {name!r}')
+            raise bad_value(f'stages.{name}.sampler', None, f'a sampler config, or no stage of the name {name!r}')
     return [{'name': name, **item} for name, item in items.items()]
 
 

@@ -142,9 +142,9 @@ def check_postgresql(location: str, connection: Any) -> None:
         if found is not None:
             user, other, kind, name = found
             raise StorageError(
-                f"{location}: {user!r} has a superuser's rights on the server, and {other!r} could have them by "
-                f'functions that they add to the {kind} {name!r}; connect as a role without such rights, or keep '
-                'searches in a database to which superusers alone add'
+                f"{location}: {user!r} has a superuser's rights on the server, and {other!r} could have them through "
+                f'functions added to the {kind} {name!r}; connect as a role without such rights, or keep '
+                'searches in a database to which only superusers can add'
             )
         cursor.execute(_STRANGE, (schema, list(TABLES), _ENUMS, path))
         found = cursor.fetchone()
@@ -153,7 +153,7 @@ def check_postgresql(location: str, connection: Any) -> None:
             raise StorageError(
                 f'{location}: holds the {kind} {shortened(name, LONGEST)!r}, which no search has made; a database of '
                 'searches has tables of plain values, their keys, plain indices and sequences, and nothing else that '
-                'PostgreSQL may run: keep searches in one of their own'
+                'PostgreSQL may run: keep searches in a database of their own'
             )
         quoted = schema.replace('"', '""')
         cursor.execute(f'set search_path to "{quoted}"')  # pg_catalog comes first unless it is named
@@ -210,6 +210,6 @@ def _check_definitions(location: str, connection: sqlite3.Connection) -> None:
             told = [shortened(part.decode(errors='replace'), LONGEST) for part in (kind, name)]
             raise StorageError(
                 f'{location}: holds the {told[0]} {told[1]!r}, which no search has made; a database of searches has '
-                "Optuna's tables and plain indices, and nothing else: keep searches in one of their own"
+                "Optuna's tables and plain indices, and nothing else: keep searches in a database of their own"
             )
     connection.text_factory = str

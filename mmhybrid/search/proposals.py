@@ -85,9 +85,7 @@ class Proposer:
                 break
             arch, estimates, tally = admitted
             if stage.space is not None and (reason := settings.space.why_not(arch)):
-                raise ValueError(
-                    f'stage {stage.name}.space: has networks that the space of the search has not: {reason}'
-                )
+                raise ValueError(f'stage {stage.name}.space: has networks outside the space of the search: {reason}')
             rejected = dict(sorted(tally.rejected.items()))
             found.append(Candidate(stage.name, generation, len(found), arch, estimates, None, tally.tries, rejected))
         shortage = ''

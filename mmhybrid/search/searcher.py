@@ -137,8 +137,8 @@ class Searcher:
             stored = self._finished.get(proposal.key)
             if stored is not None and replace(stored, metrics=None, failure='') != proposal:
                 raise StorageError(
-                    f'{self._storage.location}: candidate {proposal.key} is another network, or costs something else, '
-                    'than is proposed now; the estimates or the program changed since'
+                    f'{self._storage.location}: candidate {proposal.key} is another network, or has other '
+                    'costs, than the one that is proposed now; the estimates or the program have changed since'
                 )
         self._floors = self._floors_of(proposals, history)
         if self._storage.shared:
@@ -223,7 +223,7 @@ class Searcher:
             self._note(candidate)
             self._check_failures([candidate])
         else:
-            self._say(f'candidate {candidate.key} was taken over by another process, which had not heard of this one')
+            self._say(f'candidate {candidate.key} was taken over by another process, which received no heartbeat')
 
     def _evaluate_first(self, proposals: Sequence[Candidate]) -> Candidate | None:
         """Return the first of the proposals with its scores; None if there is none."""
@@ -242,8 +242,8 @@ class Searcher:
         if reasons.total() > self._max_failed * max(len(self._finished), FEW):
             text = '; '.join(f'{count} x {reason}' for reason, count in reasons.most_common())
             raise SearchError(
-                f'{reasons.total()} of {len(self._finished)} evaluations failed, more than the share of '
-                f'{self._max_failed:g} (max_failed) that may: {text}'
+                f'{reasons.total()} of {len(self._finished)} evaluations failed, more than the allowed share of '
+                f'{self._max_failed:g} (max_failed): {text}'
             )
 
     def _completed(self, turn: Sequence[Candidate]) -> list[Candidate]:

@@ -57,7 +57,8 @@ class SearchSettings:
             raise bad_value('objectives', objectives, 'at least one, with names that differ')
         breaks = [objective.name for objective in check_all('tie_breaks', self.tie_breaks, Objective)]
         if len({*objectives, *breaks}) < len(objectives) + len(breaks):
-            raise bad_value('tie_breaks', breaks, f'names that differ, and from the objectives {objectives}')
+            allowed = f'names that differ from each other and from the objectives {objectives}'
+            raise bad_value('tie_breaks', breaks, allowed)
         if self.racing is not None:
             check_class('racing', self.racing, Racing)
             if Objective(self.racing.metric) not in self.objectives:

@@ -136,7 +136,7 @@ class Stage:
         found = results[self.fix.stage]
         if len(found) <= self.fix.rank:
             raise SearchError(
-                f'stage {self.name!r} fixes genes of number {self.fix.rank} of stage {self.fix.stage!r}, '
+                f'stage {self.name!r} fixes genes of the network of rank {self.fix.rank} of stage {self.fix.stage!r}, '
                 f'which ranked only {len(found)} candidates'
             )
         patterns, winner = self.fix.genes, found[self.fix.rank].arch

@@ -64,7 +64,7 @@ def check_at_most(field: str, values: Iterable[Any] | None, own: Iterable[Any]) 
     most = max(own)
     for value in values or ():
         if value > most:
-            raise bad_value(field, value, f'at most {most}, which the network has that the space is around')
+            raise bad_value(field, value, f'at most {most}, the value of the network in around')
 
 
 def fewer(count: int) -> range:

@@ -184,7 +184,7 @@ class AutoViTSpace(SearchSpace):
         own: dict[str, tuple[Any, ...]] = {}
         if network is not None:
             if transformer_only and not network.transformer_only:
-                raise bad_value('transformer_only', True, 'False, as in the network that the space is around')
+                raise bad_value('transformer_only', True, 'False, as in the network in around')
             self.transformer_only = transformer_only = network.transformer_only
             monotone = monotone and sorted(network.embed_dims) == list(network.embed_dims)
             own, table = _around(network, table)

@@ -106,7 +106,7 @@ class GLiTSpace(SearchSpace):
         network = None if around is None else less.read_network(GLiTSpace, around)
         if network is not None:
             if surplus := sorted(given) + ['distribution'] * (distribution is not None):
-                raise ValueError(f'{surplus[0]}: surplus, since the network says it that the space is around')
+                raise ValueError(f'{surplus[0]}: surplus, because the network in around decides it')
             check_choice('level', level, ('flat',))
             given = {name: getattr(network, name) for name in ('embed_dims', 'num_heads', 'locality')}
             given['num_blocks'] = len(network.blocks)

@@ -96,7 +96,7 @@ class GLNetSpace(SearchSpace):
         given = {field: values for field, values in zip(VALUES, lists, strict=True) if values is not None}
         network = None if around is None else less.read_network(GLNetSpace, around)
         if network is not None and fixed is not None:
-            raise bad_value('fixed', fixed, 'None, for a space around a network, which says it')
+            raise bad_value('fixed', fixed, 'None with around, whose network decides these fields')
         self.fixed = _fixed(fixed if network is None else {name: getattr(network, name) for name in FIXED})
         head_dim = {**FIXED, **self.fixed}['head_dim']
         checked = {field: _checked(field, values, head_dim) for field, values in given.items()}

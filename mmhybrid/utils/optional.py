@@ -30,8 +30,8 @@ HOSTS = {
 INSTALL_HOSTS = "pip install 'mmhybrid[openmmlab]', or 'mmhybrid[onedl]' for their maintained continuation"
 EXTENSION = 'mmcv._ext'  # the compiled module of MMCV, for which mmhybrid.mmcv_ops stands in
 NO_OPERATORS = (
-    'MMCV is not compiled, and mmhybrid stands in for its operators only beside a torchvision of the same release and '
-    'build as torch, whose own load, and where MMHYBRID_MMCV_OPS is not 0'
+    'MMCV is not compiled, and mmhybrid replaces its operators only if torchvision is of the same release and build as '
+    'torch, the operators of torchvision load, and MMHYBRID_MMCV_OPS is not 0'
 )
 
 

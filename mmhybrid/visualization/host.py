@@ -83,7 +83,9 @@ class PhotographReader:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         first, *others = _test_pipeline(cfg)
         if not re.fullmatch('Load.*Image.*File', first['type'].rpartition('.')[-1]):
-            raise ValueError(f'config {cfg.filename}: its test pipeline begins with {first["type"]}, not with a file')
+            raise ValueError(
+                f'config {cfg.filename}: its test pipeline begins with {first["type"]}, which loads no file'
+            )
         self._load = Compose([first])
         # Annotations are not needed, and a file on the command line has none.
         self._prepare = Compose([step for step in others if not step['type'].rpartition('.')[-1].startswith('Load')])

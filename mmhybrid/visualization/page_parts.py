@@ -11,11 +11,11 @@ from mmhybrid.visualization.picture import FONT
 
 @dataclass(frozen=True)
 class Quantity:
-    """How an estimate or a metric is written.
+    """The words for an estimate or a metric on a page.
 
     Args:
-        label: What stands beside an axis or above a column, with its unit.
-        pattern: A sentence's form of it, with a place for the number.
+        label: Name beside an axis or above a column, with its unit.
+        pattern: Text in a sentence, with a place for the number.
     """
 
     label: str
@@ -145,7 +145,7 @@ for (const button of document.querySelectorAll('th button')) {
   });
 }
 """
-# A page shows names from storages: the browser runs this script and no other.
+# A page shows names from storages, so the browser runs the script with this hash and no other.
 SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -91,7 +91,7 @@ def _head(result: SearchResult, title: str) -> str:
         'proposals drawn': f'{tries}',
     }
     if result.evaluation_hours:
-        tiles['of evaluations (GPU hours, where each has a GPU)'] = duration(result.evaluation_hours)
+        tiles['of evaluations (GPU hours, if each has a GPU)'] = duration(result.evaluation_hours)
     if len(settings.objectives) > 1:
         tiles['networks on the front'] = f'{len(result.front())}'
     if failed:
@@ -100,7 +100,7 @@ def _head(result: SearchResult, title: str) -> str:
     text += f'<p class="result">{escape(_sentence(result))}</p>\n'
     if len(evaluated) < settings.budget:
         text += (
-            '<p class="note">The budget is not used up: the search is at work, was stopped, '
+            '<p class="note">The budget is not used up: the search is still running, was stopped, '
             'or found no more new networks within its constraints.</p>\n'
         )
     items = (f'<div><b>{value}</b>{name}</div>' for name, value in tiles.items())
@@ -198,8 +198,8 @@ def _intervals(intervals: FrontIntervals) -> str:
     head = ['network', escape(label(intervals.metric)), '95 % interval', 'difference to the next', 'above the next']
     note = (
         f'Bootstrap over the {intervals.num_images} images that the search judged on: {intervals.draws} samples with '
-        'replacement, the same for all networks. The intervals know nothing of the choice: the best of many networks '
-        'on some images is a little worse on others.'
+        'replacement, the same for all networks. The intervals ignore the selection: the best of many networks on some '
+        'images is a little worse on others.'
     )
     return f'{table(head, rows)}\n<p class="note">{note}</p>'
 
@@ -213,10 +213,10 @@ def _effects(result: SearchResult) -> str:
     shown = effects[:NUM_EFFECTS]
     note = (
         f'For each choice, the mean of {label(objective.name)} over the evaluated networks with each of its values, '
-        'from light (the smallest value) to dark (the largest). The grey band is as wide as the best and the worst '
-        'mean lie apart by chance: in 95 % of 200 random assignments of the scores to the networks they are closer. '
-        f'Shown are the {len(shown)} of {len(effects)} choices that exceed it by most. A search does not draw its '
-        'networks evenly, so this shows what went along with a good score, not what caused it.'
+        'from light (the smallest value) to dark (the largest). The grey band shows the gap between the best and the '
+        'worst mean that chance alone gives: in 95 % of 200 random assignments of the scores to the networks, the gap '
+        f'is smaller. The chart has the {len(shown)} of {len(effects)} choices that exceed the band most. A search '
+        'does not draw its networks evenly, so this shows what goes along with a good score, not what causes it.'
     )
     chart = effects_chart(shown, objective, center, PAGE_WIDTH)
     return f'{wide(chart.svg())}\n<p class="note">{escape(note)}</p>'
@@ -249,8 +249,8 @@ def _rejections(result: SearchResult) -> str:
     shares = table(['rejected for', '', 'all', *map(escape, stages)], rows)
     note = (
         'Shares of the proposals drawn until each candidate was found. A network outside several bounds counts for '
-        'each of them. Not stored, and not counted, are the draws of stages that evaluate nothing and those for places '
-        'that were given up.'
+        'each of them. The draws of stages that evaluate nothing, and of places that were given up, are neither stored '
+        'nor counted.'
     )
     return f'{shares}\n<p class="note">{note}</p>'
 

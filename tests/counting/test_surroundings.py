@@ -212,7 +212,7 @@ def test_what_a_host_cannot_run_is_counted_by_its_backbone() -> None:
     cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
     model = cfg.model.to_dict()
     model['architecture']['bbox_head']['type'] = 'DETRHead'
-    with pytest.warns(UserWarning, match='costs are those of the backbone alone: RTMDet around it'):
+    with pytest.warns(UserWarning, match='the costs are those of the backbone alone, because RTMDet cannot be counted'):
         workload = Workload.of_model(model, SIZE, cfg.default_scope)
     assert workload.to_config().around is None
 

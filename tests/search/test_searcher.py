@@ -210,7 +210,7 @@ def test_coarse_to_fine_search_of_autovit(tmp_path):
 
 def test_too_few_results_for_the_next_stage_are_an_error(tmp_path):
     stages = [random_stage(name='a', budget=3), Stage('b', fix=Fix('a', ('genes.*',), rank=5))]
-    with pytest.raises(SearchError, match=r"'b'.*number 5.*'a'.*only 3"):
+    with pytest.raises(SearchError, match=r"'b'.*rank 5.*'a'.*only 3"):
         search(tmp_path, settings(Toy(), stages))
 
 
