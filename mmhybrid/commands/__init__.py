@@ -1,4 +1,4 @@
-"""What ``mmhybrid COMMAND`` runs: a module each, with a ``main`` that parses arguments, builds and runs."""
+"""The commands of ``mmhybrid COMMAND``, one module each; its ``main`` parses arguments, builds and runs."""
 
 from mmhybrid import compat
 

@@ -1,13 +1,14 @@
-"""How far the supernet's ranking of networks can be trusted.
+"""Measure how far the supernet's ranking of networks can be trusted.
 
     mmhybrid audit-ranking CONFIG --checkpoint SUPERNET.pth --work-dir SEARCH_WORK_DIR
         [--count 12] [--epochs N] [--from-scratch] [--recipe CONFIG] [--json FILE]
 
-Networks from the whole range of scores that the search CONFIG found are fine-tuned from the supernet's weights, or
-trained from scratch, all alike, as CONFIG's data and schedule say or as those of ``--recipe`` do. Then: Kendall's tau
-between the scores in the supernet and after training, with its 95 % interval (bootstrap over the networks); and what is
-lost by retraining only the ``--top`` best of the supernet. Scores are of the validation images of the config that was
-trained. The same command goes on after an interruption.
+Networks from the whole range of scores that the search of CONFIG found are trained under the same conditions:
+fine-tuned from the supernet's weights or trained from scratch, with the data and schedule of CONFIG or of ``--recipe``.
+The command then reports Kendall's tau between the scores in the supernet and those after training, with its 95 %
+interval (bootstrap over the networks), and the regret of retraining only the ``--top`` best networks of the supernet.
+Scores are from the validation images of the config that was used for training. After an interruption, the same command
+continues.
 """
 
 import random
@@ -30,13 +31,17 @@ from mmhybrid.utils.files import check_target, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, compare, print, and write the figures."""
+    """Train, compare, print and write the figures."""
     parser = Parser(description=(__doc__ or '').splitlines()[0])
     add_retraining_arguments(parser, count=12, out='audit')
-    parser.add_argument('--epochs', type=int, metavar='N', help="of each training; default: the config's")
+    parser.add_argument(
+        '--epochs', type=int, metavar='N', help="number of epochs of each training; default: the config's"
+    )
     parser.add_argument('--from-scratch', action='store_true', help='start from random weights')
-    parser.add_argument('--top', type=int, default=3, metavar='K', help='networks one would retrain; default: 3')
-    parser.add_argument('--seed', type=int, default=0, help='which networks are drawn; default: 0')
+    parser.add_argument(
+        '--top', type=int, default=3, metavar='K', help='number of best networks that one would retrain; default: 3'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the choice of networks; default: 0')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     args = parser.parse_args(argv)
     with ending_on_mistakes() as phase:
@@ -64,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def tell(networks: Sequence[Retrained], figures: Audit, metric: str) -> None:
-    """Print the scores, the figures, and what speaks against the ranking."""
+    """Print the scores, the figures, and a warning if the ranking cannot be trusted."""
     table = Table('network', 'in the supernet', 'retrained', title=metric)
     for network in networks:
         table.add_row(network.name, f'{network.supernet_score:.6g}', f'{network.retrained_score:.6g}')

@@ -1,10 +1,10 @@
-"""Convert a released GLNet, GLiT or EfficientNet-Lite checkpoint into an mmpretrain classifier's.
+"""Convert a released GLNet, GLiT or EfficientNet-Lite checkpoint into that of an mmpretrain classifier.
 
     mmhybrid convert-checkpoint SRC DST [--arch 4g | --num-slots 49 --head-dim 32]
 
-GLNet's tensors do not tell how many slots are pooled and how wide a head is: --arch names the published network, or
---num-slots and --head-dim say it of any other.
-Any host loads the backbone from it: ``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')``.
+The tensors of a GLNet do not tell its number of pooled slots and the width of its heads. --arch names the published
+network, or --num-slots and --head-dim give both for any other network. Any host loads the backbone of the result:
+``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')``.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -16,21 +16,21 @@ from mmhybrid.utils.errors import sentence
 
 
 def parse_args(argv: Sequence[str] | None) -> tuple[ArgumentParser, Namespace]:
-    """The parser, to report errors with, and what it has parsed."""
+    """Return the parser, which reports errors, and the parsed arguments."""
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('src', metavar='SRC', type=Path, help='the released file')
     parser.add_argument('dst', metavar='DST', type=Path, help='the file to write')
-    parser.add_argument('--key', help='where the weights are in SRC, such as model_ema; default: model, if it is there')
+    parser.add_argument('--key', help='key of the weights in SRC, such as model_ema; default: model, if SRC has it')
     parser.add_argument(
-        '--arch', help='the published network that SRC is, such as 4g; GLNet needs this or what follows'
+        '--arch', help='published network in SRC, such as 4g; a GLNet needs it, or --num-slots and --head-dim'
     )
-    parser.add_argument('--num-slots', type=int, metavar='N', help='how many slots a GLNet pools')
-    parser.add_argument('--head-dim', type=int, metavar='N', help='channels of a head of a GLNet')
+    parser.add_argument('--num-slots', type=int, metavar='N', help='number of slots that a GLNet pools')
+    parser.add_argument('--head-dim', type=int, metavar='N', help='number of channels of each head of a GLNet')
     return parser, parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert; a file that does not fit ends with one sentence and exit code 2."""
+    """Convert a checkpoint; a file that does not fit ends the program with one sentence and exit code 2."""
     parser, args = parse_args(argv)
     try:
         meta = convert_file(args.src, args.dst, args.key, args.arch, args.num_slots, args.head_dim)

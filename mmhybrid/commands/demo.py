@@ -1,9 +1,9 @@
-"""From nothing to a detector with a searched backbone, on generated data and this machine's own latencies.
+"""Search a backbone and train a detector with it, on generated data and this machine's own latencies.
 
     mmhybrid demo [--work-dir work_dirs/demo] [--epochs 16]
 
-Everything is written below the current folder: the images into ``data/demo``, all else into the work directory, where
-``logs`` has what each step had to say.
+Everything is written below the current folder: the images into ``data/demo``, all else into the work directory, whose
+folder ``logs`` has the output of each step.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from mmhybrid.commands.shared.quiet import QuietCommands, candidates, iterations
 
 SUPERNET, SEARCH = 'mmhybrid::demo/autovit_supernet.py', 'mmhybrid::demo/autovit_search.py'
 DETECTOR = 'mmhybrid::demo/autovit_retinanet.py'
-DATA = 'data/demo'  # which the configs read
+DATA = 'data/demo'  # the folder that the configs read
 STEPS = 9
-# What the steps need that takes seconds to import.
+# Modules that the steps need and that take seconds to import.
 IMPORTED = (
     *(f'mmhybrid.commands.{name}' for name in ('train', 'profile_latency', 'search', 'export_subnet', 'test')),
     *(f'mmpretrain.{name}' for name in ('models', 'datasets', 'evaluation')),
@@ -31,12 +31,12 @@ IMPORTED = (
 
 
 def last_checkpoint(work_dir: str) -> str:
-    """The last checkpoint of a training."""
+    """Return the path of the last checkpoint of a training."""
     return os.path.relpath(Path(work_dir, 'last_checkpoint').read_text())
 
 
 def trained_supernet(commands: QuietCommands, to: str, epochs: int) -> str:
-    """The images, and the weights of a supernet that was trained on them."""
+    """Draw the images, train a supernet on them, and return the path of its weights."""
     commands.run('draw scenes of textured shapes, in the layouts of ImageNet, COCO and ADE20K', 'make-demo-data', DATA)
     commands.run(
         f'train a supernet, whose networks share their weights, for {epochs} epochs: a random network a step',
@@ -50,7 +50,7 @@ def trained_supernet(commands: QuietCommands, to: str, epochs: int) -> str:
 
 
 def searched(commands: QuietCommands, to: str, supernet: str) -> tuple[float, float]:
-    """Search within what half of the networks take here; that latency in ms, and the accuracy of what was found."""
+    """Search under the median latency of the measured networks; return that latency in ms and the best accuracy."""
     table = f'{to}/latency.json'
     commands.run(
         'measure how long the parts of its networks take on this machine',
@@ -71,7 +71,7 @@ def searched(commands: QuietCommands, to: str, supernet: str) -> tuple[float, fl
 
 
 def fine_tuned(commands: QuietCommands, to: str, supernet: str, accuracy: float) -> str:
-    """Take the found network out and train it by itself; its weights."""
+    """Export the found network, train it alone, and return the path of its weights."""
     commands.run(
         f'take it out, with {accuracy:g} % of the held-out images right, as a config and weights of its own',
         *('export-subnet', SEARCH, '--checkpoint', supernet, '--arch', f'{to}/search/best_arch.json'),
@@ -96,7 +96,7 @@ def fine_tuned(commands: QuietCommands, to: str, supernet: str, accuracy: float)
 
 
 def trained_detector(commands: QuietCommands, to: str) -> str:
-    """The weights of a detector whose backbone is the found network."""
+    """Train a detector whose backbone is the found network, and return the path of its weights."""
     once = ('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1')
     commands.run(
         'train RetinaNet for an epoch, with the network from the search as its backbone',
@@ -109,10 +109,12 @@ def trained_detector(commands: QuietCommands, to: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the demo and name the files it made."""
+    """Run the demo and list the files that it made."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything but the images goes')
-    parser.add_argument('--epochs', type=int, default=16, metavar='N', help='of the supernet; default: 16')
+    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder of everything except the images')
+    parser.add_argument(
+        '--epochs', type=int, default=16, metavar='N', help='number of epochs of the supernet; default: 16'
+    )
     args = parser.parse_args(argv)
     if args.epochs < 2:
         parser.error(f'--epochs: got {args.epochs}, allowed: an integer of at least 2, the first of which warms up')

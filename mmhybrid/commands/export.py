@@ -1,21 +1,21 @@
-"""Write the network of a config in a format that other programs run.
+"""Export the network of a config in a format that other programs run.
 
     mmhybrid export CONFIG --out FILE --format onnx|openvino|executorch|coreml|torchscript|exported [--checkpoint FILE]
         [--shape H W] [--dynamic batch|size|both] [--end-to-end] [--as-trained]
         [--dtype float32|float16|int8] [--calibration-images N] [--keep-float GROUP ...]
 
-The file takes normalised images of one shape, or, with ``--dynamic``, of any number or height and width, and gives what
-the model's heads give (logits of a classifier).
-Norms and what else can be are folded into the layers beside them, but with ``--as-trained``; the outputs are the same.
-Images have the size that the network was made for, which a searched network keeps; another takes ``--other-shape``.
-With ``--end-to-end``, the ONNX file of a one-stage detector or of a segmentor takes photographs and gives boxes, or a
-class for each pixel (docs/deployment.md).
-With ``--dtype int8``, layers with weights are quantised (onnx, openvino), by the ranges that random training images
-have; ``float16`` halves the weights.
-ONNX, OpenVINO, ExecuTorch and Core ML files say what they take: resolution, normalisation, class names, origin.
-``openvino`` writes an ``.xml`` with a ``.bin`` beside it, ``executorch`` a ``.pte`` (for XNNPACK) with a ``.json`` that
-says what it takes, ``coreml`` a ``.mlpackage`` (a folder), each where its package is installed; ``exported`` is
-torch.export's ``.pt2``.
+The file takes normalised images of one shape or, with ``--dynamic``, of any batch size or of any height and width. It
+returns the output of the model's heads (the logits of a classifier). Norms and other foldable layers are folded into
+the layers beside them, which does not change the output; ``--as-trained`` keeps every layer. The images have the size
+for which the network was made, and a searched network keeps its size; ``--other-shape`` allows another. With
+``--end-to-end``, the ONNX file of a one-stage detector or of a segmentor takes photographs and returns boxes, or a
+class for each pixel (docs/deployment.md). With ``--dtype int8``, layers with weights are quantised (onnx, openvino) by
+the activation ranges of random training images; ``float16`` halves the size of the weights.
+
+ONNX, OpenVINO, ExecuTorch and Core ML files hold metadata: resolution, normalisation, class names and origin.
+``openvino`` writes an ``.xml`` with a ``.bin`` beside it. ``executorch`` writes a ``.pte`` (for XNNPACK) with the
+metadata in a ``.json`` beside it. ``coreml`` writes a ``.mlpackage`` (a folder). Each needs its package. ``exported``
+is the ``.pt2`` of torch.export.
 """
 
 from argparse import Namespace
@@ -31,19 +31,21 @@ from mmhybrid.latency.quantization import GROUPS, KEPT
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description='Write the network of a config in a format that other programs run.')
     add_config(parser)
     parser.add_argument('--out', required=True, metavar='FILE')
     parser.add_argument('--format', required=True, choices=tuple(FORMATS))
-    parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: at random')
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights; default: random weights')
     parser.add_argument(
-        '--shape', nargs=2, type=int, metavar=('H', 'W'), help='of the images; default: what the config says'
+        '--shape', nargs=2, type=int, metavar=('H', 'W'), help="height and width of the images; default: the config's"
     )
     parser.add_argument('--other-shape', action='store_true', help='allow a --shape that is not the one of the config')
-    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='batch size; default: 1')
     parser.add_argument(
-        '--dynamic', choices=tuple(DYNAMIC), help='what the file takes other than --batch and --shape (onnx, exported)'
+        '--dynamic',
+        choices=tuple(DYNAMIC),
+        help='sizes that may differ from --batch and --shape when the file runs (onnx, exported)',
     )
     parser.add_argument(
         '--as-trained', action='store_true', help='fold nothing: every layer of the model is in the file'
@@ -51,10 +53,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--end-to-end',
         action='store_true',
-        help='from photographs to boxes or a segmentation (onnx); --shape is what they are made to fit on',
+        help='take photographs and return boxes or a segmentation (onnx); photographs are fitted into --shape',
     )
     parser.add_argument(
-        '--dtype', choices=DTYPES, default='float32', help='of weights (onnx, openvino); default: float32'
+        '--dtype', choices=DTYPES, default='float32', help='data type of the weights (onnx, openvino); default: float32'
     )
     parser.add_argument(
         '--calibration-images',
@@ -79,7 +81,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Build, load and write."""
+    """Build the network, load its weights and write the file."""
     args = parse_args(argv)
     with ending_on_mistakes():
         cfg = load_config(args.config, args.cfg_options)

@@ -1,17 +1,20 @@
-"""Take a searched network out of its supernet, or every network of a search's front.
+"""Export a searched network from its supernet, or every network of a search's front.
 
     mmhybrid export-subnet CONFIG --checkpoint SUPERNET --arch best_arch.json --out-dir DIR
     mmhybrid export-subnet CONFIG --checkpoint SUPERNET --work-dir WORK_DIR --front --out-dir DIR
     mmhybrid export-subnet CONFIG --checkpoint SUPERNET --work-dir WORK_DIR --within latency_ms=20 --out-dir DIR
 
-CONFIG is that of the search or of the supernet. Writes ``<name>.py`` (trains and tests as the supernet's data and
-schedule say), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<name>.pth`` and ``<name>.safetensors``.
-WORK_DIR is that of a search: with ``--front`` each network of its front has a folder, and ``front.csv`` says what each
-scores and costs; with ``--within`` it is the network with the best score that costs no more.
-``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the recipe
-of a classifier from scratch. ``--format`` writes the network for a runtime too. ``--table`` measures it as the table's
-own were, and says what it predicts. ``--intervals`` says how far the box AP of a front's detectors may be trusted, and
-which of them cannot be told apart, and writes it into ``intervals.json`` for the report.
+CONFIG is the config of the search or of the supernet. The command writes ``<name>.py`` (which trains and tests with the
+supernet's data and schedule), ``<name>_backbone.py`` (for the ``_base_`` of other configs), ``<name>.pth`` and
+``<name>.safetensors``.
+
+WORK_DIR is the work directory of a search. With ``--front``, each network of its front gets a folder, and ``front.csv``
+lists the scores and costs of all. With ``--within``, the network with the best score within the given costs is
+exported. ``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the
+recipe of a classifier from scratch. ``--format`` also writes the network for a runtime. ``--table`` measures the
+network with the table's device and settings, and prints the table's prediction beside the measurement. ``--intervals``
+reports the 95 % interval of the box AP of each detector on a front and the detectors that are not significantly
+different, and writes both into ``intervals.json`` for the report.
 """
 
 from argparse import ArgumentTypeError, Namespace
@@ -39,12 +42,12 @@ from mmhybrid.search import SearchError, SearchResult
 from mmhybrid.space.found import Found
 from mmhybrid.utils.checks import check_float, check_name
 
-REPEATS = 20  # timed rounds
+REPEATS = 20  # number of timed rounds
 DEFAULT_NAME = 'best'
 
 
 def bound(text: str) -> tuple[str, float]:
-    """``latency_ms=20`` as a name and a number."""
+    """Parse a bound such as ``latency_ms=20`` into a name and a number."""
     name, _, number = text.partition('=')
     try:
         return name, check_float(name, float(number), 0)
@@ -53,8 +56,8 @@ def bound(text: str) -> tuple[str, float]:
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = Parser(description='Take a searched network out of its supernet, or every network of a front.')
+    """Parse the command line."""
+    parser = Parser(description='Export a searched network from its supernet, or every network of a front.')
     add_config(parser, 'config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     which = parser.add_mutually_exclusive_group(required=True)
@@ -69,15 +72,21 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument('--work-dir', metavar='DIR', help='work directory of the search')
     add_storage(parser)
-    parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the files go')
-    parser.add_argument('--name', default=DEFAULT_NAME, help=f'of the files of one network; default: {DEFAULT_NAME}')
+    parser.add_argument('--out-dir', required=True, metavar='DIR', help='folder of the written files')
+    parser.add_argument(
+        '--name', default=DEFAULT_NAME, help=f'name of the files of one network; default: {DEFAULT_NAME}'
+    )
     parser.add_argument('--into', nargs='+', default=[], metavar='CONFIG', help='configs to put the backbone into')
-    parser.add_argument('--table', metavar='FILE', help='latency table, whose prediction is held against a measurement')
-    parser.add_argument('--format', choices=tuple(FORMATS), help='write the network in it too, as mmhybrid export does')
+    parser.add_argument(
+        '--table', metavar='FILE', help='latency table, whose prediction is compared with a measurement'
+    )
+    parser.add_argument(
+        '--format', choices=tuple(FORMATS), help='also write the network in this format, as mmhybrid export does'
+    )
     parser.add_argument(
         '--intervals',
         action='store_true',
-        help='with --front, of a detector: 95 %% intervals of the box AP, over the images of its validation',
+        help='with --front of a detector: 95 %% intervals of the box AP over its validation images',
     )
     args = parser.parse_args(argv)
     if args.intervals and not args.front:
@@ -92,7 +101,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Export, and print what was written."""
+    """Export, and print the written files."""
     args = parse_args(argv)
     with ending_on_mistakes():
         check_name('--name', args.name)
@@ -111,17 +120,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def search_of(args: Namespace) -> SearchResult:
-    """The search in ``--work-dir``; ValueError if there is none, or nothing was evaluated."""
+    """Return the search in ``--work-dir``; raise ValueError if there is none or it evaluated nothing."""
     try:
         result = read_search(args.work_dir, args.storage, args.study_name)
         assert result.best is not None
-    except SearchError as error:  # there is no search to go on: a wrong argument
+    except SearchError as error:  # there is no search that could continue, so the argument is wrong
         raise ValueError(f'{error}') from error
     return result
 
 
 def export_one(model: OneShot, cfg: Config, found: Found, table: LatencyTable | None, args: Namespace) -> None:
-    """Take one network out, as the command line says."""
+    """Export one network as the command line says."""
     arch = arch_in(model.space, found.arch, 'the search')
     network = take_out(model, cfg, arch)
     paths = write_network(network, cfg, args.out_dir, args.name, found.metrics)
@@ -143,7 +152,7 @@ def export_one(model: OneShot, cfg: Config, found: Found, table: LatencyTable | 
 
 
 def export_many(model: OneShot, cfg: Config, result: SearchResult, table: LatencyTable | None, args: Namespace) -> None:
-    """Take a whole front out, as the command line says."""
+    """Export a whole front as the command line says."""
     names = [objective.name for objective in result.trade_off]
     print(f'the front of {" and ".join(names)} among {len(result.evaluated)} of {result.settings.budget} evaluations')
     configs = []

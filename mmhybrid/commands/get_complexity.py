@@ -1,11 +1,12 @@
-"""Parameters, MACs and activations of a model, part by part.
+"""Count the parameters, MACs and activations of a model, part by part.
 
     mmhybrid get-complexity CONFIG [--shape H W] [--cfg-options KEY=VALUE ...]
 
-A MAC is one multiplication with its addition, which papers often call a FLOP; convolutions and all matrix products
-are counted. "no products" leaves out the products of two activations (attention scores and values, slots), "no
-attention" also the projections in the layers that have them. Of a supernet the space is printed too: its networks, what
-the smallest and the largest network cost, of a detector or segmentor with neck and heads, and the values of the genes.
+A MAC is one multiplication with its addition, which papers often call a FLOP. Convolutions and all matrix products are
+counted. The column "no products" leaves out the products of two activations (attention scores and values, slots); "no
+attention" also leaves out the projections of the layers that have such products. For a supernet, the space is printed
+too: its size, the cost of the smallest and the largest network (of a detector or segmentor with neck and heads), and
+the values of its genes.
 """
 
 from argparse import Namespace
@@ -30,19 +31,26 @@ from mmhybrid.models.supernets import Supernet
 from mmhybrid.space import SearchSpace
 from mmhybrid.space.whole_model import with_genes
 
-TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut the figures
+TABLE_WIDTH = 120  # wide enough for any part; a narrower terminal would cut off figures
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = Parser(description='Parameters, MACs and activations of a model, part by part.')
+    """Parse the command line."""
+    parser = Parser(description='Count the parameters, MACs and activations of a model, part by part.')
     add_config(parser)
-    parser.add_argument('--shape', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'), help='default: 224 224')
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        default=[224, 224],
+        metavar=('H', 'W'),
+        help='height and width of the images; default: 224 224',
+    )
     return parser.parse_args(argv)
 
 
 def make_table(title: str, total: Complexity) -> Table:
-    """A row for each part and one for the whole."""
+    """Return a table with a row for each part and one for the whole model."""
     table = Table(title=title, box=SIMPLE)
     table.add_column('part', no_wrap=True)
     for name in ('parameters', 'MACs (G)', 'no products', 'no attention', 'activations (M)'):
@@ -59,13 +67,13 @@ def make_table(title: str, total: Complexity) -> Table:
 def space_tables(
     supernet: Supernet, space: SearchSpace, shape: Sequence[int], around: Mapping[str, Any] | None
 ) -> Iterator[Table]:
-    """The smallest and the largest network of a supernet, and what its genes may be.
+    """Yield tables of the smallest and the largest network of a supernet, and of the values of its genes.
 
     Args:
         supernet: The backbone.
-        space: Of the networks.
-        shape: Height and width of an image, where the genes do not say them.
-        around: The detector or segmentor around it, see :func:`surroundings_of`; None for the backbone alone.
+        space: Search space of the networks.
+        shape: Height and width of an image, for spaces whose genes do not contain the resolution.
+        around: The detector or segmentor around the backbone, see :func:`surroundings_of`; None for the backbone alone.
     """
     kind = 'backbone' if around is None else 'network'
     for name, arch in (('smallest', space.smallest()), ('largest', space.largest())):
@@ -76,7 +84,7 @@ def space_tables(
         if around is not None:
             rest = with_widths(with_settings(around, space.settings(arch)), widths_of(backbone))
             whole = {**rest, 'backbone': backbone}
-        network = build_on_meta(ConfigDict(whole))  # hosts look for attributes
+        network = build_on_meta(ConfigDict(whole))  # host libraries read keys as attributes
         total = count_complexity(network, (input_channels(network), height, width))
         yield make_table(f'the {name} {kind} of {space.size():,} at {height} x {width}', total)
     table = Table(title='what its genes may be', box=SIMPLE)

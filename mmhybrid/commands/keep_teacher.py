@@ -1,9 +1,9 @@
-"""Compute the outputs of a config's teacher once, for all views of the images of its training, and keep them.
+"""Compute the outputs of a config's teacher for all views of its training images, and keep them in files.
 
     mmhybrid keep-teacher my_features.py
 
-The folder is ``model.teacher.kept`` of the config. Outputs that are there already, of images that are still the same,
-are left as they are, so a run that was stopped goes on, and one after a change of images computes theirs alone.
+The folder is ``model.teacher.kept`` of the config. Outputs that exist already are kept as long as their images have not
+changed. An interrupted run therefore continues, and a run after some images changed computes only theirs.
 """
 
 from argparse import ArgumentDefaultsHelpFormatter, Namespace
@@ -18,15 +18,15 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description=(__doc__ or '').splitlines()[0], formatter_class=ArgumentDefaultsHelpFormatter)
     add_config(parser, 'config file of the training')
-    parser.add_argument('--device', default='cpu', help='such as cuda:0')
+    parser.add_argument('--device', default='cpu', help='device of the teacher, such as cuda:0')
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compute and write what is missing."""
+    """Compute and write the missing outputs."""
     args = parse_args(argv)
     with ending_on_mistakes():
         kept = KeptTeacher(load_config(args.config, args.cfg_options), args.device)

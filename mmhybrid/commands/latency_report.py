@@ -1,15 +1,17 @@
-"""How well a latency table, or an analytic model, predicts networks it has not seen.
+"""Measure how well a latency table or an analytic model predicts networks that it has not seen.
 
     mmhybrid latency-report TABLE [--config CONFIG] [--json FILE] [--png FILE] [--breakdown NAME ...] [--model FILE] ...
 
-Random networks of the table's space are measured as the table was, and predicted by it, by a straight line fitted to
-MACs, and, on a device that torch knows, by their parts timed one by one. Figures ending in ``_drift`` are corrected by
-how fast the machine runs some networks of the table now. ``--breakdown`` names timm or mmpretrain models, or
-``smallest`` and ``largest`` for those of the space, and gives the time of each by kind of operator, in eager torch and,
-where the table is one of ONNX Runtime or OpenVINO, as that runtime profiles itself. ``--model`` judges
-an analytic model instead of the table, ``--analytic`` the table with that model for the parts it lacks. ``--config`` is
-needed for tables of whole detectors and segmentors. ``--recorded`` measures nothing and takes the networks that
-``profile-latency --held-out`` measured beside the table's, which works for tables of other machines.
+Random networks of the table's space are measured with the table's device and settings. Their latencies are predicted by
+the table, by a straight line fitted to MACs and, on a device that torch knows, by the sum of their parts timed one by
+one. For figures that end in ``_drift``, the measurements are corrected by the speed at which the machine now runs some
+networks of the table.
+
+``--breakdown`` names models of timm or mmpretrain, or the ``smallest`` and ``largest`` network of the space. It gives
+the latency of each by kind of operator in eager torch and, for a table of ONNX Runtime or OpenVINO, by operator of that
+runtime. ``--model`` judges an analytic model instead of the table; ``--analytic`` judges the table with that model for
+the parts it lacks. Tables of whole detectors and segmentors need ``--config``. ``--recorded`` measures nothing and uses
+the held-out networks of ``profile-latency --held-out``, which also works for tables of other machines.
 """
 
 from argparse import Namespace
@@ -37,33 +39,41 @@ from mmhybrid.models.input_channels import input_channels
 from mmhybrid.utils.checks import bad_value, check_int
 from mmhybrid.utils.files import check_target, write_json
 
-# Fewer make the share within 10 % too coarse to be compared with a goal.
+# With fewer networks, the share within 10 % is too coarse to be compared with a goal.
 ENOUGH_NETWORKS = 40
-# What the other predictions are called in a picture.
+# Names of the other predictions in the picture.
 PANELS = {'macs_line': 'line through MACs', 'alone': 'parts alone'}
 BREAKDOWN_RUNS = 10
-# Of a network's time, what an operator has to take to be shown.
+# Smallest share of a network's latency with which an operator is shown.
 LEAST_SHARE = 0.005
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = Parser(description='How well latencies of networks are predicted that were not used for it.')
-    parser.add_argument('table', help='file that tools/profile_latency.py wrote')
+    """Parse the command line."""
+    parser = Parser(description='Measure how well the latencies of held-out networks are predicted.')
+    parser.add_argument('table', help='file that mmhybrid profile-latency wrote')
     networks = parser.add_mutually_exclusive_group()
-    networks.add_argument('--networks', type=int, default=42, metavar='N', help='held out; default: 42')
-    networks.add_argument('--recorded', action='store_true', help='judge by those that the table has, measure none')
-    parser.add_argument('--repeats', type=int, default=10, metavar='N', help='timed rounds; default: 10')
-    parser.add_argument('--seed', type=int, default=0)
+    networks.add_argument(
+        '--networks', type=int, default=42, metavar='N', help='number of held-out networks; default: 42'
+    )
+    networks.add_argument(
+        '--recorded', action='store_true', help='use the held-out networks in the table, and measure none'
+    )
+    parser.add_argument('--repeats', type=int, default=10, metavar='N', help='number of timed rounds; default: 10')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the choice of networks; default: 0')
     model = parser.add_mutually_exclusive_group()
     model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
     model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
     parser.add_argument(
-        '--config', metavar='CONFIG', help='that the table was measured for, of whole detectors or segmentors'
+        '--config',
+        metavar='CONFIG',
+        help='config that the table was measured for; needed for whole detectors or segmentors',
     )
     add_cfg_options(parser)
     add_imports(parser)
-    parser.add_argument('--breakdown', nargs='*', default=[], metavar='NAME', help='models to take apart')
+    parser.add_argument(
+        '--breakdown', nargs='*', default=[], metavar='NAME', help='models whose latency is split by operator'
+    )
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     parser.add_argument('--png', metavar='FILE', help='where to draw the predictions')
     args = parser.parse_args(argv)
@@ -76,12 +86,17 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def judge_table(
     args: Namespace, table: LatencyTable, workload: Workload, model: LatencyModel
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Predict, measure, compare; draw if asked to. The figures, and what was predicted and measured of each network."""
+    """Predict, measure and compare networks; draw the predictions if asked to.
+
+    Returns:
+        The figures, and a dict for each network with its arch, measurement, prediction and upper bound.
+    """
     device, plan = table.device, Plan(repeats=args.repeats, seed=args.seed)
     estimator = Estimator(workload, model)
     known = judge.recorded(table) if args.recorded else None
     archs = known.archs if known else judge.choose_held_out(workload, table, args.networks, args.seed)
-    estimates, bounds = judge.predict(estimator, archs)  # first: a part that was not measured ends it here
+    # predict before measuring, since a part that the table lacks raises here
+    estimates, bounds = judge.predict(estimator, archs)
     held_out = known or judge.measure_held_out(workload, table, archs, plan)
     measured = held_out.milliseconds
     others = {'macs_line': judge.macs_line(estimator, table.measurements, archs)}
@@ -120,10 +135,10 @@ def judge_table(
 def take_apart(
     models: Mapping[str, tuple[nn.Module, tuple[int, int]]], table: LatencyTable
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """Milliseconds by kind of operator of models, each with height and width of its images; and by the runtime's own.
+    """Return the milliseconds of models by kind of operator in eager torch, and by operator of the table's runtime.
 
-    Kinds are told apart in eager torch. The whole network, ``measured``, runs as the networks of the table did: in its
-    backend, by its clock.
+    Each model comes with the height and width of its images. The entry ``measured`` is the latency of the whole network
+    in the table's backend, by its clock.
     """
     device = table.device
     backend = device.open()
@@ -142,7 +157,7 @@ def take_apart(
 
 
 def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
-    """A row for each model, a column for each kind of operator."""
+    """Print a row for each model and a column for each kind of operator."""
     rows = Table(title='milliseconds by kind of operator, in eager torch, and of the whole as the table measured')
     for column in ('model', *KINDS, 'sum', 'measured'):
         rows.add_column(column)
@@ -154,7 +169,7 @@ def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def print_operators(by_runtime: Mapping[str, Mapping[str, float]], runtime: str) -> None:
-    """A row for each operator of the runtime, a column for each model; what takes next to nothing is left out."""
+    """Print a row for each operator of the runtime and a column for each model, without negligible operators."""
     rows = Table('operator', *by_runtime, title=f'milliseconds by operator of {runtime}, by the wall clock')
     total = {name: sum(times.values()) for name, times in by_runtime.items()}
     for kind in dict.fromkeys(kind for times in by_runtime.values() for kind in times):
@@ -165,7 +180,7 @@ def print_operators(by_runtime: Mapping[str, Mapping[str, float]], runtime: str)
 
 
 def load_model(args: Namespace, table: LatencyTable, workload: Workload) -> LatencyModel:
-    """What is judged."""
+    """Return the latency model that is judged."""
     if args.model is not None:
         return load_model_of(table, args.table, args.model)
     if args.analytic is None:
@@ -184,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         import_modules(args.imports)
         table = LatencyTable.load(args.table)
         if not args.recorded:
-            backend_class(table.device.backend)  # before long work: it may need an --import
+            backend_class(table.device.backend)  # fails early, since the backend may need an --import
             table.warn_if_elsewhere()
         cfg = None if args.config is None else load_config(args.config, args.cfg_options)
         workload = workload_for(table, cfg)

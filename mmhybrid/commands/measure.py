@@ -1,13 +1,13 @@
-"""How long one network takes on this device, and what a latency table predicts.
+"""Measure the latency of one network, and predict it from a latency table.
 
     mmhybrid measure CONFIG [--shape H W] [--backend onnxruntime] [--device cpu] [--threads 1] ...
     mmhybrid measure ARCH.json --table table.json
     mmhybrid measure CONFIG --table table.json --arch ARCH.json
 
-CONFIG is of any model with a backbone, an exported one for example; it is measured in its deployed form, weights at
-random. ARCH.json is what a search left (``best_arch.json``, ``topk.csv:RANK``): its network is built and measured as
-those of the table were, and predicted with the interval in which nine of ten measurements are. Beside a table, the
-backend and all else are the table's.
+CONFIG describes any model with a backbone, for example an exported one. It is measured on this device, in its deployed
+form and with random weights. ARCH.json is a result of a search (``best_arch.json``, ``topk.csv:RANK``). Its network is
+built and measured as those of the table were, and predicted with an interval that holds nine of ten measurements. With
+a table, the backend and all other settings are the table's.
 """
 
 from argparse import Namespace
@@ -32,14 +32,16 @@ from mmhybrid.utils.files import write_json
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = Parser(description='How long one network takes on this device, and what a latency table predicts.')
+    """Parse the command line."""
+    parser = Parser(description='Measure the latency of one network, and predict it from a latency table.')
     parser.add_argument('network', help='a config, or the genes of a network: best_arch.json, topk.csv:RANK')
-    parser.add_argument('--table', metavar='FILE', help='latency table; the network is measured as its own were')
-    parser.add_argument('--arch', metavar='FILE', help='genes of the network of a config, for the prediction')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help="of images; default: the config's")
+    parser.add_argument('--table', metavar='FILE', help='latency table, whose device and settings are used')
+    parser.add_argument('--arch', metavar='FILE', help="genes of the config's network, for the prediction")
+    parser.add_argument(
+        '--shape', nargs=2, type=int, metavar=('H', 'W'), help="height and width of the images; default: the config's"
+    )
     add_device(parser, '--import enters')
-    parser.add_argument('--repeats', type=int, default=20, metavar='N', help='timed rounds; default: 20')
+    parser.add_argument('--repeats', type=int, default=20, metavar='N', help='number of timed rounds; default: 20')
     parser.add_argument('--json', metavar='FILE', help='where to write the figures')
     add_imports(parser)
     add_cfg_options(parser)
@@ -53,12 +55,12 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def is_arch(network: str) -> bool:
-    """Whether a network is given by its genes."""
+    """Return whether a network is given by its genes."""
     return network.endswith(('.json', '.csv')) or '.csv:' in network
 
 
 def build(args: Namespace) -> tuple[nn.Module, tuple[int, int]]:
-    """The network of a config in its deployed form, and the height and width of its images."""
+    """Return the network of a config in its deployed form, and the height and width of its images."""
     cfg = load_config(args.network, args.cfg_options)
     model = build_model(cfg).eval()
     if any(isinstance(module, HybridBackbone) for module in model.modules()):
@@ -68,7 +70,7 @@ def build(args: Namespace) -> tuple[nn.Module, tuple[int, int]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, predict, print."""
+    """Measure, predict and print."""
     args = parse_args(argv)
     with ending_on_mistakes():
         import_modules(args.imports)

@@ -1,9 +1,9 @@
-"""Take the weights as trained out of a checkpoint that an EMA hook saved.
+"""Extract the trained weights themselves from a checkpoint that an EMA hook saved.
 
     mmhybrid plain-weights CHECKPOINT OUT
 
-A checkpoint of GLNet's recipes holds the running average of the weights as ``state_dict``; the published accuracies are
-of the weights themselves, but for 16G. What is written goes wherever CHECKPOINT goes.
+A checkpoint of GLNet's recipes holds the moving average of the weights as ``state_dict``. The published accuracies are
+those of the weights themselves, except for 16G. The written file can be used wherever CHECKPOINT can.
 """
 
 from argparse import ArgumentParser
@@ -14,9 +14,9 @@ from mmhybrid.models.checkpoints import plain_weights, write_checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read, choose and write."""
+    """Read the checkpoint, choose its weights and write them."""
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='saved by a training with an EMAHook')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='checkpoint of a training with an EMAHook')
     parser.add_argument('out', metavar='OUT', help='the file to write')
     args = parser.parse_args(argv)
     with ending_on_mistakes():

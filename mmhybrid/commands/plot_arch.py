@@ -1,10 +1,10 @@
-"""Draw an architecture: a bar for each block, local and global mixing in two colours, its sizes below.
+"""Draw an architecture: a bar for each block, with local and global mixing in two colours and the sizes below.
 
     mmhybrid plot-arch work_dirs/autovit_search/best_arch.json --out arch.svg
     mmhybrid plot-arch work_dirs/autovit_search/topk.csv:2 --out second.svg
     mmhybrid plot-arch --preset glnet-4g --out glnet_4g.png
 
-A file is the ``best_arch.json`` of a search, a row of the ``topk.csv`` beside it (``topk.csv:RANK``), or the
+The file is the ``best_arch.json`` of a search, a row of the ``topk.csv`` beside it (``topk.csv:RANK``), or the
 ``best_retrained.json`` of a retraining.
 """
 
@@ -27,13 +27,13 @@ SUFFIXES = ('.svg', '.png')
 
 
 def preset_diagram(name: str) -> Diagram:
-    """Of a published network."""
+    """Return the diagram of a published network."""
     drawn = preset_arch(name, '--preset').diagram()
     return replace(drawn, title=f'{name}: {drawn.title}')
 
 
 def file_diagram(path: str) -> Diagram:
-    """Of the network in a file."""
+    """Return the diagram of the network in a file."""
     found = read_found(path)
     if found.space is None:
         raise ValueError(f'{path}: missing space, which best_arch.json and best_retrained.json name')
@@ -41,12 +41,12 @@ def file_diagram(path: str) -> Diagram:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw and write."""
+    """Draw the architecture and write the picture."""
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument('arch', nargs='?', help='file with an architecture')
     network.add_argument('--preset', metavar='NAME', help='a published network, such as glnet-4g')
-    parser.add_argument('--out', required=True, metavar='FILE', help='what to write, .svg or .png')
+    parser.add_argument('--out', required=True, metavar='FILE', help='the picture to write, .svg or .png')
     add_imports(parser)
     args = parser.parse_args(argv)
     with ending_on_mistakes():

@@ -2,8 +2,9 @@
 
     mmhybrid plot-curves WORK_DIR [WORK_DIR ...] --out curves.png [--keys loss accuracy/top1]
 
-A panel for each key, a line for each run, over the epochs; what is logged more often is averaged over an epoch. The
-figures are those that MMEngine writes into ``WORK_DIR/<time>/vis_data/scalars.json``, of resumed runs too.
+The picture has a panel for each key and a line for each run, over the epochs. Values that are logged more often are
+averaged over an epoch. They come from the ``WORK_DIR/<time>/vis_data/scalars.json`` of MMEngine, those of resumed runs
+included.
 """
 
 from argparse import ArgumentParser
@@ -19,7 +20,7 @@ from mmhybrid.utils.files import check_target, parse_json, read_text
 
 
 def read_curve(work_dir: str, key: str) -> dict[int, float]:
-    """The mean of a logged figure in each epoch; ValueError if the run has not logged it."""
+    """Return the mean of a logged value in each epoch; raise ValueError if the run has not logged it."""
     files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
     if not files:
         raise ValueError(f'{work_dir}: no */vis_data/scalars.json, which training writes')
@@ -40,25 +41,27 @@ def read_curve(work_dir: str, key: str) -> dict[int, float]:
                 if type(epoch) is not int or type(entry[key]) not in (int, float):
                     raise ValueError(f'{file}: line {number} has no numbers of {key!r} and of its epoch or step')
                 of_file.setdefault(epoch, []).append(float(entry[key]))
-        found |= of_file  # a resumed run goes on from where the last one stopped
+        found |= of_file  # a resumed run replaces the epochs from where it resumed
     if not found:
         raise ValueError(f'--keys: {work_dir} has not logged {key!r}, but {", ".join(sorted(names))}')
     return {epoch: float(np.mean(values)) for epoch, values in sorted(found.items())}
 
 
 def plain(name: str) -> str:
-    """A name as Matplotlib shows it: between dollar signs it would look for a formula."""
+    """Escape a name for Matplotlib, which takes text between dollar signs as a formula."""
     return name.replace('$', r'\$')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read and draw."""
+    """Read the logs and draw."""
     parser = ArgumentParser(description='Draw the training curves of runs side by side.')
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='of trainings')
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work directory of a training')
     parser.add_argument('--out', required=True, metavar='FILE', help='a picture, such as curves.png')
-    parser.add_argument('--keys', nargs='+', default=['loss', 'accuracy/top1'], help='default: loss accuracy/top1')
+    parser.add_argument(
+        '--keys', nargs='+', default=['loss', 'accuracy/top1'], help='values to draw; default: loss accuracy/top1'
+    )
     args = parser.parse_args(argv)
-    with ending_on_mistakes(), rc_context({'text.usetex': False}):  # to LaTeX, names would be programs
+    with ending_on_mistakes(), rc_context({'text.usetex': False}):  # LaTeX would run names as programs
         check_target(args.out)
         figure = Figure(figsize=(5 * len(args.keys), 4), layout='constrained')
         panels = figure.subplots(1, len(args.keys), squeeze=False)[0]

@@ -2,22 +2,23 @@
 
     mmhybrid profile-latency CONFIG --out table.json [--device cuda] [--backend compile] [--threads 1] ...
 
-CONFIG has a model with a supernet; of a detector or segmentor whole models are measured, from images to what their
-heads put out. Interrupted, the same command continues from ``table.json.partial``. Every
-resolution of the space is measured; leave some out with ``--resolutions``. ``--analytic`` measures only what the device
-reaches with eager torch, in seconds, and writes the analytic model; a search takes it in place of a table, or to fill a
-table's gaps. ``--fit`` measures a dozen networks, with any backend, and writes a model like it, of which a search makes
-the same use.
+CONFIG has a model with a supernet. For a detector or segmentor, whole models are measured, from the images to the
+output of the heads. After an interruption, the same command continues from ``table.json.partial``. All resolutions of
+the space are measured unless ``--resolutions`` selects some. ``--analytic`` takes seconds: it measures only the
+throughput of the device in eager torch, and writes an analytic model, which a search takes in place of a table or for
+the parts that a table lacks. ``--fit`` measures a dozen networks with any backend, and writes a model with the same
+uses.
 
     mmhybrid profile-latency CONFIG --bundle DIR --backend onnxruntime
     mmhybrid profile-latency CONFIG --timings timings.json --out table.json
 
-``--bundle`` writes the networks for another machine, with ``measure.py``, which needs the runtime alone: copy the
-folder there, run it, and bring back ``timings.json``, of which ``--timings`` makes the table.
+``--bundle`` writes the networks for another machine together with ``measure.py``, which needs only the runtime. Copy
+the folder there, run the program, and bring back ``timings.json``, from which ``--timings`` makes the table.
 
     mmhybrid profile-latency CONFIG --remote pi@raspberry --out table.json --backend onnxruntime
 
-``--remote`` does all of that over ssh, or over adb for ``adb`` and ``adb:SERIAL``; the same command continues.
+``--remote`` does all of that over ssh, or over adb for ``adb`` and ``adb:SERIAL``. After an interruption, the same
+command continues.
 """
 
 from argparse import Namespace
@@ -50,7 +51,7 @@ DEFAULT_SIZE = 224
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     default = Plan()
     parser = Parser(description='Measure the latency table of a search space on a device.')
     add_config(parser, 'config file with a supernet')
@@ -59,31 +60,39 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     what.add_argument('--analytic', action='store_true', help='write the analytic model, without measuring networks')
     what.add_argument('--fit', action='store_true', help='write an analytic model fitted to a few measured networks')
     what.add_argument(
-        '--bundle', metavar='DIR', help='write the networks for another machine, and what times them there'
+        '--bundle', metavar='DIR', help='write the networks for another machine, and the program that times them there'
     )
-    what.add_argument('--timings', metavar='FILE', help='make the table of what a bundle has written there')
+    what.add_argument('--timings', metavar='FILE', help='make the table from the timings that a bundle wrote there')
     what.add_argument('--remote', metavar='HOST', help='measure there: [USER@]HOST[:PORT] by ssh, adb or adb:SERIAL')
-    parser.add_argument('--remote-python', metavar='PROGRAM', help='that runs Python there; default: python3')
-    parser.add_argument('--pause', type=float, metavar='SECONDS', help='before each round there, to cool down')
+    parser.add_argument(
+        '--remote-python', metavar='PROGRAM', help='program that runs Python on --remote; default: python3'
+    )
+    parser.add_argument(
+        '--pause', type=float, metavar='SECONDS', help='pause before each round on --remote, in which it cools down'
+    )
     add_device(parser, 'the config imports')
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         '--input-size',
         type=int,
         metavar='N',
-        help=f"where archs do not say it; default: the search's, or {DEFAULT_SIZE}",
+        help=f"side of the images if the genes do not say it; default: the search's, or {DEFAULT_SIZE}",
     )
-    size.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='of images that are not square')
-    parser.add_argument('--resolutions', type=int, nargs='+', metavar='N', help='of those in the space; default: all')
+    size.add_argument(
+        '--shape', nargs=2, type=int, metavar=('H', 'W'), help='height and width of images that are not square'
+    )
+    parser.add_argument(
+        '--resolutions', type=int, nargs='+', metavar='N', help='resolutions of the space to measure; default: all'
+    )
     for name, help_text in (
-        ('networks', f'measured at each resolution; default: {default.networks}; in all with --fit: {FEW}'),
-        ('repeats', f'timed rounds; default: {default.repeats}'),
-        ('warmup', f'rounds before them; default: {default.warmup}'),
-        ('held-out', 'random ones measured beside at each resolution, to judge the table by; default: 0'),
-        ('held-params', f'parameters of the networks in memory at once; default: {MAX_PARAMS_IN_MEMORY}'),
+        ('networks', f'number of networks of each resolution; default: {default.networks}; with --fit, {FEW} in all'),
+        ('repeats', f'number of timed rounds; default: {default.repeats}'),
+        ('warmup', f'number of rounds before them that do not count; default: {default.warmup}'),
+        ('held-out', 'number of random held-out networks of each resolution, to judge the table by; default: 0'),
+        ('held-params', f'number of parameters of all networks in memory at once; default: {MAX_PARAMS_IN_MEMORY}'),
     ):
         parser.add_argument(f'--{name}', type=int, metavar='N', help=help_text)
-    parser.add_argument('--seed', type=int, help=f'default: {default.seed}')
+    parser.add_argument('--seed', type=int, help=f'seed of the choice of networks; default: {default.seed}')
     args = parser.parse_args(argv)
     if args.remote is None and (args.remote_python is not None or args.pause is not None):
         parser.error('--remote-python and --pause are for --remote HOST')
@@ -97,13 +106,13 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def plan_of(args: Namespace) -> Plan:
-    """What is measured, and how."""
+    """Return the plan that the command line describes."""
     given: dict[str, Any] = {name: vars(args)[name] for name in PLAN if vars(args)[name] is not None}
     return Plan(**({'networks': FEW} if args.fit else {}) | given)
 
 
 def table_elsewhere(args: Namespace, workload: Workload) -> LatencyTable:
-    """The table of what a bundle has written, which knows its device and plan."""
+    """Make the table from the timings of a bundle, which hold their device and plan."""
     for name in (*NAMES, *PLAN):
         if vars(args)[name] is not None:
             raise bad_value(f'--{name.replace("_", "-")}', vars(args)[name], 'nothing, the bundle was written with it')

@@ -1,19 +1,19 @@
-"""Retrain the best networks of a search, and keep the one that is best then: the papers' last step.
+"""Retrain the best networks of a search, and keep the one that is best after training: the papers' last step.
 
     mmhybrid retrain-topk CONFIG --checkpoint SUPERNET.pth --work-dir SEARCH_WORK_DIR
         [--count 5] [--recipe CONFIG] [--out-dir DIR]
     mmhybrid retrain-topk CONFIG --random 5 --work-dir DIR [--recipe CONFIG] [--out-dir DIR]
 
-CONFIG is that of the search. Each network is trained in a folder of its own, as CONFIG's data and schedule say, or as
-those of ``--recipe`` do, into which its backbone is put. The last checkpoint of each is judged on the validation images
-of the config it was trained with: CONFIG's held-out images, or whatever ``--recipe`` validates on. Where those are the
-test set, as in ImageNet's recipes, the best score has been chosen on it.
+CONFIG is the config of the search. Each network is trained in a folder of its own with CONFIG's data and schedule, or
+with those of ``--recipe``, which gets its backbone. The last checkpoint of each is scored on the validation images of
+the config that it was trained with: CONFIG's held-out images, or those of ``--recipe``. If these are the test set, as
+in the ImageNet recipes, the best score is biased, since the network was selected on the test set.
 
-``--random N`` is the baseline that needs neither a supernet nor a search: N random networks of CONFIG's space that keep
-the constraints of its search, with random weights.
+``--random N`` is the baseline without supernet and search: N random networks of CONFIG's space that satisfy the
+constraints of its search are trained from random weights.
 
-The same command goes on after an interruption; networks in ``networks.json`` are not trained again. Writes
-``best_retrained.json``.
+After an interruption, the same command continues; networks in ``networks.json`` are not trained again. The command
+writes ``best_retrained.json``.
 """
 
 import math
@@ -35,12 +35,10 @@ from mmhybrid.utils.files import drop_link_outward, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Retrain, print both scores of each network, and write the best."""
+    """Retrain, print both scores of each network, and write the best one."""
     parser = Parser(description=(__doc__ or '').splitlines()[0])
     add_retraining_arguments(parser, count=5, out='retrained', needs_checkpoint=False)
-    parser.add_argument(
-        '--random', type=int, metavar='N', help='retrain N random networks; nothing was searched before'
-    )
+    parser.add_argument('--random', type=int, metavar='N', help='retrain N random networks instead, without a search')
     args = parser.parse_args(argv)
     with ending_on_mistakes() as phase:
         if (args.random is None) == (args.checkpoint is None):
@@ -66,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table_of(networks: Sequence[Retrained], best: Retrained, metric: str) -> Table:
-    """Rank in the supernet and both scores, the best in bold."""
+    """Return a table with the rank in the supernet and both scores of each network; the best is bold."""
     table = Table('rank', 'network', 'in the supernet', 'retrained', title=metric)
     for rank, network in enumerate(networks, start=1):
         before = '-' if math.isnan(network.supernet_score) else f'{network.supernet_score:.6g}'

@@ -2,8 +2,8 @@
 
     mmhybrid run-onnx FILE.onnx PHOTO --out PICTURE [--score 0.3]
 
-FILE.onnx is from ``mmhybrid export --end-to-end``. This file alone, copied to a device, does the same with ``python
-run_onnx.py``: it needs NumPy, Pillow and onnxruntime, and nothing of mmhybrid or torch.
+FILE.onnx is a file of ``mmhybrid export --end-to-end``. On a device, a copy of this file alone does the same with
+``python run_onnx.py``. It needs NumPy, Pillow and onnxruntime, but neither mmhybrid nor torch.
 """
 
 import colorsys
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-# Of photographs. Pillow knows more, and gives one of them (EPS), which is a program, to Ghostscript.
+# Accepted formats of photographs. Pillow knows more, but hands one of them (EPS), which is a program, to Ghostscript.
 FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 COLOURS = 256
-# Characters of a class that are shown, and of what is said of an error.
+# Number of characters that are shown of a class name, and of an error message.
 LONGEST_NAME = 100
 LONGEST_MESSAGE = 2000
-# Of ONNX's messages, by the numbers of their fields, what holds tensors.
+# Fields of ONNX's messages that can hold tensors, by field number.
 # https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 HOLDERS = {
     'model': {7: 'graph', 20: 'training', 25: 'function'},
@@ -34,40 +34,56 @@ HOLDERS = {
     'attribute': {5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse tensor', 23: 'sparse tensor'},
     'sparse tensor': {1: 'tensor', 2: 'tensor'},
 }
-EXTERNAL_DATA = 13  # of a tensor
+EXTERNAL_DATA = 13  # field number in a tensor
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = ArgumentParser(description='Show what an end-to-end ONNX file finds in a photograph.')
-    parser.add_argument('file', help='written by mmhybrid export --end-to-end')
-    parser.add_argument('photo')
+    parser.add_argument('file', help='file of mmhybrid export --end-to-end')
+    parser.add_argument('photo', help='image file')
     parser.add_argument('--out', required=True, metavar='PICTURE', help='a .png or .jpg file')
-    parser.add_argument('--score', type=float, default=0.3, help='of the least certain box that is shown; default: 0.3')
+    parser.add_argument('--score', type=float, default=0.3, help='smallest score of a box that is shown; default: 0.3')
     parser.add_argument(
-        '--timeout', type=float, default=600, metavar='SECONDS', help='for a file that has no end; default: 600'
+        '--timeout',
+        type=float,
+        default=600,
+        metavar='SECONDS',
+        help='time limit, for a file that does not end; default: 600',
     )
-    parser.add_argument('--threads', type=int, default=0, help='of the CPU; default: all')
+    parser.add_argument('--threads', type=int, default=0, help='number of CPU threads; default: all')
     return parser.parse_args(argv)
 
 
 def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What a file gives, by name, for an image (H, W, 3) uint8, RGB; and the names of the classes, if it has them."""
+    """Run a file on an image.
+
+    Args:
+        file: Path of the ONNX file.
+        image: (H, W, 3) uint8, RGB.
+        threads: Number of CPU threads; 0 for all.
+        seconds: Time limit.
+
+    Returns:
+        The outputs by name, and the names of the classes, empty if the file has none.
+    """
     import onnxruntime
 
     if Path(file).exists() and not Path(file).is_file():
-        raise ValueError(f'{file} is no file')  # a pipe would be waited for without end
+        raise ValueError(f'{file} is no file')  # a pipe would be waited for forever
     content = Path(file).read_bytes()
     check_values(file, content)
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4  # errors are raised too, and a terminal obeys what their names may hold
+    # errors are raised anyway, and their names could hold control characters for the terminal
+    settings.log_severity_level = 4
     settings.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, settings, providers=['CPUExecutionProvider'])
     if [given.name for given in session.get_inputs()] != ['image']:
         raise ValueError(f'{file} takes no photograph: write it with mmhybrid export --end-to-end')
     names = [output.name for output in session.get_outputs()]
     options = onnxruntime.RunOptions()
-    alarm = Timer(seconds, setattr, (options, 'terminate', True))  # between two layers, or two rounds of a loop
+    # takes effect between two layers, or two iterations of a loop
+    alarm = Timer(seconds, setattr, (options, 'terminate', True))
     alarm.start()
     try:
         found = dict(zip(names, session.run(names, {'image': image}, options), strict=True))
@@ -83,8 +99,8 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
 
 
 def check_values(file: str, content: bytes) -> None:
-    """Raise ValueError if values of a tensor are in another file, which ONNX Runtime 1.23 takes anywhere."""
-    other_format = content[4:8] == b'ORTM'  # ONNX Runtime's own
+    """Raise ValueError if tensor values are in another file, which ONNX Runtime 1.23 would read from anywhere."""
+    other_format = content[4:8] == b'ORTM'  # the format of ONNX Runtime itself
     left = [] if other_format else [('model', memoryview(content))]
     try:
         while left:
@@ -104,7 +120,7 @@ def check_values(file: str, content: bytes) -> None:
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The numbers and contents of a message's fields; numbers themselves are left out. IndexError for what is none."""
+    """Yield number and content of a message's fields, except plain numbers; raise IndexError for an invalid message."""
     place = 0
 
     def varint() -> int:
@@ -133,7 +149,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def is_expected(found: Mapping[str, Any], image: np.ndarray) -> bool:
-    """Whether it is a class of each pixel, or finite boxes with their scores and classes."""
+    """Return whether the outputs are a class for each pixel, or finite boxes with scores and classes."""
     names = ('segmentation',) if 'segmentation' in found else ('boxes', 'scores', 'labels')
     arrays: list[Any] = [found.get(name) for name in names]
     if not all(isinstance(array, np.ndarray) for array in arrays) or arrays[-1].dtype.kind not in 'iu':
@@ -152,7 +168,7 @@ def is_expected(found: Mapping[str, Any], image: np.ndarray) -> bool:
 
 
 def names_of_classes(text: str) -> list[str]:
-    """The names in JSON, as a terminal and a picture may show them."""
+    """Return the names in JSON, safe to show in a terminal and in a picture."""
     try:
         names = json.loads(text)
     except RecursionError:
@@ -163,12 +179,12 @@ def names_of_classes(text: str) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey, which names in files may hold."""
+    """Escape control characters, which names in files may hold and a terminal would obey."""
     return ''.join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def read_photo(path: str) -> np.ndarray:
-    """A photograph (H, W, 3) uint8, RGB, upright."""
+    """Read a photograph as (H, W, 3) uint8, RGB, rotated upright."""
     if Path(path).exists() and not Path(path).is_file():
         raise ValueError(f'{path} is no file')
     try:
@@ -179,12 +195,12 @@ def read_photo(path: str) -> np.ndarray:
 
 
 def colour(label: int) -> tuple[int, ...]:
-    """One for each class, far from those of its neighbours."""
+    """Return a colour for a class, far from those of the neighbouring classes."""
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.75, 0.95))
 
 
 def drawn(image: np.ndarray, found: Mapping[str, Any], classes: Sequence[str], score: float) -> Image.Image:
-    """The photograph with boxes, or with the colour of each pixel's class over it; what is found is printed."""
+    """Return the photograph with boxes, or with the colours of the pixels' classes, and print what was found."""
     names = dict(enumerate(classes))
     if 'segmentation' in found:
         labels, counts = np.unique(found['segmentation'], return_counts=True)
@@ -205,7 +221,7 @@ def drawn(image: np.ndarray, found: Mapping[str, Any], classes: Sequence[str], s
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the photograph, run the file, draw."""
+    """Read the photograph, run the file and draw the result."""
     args = parse_args(argv)
     try:
         image = read_photo(args.photo)

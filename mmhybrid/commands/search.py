@@ -12,7 +12,7 @@ from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.storage import add_storage
 from mmhybrid.engine.ranks import together
 
-# Exit code of a search that found far fewer networks than its budget; what it found is written all the same.
+# Exit code of a search that evaluated far fewer networks than its budget; its results are written all the same.
 SHORT = 3
 
 
@@ -21,10 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=(__doc__ or '').splitlines()[0])
     add_config(parser, 'config file with a search')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
-    parser.add_argument('--work-dir', help='where the search and its results go')
-    parser.add_argument('--resume', action='store_true', help='go on with the search in the work directory or storage')
+    parser.add_argument('--work-dir', help='folder of the search and its results')
+    parser.add_argument('--resume', action='store_true', help='continue the search in the work directory or storage')
     add_storage(parser, study_name=None)
-    parser.add_argument('--shared', action='store_true', help='search with other processes on the same storage')
+    parser.add_argument(
+        '--shared', action='store_true', help='share the storage with other processes that search at the same time'
+    )
     add_launcher(parser)
     args = parser.parse_args(argv)
     with ending_on_mistakes():

@@ -1,13 +1,13 @@
-"""What a search found, as one HTML page that opens anywhere.
+"""Show what a search found, as one HTML page that opens anywhere.
 
     mmhybrid report WORK_DIR [--storage URL] [--study-name NAME] [--config CONFIG] [--intervals FILE]
         [--list | --best] [--out FILE]
 
-With --best it writes best_arch.json and topk.csv of what was found so far, as the search does at its end.
-The page comes from the storage, which is only read: the search may be finished, stopped or at work. Beside the front it
-shows the presets of the family that the search evaluated; with the config of the search (--config) all of them, with
-what they cost, and the network that the supernet began as; with ``--intervals`` how far the scores of the front may be
-trusted.
+The page comes from the storage, which is only read: the search may be finished, stopped or running. Beside the front,
+the page shows those presets of the family that the search evaluated. With the config of the search (``--config``), it
+shows all presets with their costs, and the network that the supernet started as. With ``--intervals``, it shows the
+confidence intervals of the front's scores. With ``--best``, the command instead writes the best_arch.json and topk.csv
+of the networks found so far, as the search does at its end.
 """
 
 from collections.abc import Sequence
@@ -32,15 +32,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('work_dir', help='work directory of the search')
     add_storage(parser)
-    parser.add_argument('--config', metavar='CONFIG', help='of the search: what its starting network and presets cost')
+    parser.add_argument(
+        '--config', metavar='CONFIG', help='config of the search, to show the costs of its starting network and presets'
+    )
     add_cfg_options(parser)
     parser.add_argument(
         '--intervals', metavar='FILE', help='intervals.json of mmhybrid export-subnet --front --intervals'
     )
-    parser.add_argument('--list', action='store_true', help='name the searches that the storage holds, and end')
+    parser.add_argument('--list', action='store_true', help='list the searches in the storage, and exit')
     parser.add_argument('--best', action='store_true', help='write best_arch.json and topk.csv instead of the page')
     parser.add_argument('--out', metavar='FILE', help='the page; default: WORK_DIR/report.html')
-    parser.add_argument('--top', type=int, default=10, metavar='K', help='rows of the table; default: 10')
+    parser.add_argument('--top', type=int, default=10, metavar='K', help='number of rows of the table; default: 10')
     add_imports(parser)
     args = parser.parse_args(argv)
     check_cfg_options(parser, args)
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 return
             known = known_networks_of(result, cfg)
             page = search_page(result, folder.resolve().name, args.top, known, intervals)
-        except SearchError as error:  # there is no search to go on: a wrong argument
+        except SearchError as error:  # there is no search that could continue, so the argument is wrong
             raise ValueError(f'{error}') from error
         if args.out is None:
             drop_link_outward(out)

@@ -1,4 +1,4 @@
-"""Hold training images of a segmentor out for search: two lists of the images in a folder.
+"""Hold out training images of a segmentor for search, as two lists of the images in a folder.
 
 mmhybrid split-segmentation data/ade/images/training data/ade/annotations/training data/ade/meta --num-held-out 2000
 """
@@ -12,13 +12,13 @@ from mmhybrid.datasets.search_split import split_segmentation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the two files; wrong arguments end with one sentence and exit code 2."""
+    """Write the two files; wrong arguments end the program with one sentence and exit code 2."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or '').splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument('images', type=Path, help='folder of the training images')
     parser.add_argument('maps', type=Path, help='folder of their label maps')
-    parser.add_argument('out', type=Path, help='where search_train.txt and search_val.txt go')
+    parser.add_argument('out', type=Path, help='folder of search_train.txt and search_val.txt')
     parser.add_argument('--image-suffix', default='.jpg', metavar='S', help="img_suffix of the data set's class")
     parser.add_argument('--map-suffix', default='.png', metavar='S', help="seg_map_suffix of the data set's class")
     add_split(parser, 'search_val.txt', 2000)

@@ -3,8 +3,8 @@
     mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--split val] [--tta] [--deploy] [--out PREDICTIONS.pkl]
     mmhybrid test CONFIG FILE --runtime onnxruntime|openvino|executorch [--split val] [--out PREDICTIONS.pkl]
 
-With ``--runtime``, the exported file computes and the config's data and metrics judge; what the file says of its
-classes and images has to fit the config.
+With ``--runtime``, the exported file computes the predictions, and the config gives the data and the metrics. The
+classes and images in the file's metadata have to fit the config.
 """
 
 from argparse import Namespace
@@ -18,24 +18,24 @@ from mmhybrid.engine.ranks import together
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description='Evaluate a checkpoint.')
     add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file; with --runtime an exported one')
-    parser.add_argument('--runtime', choices=tuple(RUNTIMES), help='what runs an exported file')
+    parser.add_argument('--runtime', choices=tuple(RUNTIMES), help='runtime of an exported file')
     parser.add_argument(
         '--timeout',
         type=float,
         default=SECONDS,
         metavar='SECONDS',
-        help=f'in which --runtime has to open the file, and to run a batch; default: {SECONDS:g}',
+        help=f'time limit for --runtime to open the file, and to run a batch; default: {SECONDS:g}',
     )
-    parser.add_argument('--out', metavar='FILE.pkl', help='where to dump the predictions')
-    parser.add_argument('--split', choices=('test', 'val'), default='test', help='on which images; default: test')
+    parser.add_argument('--out', metavar='FILE.pkl', help='where to write the predictions')
+    parser.add_argument('--split', choices=('test', 'val'), default='test', help='images to evaluate on; default: test')
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='average over versions of each image: those of the config, or two sides',
+        help="merge the predictions for the config's versions of each image, or for it and its mirror image",
     )
     parser.add_argument(
         '--deploy', action='store_true', help='score the deployed form, in which mmhybrid export writes the network'

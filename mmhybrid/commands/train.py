@@ -13,7 +13,7 @@ from mmhybrid.engine.ranks import together
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description='Train a model.')
     add_config(parser)
     parser.add_argument(
@@ -21,14 +21,14 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         nargs='?',
         const='latest',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint, by default from the latest one in the work folder, if it has one',
+        help='continue from a checkpoint, by default from the latest one in the work folder, if it has one',
     )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
     parser.add_argument(
         '--same-images',
         action='store_true',
-        help='make a recipe of iterations as many times longer as its batch is larger than the one here',
+        help="scale a recipe's number of iterations by the ratio of its batch size to that of this run",
     )
     add_run(parser)
     return parser.parse_args(argv)

@@ -2,8 +2,8 @@
 
     mmhybrid visualize-features CONFIG CKPT IMAGE... [--out DIR]
 
-Writes ``DIR/features.png``: the images, and below each the mean of its last features over the channels. Works for any
-classifier, detector or segmentor.
+The command writes ``DIR/features.png``: the images and, below each, the mean of its last features over the channels. It
+works for any classifier, detector or segmentor.
 """
 
 from argparse import Namespace
@@ -20,12 +20,12 @@ from mmhybrid.visualization.host import PhotographReader, build_host, write_pict
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description='Show where the last features of a backbone are strong.')
     add_config(parser)
-    parser.add_argument('checkpoint', help='weights')
+    parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('images', nargs='+', metavar='image', help='image file')
-    parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
+    parser.add_argument('--out', metavar='DIR', help='folder of the picture; default: WORK_DIR/pictures')
     return parser.parse_args(argv)
 
 

@@ -2,9 +2,9 @@
 
     mmhybrid visualize-slots CONFIG CKPT IMAGE... [--more-checkpoints CKPT ...] [--blocks N ...] [--out DIR]
 
-Writes ``DIR/IMAGE_slots.png`` for each image: a column for each block, a row for each checkpoint. Blocks are counted
-from 1 over all stages; the default is the first of stage 3. Works for any classifier, detector or segmentor with a
-GLNet.
+The command writes ``DIR/IMAGE_slots.png`` for each image, with a column for each block and a row for each checkpoint.
+Blocks are counted from 1 over all stages; the default is the first block of stage 3. It works for any classifier,
+detector or segmentor with a GLNet.
 """
 
 from argparse import Namespace
@@ -29,32 +29,42 @@ from mmhybrid.visualization.slots import (
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = Parser(description='Show which pixels a GLNet assigns to each of its slots.')
     add_config(parser)
-    parser.add_argument('checkpoint', help='weights')
-    parser.add_argument('images', nargs='+', metavar='image', help='image file, a picture each')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('images', nargs='+', metavar='image', help='image file; each gets a picture')
     parser.add_argument(
-        '--more-checkpoints', nargs='+', default=[], metavar='FILE', help='further weights, a row of the picture each'
+        '--more-checkpoints',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='further checkpoint files; each gets a row of the picture',
     )
-    parser.add_argument('--blocks', nargs='+', type=int, metavar='N', help='default: the first of stage 3')
+    parser.add_argument(
+        '--blocks',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help='numbers of the blocks to show; default: the first of stage 3',
+    )
     parser.add_argument(
         '--weights',
         choices=tuple(WEIGHTS),
         default='dispatch',
-        help='those that sum to one over the slots at each pixel (default), or over the pixels of each slot',
+        help='weights that sum to 1 over the slots at each pixel (default), or over the pixels of each slot',
     )
     parser.add_argument(
         '--range',
         nargs=2,
         type=float,
         metavar=('LOW', 'HIGH'),
-        help="weights of the darkest and the brightest colour; default: each block's least and greatest",
+        help="weights of the darkest and the brightest colour; default: each block's minimum and maximum",
     )
     parser.add_argument(
-        '--stretch-first', action='store_true', help='with --range, for all checkpoints but the first (figure 7)'
+        '--stretch-first', action='store_true', help='apply --range to all checkpoints but the first (figure 7)'
     )
-    parser.add_argument('--out', metavar='DIR', help='default: WORK_DIR/pictures')
+    parser.add_argument('--out', metavar='DIR', help='folder of the pictures; default: WORK_DIR/pictures')
     return parser.parse_args(argv)
 
 

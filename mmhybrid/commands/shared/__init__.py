@@ -1,1 +1,1 @@
-"""What the commands share: arguments, and how they end."""
+"""Arguments that several commands share, and how commands end."""

@@ -1,4 +1,4 @@
-"""The arguments that several commands have, each stated once."""
+"""Arguments that several commands have, each defined once."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -15,15 +15,15 @@ from mmhybrid.utils.errors import first_line
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose complaints repeat no password."""
+    """An argument parser whose error messages contain no passwords."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end the program."""
+        """Print what is wrong, and end the program."""
         super().error(without_passwords(message))
 
 
 class Settings(DictAction):
-    """MMEngine's ``KEY=VALUE`` pairs; what is none, or cannot be read, is a wrong command line."""
+    """MMEngine's ``KEY=VALUE`` pairs; a pair that cannot be parsed is a wrong command line."""
 
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
@@ -38,55 +38,64 @@ class Settings(DictAction):
 
 
 def add_config(parser: ArgumentParser, what: str = 'config file') -> None:
-    """A config, with ``--cfg-options``, of every command that cannot do without one."""
+    """Add a config and ``--cfg-options``, for commands that need a config."""
     parser.add_argument('config', help=what)
     add_cfg_options(parser)
 
 
 def add_cfg_options(parser: ArgumentParser) -> None:
-    """``--cfg-options``, of every command that reads a config."""
+    """Add ``--cfg-options``, for commands that read a config."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help="settings that replace the config's"
+        '--cfg-options',
+        nargs='+',
+        action=Settings,
+        metavar='KEY=VALUE',
+        help='settings that replace those of the config',
     )
 
 
 def check_cfg_options(parser: ArgumentParser, args: Namespace) -> None:
-    """End the program if there are ``--cfg-options`` for an optional ``--config`` that is not given."""
+    """End the program if ``--cfg-options`` are given without the optional ``--config``."""
     if args.config is None and args.cfg_options:
         parser.error('--cfg-options: allowed with --config alone, whose settings they replace')
 
 
 def add_launcher(parser: ArgumentParser) -> None:
-    """``--launcher``, of every command that several processes may run together."""
+    """Add ``--launcher``, for commands that several processes may run together."""
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
 
 
 def add_run(parser: ArgumentParser) -> None:
-    """Where and by how many processes a runner of MMEngine works, behind :func:`add_config`."""
+    """Add the work directory and the launcher of an MMEngine runner, after :func:`add_config`."""
     parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: ./work_dirs/<name of the config>')
     add_launcher(parser)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by torch.distributed.launch')
 
 
 def config_of_run(args: Namespace) -> Config:
-    """The config of what :func:`add_run` describes; ValueError as :func:`load_config` raises it."""
+    """Return the config of a run that :func:`add_run` describes; raise the ValueError of :func:`load_config`."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
 
 
 def add_imports(parser: ArgumentParser) -> None:
-    """``--import``, of every command that reads data of classes of a user's own without a config that imports them."""
+    """Add ``--import``, for commands that read data of a user's own classes without a config that imports them."""
     parser.add_argument(
-        '--import', dest='imports', nargs='+', default=[], metavar='MODULE', help='with backends, spaces of your own'
+        '--import',
+        dest='imports',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='modules with your own backends or spaces',
     )
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import what the command line names; ValueError if there is no such module, or it fails."""
+    """Import the modules that the command line names; raise ValueError if one does not exist or fails."""
     for name in names:
         try:
             import_module(name)
         except ModuleNotFoundError as error:
             raise ValueError(f'--import {name}: {error}') from error
-        except Exception as error:  # a module is a program of the user's: it may raise anything
+        except Exception as error:  # a user's module may raise anything
             raise ValueError(f'--import {name!r}: {type(error).__name__}: {first_line(error)}') from error

@@ -1,4 +1,4 @@
-"""How a program ends: users' mistakes are told in one sentence, and all else keeps its traceback."""
+"""How a program ends: a user's mistake is told in one sentence, and all other errors keep their traceback."""
 
 import errno
 import sys
@@ -12,25 +12,26 @@ from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.errors import CannotGoOnError, printable, shortened
 from mmhybrid.utils.optional import told
 
-EXIT_CODE = 2  # argparse's own for a wrong command line
-# A disk that is full, or takes nothing.
+EXIT_CODE = 2  # argparse's exit code for a wrong command line
+# Errors of a disk that is full or cannot be written to.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG)
-# How the names of MMEngine's functions begin that build what a config describes, or set up what it says.
+# Prefixes of the names of MMEngine's functions that build or set up what a config describes.
 BUILDERS = ('build', 'from_cfg', 'init_default_scope', 'register_', 'scale_lr', 'setup_', 'set_randomness')
-# What loads the state of a training, whose parts each believe what they find.
+# The function that loads the state of a training, whose parts do not check what they load.
 RESUMING = 'load_or_resume'
 
 
 @contextmanager
 def ending_on_mistakes() -> Iterator[Phase]:
-    """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs alone.
+    """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs only.
 
-    Work that cannot go on (a search) says why at any time, with exit code 1; a disk that takes no more is told at any
-    time too. Other errors, and any error of a runner at work, keep their traceback, but for those that other packages
-    raise in its first iterations or validation.
+    Work that cannot continue (a search) ends with its reason and exit code 1, at any time. Errors of a full or
+    read-only disk are told in one sentence at any time too. Other errors, and any error while a runner is at work, keep
+    their traceback. Errors that other packages raise in the first iterations or the first validation are the exception,
+    since parts of a config that do not fit together cause them.
 
     Yields:
-        What tells whether a runner is at work.
+        The phase, which tells whether a runner is at work.
     """
     phase = Phase()
     try:
@@ -48,19 +49,19 @@ def ending_on_mistakes() -> Iterator[Phase]:
 
 
 def _told(sentence: str) -> str:
-    """What a terminal may show, whatever the sentence repeats of a file."""
+    """Return a sentence that is safe and short enough for a terminal, whatever it quotes from a file."""
     return shortened(printable(without_passwords(sentence)))
 
 
 def _mistake(error: Exception) -> str | None:
-    """The sentence for an error that a wrong config or file causes; None for any other error."""
+    """Return the sentence for an error that a wrong config or file causes, or None for any other error."""
     message = ' '.join(str(error.args[0] if error.args else error).split())
     if isinstance(error, UnicodeError) or (isinstance(error, OSError) and error.errno is not None):
         return ' '.join(str(error).split())
     if isinstance(error, ModuleNotFoundError) and told(error) != message:
         return told(error)
     if isinstance(error, ValueError) or (isinstance(error, AssertionError) and message):
-        return message  # OpenMMLab asserts what it expects of a config
+        return message  # OpenMMLab checks configs by assertions
     if isinstance(error, KeyError) and 'registry' in message:
         return message.partition('. Please')[0]
     if isinstance(error, TypeError) and ' argument' in message:
@@ -74,7 +75,7 @@ def _mistake(error: Exception) -> str | None:
 
 
 def _misfit(error: Exception) -> str | None:
-    """The sentence for an error in other packages, which parts of a config cause that do not fit together."""
+    """Return the sentence for an error in another package, caused by parts of a config that do not fit together."""
     place = _origin(error).filename
     if 'site-packages' not in Path(place).parts or 'mmhybrid' in Path(place).parts:
         return None
@@ -89,7 +90,7 @@ def _named(error: Exception) -> str:
 
 
 def _origin(error: BaseException) -> traceback.FrameSummary:
-    """The call in which an error arose; a registry raises another error of the same class."""
+    """Return the call in which an error arose, since a registry raises a second error of the same class."""
     while (inside := error.__cause__ or error.__context__) is not None:
         error = inside
     return traceback.extract_tb(error.__traceback__)[-1]

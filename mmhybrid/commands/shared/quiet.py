@@ -1,4 +1,4 @@
-"""Commands one after the other, each in a process of its own: a few lines of each are shown, and all else is a log."""
+"""Runs commands one after the other, each in its own process; the screen shows a short summary, and logs the rest."""
 
 import multiprocessing
 import os
@@ -20,24 +20,24 @@ from rich.console import Console
 from mmhybrid.latency.steps import Steps
 from mmhybrid.utils.errors import printable
 
-# As python -m, but for the current folder: modules are where this process finds them.
+# Works as python -m does, except for the current folder: modules are imported from where this process finds them.
 PROGRAM = 'import sys; sys.path[:] = {!r}; from mmhybrid.__main__ import main; main()'
-LAST_LINES = 20  # of the log of a command that failed
-SECONDS = 0.2  # between two looks at a log
-# How much of a command is done, and of how much, by a line of its log; None if it does not say.
+LAST_LINES = 20  # number of lines that are shown of a failed command's log
+SECONDS = 0.2  # seconds between two looks at a log
+# Function that parses (steps done, steps in all) from a line of a log; None if the line does not tell.
 Progress = Callable[[str], tuple[int, int] | None]
 
 
 def can_fork() -> bool:
-    """Whether commands may be forks of this process, which spares each of them the import of torch and the hosts.
+    """Return whether commands may be forks of this process, which saves each of them the import of torch and the hosts.
 
-    The driver of a GPU does not work in forks of a process that has asked for one, and macOS does not fork well.
+    The driver of a GPU does not work in forks of a process that has used it, and forks are not reliable on macOS.
     """
     return sys.platform == 'linux' and not torch.cuda.is_available()
 
 
 def iterations(epochs: int) -> Progress:
-    """Progress of a training of so many epochs."""
+    """Return a function that parses the progress of a training of some epochs."""
     line = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
 
     def progress(text: str) -> tuple[int, int] | None:
@@ -50,19 +50,20 @@ def iterations(epochs: int) -> Progress:
 
 
 def candidates(text: str) -> tuple[int, int] | None:
-    """Progress of a search."""
+    """Parse the progress of a search."""
     found = re.search(r' (\d+)/(\d+) +eta ', text)
     return None if found is None else (int(found[1]), int(found[2]))
 
 
 class QuietCommands:
-    """Runs the commands of mmhybrid, and says of each what it is for, how far it is, how long it took, what it found.
+    """Runs commands of mmhybrid, and prints the purpose, progress, duration and result of each.
 
     Args:
-        logs: The folder where the output of each command goes.
-        total: How many commands there are.
-        imported: Modules that most of them need; forks have them at once. They are imported while the first works.
-        console: Where it is shown.
+        logs: Folder of the commands' outputs.
+        total: Number of commands.
+        imported: Modules that most commands need. They are imported while the first command runs, so that later forks
+            have them at once.
+        console: Console on which it is shown.
     """
 
     def __init__(self, logs: Path, total: int, imported: Sequence[str], console: Console | None = None) -> None:
@@ -79,11 +80,11 @@ class QuietCommands:
         """Run a command; if it fails, show the end of its log, and end this process with its exit code.
 
         Args:
-            purpose: What it is for.
-            command: Its name and arguments.
-            of: What its progress counts.
-            progress: Of a line of its log.
-            metric: What it logs that is worth knowing.
+            purpose: Purpose of the command, which is printed.
+            command: Name and arguments of the command.
+            of: Name of the steps that the progress counts.
+            progress: Function that parses the progress from a line of the log.
+            metric: Name of a logged metric that is printed at the end.
         """
         self._number += 1
         log = self._logs / f'{self._number}_{command[0]}.log'
@@ -109,12 +110,12 @@ class QuietCommands:
     def _import(self) -> None:
         with (self._logs / 'imports.log').open('w') as log, _output_into(log):
             for name in self._imported:
-                with suppress(ImportError):  # the command that needs it will say so
+                with suppress(ImportError):  # the command that needs it will report it
                     import_module(name)
         self._imported = ()
 
     def _follow(self, log: Path, running: '_Running', of: str, progress: Progress | None) -> int:
-        """Show how far a command is until it ends; its exit code."""
+        """Show the progress of a command until it ends, and return its exit code."""
         code, done, total, step = None, 0, 1, None
         with ExitStack() as stack, log.open(errors='replace') as lines:
 
@@ -124,12 +125,14 @@ class QuietCommands:
             if progress is None and self._console.is_terminal:
                 step = begin(total, done)
             while code is None:
-                code = running.wait(SECONDS)  # before the look at the log: nothing is written behind its end
+                # wait before reading, so that the end of the log is read once the command has ended
+                code = running.wait(SECONDS)
                 found = [] if progress is None else [place for place in map(progress, lines) if place is not None]
                 if code == 0 and step is not None:
                     found.append((total, total))
                 for now, total in found[-1:]:
-                    if step is None:  # how long that took, with the start of the process, tells nothing of the rest
+                    # the time so far includes the start of the process, so it does not predict the rest
+                    if step is None:
                         step, done = begin(total, now), now
                     for _ in range(now - done):
                         step()
@@ -140,7 +143,7 @@ class QuietCommands:
         self._console.print(f'mmhybrid {command[0]} ended with exit code {code}; the last lines of its log:')
         for line in log.read_text(errors='replace').splitlines()[-LAST_LINES:]:
             self._console.print(f'  {printable(line)}', markup=False)
-        sys.exit(code if code > 0 else 128 - code)  # of a signal, as shells have it
+        sys.exit(code if code > 0 else 128 - code)  # the exit code of shells for a signal
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,9 @@ class _Running:
     """A command in a process of its own.
 
     Args:
-        wait: Waits for its end, at most so many seconds if any are given; its exit code, or None where it goes on.
-        terminate: Tells it to end.
+        wait: Function that waits for the end, for at most the given seconds, and returns the exit code, or None if the
+            command still runs.
+        terminate: Function that ends the command.
     """
 
     wait: Callable[[float | None], int | None]
@@ -157,10 +161,11 @@ class _Running:
 
 
 def _start(command: Sequence[str], log: TextIO) -> _Running:
-    """Start a command, which writes into ``log``."""
+    """Start a command that writes into ``log``."""
     if can_fork():
         process = multiprocessing.get_context('fork').Process(target=_work, args=(list(command), log.fileno()))
-        with warnings.catch_warnings():  # of threads that NumPy started; they hold nothing that commands need
+        # The warning is about threads that NumPy started, which hold nothing that commands need.
+        with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)
             process.start()
 
@@ -181,7 +186,7 @@ def _start(command: Sequence[str], log: TextIO) -> _Running:
 
 
 def _work(command: list[str], log: int) -> None:
-    """Be a command, as a process that was started for it would be."""
+    """Run a command in this forked process as if it had been started on its own."""
     for number in (1, 2):
         os.dup2(log, number)
     sys.stdout, sys.stderr = (os.fdopen(number, 'w', buffering=1, closefd=False) for number in (1, 2))
@@ -191,7 +196,7 @@ def _work(command: list[str], log: int) -> None:
 
 @contextmanager
 def _output_into(log: TextIO) -> Iterator[None]:
-    """Whatever is written meanwhile goes into a file, of handlers too that are made meanwhile and stay."""
+    """Redirect all output into a file meanwhile, including that of handlers which are created meanwhile and stay."""
     streams = (sys.stdout, sys.stderr)
     kept = [os.dup(number) for number in (1, 2)]
     try:

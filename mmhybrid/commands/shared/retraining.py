@@ -1,4 +1,4 @@
-"""What the commands share that train networks of a search by themselves."""
+"""Arguments of the commands that train networks of a search by themselves."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -14,33 +14,33 @@ from mmhybrid.utils.files import check_stays_within
 
 
 def add_retraining_arguments(parser: ArgumentParser, count: int, out: str, needs_checkpoint: bool = True) -> None:
-    """The arguments of every command that retrains networks of a search.
+    """Add the arguments of every command that retrains networks of a search.
 
     Args:
-        parser: Of the command.
+        parser: Parser of the command.
         count: Default of ``--count``.
         out: Name of the default folder of results, in the work directory of the search.
-        needs_checkpoint: Whether ``--checkpoint`` has to be given.
+        needs_checkpoint: Whether ``--checkpoint`` is required.
     """
     add_config(parser, 'config of the search or of the supernet')
     parser.add_argument('--checkpoint', required=needs_checkpoint, help='weights of the supernet')
     parser.add_argument('--work-dir', required=True, metavar='DIR', help='work directory of the search')
     add_storage(parser)
-    parser.add_argument('--count', type=int, default=count, metavar='N', help=f'networks; default: {count}')
+    parser.add_argument('--count', type=int, default=count, metavar='N', help=f'number of networks; default: {count}')
     parser.add_argument(
         '--recipe', metavar='CONFIG', help="config to train with; default: the supernet's data and schedule"
     )
-    parser.add_argument('--out-dir', metavar='DIR', help=f'where networks and results go; default: WORK_DIR/{out}')
+    parser.add_argument('--out-dir', metavar='DIR', help=f'folder of the networks and results; default: WORK_DIR/{out}')
     add_launcher(parser)
     parser.set_defaults(out_name=out)
 
 
 def search_of(args: Namespace) -> SearchResult:
-    """What was found in the search that the command line names.
+    """Return the result of the search that the command line names.
 
     Raises:
-        SearchError: If there is none, or it is damaged.
-        ValueError: If the work directory does not exist, or ``--count`` is more than was evaluated.
+        SearchError: If there is no search, or it is damaged.
+        ValueError: If the work directory does not exist, or ``--count`` exceeds the number of evaluated networks.
     """
     result = read_search(args.work_dir, args.storage, args.study_name)
     check_int('--count', args.count, 1, len(result.top()))
@@ -50,7 +50,7 @@ def search_of(args: Namespace) -> SearchResult:
 def retraining_of(
     args: Namespace, search: SearchSettings, start: str = 'config', epochs: int | None = None
 ) -> Retraining:
-    """What the command line says; see :class:`Retraining`."""
+    """Return the :class:`Retraining` that the command line describes."""
     cfg = load_config(args.config, args.cfg_options, launcher=args.launcher)
     folder = args.out_dir or Path(args.work_dir, args.out_name)
     if not args.out_dir:

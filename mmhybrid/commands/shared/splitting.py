@@ -1,4 +1,4 @@
-"""What the commands share that hold images out."""
+"""Arguments of the commands that hold out images."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
@@ -8,19 +8,19 @@ from mmhybrid.utils.errors import sentence
 
 
 def add_split(parser: ArgumentParser, file: str, count: int) -> None:
-    """``--num-held-out`` and ``--seed``.
+    """Add ``--num-held-out`` and ``--seed``.
 
     Args:
-        parser: Of the command.
-        file: Where the images go that are held out.
-        count: Default of how many there are.
+        parser: Parser of the command.
+        file: Name of the file of the held-out images.
+        count: Default of ``--num-held-out``.
     """
-    parser.add_argument('--num-held-out', type=int, default=count, metavar='N', help=f'images for {file}')
-    parser.add_argument('--seed', type=int, default=0, metavar='S', help='of the choice')
+    parser.add_argument('--num-held-out', type=int, default=count, metavar='N', help=f'number of images in {file}')
+    parser.add_argument('--seed', type=int, default=0, metavar='S', help='seed of the choice')
 
 
 def run_split(parser: ArgumentParser, out: Path, split: Callable[[], Mapping[str, int]]) -> None:
-    """Write the files and say how many images each has; a mistake ends with one sentence and exit code 2."""
+    """Write the files and print their image counts; a mistake ends the program with one sentence and exit code 2."""
     try:
         counts = split()
     except (ValueError, OSError) as error:
