@@ -1,4 +1,4 @@
-"""What MMEngine runs: loops, hooks, optimizer wrappers. Importing it registers all but the search's."""
+"""Loops, hooks and optimizer wrappers for MMEngine; importing the package registers all but the loops of the search."""
 
 from importlib import import_module
 from typing import Any
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A loop of the search, which a config without strings imports from here too."""
+    """Return a loop of the search, which a config in pure Python style also imports from here."""
     if name in LOOPS.of_search:
         return getattr(import_module(LOOPS.of_search[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,7 +1,8 @@
 """Batch-norm statistics for one subnet.
 
-A supernet's running statistics mix those of all subnets it was trained with. Before a subnet is judged, its own are
-taken as the plain average over some training images, and afterwards the supernet gets its own back.
+A supernet's running statistics mix those of all subnets it was trained with. Before a subnet is evaluated, its own
+statistics are therefore computed as the plain average over some training images. Afterwards the supernet's statistics
+are restored.
 """
 
 import copy
@@ -24,36 +25,37 @@ from mmhybrid.utils.checks import check_int
 def calibration_batches(
     dataset: Mapping[str, Any], num_images: int, batch_size: int = 64, num_workers: int = 0, seed: int = 0
 ) -> list[Any]:
-    """The batches to calibrate on, loaded once and kept; the same on every rank.
+    """Return the batches to calibrate on, loaded once; they are the same on every rank.
 
     Args:
         dataset: Config of training images, with the pipeline of validation.
-        num_images: How many of them, drawn at random.
-        batch_size: Images of a batch.
-        num_workers: Processes that load them.
-        seed: Of the draw.
+        num_images: Number of images, drawn at random.
+        batch_size: Number of images in a batch.
+        num_workers: Number of processes that load the images.
+        seed: Seed of the draw.
 
     Raises:
-        ValueError: If there are fewer images.
+        ValueError: If the data set has fewer images.
     """
     images = DATASETS.build(dict(dataset))
     check_int('calibration.num_images', num_images, 1, len(images))
     chosen = Subset(images, random.Random(seed).sample(range(len(images)), num_images))
     loader = DataLoader(chosen, batch_size, num_workers=num_workers, collate_fn=pseudo_collate)
-    # copies: a tensor that a worker process sent keeps a file open, of which a process may have a thousand
+    # The batches are copied, since each tensor from a worker process keeps a file open, and a process may have only a
+    # thousand open files.
     return [copy.deepcopy(batch) for batch in loader] if num_workers else list(loader)
 
 
 @contextmanager
 def calibrated(model: OneShot, batches: Iterable[Any]) -> Iterator[None]:
-    """Within the block the active subnet has batch-norm statistics of ``batches``; afterwards all are as before."""
+    """Give the active subnet the batch-norm statistics of ``batches`` within the block, and restore all afterwards."""
     with calibrated_on(model, _preprocessed(model, batches)):
         yield
 
 
 @contextmanager
 def calibrated_on(model: OneShot, preprocessed: Iterable[Any]) -> Iterator[None]:
-    """As :func:`calibrated`, with what the model's preprocessor made of the batches."""
+    """Work as :func:`calibrated`, but on batches that the model's preprocessor has already processed."""
     kept = {name: tensor.clone() for name, tensor in model.named_buffers()}
     was_training = model.training
     model.eval()
@@ -67,9 +69,9 @@ def calibrated_on(model: OneShot, preprocessed: Iterable[Any]) -> Iterator[None]
 
 
 def calibrate(model: OneShot, batches: Iterable[Any]) -> None:
-    """Replace the active subnet's batch-norm statistics by the average over ``batches``, cumulatively.
+    """Replace the active subnet's batch-norm statistics by the cumulative average over ``batches``.
 
-    Frozen norms, those that training leaves in eval mode, keep theirs.
+    Frozen norms, which stay in eval mode during training, keep theirs.
     """
     _calibrate_on(model, _preprocessed(model, batches))
 
@@ -97,7 +99,7 @@ def _calibrate_on(model: OneShot, preprocessed: Iterable[Any]) -> None:
 
 
 def active_norms(model: OneShot) -> Iterator[_BatchNorm]:
-    """The batch norms that a forward pass of the active subnet runs through, those of necks and heads included."""
+    """Yield the batch norms in a forward pass of the active subnet, those of necks and heads included."""
     shared = set(model.supernet.modules())
     rest: Iterable[nn.Module] = (module for module in model.active.modules() if module not in shared)
     for module in (*model.supernet.subnet.modules(), *rest):

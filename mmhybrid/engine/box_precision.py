@@ -1,7 +1,7 @@
-"""The average precision of a detector's boxes on samples of its images, for an interval around it.
+"""The average precision of a detector's boxes on samples of its images, for a confidence interval.
 
-pycocotools matches boxes image by image, and what it sums up knows of an image only what was matched there. So images
-are matched once, and only the sum is made anew for each sample. An image may be in a sample several times.
+pycocotools matches boxes image by image, and its summary depends on an image only through these matches. Images are
+therefore matched once, and only the summary is computed for each sample. An image may occur several times in a sample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,30 +15,30 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 EVERY_AREA = [0.0, 1e10]
-MOST_BOXES = 100  # of an image and a class, as COCO's AP counts
+MOST_BOXES = 100  # boxes that COCO's AP counts for each image and class
 Places = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class _Matched:
-    """What was matched of one class in one image: of each box, highest score first, whether at each threshold."""
+    """The matches of one class in one image, with the boxes in descending order of score."""
 
     scores: NDArray[np.floating[Any]]  # (boxes,)
     is_found: NDArray[np.bool_]  # (thresholds, boxes)
     is_ignored: NDArray[np.bool_]
-    num_objects: int  # that count
+    num_objects: int  # the number of objects that are not ignored
 
 
 class BoxPrecision:
-    """COCO's AP (0.50 to 0.95, all areas) of boxes, on any sample of the images of an annotation file.
+    """COCO's AP (IoU 0.50 to 0.95, all areas) of boxes, on any sample of the images of an annotation file.
 
     Args:
-        annotations: The file, in COCO's format.
-        boxes: The detections in COCO's format of results, or a JSON file of them.
-        classes: Names of the classes that count; None for all of the file.
+        annotations: Annotation file in COCO's format.
+        boxes: Detections in COCO's format of results, or a JSON file of them.
+        classes: Names of the classes that count; None for all classes of the file.
 
     Attributes:
-        num_images: Of the file.
+        num_images: Number of images in the file.
 
     Raises:
         ValueError: If a class is not in the file.
@@ -63,12 +63,15 @@ class BoxPrecision:
         self._by_class = rows.reshape(len(settings.catIds), self.num_images)
 
     def on(self, images: Places) -> float:
-        """AP on images, given as places in the order of their ids; -1 if they show no object, as pycocotools has it."""
+        """Return the AP on images, given as positions in the order of their ids.
+
+        It is -1 if no object is on the images, as for pycocotools.
+        """
         found = [precision for row in self._by_class if (precision := self._of_class(row[images])) is not None]
         return float(np.mean(found)) if found else -1.0
 
     def _of_class(self, parts: NDArray[np.object_]) -> NDArray[np.floating[Any]] | None:
-        """(thresholds, recalls): the precision of one class; None if the images show none of it."""
+        """Return the precision of one class (thresholds, recalls); None if no object of it is on the images."""
         shown: list[_Matched] = [part for part in parts if part is not None]
         num_objects = sum(part.num_objects for part in shown)
         if num_objects == 0:
@@ -79,7 +82,7 @@ class BoxPrecision:
         right, wrong = (np.cumsum(kind & counts, axis=1).astype(float) for kind in (is_found, ~is_found))
         precisions = right / (right + wrong + np.spacing(1))
         best_behind = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-        padded = np.pad(best_behind, ((0, 0), (0, 1)))  # what no score reaches has a precision of 0
+        padded = np.pad(best_behind, ((0, 0), (0, 1)))  # a recall that no score reaches has a precision of 0
         return np.stack(
             [
                 row[np.searchsorted(recall, self._recalls, side='left')]
@@ -99,12 +102,14 @@ def _matched(found: Mapping[str, Any]) -> _Matched:
 
 
 def precisions_on_samples(networks: Sequence[BoxPrecision], draws: int, seed: int = 0) -> NDArray[np.floating[Any]]:
-    """(draws, networks): AP of networks on the same images, drawn anew with replacement, as many as there are.
+    """Return the AP (draws, networks) of networks on bootstrap samples of the images, each as large as the image set.
+
+    All networks are evaluated on the same samples.
 
     Args:
-        networks: Of the same annotation file.
-        draws: How many samples.
-        seed: Of the draws.
+        networks: Networks with the same annotation file.
+        draws: Number of samples.
+        seed: Seed of the samples.
     """
     (num_images,) = {network.num_images for network in networks}
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill at any moment leaves whole, and what is checked before a training begins with one."""
+"""Checkpoints that stay whole when a process is killed at any moment, and checks before a training starts from one."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from mmhybrid.registry import HOOKS
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import drop_link_outward, remove_parts, write_whole
 
-# Of a checkpoint that several processes write together.
+# Suffix of a checkpoint while several processes write it.
 DRAFT = '.draft'
 
 
@@ -42,7 +42,7 @@ class AtomicBackend(LocalBackend):
         self.put(obj.encode(encoding), filepath)
 
     def remove(self, filepath: str | Path) -> None:
-        """Remove a file, inside :meth:`removing_last` at its end."""
+        """Remove a file; within :meth:`removing_last`, remove it at the end of the block."""
         if self._outdated is None:
             super().remove(filepath)
         else:
@@ -65,7 +65,10 @@ register_backend('mmhybrid.atomic', AtomicBackend)
 
 
 def forget_foreign(runner: Runner, hooks: Iterable[CheckpointHook]) -> None:
-    """Forget the checkpoints outside the folders of ``hooks`` that a resumed one names, or they would be removed."""
+    """Forget checkpoints in other folders than those of ``hooks``, which a resumed checkpoint may name.
+
+    The hooks would otherwise remove them.
+    """
     info, folders = runner.message_hub.runtime_info, {_folder_of(hook, runner) for hook in hooks}
     if 'keep_ckpt_ids' in info:
         kept = info['keep_ckpt_ids']
@@ -79,19 +82,19 @@ def forget_foreign(runner: Runner, hooks: Iterable[CheckpointHook]) -> None:
 
 
 def _folder_of(hook: CheckpointHook, runner: Runner) -> Path:
-    """Where a hook writes, before it has begun to."""
+    """Return the folder that a hook will write into, before it has started."""
     if hook.out_dir is None or hook.out_dir == runner.work_dir:
         return Path(runner.work_dir).resolve()
     return Path(hook.out_dir, Path(runner.work_dir).name).resolve()
 
 
 class ResumeCheck(Hook):
-    """Refuses a checkpoint by which MMEngine's runners would run code, and keeps checkpoint hooks to their folders."""
+    """Refuses a checkpoint that would make MMEngine's runners run code, and keeps checkpoint hooks to their folders."""
 
     priority = 'HIGHEST'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Raise ValueError for a config in ``meta``, which resuming runs; MMEngine's own name is ``cfg``."""
+        """Raise ValueError if ``meta`` has a ``config``, which resuming would run; MMEngine itself writes ``cfg``."""
         meta = checkpoint.get('meta')
         if runner._resume and (not isinstance(meta, Mapping) or 'config' in meta):
             raise ValueError(
@@ -99,7 +102,7 @@ class ResumeCheck(Hook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Look at what the checkpoint says of files, before the hooks do."""
+        """Check the file names in the checkpoint before the hooks use them."""
         forget_foreign(runner, [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)])
 
 
@@ -107,20 +110,20 @@ class ResumeCheck(Hook):
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's checkpoint hook, safe against a kill while it writes.
 
-    A checkpoint, and ``last_checkpoint`` that names it, get their names when they are complete, and what they replace
-    is removed after that; what a killed training was writing is removed by the next one in the same folder. Arguments
-    as for CheckpointHook; without ``backend_args``, files are local.
+    A checkpoint, and the ``last_checkpoint`` that names it, get their names once they are complete. What they replace
+    is removed after that. Partial files of a killed training are removed by the next training in the same folder. The
+    arguments are those of CheckpointHook; without ``backend_args``, files are local.
     """
 
     backend_args: dict[str, Any] | None
 
     def before_run(self, runner: Runner) -> None:
-        """Raise ValueError for an ``out_dir`` elsewhere without ``backend_args`` that say how to get there."""
+        """Raise ValueError for an ``out_dir`` on another machine without the ``backend_args`` to reach it."""
         if '://' in str(self.out_dir) and self.backend_args is None and self.file_client_args is None:
             raise bad_value('out_dir', self.out_dir, 'a folder of this machine, or any beside backend_args')
 
     def before_train(self, runner: Runner) -> None:
-        """Choose where files go."""
+        """Choose the file backend, and remove partial files."""
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = {'backend': 'mmhybrid.atomic'}
         forget_foreign(runner, [self])
@@ -148,7 +151,7 @@ class AtomicCheckpointHook(CheckpointHook):
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        # a FlexibleRunner writes files itself, or a folder with a file of each process
+        # A FlexibleRunner writes the files itself, or a folder with a file for each process.
         drafted = isinstance(runner, FlexibleRunner) and isinstance(self.file_backend, AtomicBackend)
         runner.save_checkpoint(
             self.out_dir,
@@ -181,7 +184,7 @@ class AtomicCheckpointHook(CheckpointHook):
         barrier()
 
     def _make_room(self, runner: Runner, step: int) -> str | None:
-        """Count in the coming checkpoint; return the one that ``max_keep_ckpts`` makes it replace."""
+        """Register the coming checkpoint, and return the one that it replaces under ``max_keep_ckpts``."""
         if self.max_keep_ckpts <= 0 or (self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step):
             return None
         outdated = None
@@ -201,12 +204,12 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class FitCheck(Hook):
-    """Refuses a ``load_from`` of which nothing fits the model, and says what a partial fit leaves out."""
+    """Refuses a ``load_from`` of which nothing fits the model, and reports what a partial fit leaves out."""
 
     priority = 'HIGHEST'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare before the weights are loaded."""
+        """Compare the weights with the model before they are loaded."""
         wrapped: Any = runner.strategy.model if isinstance(runner, FlexibleRunner) else runner.model
         model = wrapped.module if is_model_wrapper(wrapped) else wrapped
         check_fit(model, weights_of(checkpoint), f'load_from: {runner._load_from}')

@@ -1,4 +1,4 @@
-"""Compiled backbones in a training."""
+"""Compilation of backbones in a training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,20 +9,21 @@ from mmhybrid.models.backbones.base import HybridBackbone
 from mmhybrid.torch_api import require_torch, why_not_compiled
 from mmhybrid.utils.checks import bad_value
 
-OLDEST = (2, 6)  # older ones make several graphs of a network
+OLDEST = (2, 6)  # older versions split a network into several graphs
 _ALLOWED = 'true, false, or a dict of the arguments of torch.compile'
 
 
 def compile_backbones(model: nn.Module, settings: bool | Mapping[str, Any]) -> bool:
     """Compile the backbones of a model in place, each into one graph; their parameters keep their names.
 
-    MMEngine compiles a whole training step, with the preprocessor, the losses and the optimizer, which torch cannot
-    bring into one graph. Most of the time goes into the backbone; heads and losses run as they do without.
+    MMEngine compiles a whole training step with the preprocessor, the losses and the optimizer, which torch cannot
+    bring into one graph. The backbone takes most of the time. Heads and losses run uncompiled.
 
     Args:
-        model: Of a training, on its device; also within a wrapper for several ranks.
-        settings: ``compile`` of the config: true, or arguments of torch.compile. Without ``dynamic``, a second size of
-            batches or images makes torch compile once more, then for any size; validation has a graph of its own.
+        model: Model of a training, on its device; it may be within a wrapper for several ranks.
+        settings: ``compile`` of the config: true, or arguments of torch.compile. Without ``dynamic``, torch compiles
+            once more, for any size, when the batch or image size changes for the first time. Validation has a graph of
+            its own.
 
     Returns:
         Whether the model has a backbone of this package.
@@ -30,7 +31,8 @@ def compile_backbones(model: nn.Module, settings: bool | Mapping[str, Any]) -> b
     Raises:
         ValueError: If the settings are wrong, the model holds a supernet, or this machine cannot compile.
     """
-    from mmhybrid.models.supernets.supernet import Supernet  # a training that compiles nothing needs no such code
+    # imported late, since a training without compilation does not need it
+    from mmhybrid.models.supernets.supernet import Supernet
 
     if isinstance(settings, Mapping):
         arguments = dict(settings)

@@ -1,4 +1,7 @@
-"""Where in its data a training is, in samples, so that another batch size or number of processes can go on there."""
+"""The position of a training in its data, in samples.
+
+Another batch size or number of processes can therefore continue from the same position.
+"""
 
 import hashlib
 import inspect
@@ -13,22 +16,22 @@ from torch.utils.data import BatchSampler, DataLoader
 from mmhybrid.utils.checks import check_class, check_int, check_keys
 
 HUB_KEY = 'data_position'
-# Samplers that give process r of n the samples r, r + n, r + 2n, ... of one order: what n processes have used is the
-# beginning of that order, whatever n.
+# Samplers that give process r of n the samples r, r + n, r + 2n, ... of one order. The samples used by n processes are
+# then the beginning of that order, whatever n is.
 STRIDED = ('DefaultSampler', 'InfiniteSampler', 'RepeatAugSampler')
-_PROBES = 32  # samples that tell two data sets of one size apart
+_PROBES = 32  # number of samples by which two data sets of one size are told apart
 
 
 @dataclass(frozen=True)
 class Feed:
-    """What the batches of a training are made of.
+    """The source of a training's batches.
 
     Args:
-        dataset: Its size and what some of its samples are called.
-        sampler: The class with its arguments.
-        batch_sampler: The class that groups the sampler's indices.
-        batch_size: Samples of a batch of one process.
-        num_processes: That take a batch each.
+        dataset: Description of the data set: its class, its size and a digest of the names of some samples.
+        sampler: Class of the sampler with its arguments.
+        batch_sampler: Class that groups the sampler's indices.
+        batch_size: Number of samples in a batch of one process.
+        num_processes: Number of processes that take a batch each.
     """
 
     dataset: str
@@ -39,7 +42,7 @@ class Feed:
 
     @property
     def samples(self) -> int:
-        """Samples of an iteration, those of all processes."""
+        """Number of samples in an iteration, summed over all processes."""
         return self.batch_size * self.num_processes
 
     @property
@@ -48,7 +51,7 @@ class Feed:
         return self.batch_sampler == BatchSampler.__name__
 
     def refuse_another(self, before: 'Feed') -> None:
-        """Raise ValueError if a position that ``before`` has reached within an epoch cannot be found in this one."""
+        """Raise ValueError if a position within an epoch of the feed ``before`` cannot be found in this feed."""
         kept = {'dataset', 'sampler', 'batch_sampler'}
         if not before.is_plain:
             kept |= {'batch_size', 'num_processes'}
@@ -65,19 +68,19 @@ class Feed:
 
 @dataclass(frozen=True)
 class DataPosition:
-    """How many samples of an epoch have been trained on, by all processes together, and with which feed."""
+    """The number of samples of an epoch that all processes together have trained on, and the feed they came from."""
 
     epoch: int
     samples: int
     feed: Feed
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for the message hub."""
+        """Return plain data for the message hub."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> 'DataPosition':
-        """The reverse of :meth:`to_dict`; ValueError for data that is not from there."""
+        """Return the position that :meth:`to_dict` described; raise ValueError for any other data."""
         check_keys(HUB_KEY, data, [field.name for field in fields(cls)])
         check_keys(f'{HUB_KEY}.feed', data['feed'], [field.name for field in fields(Feed)])
         for name in ('epoch', 'samples'):
@@ -90,7 +93,7 @@ class DataPosition:
 
 
 def describe_feed(loader: DataLoader, sampler_cfg: object) -> Feed:
-    """The feed of a data loader whose batch sampler is a :class:`mmhybrid.engine.seeding.SeededBatchSampler`."""
+    """Return the feed of a data loader whose batch sampler is a :class:`mmhybrid.engine.seeding.SeededBatchSampler`."""
     batches: Any = loader.batch_sampler
     return Feed(
         dataset=_describe_dataset(loader.dataset),
@@ -102,7 +105,7 @@ def describe_feed(loader: DataLoader, sampler_cfg: object) -> Feed:
 
 
 def _describe_sampler(sampler: object, cfg: object) -> str:
-    """Its class and arguments, defaults too; not the seed, which the loop sets."""
+    """Return the class and the arguments of a sampler, defaults included, without the seed, which the loop sets."""
     parameters = inspect.signature(type(sampler)).parameters.values()
     defaults = {item.name: item.default for item in parameters if item.default is not item.empty}
     given = {name: value for name, value in cfg.items() if name != 'type'} if isinstance(cfg, Mapping) else {}
@@ -111,9 +114,9 @@ def _describe_sampler(sampler: object, cfg: object) -> str:
 
 
 def _describe_dataset(dataset: Any) -> str:
-    """Its class, its size and a digest of the names (where there are none, the labels) of some samples.
+    """Return class, size and a digest of the names of some samples, or of their labels if they have no names.
 
-    The folder of a sample does not count, for data sets are moved.
+    The folder of a sample does not count, since data sets are moved.
     """
     text = f'{type(dataset).__name__} of {len(dataset)} samples'
     if not hasattr(dataset, 'get_data_info'):

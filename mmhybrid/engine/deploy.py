@@ -1,4 +1,4 @@
-"""Tests score the form in which a network is deployed."""
+"""Testing of a network in its deployed form."""
 
 from copy import deepcopy
 from typing import Any
@@ -16,23 +16,23 @@ from mmhybrid.registry import HOOKS
 class DeployHook(Hook):
     """Tests a copy of the model in its deployed form (see :func:`switch_to_deploy`); ``tools/test.py --deploy``.
 
-    A copy, since hooks that exchange weights around a test, such as ``EMAHook``, need the model as it was.
+    The model itself is not changed, since hooks that exchange weights around a test, such as ``EMAHook``, need it.
 
     Raises:
-        ValueError: From the test, if the model has no backbone of ours.
+        ValueError: During the test, if the model has no backbone of this package.
     """
 
-    priority = 'VERY_LOW'  # behind those that exchange weights
+    priority = 'VERY_LOW'  # runs after the hooks that exchange weights
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Let a deployed copy take the images."""
+        """Let a deployed copy process the images."""
         model = _unwrapped(runner)
         deployed: Any = deepcopy(model)
         switch_to_deploy(deployed)
         model.__dict__['test_step'] = deployed.test_step
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Let the model itself take the images again."""
+        """Let the model itself process the images again."""
         del _unwrapped(runner).__dict__['test_step']
 
 

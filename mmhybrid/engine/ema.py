@@ -1,4 +1,4 @@
-"""A running average of the weights that follows optimizer steps, and validation with and without it."""
+"""A moving average of the weights that follows optimizer steps, and validation with and without it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,19 +13,19 @@ from mmhybrid.utils.checks import check_bool
 
 @HOOKS.register_module()
 class EMAHook(hooks.EMAHook):
-    """MMEngine's EMA hook, which averages where the optimizer steps and can validate the plain weights too.
+    """MMEngine's EMA hook, but it averages only after optimizer steps and can validate the plain weights too.
 
-    Under gradient accumulation MMEngine's hook averages after each micro-batch, and forgets that much faster. As the
-    released code of GLNet does, this one can validate both sets of weights in every epoch: metrics of the plain ones
-    get the suffix ``_origin``, so that the checkpoint hook keeps the best of each with
+    Under gradient accumulation, MMEngine's hook averages after each micro-batch, and so forgets faster by the number of
+    micro-batches. Like the released code of GLNet, this hook can validate both sets of weights in every epoch. Metrics
+    of the plain weights get the suffix ``_origin``, so that the checkpoint hook keeps the best of each with
     ``save_best=['accuracy/top1', 'accuracy/top1_origin']``.
 
     Args:
         momentum: Share of the newest weights in the average.
-        update_buffers: Average the statistics of norms as well.
+        update_buffers: Whether the statistics of norms are averaged as well.
         begin_iter: Iteration from which on weights are averaged.
-        begin_epoch: The same in epochs; only one of both may be set.
-        evaluate_on_origin: Validate the plain weights after the averaged ones.
+        begin_epoch: Epoch from which on weights are averaged; only one of the two may be set.
+        evaluate_on_origin: Whether the plain weights are validated after the averaged ones.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class EMAHook(hooks.EMAHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
-        """Average, unless this micro-batch only added to the gradients."""
+        """Update the average, unless this micro-batch only accumulated gradients."""
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Put the plain weights back, and add their metrics to ``metrics``."""
+        """Restore the plain weights, and add their metrics to ``metrics``."""
         super().after_val_epoch(runner, metrics)
         if not self.evaluate_on_origin:
             return

@@ -1,4 +1,4 @@
-"""Part of a data set, judged by metrics whose annotation file names all of it."""
+"""Evaluation on part of a data set, by metrics whose annotation file lists all of it."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from mmhybrid.utils.checks import bad_value
 
 
 class EvaluatedImages(Hook):
-    """Lets every validation and test count the images of its data set and no others, see :func:`count_only`."""
+    """Makes every validation and test count only the images of its data set, see :func:`count_only`."""
 
-    priority = 'HIGHEST'  # a metric that cannot is refused before a training of hours
+    priority = 'HIGHEST'  # refuses an unsuitable metric before a training of hours
 
     def before_train(self, runner: Runner) -> None:
-        """Restrict the metrics of the validations to come."""
+        """Restrict the metrics of later validations."""
         if runner.val_loop is not None:
             self.before_val(runner)
 
@@ -29,13 +29,13 @@ class EvaluatedImages(Hook):
 
 
 def count_only(dataset: Any, evaluator: Evaluator) -> None:
-    """Let metrics with an annotation file of their own count the images of ``dataset`` alone.
+    """Restrict metrics with an annotation file of their own to the images of ``dataset``.
 
-    MMDetection's CocoMetric and LVISMetric count every image of the file: with ``indices`` or any other subset the
-    images that were never shown are as many misses, and the score is a fraction of the true one.
+    MMDetection's CocoMetric and LVISMetric count every image of the file. With ``indices`` or any other subset, images
+    that were never shown would count as missed, and the score would be a fraction of the true one.
 
     Raises:
-        ValueError: For LVIS, if the file has other images too: its API cannot leave images out.
+        ValueError: For LVIS, if the file has other images too, since its API cannot leave images out.
     """
     for metric in evaluator.metrics:
         lvis = getattr(metric, '_lvis_api', None)
@@ -49,4 +49,4 @@ def count_only(dataset: Any, evaluator: Evaluator) -> None:
                 f'an annotation file of the {len(shown)} images of the data set: LVIS would count the others as missed'
             )
             raise bad_value(f'ann_file of {type(metric).__name__}', f'{missing} other images', allowed)
-        metric.img_ids = counted  # None until the first evaluation, then all of the file
+        metric.img_ids = counted  # None before the first evaluation, all images of the file after it

@@ -1,4 +1,4 @@
-"""Trainings end when their loss is no number any more."""
+"""A hook that ends trainings with a loss that is NaN or infinite."""
 
 import math
 from pathlib import Path
@@ -16,23 +16,23 @@ from mmhybrid.registry import HOOKS
 from mmhybrid.utils.checks import check_int
 from mmhybrid.utils.errors import CannotGoOnError
 
-# The scale of a scaled loss halves at each step that is left out: so many take 2 ** 16, where it begins, below one.
+# The scale of a scaled loss halves at each skipped step. This many steps reduce it from its initial 2 ** 16 to below 1.
 SCALED_STEPS = 20
 
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Ends a training whose loss is NaN or infinite, before its weights are saved, and names the last good checkpoint.
+    """Ends a training whose loss is NaN or infinite before its weights are saved, and names the last good checkpoint.
 
-    Trainings of ``tools/train.py`` have it; ``default_hooks.finite_loss=None`` turns it off.
+    Trainings by ``tools/train.py`` use this hook; ``default_hooks.finite_loss=None`` turns it off.
 
     Args:
-        interval: Iterations after which ranks tell each other; besides, they do before checkpoints.
-        tolerated: Such losses in a row that are borne. None: none, but for a scaled loss (``AmpOptimWrapper``), which
-            leaves out the steps with them, :data:`SCALED_STEPS`.
+        interval: Number of iterations after which the ranks compare their losses; they also do so before checkpoints.
+        tolerated: Number of consecutive losses of this kind that do not end the training. None stands for 0, or for
+            :data:`SCALED_STEPS` with a scaled loss (``AmpOptimWrapper``), which skips these steps.
 
     Raises:
-        CannotGoOnError: From the training.
+        CannotGoOnError: During the training.
         ValueError: If an argument is wrong.
     """
 
@@ -47,7 +47,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Look at the loss."""
+        """Check the loss of the iteration."""
         losses = {name: _number(value) for name, value in (outputs or {}).items() if 'loss' in name and _is_one(value)}
         found = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if not found:
@@ -61,7 +61,7 @@ class FiniteLossHook(Hook):
             self._check(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Before a checkpoint of the epoch."""
+        """Check before a checkpoint of the epoch is saved."""
         self._check(runner)
 
     def _is_saved_now(self, runner: Runner) -> bool:
@@ -92,13 +92,13 @@ class FiniteLossHook(Hook):
 
 
 def last_good_checkpoint(runner: Runner) -> str | None:
-    """The newest checkpoint of a training whose weights are all finite; None if there is none."""
+    """Return the newest checkpoint of a training with finite weights only; None if there is none."""
     folders = {getattr(hook, 'out_dir', None) or runner.work_dir for hook in runner.hooks}
     files = [file for folder in folders for file in Path(folder).glob('*.pth') if file.is_file()]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         try:
             weights = weights_of(read_checkpoint(str(file))).values()
-        except ValueError:  # damaged, or of another program
+        except ValueError:  # the file is damaged, or from another program
             continue
         if all(bool(torch.isfinite(weight).all()) for weight in weights if isinstance(weight, Tensor)):
             return str(file)
@@ -110,4 +110,5 @@ def _is_one(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    return float(value.detach() if isinstance(value, Tensor) else value)  # torch warns of those with gradients
+    # torch warns when a tensor with a gradient is converted
+    return float(value.detach() if isinstance(value, Tensor) else value)

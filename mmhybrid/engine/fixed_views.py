@@ -1,4 +1,4 @@
-"""A few views of each image that stay the same, whatever else is random."""
+"""A data set with a few fixed views of each image, whatever else is random."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -16,17 +16,17 @@ from mmhybrid.utils.checks import check_class, check_int
 
 @DATASETS.register_module()
 class FixedViews:
-    """Another data set, of each image of which there are some fixed views.
+    """A wrapper of a data set that has a few fixed views of each image.
 
-    What its pipeline draws for a view follows from ``seed``, the image and the number of the view. Which of them is
-    taken is drawn each time. So a teacher's outputs can be kept, and teacher and student see the same view ("Knowledge
-    distillation: A good teacher is patient and consistent", Beyer et al., 2022, section 3.1; "A Fast Knowledge
-    Distillation Framework for Visual Recognition", Shen and Xing, 2022).
+    The random numbers of a view's pipeline follow from ``seed``, the image and the number of the view. Each access
+    draws one of the views. A teacher's outputs can therefore be kept, and teacher and student see the same view
+    ("Knowledge distillation: A good teacher is patient and consistent", Beyer et al., 2022, section 3.1; "A Fast
+    Knowledge Distillation Framework for Visual Recognition", Shen and Xing, 2022).
 
     Args:
-        dataset: Config of the data set; what its pipeline draws is from the generators of Python, NumPy and torch.
-        num_views: Of each image.
-        seed: Of the views.
+        dataset: Config of the data set; its pipeline has to draw from the generators of Python, NumPy and torch.
+        num_views: Number of views of each image.
+        seed: Seed of the views.
         lazy_init: As for MMEngine's data sets.
     """
 
@@ -43,30 +43,30 @@ class FixedViews:
         return self.view(index, random.randrange(self.num_views))
 
     def view(self, index: int, number: int) -> Any:
-        """A view of an image, as the pipeline returns it."""
+        """Return a view of an image, as the pipeline returns it."""
         with _own_generators():
             seed_generators(self.seed, index, number)
             return self.dataset[index]
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """That of the data set."""
+        """Meta information of the wrapped data set."""
         info: dict[str, Any] = self.dataset.metainfo
         return info
 
     def full_init(self) -> None:
-        """Read what the data set consists of."""
+        """Load the list of samples."""
         self.dataset.full_init()
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """What is known of an image before its pipeline."""
+        """Return the information on an image before its pipeline."""
         info: dict[str, Any] = self.dataset.get_data_info(index)
         return info
 
 
 @contextmanager
 def _own_generators() -> Iterator[None]:
-    """What is seeded and drawn meanwhile leaves the generators of Python, NumPy and torch's CPU as they were."""
+    """Restore the state of the generators of Python, NumPy and torch's CPU after the block."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         try:

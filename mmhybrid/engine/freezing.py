@@ -1,4 +1,4 @@
-"""Optimizer wrappers that leave the weights outside the active subnets as they are (AutoViT, algorithm 1)."""
+"""Optimizer wrappers that keep the weights outside the active subnets unchanged (AutoViT, algorithm 1)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from mmhybrid.registry import OPTIM_WRAPPERS
 
 @contextmanager
 def inactive_kept(optimizer: Optimizer) -> Iterator[None]:
-    """Undo what a step of ``optimizer`` does to weights without a gradient, and to what it remembers of them.
+    """Undo the effect of a step of ``optimizer`` on weights without a gradient, and on its state for them.
 
     A tensor of a supernet is one parameter, of which a subnet uses a part; the gradient of the rest is exactly zero.
-    The optimizer would move that rest nevertheless: by its momentum, and by weight decay.
+    Momentum and weight decay would nevertheless change that rest.
     """
     kept: list[tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]] = []
     for group in optimizer.param_groups:
@@ -35,7 +35,7 @@ def inactive_kept(optimizer: Optimizer) -> Iterator[None]:
 
 
 def _memory(optimizer: Optimizer, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What the optimizer remembers of each entry of a weight: momentum, averages of squares."""
+    """Yield the states of the optimizer that have a value for each entry of a weight: momentum, averages of squares."""
     for name, value in optimizer.state.get(weight, {}).items():
         if name != 'step' and isinstance(value, Tensor) and value.shape == weight.shape:
             yield name, value
@@ -43,11 +43,11 @@ def _memory(optimizer: Optimizer, weight: Tensor) -> Iterator[tuple[str, Tensor]
 
 @OPTIM_WRAPPERS.register_module()
 class FreezingOptimWrapper(OptimWrapper):
-    """MMEngine's wrapper for supernets: a step moves the weights that its subnets used, and no others.
+    """MMEngine's optimizer wrapper for supernets: a step changes only the weights that its subnets used.
 
-    Algorithm 1 of AutoViT freezes the rest of the supernet; AutoFormer's code, and MMEngine's wrapper, let momentum and
-    weight decay move it. An entry counts as unused if its gradient is exactly zero; with accumulation, the gradient
-    of all its steps. Adam's count of steps, which corrects the start of its averages, remains one for the tensor.
+    Algorithm 1 of AutoViT freezes the rest of the supernet; in AutoFormer's code and MMEngine's wrapper, momentum and
+    weight decay change it. An entry counts as unused if its gradient is exactly zero, after accumulation over all
+    micro-batches. Adam's step count, which corrects the bias of its averages, is still one for the whole tensor.
     """
 
     def step(self, **kwargs: Any) -> None:
@@ -58,7 +58,7 @@ class FreezingOptimWrapper(OptimWrapper):
 
 @OPTIM_WRAPPERS.register_module()
 class FreezingAmpOptimWrapper(AmpOptimWrapper):
-    """:class:`FreezingOptimWrapper` in mixed precision; a gradient that half precision rounds to zero is none."""
+    """:class:`FreezingOptimWrapper` in mixed precision; gradients that half precision rounds to zero count as zero."""
 
     def step(self, **kwargs: Any) -> None:
         """See :class:`AmpOptimWrapper`."""

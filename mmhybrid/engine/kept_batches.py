@@ -1,4 +1,4 @@
-"""Batches of images that are loaded and prepared once, and kept for the next pass as far as memory is granted."""
+"""Batches of images that are loaded and prepared once, and kept in memory for later passes within a limit."""
 
 import copy
 import logging
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from mmhybrid.utils.checks import check_int
 
-INPUTS = 'inputs'  # of a batch, in all hosts
-KEEP_IMAGES_MB = 1024  # unless a config says otherwise
+INPUTS = 'inputs'  # key of the images in a batch, in all hosts
+KEEP_IMAGES_MB = 1024  # default of a config
 
 
 class ImageMemory:
-    """How much several sets of batches may keep together.
+    """A memory budget that several sets of batches share.
 
     Args:
-        keep_images_mb: In MiB; 0 keeps nothing.
+        keep_images_mb: Budget in MiB; 0 keeps nothing.
 
     Raises:
-        ValueError: If it is no such number.
+        ValueError: If it is not an int of at least 0.
     """
 
     def __init__(self, keep_images_mb: int) -> None:
@@ -31,29 +31,29 @@ class ImageMemory:
         self._left = keep_images_mb * 2**20
 
     def take(self, num_bytes: int) -> bool:
-        """Whether that much was left; it is taken then."""
+        """Take some bytes from the budget, and return whether so many were left."""
         if num_bytes > self._left:
             return False
         self._left -= num_bytes
         return True
 
     def give_back(self, num_bytes: int) -> None:
-        """Leave to others what was taken."""
+        """Return bytes to the budget."""
         self._left += num_bytes
 
 
 class KeptBatches:
-    """What is made of the batches of a loader, from the first whole pass on without loading and making it anew.
+    """The prepared batches of a loader, which are kept after the first complete pass.
 
-    Every pass gives the same. Images are shared between passes, and all else (samples, into which models write what
-    they predict) is a copy of its own. What does not fit into the memory, or has images that somebody wrote into, is
-    loaded anew in each pass.
+    Every pass yields the same. Images are shared between passes. Everything else, such as samples, into which models
+    write their predictions, is copied for each pass. If the batches exceed the memory, or somebody wrote into their
+    images, all are loaded anew in each pass.
 
     Args:
-        name: For the log.
-        batches: The same in each pass, in an order that does not change.
-        make: What to make of a batch.
-        memory: Where it is kept.
+        name: Name for the log.
+        batches: Batches that are the same, in the same order, in each pass.
+        make: Function that prepares a batch.
+        memory: Memory budget.
     """
 
     def __init__(self, name: str, batches: Iterable[Any], make: Callable[[Any], Any], memory: ImageMemory) -> None:
@@ -66,7 +66,7 @@ class KeptBatches:
         self._kept: list[_Kept] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        """A pass."""
+        """Iterate over the prepared batches."""
         if self._kept is None:
             yield from self._first_pass() if self._keeps else map(self._make, self._batches)
             return
@@ -75,7 +75,7 @@ class KeptBatches:
             self._check(kept)
 
     def let_go(self) -> bool:
-        """Free the memory for good; False if nothing was kept."""
+        """Free the memory for good, and return whether anything was kept."""
         held = self._num_bytes > 0
         self._memory.give_back(self._num_bytes)
         self._keeps, self._num_bytes, self._kept = False, 0, None
@@ -97,11 +97,11 @@ class KeptBatches:
                 yield kept[-1].fresh()
                 self._check(kept[-1])
                 if not self._keeps:
-                    kept.clear()  # others have its memory now
+                    kept.clear()  # its memory is no longer reserved
             if self._keeps:
                 self._kept = kept
         finally:
-            if self._kept is None:  # a pass that ended half-way
+            if self._kept is None:  # the pass ended early
                 self._memory.give_back(self._num_bytes)
                 self._num_bytes = 0
 
@@ -123,7 +123,7 @@ class KeptBatches:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What was made of a batch, with the images in it and how often each of them had been written into."""
+    """A prepared batch, its images, and the version of each image, which counts in-place writes."""
 
     made: Any
     images: tuple[Tensor, ...]
@@ -131,17 +131,17 @@ class _Kept:
 
     @classmethod
     def of(cls, made: Any) -> '_Kept':
-        # tensors that a worker process sent keep a file open as long as they are shared
+        # Tensors from a worker process keep a file open as long as they are shared.
         own = copy.deepcopy(made)
         images = tuple(_images_of(own))
         return cls(own, images, tuple(map(_version, images)))
 
     def fresh(self) -> Any:
-        """A copy that shares the images alone."""
+        """Return a copy that shares only the images."""
         return copy.deepcopy(self.made, {id(image): image for image in self.images})
 
     def is_changed(self) -> bool:
-        """Whether somebody wrote into the images."""
+        """Return whether somebody wrote into the images."""
         return tuple(map(_version, self.images)) != self.versions
 
 
@@ -150,7 +150,7 @@ def _version(image: Tensor) -> int:
 
 
 def _images_of(value: Any, is_input: bool = False) -> Iterator[Tensor]:
-    """The tensors below the key :data:`INPUTS`."""
+    """Yield the tensors below the key :data:`INPUTS`."""
     if isinstance(value, Tensor):
         if is_input:
             yield value
@@ -163,7 +163,7 @@ def _images_of(value: Any, is_input: bool = False) -> Iterator[Tensor]:
 
 
 def _bytes_of(value: Any, inside: tuple[int, ...] = ()) -> int:
-    """What the arrays within a value take, those of samples and of their masks too."""
+    """Return the number of bytes of all arrays within a value, those of samples and of their masks included."""
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Networks that a search may start from, by the names and files that a config gives."""
+"""Known networks from which a search may start, by the names and files in a config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,13 +12,13 @@ from mmhybrid.utils.checks import bad_value, check_list
 def known_networks(
     field: str, networks: Sequence[str | Mapping[str, Value]], space: SearchSpace
 ) -> list[dict[str, Value]]:
-    """The genes of networks.
+    """Return the genes of networks.
 
     Args:
-        field: What to call them in an error.
-        networks: Genes, files that a search or a retraining wrote (see :func:`read_found`), names of presets, or what
-            the backbone takes as ``arch``.
-        space: Where they are.
+        field: Name of the config's field, for error messages.
+        networks: Genes, files of a search or a retraining (see :func:`read_found`), names of presets, or values of the
+            backbone's ``arch``.
+        space: Search space of the networks.
 
     Raises:
         ValueError: If a file cannot be read, or a network is not in the space.
@@ -43,14 +43,14 @@ def _genes(network: object, space: SearchSpace) -> Mapping[str, Value]:
 
 
 def _is_architecture(network: Mapping[str, Any], space: SearchSpace) -> bool:
-    """Whether it has a field of the family's architectures that is the name of no gene."""
+    """Return whether a mapping has a field of the family's architectures that is not the name of a gene."""
     family: Any = space.arch_class
     names = set() if family is None else {field.name for field in fields(family)}
     return not names.isdisjoint(network.keys() - space.choices.keys())
 
 
 def with_known_networks(stages: Any, space: SearchSpace) -> Any:
-    """The stages of a config, each with the genes of the networks that its ``start`` names."""
+    """Return the stages of a config, with names in each stage's ``start`` replaced by genes."""
     if not isinstance(stages, Mapping):
         return stages
 

@@ -9,7 +9,7 @@ from torch import nn
 from mmhybrid.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmhybrid.utils.checks import bad_value, check_float, check_keys
 
-# what DefaultOptimWrapperConstructor reads
+# the settings that DefaultOptimWrapperConstructor reads
 _DEFAULT_SETTINGS = (
     'bias_decay_mult',
     'bias_lr_mult',
@@ -24,20 +24,20 @@ _DEFAULT_SETTINGS = (
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Learning rates that shrink by a factor a layer, from the head down to the stem.
+    """Optimizer wrapper constructor with learning rates that shrink by a factor per layer, from the head to the stem.
 
-    A parameter of depth d of L layers trains at ``layer_decay_rate ** (L - 1 - d)`` times the learning rate that
-    MMEngine's default constructor gives it; heads, necks and output norms are at depth L - 1 (BEiT, Bao et al., ICLR
-    2022). The depth comes from ``get_layer_depth`` of the backbone, wherever in the model that is: that of a supernet
-    too. Parameters with the same settings share a group.
+    A parameter at depth d of L layers has ``layer_decay_rate ** (L - 1 - d)`` times the learning rate that MMEngine's
+    default constructor gives it. Heads, necks and output norms are at depth L - 1 (BEiT, Bao et al., ICLR 2022). The
+    depth comes from ``get_layer_depth`` of the backbone, wherever in the model the backbone is; it may be that of a
+    supernet. Parameters with the same settings share a group.
 
     Args:
-        optim_wrapper_cfg: As of MMEngine's constructor; the optimizer needs ``lr``.
-        paramwise_cfg: ``layer_decay_rate`` in (0, 1], and anything that MMEngine's constructor takes.
+        optim_wrapper_cfg: As for MMEngine's constructor; the optimizer needs ``lr``.
+        paramwise_cfg: ``layer_decay_rate`` in (0, 1], and everything that MMEngine's constructor takes.
 
     Raises:
-        ValueError: If a setting is unknown or missing, the rate is out of range, or there is no learning rate. When
-            called: if the model has no backbone with layer depths.
+        ValueError: If a setting is unknown or missing, the rate is out of range, or there is no learning rate; when
+            called, if the model has no backbone with layer depths.
     """
 
     base_lr: float
@@ -51,7 +51,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = '', is_dcn_module: bool | None = None
     ) -> None:
-        """Add the parameters that train to ``params``, each once; called by MMEngine, module by module."""
+        """Add the trainable parameters to ``params``, each once; MMEngine calls this for each module."""
         super().add_params(params, module, prefix, is_dcn_module)
         if prefix:
             return
@@ -60,12 +60,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         scaled = []
         for group in params:
             name = names.pop(group['params'][0], None)
-            if name is not None:  # else a layer that the model has twice
+            if name is not None:  # otherwise the layer occurs twice in the model
                 scaled.append({**group, 'lr': group.get('lr', self.base_lr) * multiplier(name)})
         params[:] = _merged(scaled)
 
     def _multipliers(self, model: nn.Module) -> Callable[[str], float]:
-        """From the name of a parameter to what its learning rate is multiplied by."""
+        """Return a function from the name of a parameter to the factor on its learning rate."""
         rate = self.paramwise_cfg['layer_decay_rate']
         path, backbone = _find_backbone(model)
 
@@ -77,7 +77,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _find_backbone(model: nn.Module) -> tuple[str, Any]:
-    """Path and module of the backbone."""
+    """Return path and module of the backbone."""
     for path, module in model.named_modules():
         if path.split('.')[-1] == 'backbone' and hasattr(module, 'get_layer_depth'):
             return path, module
@@ -85,7 +85,7 @@ def _find_backbone(model: nn.Module) -> tuple[str, Any]:
 
 
 def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One group for all parameters of the same settings, which the optimizer then updates together."""
+    """Merge groups with the same settings, so that the optimizer updates their parameters together."""
     merged: list[tuple[dict[str, Any], list[nn.Parameter]]] = []
     for group in groups:
         settings = {key: value for key, value in group.items() if key != 'params'}

@@ -1,8 +1,8 @@
-"""How ranks notice that one of them has failed or is gone.
+"""Notices on each rank when another rank has failed or disappeared.
 
-Collective operations do not tell: NCCL waits for the others without end, gloo notices when it next exchanges something
-and then speaks of sockets. Here each rank keeps a connection to rank 0, over which it says how it ends; where the
-connection closes without a word, the process is gone.
+Collective operations do not report this: NCCL waits for the other ranks forever, and gloo notices at the next exchange
+and then complains about sockets. Here each rank keeps a connection to rank 0, over which it reports how it ends. If a
+connection closes without a report, the process on the other side has disappeared.
 """
 
 import json
@@ -19,18 +19,18 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, ge
 from mmengine.logging import print_log
 
 CONNECT_SECONDS = 30.0
-# How long a rank that heard of a loss may take to end by itself, since what it says then is more to the point.
+# Seconds in which a rank that heard of a loss may end by itself, since its own error message is more informative.
 GRACE_SECONDS = 2.0
 BYE = b'bye'
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A rank that failed or is gone.
+    """A rank that failed or disappeared.
 
     Args:
-        rank: Which one.
-        reason: What is said of it, such as ``ended with ValueError: ...``.
+        rank: Number of the rank.
+        reason: Reason, such as ``ended with ValueError: ...``.
     """
 
     rank: int
@@ -41,11 +41,11 @@ class Loss:
 
 
 class Lifeline:
-    """The connections of this rank, which a thread listens to; all ranks build it at the same time.
+    """The connections of this rank, and a thread that listens to them; all ranks create it at the same time.
 
     Args:
-        end: Ends the process. The thread calls it with a loss, unless the main thread ends by itself; often that
-            cannot, since it waits for the other ranks.
+        end: Function that ends the process. The thread calls it with a loss unless the main thread ends by itself,
+            which it often cannot, since it waits for the other ranks.
     """
 
     def __init__(self, end: Callable[[Loss], None]) -> None:
@@ -53,27 +53,27 @@ class Lifeline:
         self._loss: Loss | None = None
         self._is_lost = threading.Event()
         self._main_ends = threading.Event()
-        self._ends = threading.Lock()  # held for good by the thread that ends the process
+        self._ends = threading.Lock()  # the thread that ends the process acquires it and keeps it
         self._peers = _connect()
-        # else a worker would keep the connection of a rank that is gone
+        # Otherwise a worker would keep the connection of a rank that has disappeared open.
         os.register_at_fork(after_in_child=self._close)
         threading.Thread(target=self._listen, name='lifeline', daemon=True).start()
 
     def begin_to_end(self) -> None:
-        """Leave it to the main thread to end the process; does not return where the other thread ends it already."""
+        """Let the main thread end the process; this does not return if the listening thread already ends it."""
         self._main_ends.set()
         self._ends.acquire()
 
     def fail(self, reason: str) -> None:
-        """Tell the other ranks that this one ends before its work is done."""
+        """Tell the other ranks that this rank ends before its work is done."""
         self._tell(Loss(get_rank(), reason))
 
     def leave(self) -> None:
-        """Tell the other ranks that this one is done; all have to be, which they learn from a barrier."""
+        """Tell the other ranks that this rank is done; a barrier must have shown that all ranks are."""
         self._send(BYE)
 
     def loss_within(self, seconds: float) -> Loss | None:
-        """The first loss, as soon as it is heard of; None after ``seconds`` without one."""
+        """Wait for the first loss for up to ``seconds``, and return it, or None if there was none."""
         self._is_lost.wait(seconds)
         return self._loss
 
@@ -96,7 +96,7 @@ class Lifeline:
         self._loss = loss
         if get_rank() == 0:
             self._tell(loss)
-        self._is_lost.set()  # last: the main thread may wait for it, and end the process
+        self._is_lost.set()  # set last, since the main thread may wait for it and end the process
         if not self._main_ends.wait(GRACE_SECONDS) and self._ends.acquire(blocking=False):
             self._end(loss)
 
@@ -105,7 +105,7 @@ class Lifeline:
 
     def _send(self, word: bytes) -> None:
         for peer in self._peers.values():
-            with suppress(OSError):  # it is gone
+            with suppress(OSError):  # the peer has disappeared
                 peer.sendall(word + b'\n')
 
     def _close(self) -> None:
@@ -114,8 +114,8 @@ class Lifeline:
 
 
 def _connect() -> dict[int, socket.socket]:
-    """Connections by rank: on rank 0 one to each other rank, elsewhere one to rank 0."""
-    host = os.environ['MASTER_ADDR']  # of rank 0, for every launcher
+    """Return the connections by rank: on rank 0 one to each other rank, elsewhere one to rank 0."""
+    host = os.environ['MASTER_ADDR']  # the address of rank 0, for every launcher
     server = _listener(host) if get_rank() == 0 else None
     shared = [None if server is None else (server.getsockname()[1], token_hex(16))]
     broadcast_object_list(shared)
@@ -140,7 +140,7 @@ def _connect() -> dict[int, socket.socket]:
 
 
 def _listener(host: str) -> socket.socket:
-    """A server at the address by which the other ranks know this machine, if that is its own; else at all it has."""
+    """Return a server at the address of this machine that the other ranks know, or else at all its addresses."""
     try:
         family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, 0), family=family, backlog=get_world_size())
@@ -160,7 +160,7 @@ def _connected(host: str, port: int, greeting: str) -> socket.socket | None:
 
 
 def _read_line(peer: socket.socket) -> bytes:
-    """What was sent up to the end of a line, without it; nothing if the connection closed before."""
+    """Return the bytes up to the end of a line, without it; nothing if the connection closed before."""
     line = bytearray()
     while not line.endswith(b'\n'):
         try:

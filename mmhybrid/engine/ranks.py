@@ -1,4 +1,4 @@
-"""How processes that work together find each other, and end together."""
+"""How processes that work together (ranks) find each other and end together."""
 
 import atexit
 import logging
@@ -26,24 +26,24 @@ from mmhybrid.utils.current_folder import hide_from_children
 from mmhybrid.utils.errors import CannotGoOnError, first_line, printable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-# What each sets in the processes that it starts, as far as MMEngine and torch read it.
+# Environment variables that each launcher sets in its processes, as far as MMEngine and torch read them.
 VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
     'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK', 'MASTER_ADDR'),
 }
 STARTED = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}
-# How long to wait for the news that a rank is gone, after an error which that would explain.
+# Seconds to wait for the news of a lost rank after an error which that would explain.
 NEWS_SECONDS = 5.0
-# What gloo and NCCL say of a rank that is gone; torch raises plain RuntimeErrors too.
+# Messages of gloo and NCCL about a lost rank; torch raises plain RuntimeErrors too.
 _LOST_CONNECTION = re.compile(r'gloo|nccl|connection (closed|reset|refused)|broken pipe|socket', re.IGNORECASE)
 
 
 def join_ranks(cfg: Config) -> None:
-    """Let the processes that ``cfg.launcher`` started find each other, before any runner is built.
+    """Connect the processes that ``cfg.launcher`` started, before any runner is built.
 
-    On a machine without a GPU those of torchrun talk through gloo; MMEngine would give each of them a GPU, whatever the
-    backend.
+    On a machine without a GPU, processes of torchrun communicate by gloo; MMEngine would give each of them a GPU,
+    whatever the backend.
 
     Raises:
         ValueError: If this process was not started by that launcher, or the port of the ranks is taken.
@@ -59,7 +59,7 @@ def join_ranks(cfg: Config) -> None:
                 torch.distributed.init_process_group('gloo')
                 atexit.register(
                     torch.distributed.destroy_process_group
-                )  # else gloo's threads may outlive the interpreter
+                )  # otherwise gloo's threads may outlive the interpreter
             else:
                 init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
         except RuntimeError as error:
@@ -79,7 +79,7 @@ def join_ranks(cfg: Config) -> None:
 
 
 def check_launched(launcher: str) -> None:
-    """Raise ValueError if a variable is missing that ``launcher`` sets in the processes that it starts."""
+    """Raise ValueError if a variable that ``launcher`` sets in its processes is missing."""
     missing = next((name for name in VARIABLES[launcher] if name not in os.environ), None)
     if missing is not None:
         raise ValueError(
@@ -88,10 +88,10 @@ def check_launched(launcher: str) -> None:
 
 
 def on_cpus(strategy: Mapping[str, Any]) -> dict[str, Any]:
-    """A strategy of MMEngine's FlexibleRunner with what it needs where there is no GPU.
+    """Return a strategy of MMEngine's FlexibleRunner, completed for machines without a GPU.
 
-    FSDP's optimizer state of all processes is not to be moved to the CPU: torch then keeps views of one buffer, and all
-    of a parameter's states are saved as the last of them.
+    FSDP's full optimizer state must not be offloaded to the CPU: torch would keep views of one buffer, and all states
+    of a parameter would be saved as the last of them.
     """
     strategy = dict(strategy)
     kind = strategy.get('type', '').rpartition('.')[-1]
@@ -115,13 +115,13 @@ def on_cpus(strategy: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class UntrainedRunner(Runner):
-    """A runner that trains nothing, so that its ranks share no gradients: its model is the bare one on each.
+    """A runner that trains nothing and therefore does not wrap its model, since its ranks share no gradients.
 
-    Beside its price, a DistributedDataParallel leaves threads of gloo behind that may meet the end of the interpreter.
+    DistributedDataParallel would be slower, and would leave threads of gloo behind that can outlive the interpreter.
     """
 
     def wrap_model(self, model_wrapper_cfg: Mapping[str, Any] | None, model: nn.Module) -> nn.Module:
-        """The model on its device, and as it is."""
+        """Return the model on its device, without a wrapper."""
         return revert_sync_batchnorm(model.to(get_device()))
 
 
@@ -129,11 +129,12 @@ class UntrainedRunner(Runner):
 def together(cfg: Config) -> Iterator[None]:
     """Join the ranks of ``cfg.launcher`` for the block, which ends on all of them; for programs, not for libraries.
 
-    Without a launcher nothing is done. Otherwise a rank waits at the end of the block for the others. If it raises
-    there, or its process dies, the others learn it and end their processes within seconds, each with one sentence.
+    Nothing is done without a launcher. Otherwise each rank waits for the others at the end of the block. If a rank
+    raises within the block, or its process dies, the others learn of it and end their processes within seconds, each
+    with one sentence.
 
     Raises:
-        CannotGoOnError: For an error of this rank that is the loss of another.
+        CannotGoOnError: If an error of this rank is due to the loss of another.
     """
     join_ranks(cfg)
     if get_world_size() == 1:
@@ -154,12 +155,12 @@ def together(cfg: Config) -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program, and end its process if ranks were joined in it; for programs, not for libraries.
+    """Run a program, and end its process at once if ranks were joined in it; for programs, not for libraries.
 
-    A DistributedDataParallel leaves threads of gloo behind, whatever ``destroy_process_group`` does: one that meets the
-    end of the interpreter aborts the process ("terminate called without an active exception"). So, after all that is
-    done at an end, the process ends without that of the interpreter.
-    What it starts imports nothing from the current folder.
+    DistributedDataParallel leaves threads of gloo behind, even after ``destroy_process_group``. A thread that outlives
+    the interpreter aborts the process ("terminate called without an active exception"). After all exit handlers, the
+    process therefore ends without the interpreter's own shutdown. Child processes import nothing from the current
+    folder.
     """
     hide_from_children()
     keep_own_code()
@@ -177,7 +178,7 @@ def run(main: Callable[[], None]) -> None:
             sys.excepthook(type(error), error, error.__traceback__)
         _end_process(code)
     if is_distributed():
-        atexit._run_exitfuncs()  # as multiprocessing ends its processes; there is no public name
+        atexit._run_exitfuncs()  # multiprocessing ends its processes in the same way; there is no public name for this
         if is_distributed():
             torch.distributed.destroy_process_group()
         _end_process(0)
@@ -198,14 +199,14 @@ def _end_process(code: int) -> NoReturn:
 
 
 def _told(error: BaseException) -> str:
-    """What the other ranks are told of an error."""
+    """Return the text about an error for the other ranks."""
     if isinstance(error, KeyboardInterrupt):
         return 'was interrupted'
     return printable(without_passwords(f'ended with {type(error).__name__}: {first_line(error)}'))
 
 
 def _is_lost_connection(error: BaseException | None) -> bool:
-    """Whether the loss of another rank would explain the error, or what it was raised for."""
+    """Return whether the loss of another rank would explain the error or one of its causes."""
     if error is None:
         return False
     return (isinstance(error, RuntimeError | OSError) and bool(_LOST_CONNECTION.search(f'{error}'))) or (

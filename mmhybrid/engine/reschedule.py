@@ -1,4 +1,4 @@
-"""Schedules of a resumed training whose epochs have another length than before."""
+"""Learning-rate schedules of a resumed training whose epochs have a new length."""
 
 import copy
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from mmhybrid.utils.checks import bad_value
 
 
 class FreshSchedules(Hook):
-    """Keeps what the config says of learning rates before a checkpoint replaces it, and can go on from that.
+    """Keeps the schedules of the config before a checkpoint replaces them, so that training can continue with them.
 
-    A schedule counts iterations, and a checkpoint brings the old count and the old length of the schedule along.
+    A schedule counts iterations, and a checkpoint restores the old count and the old length of the schedule.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class FreshSchedules(Hook):
         ]
 
     def replay(self, runner: Runner, epochs: int, epoch_length: int, iterations: int) -> None:
-        """Bring the schedules of the config to a position.
+        """Advance the config's schedules to a position.
 
         Args:
-            runner: That has resumed.
-            epochs: Whole epochs that are behind.
-            epoch_length: Their iterations.
-            iterations: Further iterations, of the present epoch.
+            runner: Runner that has resumed.
+            epochs: Number of completed epochs.
+            epoch_length: Number of iterations in each.
+            iterations: Number of further iterations in the current epoch.
 
         Raises:
             ValueError: If a schedule depends on validation, which cannot be repeated.

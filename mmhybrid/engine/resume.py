@@ -1,9 +1,9 @@
-"""Training that continues after a kill as if nothing had happened, from the middle of an epoch too.
+"""Training that continues after a kill as if nothing had happened, also in the middle of an epoch.
 
-The loops put seeds into their batches (:mod:`mmhybrid.engine.seeding`), which with the iteration are all that a
-checkpoint has to hold of what is random. The position in an epoch is kept in samples, so that another batch size or
-number of processes goes on at the same place (see :mod:`mmhybrid.engine.data_position`); another data set or sampler is
-refused there.
+The loops put seeds into their batches (:mod:`mmhybrid.engine.seeding`). These seeds and the iteration are all the
+random state that a checkpoint has to hold. The position in an epoch is kept in samples, so that another batch size or
+number of processes continues at the same position (see :mod:`mmhybrid.engine.data_position`). In the middle of an
+epoch, another data set or sampler is refused.
 """
 
 import itertools
@@ -26,16 +26,16 @@ from mmhybrid.utils.checks import bad_value, check_int
 
 
 class _SeededLoop(BaseLoop):
-    """What both loops share: seeded batches from a position on, and a seeded step.
+    """The common base of both loops: seeded batches from any position on, and a seeded step.
 
-    A data loader that is ready (a program's own, or the empty one of MMPretrain's ``vis_scheduler.py``) is left as it
-    is: steps are seeded, samples are not, and an interrupted epoch begins again.
+    A data loader that is passed as an object (by a program, or the empty one of MMPretrain's ``vis_scheduler.py``) is
+    not changed. Its steps are seeded but its samples are not, and an interrupted epoch starts again.
 
     Raises:
         ValueError: If the config of the data loader has no batch size, or the data loader gives no batch.
     """
 
-    endless = False  # whether the loop begins a new epoch where one ends, and may take samplers that never end
+    endless = False  # whether the loop starts a new epoch at the end of one, and accepts samplers that never end
     _iter: int
     _epoch: int
 
@@ -56,7 +56,8 @@ class _SeededLoop(BaseLoop):
             batches = {'type': BatchSampler, 'drop_last': seeded.pop('drop_last', False)}
         seeded['batch_sampler'] = {'type': SeededBatchSampler, 'batches': batches}
         super().__init__(runner, seeded)
-        # a loader with a batch sampler has none itself, and hooks of OpenMMLab ask it; nothing else reads it then
+        # A loader with a batch sampler has no batch size itself, but hooks of OpenMMLab ask for it. Nothing else reads
+        # it then.
         self.dataloader.__dict__['batch_size'] = self.dataloader.batch_sampler.batch_size
         self._check_batches()
         self._feed = describe_feed(self.dataloader, dataloader.get('sampler'))
@@ -73,16 +74,16 @@ class _SeededLoop(BaseLoop):
             )
 
     def find_position(self) -> None:
-        """Find the place in the data where the checkpoint, if any, was written, and put the schedules there.
+        """Find the position in the data at which the checkpoint, if any, was written, and set the schedules to it.
 
         Raises:
-            ValueError: If the data set, the sampler, or what they depend on, is another one than in the checkpoint.
+            ValueError: If the data set, the sampler or their settings differ from those in the checkpoint.
         """
         self._skip, self._first_epoch, self._samples = 0, self._epoch, 0
         if not self._iter:
             return
         if self._feed is None:
-            self.runner.message_hub.runtime_info.pop(HUB_KEY, None)  # of a training whose loader was a config
+            self.runner.message_hub.runtime_info.pop(HUB_KEY, None)  # left by a training whose loader was a config
             self._skip = self._batches_without_position()
             return
         saved = self.runner.message_hub.runtime_info.get(HUB_KEY)
@@ -103,7 +104,7 @@ class _SeededLoop(BaseLoop):
             self._adopt_epoch_length()
 
     def _adopt_epoch_length(self) -> None:
-        """Number the iterations, and set the schedules, as if all of the training had been on the present feed."""
+        """Number the iterations and set the schedules as if the whole training had used the present feed."""
         assert self._feed is not None
         if self._is_over():
             return
@@ -115,15 +116,15 @@ class _SeededLoop(BaseLoop):
         self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, self._max_iters)  # type: ignore[attr-defined]
 
     def _is_over(self) -> bool:
-        """Whether the checkpoint has all of the training, which may be as long as its numbers can say."""
+        """Return whether the checkpoint completes the training, so that huge numbers in it cause no endless replay."""
         return self._iter >= self._max_iters if self.endless else self._epoch >= self._max_epochs
 
     def _batches_without_position(self) -> int:
-        """Batches to leave out for a checkpoint of a loop that does not write positions."""
+        """Return the number of batches to skip for a checkpoint of a loop that writes no positions."""
         return 0
 
     def seek(self, epochs: Iterable[int], samples: int = 0, skip: int = 0) -> None:
-        """Let the data loader go through ``epochs``, leaving out their first ``samples`` and ``skip`` batches."""
+        """Let the data loader go through ``epochs``, without their first ``samples`` and the next ``skip`` batches."""
         if self._feed is None:
             return
         by_rank = self.runner._randomness_cfg.get('diff_rank_seed', False)
@@ -134,7 +135,7 @@ class _SeededLoop(BaseLoop):
         self.dataloader.batch_sampler.seek(seed, self.runner.iter, skip, epochs, samples)
 
     def begin_step(self) -> None:
-        """Note the position behind the coming training step, for checkpoints, and seed the step.
+        """Record the position after the coming training step, for checkpoints, and seed the step.
 
         The seed is the same on all ranks unless ``diff_rank_seed`` is set.
         """
@@ -147,11 +148,11 @@ class _SeededLoop(BaseLoop):
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
-    """MMEngine's epoch-based loop, which takes an interrupted epoch up where its checkpoint was written.
+    """MMEngine's epoch-based loop, which continues an interrupted epoch where its checkpoint was written.
 
-    With another batch size or number of processes, iterations are numbered, and schedules go on, as if all epochs had
-    had the new length. Arguments as for EpochBasedTrainLoop; a ``train_dataloader`` that is no config goes on at the
-    beginning of an epoch.
+    With another batch size or number of processes, iterations are numbered and schedules continue as if all epochs had
+    had the new length. The arguments are those of EpochBasedTrainLoop. A ``train_dataloader`` that is not a config
+    continues at the beginning of an epoch.
     """
 
     def run(self) -> torch.nn.Module:
@@ -160,7 +161,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
         return super().run()
 
     def run_epoch(self) -> None:
-        """Train on what is left of the epoch."""
+        """Train on the rest of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         samples, self._samples = self._samples, 0
@@ -179,10 +180,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop, _SeededLoop):
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
-    """MMEngine's iteration-based loop, which skips batches it has trained on without loading them.
+    """MMEngine's iteration-based loop, which skips batches that it has trained on without loading them.
 
-    Arguments as for IterBasedTrainLoop; of a ``train_dataloader`` that is no config, the batches are loaded and left
-    out. A finite sampler starts over, as the next epoch, when it is exhausted.
+    The arguments are those of IterBasedTrainLoop. Skipped batches of a ``train_dataloader`` that is not a config are
+    loaded. A finite sampler starts its next epoch when it is exhausted.
     """
 
     endless = True
@@ -196,7 +197,7 @@ class ResumableIterLoop(IterBasedTrainLoop, _SeededLoop):
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
-        # IterBasedTrainLoop.__init__ would start the workers, before it is known where to start
+        # IterBasedTrainLoop.__init__ would start the workers before the first sample is known.
         _SeededLoop.__init__(self, runner, dataloader)
         self._max_iters = check_int('train_cfg.max_iters', max_iters, 1)
         self._max_epochs = 1

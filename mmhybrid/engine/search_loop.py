@@ -26,51 +26,52 @@ from mmhybrid.utils.files import leads_outward
 
 @LOOPS.register_module()
 class SearchLoop(BaseLoop):
-    """Search, and write ``best_arch.json`` and ``topk.csv`` into the work directory.
+    """The loop of a search, which writes ``best_arch.json`` and ``topk.csv`` into the work directory.
 
-    Its arguments are the settings of ``search_cfg``, on one level, so that a config that inherits them, and
-    ``--cfg-options``, name each of them directly. What is made of them is built elsewhere: the judge of the networks
+    Its arguments are the settings of ``search_cfg`` on one level, so that a config that inherits them, and
+    ``--cfg-options``, can name each directly. Other functions build its components: the evaluation of the networks
     (:mod:`mmhybrid.engine.subnet_evaluator`), the plan of the search (:func:`build_settings`), its estimates
-    (:func:`build_estimator`), and where it is kept (:class:`StudyStorage`).
+    (:func:`build_estimator`) and its storage (:class:`StudyStorage`).
 
     Args:
-        runner: Its model is a :class:`mmhybrid.models.one_shot.OneShot` with trained weights.
-        dataloader: Config; its dataset is the one that candidates are judged on.
-        evaluator: As of ValLoop.
-        stages: As :func:`mmhybrid.search.config.build_settings` takes them, like the next five. The space is the
-            supernet's. What a stage starts from may be named as :func:`known_networks` takes it.
+        runner: Runner whose model is a :class:`mmhybrid.models.one_shot.OneShot` with trained weights.
+        dataloader: Config of a data loader; candidates are evaluated on its data set.
+        evaluator: As for ValLoop.
+        stages: Stages of the search, as for :func:`mmhybrid.search.config.build_settings`, which also takes the next
+            five arguments. The space is the supernet's. ``start`` of a stage may name networks as
+            :func:`known_networks` takes them.
         objectives: Metrics of the evaluator, or estimates, each with a direction.
         constraints: Bounds of estimates by their names.
-        tie_breaks: Metrics or estimates, each with a direction, that decide among equals.
+        tie_breaks: Metrics or estimates, each with a direction, that decide between equal candidates.
         racing: Arguments of :class:`mmhybrid.search.Racing`, the rule by which evaluations stop early; None to evaluate
             all networks on all images.
-        seed: Everything proposed follows from it.
-        max_tries: Draws for a candidate, on average over a stage, before the stage gives up.
+        seed: Seed that determines all proposals.
+        max_tries: Number of draws for a candidate, on average over a stage, after which the stage gives up.
         calibration: Arguments of :func:`mmhybrid.engine.bn_calibration.calibration_batches`.
-        latency_table: Path of a table or of an analytic model, for the estimates ``latency_ms`` and
+        latency_table: Path of a latency table or an analytic model, for the estimates ``latency_ms`` and
             ``latency_upper_ms``.
-        analytic: Path of an analytic model that answers for the parts which the table lacks.
-        input_size: Side of the images, or height and width, where the archs do not say it, for the estimates.
-        storage: A file or an SQLAlchemy URL; by default a file in the work directory.
-        resume: Go on with the search that the storage holds.
+        analytic: Path of an analytic model for the parts that the table lacks.
+        input_size: Side of the images, or height and width, for the estimates, if the archs do not contain it.
+        storage: Path of a file, or an SQLAlchemy URL; the default is a file in the work directory.
+        resume: Whether to continue the search in the storage.
         shared: Whether other processes search in the same storage at the same time.
-        study_name: Of the search, where a storage holds several.
-        claim_hours: After so long without a word of its process a shared search takes over a candidate in work.
-        retry_minutes: For how long to wait for a database server that does not answer.
-        evaluation_tries: How often to evaluate a network whose evaluation raises, before it is recorded as failed.
-        max_failed: Share of the evaluations that may fail so.
-        keep_images_mb: Memory in MiB that each process has for images which are loaded and preprocessed once, on the
-            device of the model; what takes more is loaded anew for each network.
+        study_name: Name of the search in a storage that holds several.
+        claim_hours: Hours without a sign of life of a process after which a shared search takes over its candidate.
+        retry_minutes: Minutes to wait for a database server that does not answer.
+        evaluation_tries: Number of evaluations of a network that raise before the network is recorded as failed.
+        max_failed: Largest share of evaluations that may fail in this way.
+        keep_images_mb: Memory in MiB for each process to keep preprocessed images on the model's device. Images that
+            exceed it are loaded anew for each network.
 
     Attributes:
-        settings: Of the search.
-        estimate: Costs of an arch by name.
-        scorer: Metrics of an arch by name.
-        searcher: What :meth:`run` runs.
-        result: What it found; None before its end.
+        settings: Settings of the search.
+        estimate: Function from an arch to its costs by name.
+        scorer: Function from an arch to its metrics by name.
+        searcher: Searcher that :meth:`run` runs.
+        result: Result of the search; None before its end.
 
     Raises:
-        ValueError: If an argument is wrong, or candidates would be judged on images of the config's test set.
+        ValueError: If an argument is wrong, or candidates would be evaluated on images of the config's test set.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class SearchLoop(BaseLoop):
         )
 
     def run(self) -> dict[str, float]:
-        """Search to the end; the metrics of the best network."""
+        """Search to the end, and return the metrics of the best network."""
         self.result = result = self.searcher.run()
         if get_rank() == 0:
             for path in self._save(result):
@@ -161,7 +162,7 @@ class SearchLoop(BaseLoop):
 
 
 def own_storage(work_dir: str) -> Path:
-    """The file in a work directory; StorageError for a link to another folder, in which a search would write."""
+    """Return the file in a work directory; raise StorageError if it is a link to another folder."""
     path = Path(work_dir, FILE_NAME)
     if leads_outward(path):
         raise StorageError(f'{path}: a link to another folder; name what it leads to as storage')
@@ -169,5 +170,5 @@ def own_storage(work_dir: str) -> Path:
 
 
 def team() -> Team:
-    """All ranks of this run."""
+    """Return the team of all ranks of this run."""
     return Team(get_rank(), get_world_size(), all_gather_object)

@@ -1,4 +1,4 @@
-"""Which images a search sees, and what its scores depend on beside the architectures."""
+"""The images that a search sees, and everything else besides the architectures that its scores depend on."""
 
 import hashlib
 import json
@@ -15,26 +15,27 @@ from torch.utils.data import Dataset
 
 from mmhybrid.utils.checks import bad_value
 
-# Of the arguments of a calibration, what the statistics depend on beside the images.
+# Arguments of a calibration that affect the statistics, besides the images.
 CALIBRATION = ('num_images', 'batch_size', 'seed')
-# Of a sample's annotations, what metrics compare with.
+# Annotations of a sample that metrics compare predictions with.
 TRUTH = ('gt_label', 'gt_score', 'instances', 'reduce_zero_label', 'label_map')
 
 
 def origin_of(
     cfg: Config, model: nn.Module, dataset: Dataset, calibration_dataset: Dataset, calibration: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What scores depend on beside the architecture, as JSON; a search goes on only with the same.
+    """Return everything besides the architecture that scores depend on, as JSON.
 
-    Images count by their names below the folder of all of them, sizes and annotations: they may move together.
+    A search continues only with an equal origin. Images count by size, annotations and name relative to their common
+    folder, so that they may move together.
 
     Args:
-        cfg: Of the search; its ``val_evaluator``, the pipelines of its data sets, and the preprocessor and
+        cfg: Config of the search. Its ``val_evaluator``, the pipelines of its data sets, and the preprocessor and
             ``test_cfg`` of its model count.
         model: The supernet with its weights.
-        dataset: What candidates are judged on.
-        calibration_dataset: What the statistics of batch norm come from.
-        calibration: The arguments of the calibration.
+        dataset: Data set on which candidates are evaluated.
+        calibration_dataset: Data set of the batch-norm statistics.
+        calibration: Arguments of the calibration.
     """
     judged, calibrated = cfg.val_dataloader.dataset, calibration['dataset']
     return {
@@ -53,7 +54,7 @@ def origin_of(
 
 
 def _identity(dataset: Any) -> str:
-    """How many images a data set has, and a digest of their names, sizes and annotations in any order."""
+    """Return the number of images of a data set and a digest of their names, sizes and annotations in any order."""
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     folders = [str(Path(info['img_path']).resolve().parent) for info in samples if info.get('img_path') is not None]
     folder = os.path.commonpath(folders) if folders else ''
@@ -70,7 +71,7 @@ def _identity(dataset: Any) -> str:
 
 
 def _nested(config: object, names: Sequence[str], path: str = '') -> dict[str, Any]:
-    """All settings of these names, wherever they are in a config, by their dotted paths."""
+    """Return all settings with these names, wherever they are in a config, by their dotted paths."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(config, Mapping):
         items = config.items()
@@ -84,7 +85,7 @@ def _nested(config: object, names: Sequence[str], path: str = '') -> dict[str, A
 
 
 def _described(value: Any) -> Any:
-    """A part of a config or of an annotation as JSON, the same in every process."""
+    """Return a part of a config or of an annotation as JSON that is the same in every process."""
     if isinstance(value, Mapping):
         return {str(name): _described(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -100,15 +101,15 @@ def _described(value: Any) -> Any:
 def check_disjoint(
     datasets: Mapping[str, Dataset], test_dataloader: Mapping[str, Any] | None, seeing: str = 'a search'
 ) -> None:
-    """Refuse to search, or whatever else adapts a network, with images of the test set.
+    """Raise ValueError if images of the test set are used in a search or to adapt a network in any other way.
 
     Args:
-        datasets: What is seen, by the name of its setting.
-        test_dataloader: Of the config.
-        seeing: What must not see them, in the message.
+        datasets: Data sets that are used, by the name of their setting.
+        test_dataloader: Test data loader of the config.
+        seeing: What must not use the test images, for the message.
 
     Raises:
-        ValueError: Naming the setting, how many images are in both, and one of them.
+        ValueError: If images are in both; the message names the setting, the number of such images, and one of them.
     """
     if test_dataloader is None:
         return
@@ -124,7 +125,7 @@ def check_disjoint(
 
 
 def _images(dataset: Any) -> set[str]:
-    """What tells the images of a data set apart: their files, or their pixels where these are in memory."""
+    """Return identifiers of the images of a data set: their files, or digests of their pixels if they are in memory."""
     return {image for index in range(len(dataset)) for image in _images_of(dataset.get_data_info(index))}
 
 
@@ -137,7 +138,7 @@ def _images_of(info: Mapping[str, Any]) -> list[str]:
 
 
 def _digest(parts: Iterable[Any]) -> str:
-    """A digest of strings or arrays, to tell whether they are the same."""
+    """Return a digest of strings or arrays."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())

@@ -1,12 +1,14 @@
-"""Samples and training steps whose randomness follows from the seed and the iteration alone.
+"""Seeding that makes samples and training steps depend on the seed and the iteration alone.
 
-Nothing random outlives an iteration: each training step, and each sample loaded for it, starts from generators seeded
-with ``(seed, rank, iteration, slot)``. Worker processes may have loaded ahead, be two or none, and be killed; the seed
-and the iteration, which every checkpoint holds, are the state of all generators. The order of the samples is the
-sampler's own function of its seed and the epoch, and batches an epoch has already seen are skipped unread.
+No random state outlives an iteration: each training step, and each sample loaded for it, starts from generators seeded
+with ``(seed, rank, iteration, slot)``. It does not matter how many worker processes there are, how far they have loaded
+ahead, or whether they are killed. The seed and the iteration, which every checkpoint holds, determine the state of all
+generators. The sampler determines the order of the samples from its seed and the epoch, and batches that an epoch has
+already seen are skipped without being loaded.
 
-Exact are samplers that draw from nothing but their ``seed`` and ``set_epoch`` (those of MMEngine, repeated
-augmentation, aspect-ratio batches) and transforms that keep nothing between samples (MMDetection's CachedMosaic does).
+This is exact for samplers that draw from nothing but their ``seed`` and ``set_epoch`` (those of MMEngine, repeated
+augmentation, aspect-ratio batches) and for transforms that keep nothing between samples (MMDetection's CachedMosaic
+does).
 """
 
 import itertools
@@ -25,14 +27,14 @@ from mmhybrid.registry import DATA_SAMPLERS
 from mmhybrid.utils.checks import check_int
 from mmhybrid.utils.errors import CannotGoOnError
 
-STEP_SLOT = 0  # of an iteration's seeds: the training step's; sample i of its batch has slot i + 1
+STEP_SLOT = 0  # the slot of the training step; sample i of its batch has slot i + 1
 
 
 def seed_generators(*numbers: int) -> None:
-    """Put the global generators of Python, NumPy and torch (all devices) into a state that follows from some numbers.
+    """Seed the global generators of Python, NumPy and torch (on all devices) from some numbers.
 
-    Those of a training are (seed, rank, iteration, slot). The transforms and batch augmentations of OpenMMLab draw from
-    these generators and take no others.
+    In a training, the numbers are (seed, rank, iteration, slot). The transforms and batch augmentations of OpenMMLab
+    draw from these generators only.
     """
     words = np.random.SeedSequence(numbers).generate_state(8)
     random.seed(words.tobytes())
@@ -42,10 +44,10 @@ def seed_generators(*numbers: int) -> None:
 
 @dataclass(frozen=True)
 class SeededBatch:
-    """Indices of a batch that seed the generators just before each is loaded.
+    """Indices of a batch that seed the generators just before each sample is loaded.
 
-    A data loader loads ``[dataset[index] for index in batch]``, in whatever process; so this reaches every sample
-    without a wrapper around the data set.
+    A data loader evaluates ``[dataset[index] for index in batch]`` in one of its processes, so iterating over the
+    indices seeds every sample without a wrapper around the data set.
     """
 
     indices: tuple[int, ...]
@@ -64,11 +66,11 @@ class SeededBatch:
 
 @DATA_SAMPLERS.register_module()
 class SeededBatchSampler(Sampler[SeededBatch]):
-    """Batches of another batch sampler, with seeds, from any position on; the resumable loops put it into place.
+    """Seeded batches of another batch sampler, from any position on; the resumable loops insert it.
 
     Args:
         sampler: Sampler of single indices.
-        batch_size: Samples of a batch.
+        batch_size: Number of samples in a batch.
         batches: Config of the batch sampler that groups them.
     """
 
@@ -83,14 +85,14 @@ class SeededBatchSampler(Sampler[SeededBatch]):
         self.seek(seed=0, iteration=0, skip=0, epochs=(0,))
 
     def seek(self, seed: int, iteration: int, skip: int, epochs: Iterable[int], samples: int = 0) -> None:
-        """Let the next iteration go through ``epochs``, leaving out their beginning.
+        """Let the next iteration go through ``epochs``, without their beginning.
 
         Args:
-            seed: The same on all ranks.
-            iteration: Number, over the whole training, of the first batch not left out.
-            skip: Batches left out, behind ``samples``.
+            seed: Seed, which is the same on all ranks.
+            iteration: Number of the first batch that is not skipped, counted over the whole training.
+            skip: Number of batches to skip after ``samples``.
             epochs: Epochs to go through one after the other.
-            samples: Samples of this process left out in the first of the epochs.
+            samples: Number of samples of this process to skip in the first epoch.
         """
         self._seed = seed
         self._iteration = iteration
@@ -99,7 +101,7 @@ class SeededBatchSampler(Sampler[SeededBatch]):
         self._samples = samples
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[SeededBatch]:
@@ -108,9 +110,9 @@ class SeededBatchSampler(Sampler[SeededBatch]):
             yield SeededBatch(tuple(indices), self._seed, get_rank(), iteration)
 
     def position(self, iteration: int) -> tuple[int, int]:
-        """The epoch that an iteration belongs to, and the samples of this process used up to its end."""
+        """Return the epoch of an iteration, and the number of samples this process has used in it up to its end."""
         begins = [begin for begin in self._begins if begin[0] <= iteration]
-        del self._begins[: len(begins) - 1]  # iterations only go forward
+        del self._begins[: len(begins) - 1]  # earlier ones are not needed, since iterations only increase
         start, epoch, samples = begins[-1]
         return epoch, samples + (iteration + 1 - start) * self.batch_size
 

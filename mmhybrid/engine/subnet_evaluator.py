@@ -1,4 +1,4 @@
-"""Scores of the networks in a supernet, each with batch-norm statistics of its own."""
+"""Evaluation of the networks in a supernet, each with batch-norm statistics of its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,24 +27,24 @@ from mmhybrid.utils.errors import first_line
 
 
 class SubnetEvaluator:
-    """Scores of a subnet with batch-norm statistics of its own; no rank waits for another.
+    """Evaluates subnets, each with batch-norm statistics of its own; no rank waits for another.
 
-    Images are loaded and preprocessed once, as far as memory is granted, and anew for each network otherwise: the
-    scores are the same.
+    Images are loaded and preprocessed once if they fit into the memory, else once for each network. The scores are the
+    same.
 
     Args:
         model: The supernet.
-        dataset: What to evaluate on, whole on every rank.
-        evaluator: Of the config.
-        batches: To calibrate on.
-        batch_size: Images of a batch.
-        num_workers: Processes that load them.
-        keep_images_mb: Memory in MiB for preprocessed images, on the device of the model, and what they were made of.
+        dataset: Data set to evaluate on, complete on every rank.
+        evaluator: Evaluator of the config.
+        batches: Batches to calibrate on.
+        batch_size: Number of images in a batch.
+        num_workers: Number of processes that load the images.
+        keep_images_mb: Memory in MiB for preprocessed images and their batches, on the model's device.
         racing: The rule by which evaluations stop early; None to evaluate all networks on all images.
-        seed: Seed of the order of the images, which is random where evaluations stop early.
+        seed: Seed of the order of the images, which is random if evaluations stop early.
 
     Attributes:
-        loader: Of the images that networks are judged on.
+        loader: Data loader of the images on which networks are evaluated.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class SubnetEvaluator:
         )
 
     def __call__(self, arch: Arch, floor: float | None = None) -> dict[str, float]:
-        """Every metric of the evaluator that is a number.
+        """Return every metric of the evaluator that is a number.
 
         Args:
             arch: The network.
-            floor: The score that it must reach. As soon as that is improbable, the evaluation stops; the metrics are
-                then those on the images so far, with the number of these beside them. None for all images.
+            floor: Score that the network has to reach. The evaluation stops as soon as that is improbable; it then
+                returns the metrics on the images so far, and the number of these images. None evaluates on all images.
 
         Raises:
-            SearchError: If the device is lost for this process.
-            RuntimeError: Naming the network, from whatever else went wrong.
+            SearchError: If the device cannot be used by this process any more.
+            RuntimeError: For any other error; the message names the network.
         """
         try:
             try:
@@ -110,7 +110,7 @@ class SubnetEvaluator:
     def _score(self, arch: Arch, floor: float | None) -> dict[str, float]:
         self.model.set_arch(arch)
         for metric in self.evaluator.metrics:
-            metric.results.clear()  # of an evaluation that ended half-way
+            metric.results.clear()  # left by an evaluation that ended early
         seen = 0
         with calibrated_on(self.model, self._calibration):
             for batch, data in self._judged:
@@ -122,7 +122,7 @@ class SubnetEvaluator:
         return self._metrics()
 
     def _is_lost(self, before: int, seen: int, floor: float) -> bool:
-        """Whether another part of the images is complete with the last batch, and the network stops there."""
+        """Return whether the last batch completes another part of the images and the network is out of the race."""
         assert self._racing is not None
         racing, num_images = self._racing, len(self.loader.dataset)  # type: ignore[arg-type]
         if seen == num_images or before * PARTS // num_images == seen * PARTS // num_images:
@@ -133,10 +133,10 @@ class SubnetEvaluator:
         return racing.is_lost(metrics[racing.metric], seen, num_images, floor)
 
     def _metrics(self) -> dict[str, float]:
-        """The metrics on the images so far."""
+        """Return the metrics on the images so far."""
         metrics: dict[str, float] = {}
         for metric in self.evaluator.metrics:
-            # BaseMetric.evaluate would gather from all ranks, which are at other subnets
+            # BaseMetric.evaluate would gather from all ranks, but these evaluate other subnets.
             found = metric.compute_metrics(metric.results)
             prefix = f'{metric.prefix}/' if metric.prefix else ''
             metrics |= {f'{prefix}{name}': float(value) for name, value in found.items() if _is_number(value)}
@@ -147,16 +147,16 @@ class SubnetEvaluator:
 
 
 def supernet_of(runner: Runner) -> OneShot:
-    """The supernet of a runner, whose ranks may each be at another network.
+    """Return the supernet of a runner; its ranks may evaluate different networks at the same time.
 
     Raises:
-        ValueError: If the runner's model is another one.
+        ValueError: If the runner's model is not a supernet.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if not isinstance(model, OneShot):
         raise bad_value('model', type(model).__name__, 'mmhybrid.OneShot, for a search')
     if get_world_size() > 1:
-        revert_sync_batchnorm(model)  # ranks are at different subnets and must not wait for each other
+        revert_sync_batchnorm(model)  # ranks evaluate different subnets and must not wait for each other
     return model
 
 
@@ -170,13 +170,13 @@ def build_subnet_evaluator(
     racing: Racing | None = None,
     seed: int = 0,
 ) -> SubnetEvaluator:
-    """What judges the networks of a search, by images that are not in the test set.
+    """Build the evaluator of a search's networks, and check that its images are not in the test set.
 
     Args:
-        runner: Of the search; its config names the test set.
+        runner: Runner of the search; its config names the test set.
         model: The supernet.
-        dataloader: Config of the images that networks are judged on.
-        evaluator: As of ValLoop.
+        dataloader: Config of the data loader of the images on which networks are evaluated.
+        evaluator: As for ValLoop.
         calibration: Arguments of :func:`calibration_batches`.
         keep_images_mb: See :class:`SubnetEvaluator`.
         racing: See :class:`SubnetEvaluator`.
@@ -203,7 +203,7 @@ def build_subnet_evaluator(
 
 
 def _shuffled(num_images: int, seed: int) -> list[int]:
-    """The places of all images in a random order."""
+    """Return the indices of all images in a random order."""
     return torch.randperm(num_images, generator=torch.Generator().manual_seed(seed)).tolist()
 
 

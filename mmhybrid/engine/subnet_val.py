@@ -1,4 +1,4 @@
-"""Validation that lets a user see a supernet learn."""
+"""Validation of several subnets, which shows how a supernet learns."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from mmhybrid.utils.checks import bad_value, check_int, check_keys
 
 
 def reported_archs(space: SearchSpace, num_random: int, seed: int) -> dict[str, Arch]:
-    """The largest, the smallest and a fixed set of random architectures, by the name they have in the log."""
+    """Return the largest, the smallest and a fixed set of random architectures, by their names in the log."""
     rng = step_rng(seed, -1)
     archs = {'largest': space.largest(), 'smallest': space.smallest()}
     return archs | {f'random{i}': space.sample(rng) for i in range(num_random)}
@@ -26,24 +26,24 @@ def reported_archs(space: SearchSpace, num_random: int, seed: int) -> dict[str, 
 
 @LOOPS.register_module()
 class SubnetValLoop(ValLoop):
-    """Evaluate the largest, the smallest and a fixed set of random subnets.
+    """Evaluates the largest, the smallest and a fixed set of random subnets.
 
-    Metrics have the name of the subnet in front: ``largest/accuracy/top1``.
+    The names of metrics begin with the subnet: ``largest/accuracy/top1``.
 
     Args:
-        runner: Its model is a :class:`OneShot`.
-        dataloader: As of ValLoop.
-        evaluator: As of ValLoop.
-        num_random: Random subnets.
-        seed: They are the same in every validation with the same seed.
-        calibration: Arguments of :func:`calibration_batches`, for batch-norm statistics of each subnet's own; None to
-            use those of the supernet.
-        fp16: As of ValLoop.
-        keep_images_mb: Memory in MiB in which a validation keeps its images, so that they are loaded for the first
-            subnet alone; if they take more, for each.
+        runner: Runner whose model is a :class:`OneShot`.
+        dataloader: As for ValLoop.
+        evaluator: As for ValLoop.
+        num_random: Number of random subnets.
+        seed: Seed of the random subnets; the same seed gives the same subnets in every validation.
+        calibration: Arguments of :func:`calibration_batches`, for batch-norm statistics of each subnet; None to use
+            those of the supernet.
+        fp16: As for ValLoop.
+        keep_images_mb: Memory in MiB for the images of a validation. Images that fit are loaded for the first subnet
+            only, else for each subnet.
 
     Raises:
-        ValueError: If the model is no :class:`OneShot`.
+        ValueError: If the model is not a :class:`OneShot`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SubnetValLoop(ValLoop):
             self.batches = calibration_batches(**calibration)
 
     def run(self) -> dict[str, float]:
-        """Run the validation of every subnet; the active one stays active, after an error too."""
+        """Validate every subnet; the active subnet is active again afterwards, even after an error."""
         active = self.model.arch
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
