@@ -58,10 +58,10 @@ class SearchLoop(BaseLoop):
         study_name: Name of the search in a storage that holds several.
         claim_hours: Hours without a sign of life of a process after which a shared search takes over its candidate.
         retry_minutes: Minutes to wait for a database server that does not answer.
-        evaluation_tries: Number of evaluations of a network that raise before the network is recorded as failed.
+        evaluation_tries: Number of attempts to evaluate a network, after which it is recorded as failed.
         max_failed: Largest share of evaluations that may fail in this way.
-        keep_images_mb: Memory in MiB for each process to keep preprocessed images on the model's device. Images that
-            exceed it are loaded anew for each network.
+        keep_images_mb: Memory in MiB for each process to keep preprocessed images on the model's device. A set of
+            images that exceeds it is loaded anew for each network.
 
     Attributes:
         settings: Settings of the search.
