@@ -1,6 +1,6 @@
-"""What the programs do, as functions that return and raise; none of them ends the process.
+"""The work of the commands as functions, which return values and raise errors; none of them ends the process.
 
-A function is imported when it is asked for, since some need packages that others do without: those of a search.
+Each function is imported on first access, since some need packages that others do not, such as those of a search.
 """
 
 from importlib import import_module
@@ -30,7 +30,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """A function of one of the modules."""
+    """Return a function of one of the modules."""
     if name in _HOMES:
         return getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,4 +1,4 @@
-"""The annotation files that a config names, looked at before anything is built that reads them."""
+"""Checks of the annotation files in a config, before anything that reads them is built."""
 
 import os.path
 from collections.abc import Iterator, Mapping
@@ -13,20 +13,20 @@ from mmhybrid.datasets.coco_annotations import check_annotations
 TRAINING = ('train_dataloader', 'val_dataloader', 'val_evaluator')
 TEST = ('test_dataloader', 'test_evaluator')
 SEARCH = ('val_dataloader', 'val_evaluator', 'test_dataloader', 'search_cfg')
-# Those that read COCO's format, and those made from them that read another: of panoptic segmentation, and LVIS's.
+# Classes that read COCO's format, and classes derived from them that read another format (panoptic segmentation, LVIS).
 READERS = {'CocoDataset', 'CocoMetric'}
 OTHERS = {'CocoPanopticDataset', 'LVISV05Dataset', 'LVISMetric'}
 
 
 def check_annotation_files(cfg: Config, sections: tuple[str, ...]) -> None:
-    """Raise ValueError for a file in COCO's format that MMDetection would read and that does not fit together.
+    """Raise ValueError for an inconsistent file in COCO's format that MMDetection would read.
 
-    MMDetection hands what such a file says to pycocotools, which it may crash. Files that are not there, or not on this
-    machine, are left to those who read them.
+    MMDetection passes the content of such a file to pycocotools, which it may crash. Files that do not exist, or are
+    not on this machine, are not checked here; the code that reads them reports them.
 
     Args:
         cfg: A config.
-        sections: The parts of it that are going to be built.
+        sections: Names of the sections that are about to be built.
     """
     needed: dict[str, set[str]] = {}
     for name in sections:
@@ -47,7 +47,7 @@ def check_annotation_files(cfg: Config, sections: tuple[str, ...]) -> None:
 
 
 def _components(content: Any) -> Iterator[Mapping[str, Any]]:
-    """All dicts with a type, at any depth: data sets stand within wrappers of them."""
+    """Yield all dicts with a type, at any depth, since data sets may be within wrappers."""
     if isinstance(content, Mapping):
         if 'type' in content:
             yield content
@@ -58,7 +58,7 @@ def _components(content: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _reads_coco(registry: Registry, kind: Any, scope: str | None) -> bool:
-    """Whether a component is a class of MMDetection's, or one made from it, that reads COCO's format."""
+    """Return whether a component is a class of MMDetection, or derived from one, that reads COCO's format."""
     if isinstance(kind, str):
         with registry.switch_scope_and_registry(scope) as found:
             kind = found.get(kind)

@@ -1,4 +1,7 @@
-"""Images that give an int8 network its ranges: of training, behind the test pipeline, and none of the test set."""
+"""Images that give an int8 network its activation ranges.
+
+They are training images in the test pipeline, and none of them is in the test set.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -15,44 +18,44 @@ from mmhybrid.engine.search_origin import check_disjoint
 from mmhybrid.utils.checks import bad_value, check_int
 
 SEED = 0
-# Unless a number is given: so many, or all where there are fewer.
+# Default number of images; all images are used if there are fewer.
 USUAL = 128
 
 
 class Chosen(Dataset):
-    """Some images of a data set."""
+    """A subset of a data set."""
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset = dataset
         self.indices = indices
 
     def __len__(self) -> int:
-        """How many they are."""
+        """Return the number of images."""
         return len(self.indices)
 
     def __getitem__(self, place: int) -> Any:
-        """One, behind the pipeline."""
+        """Return an image after the pipeline."""
         return self.dataset[self.indices[place]]
 
     def get_data_info(self, place: int) -> Any:
-        """What is known of one without its pixels."""
+        """Return the information on an image, without its pixels."""
         return self.dataset.get_data_info(self.indices[place])
 
 
 def calibration_images(cfg: Config, model: Any, num_images: int | None, shape: Sequence[int]) -> Tensor:
-    """Random images of ``train_dataloader`` as the network takes them, (N, C, H, W).
+    """Return random images of ``train_dataloader`` as the network takes them (N, C, H, W).
 
-    They go through the pipeline of ``test_dataloader`` and the model's data preprocessor; one of another size than
-    ``shape``, as a detector's are, is resized behind these.
+    They go through the pipeline of ``test_dataloader`` and the model's data preprocessor. Images whose size then
+    differs from ``shape``, as those of a detector do, are resized at the end.
 
     Args:
-        cfg: Of the network.
-        model: With its data preprocessor.
-        num_images: How many; None for :data:`USUAL`.
+        cfg: Config of the network.
+        model: Model with its data preprocessor.
+        num_images: Number of images; None for :data:`USUAL`.
         shape: Height and width.
 
     Raises:
-        ValueError: If the config has no such data, they are fewer, or some are in the test set.
+        ValueError: If the config has no such data, there are too few images, or some are in the test set.
     """
     for name in ('train_dataloader', 'test_dataloader'):
         if not (cfg.get(name) or {}).get('dataset'):
@@ -71,7 +74,7 @@ def calibration_images(cfg: Config, model: Any, num_images: int | None, shape: S
 
 
 def _plain(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The data sets that others wrap, repeat, join or mix."""
+    """Return the data sets within wrappers that wrap, repeat, join or mix them."""
     if 'dataset' in dataset:
         return _plain(dataset['dataset'])
     if 'datasets' in dataset:
@@ -80,7 +83,7 @@ def _plain(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _prepared(model: Any, sample: Any, shape: Sequence[int]) -> Tensor:
-    """(1, C, H, W) of a sample."""
+    """Return a sample as the network takes it (1, C, H, W)."""
     images = model.data_preprocessor(pseudo_collate([sample]), False)['inputs']
     if not isinstance(images, Tensor) or images.ndim != 4:
         raise bad_value('calibration images', type(images).__name__, 'a tensor (B, C, H, W) from the data preprocessor')

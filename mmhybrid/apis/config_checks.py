@@ -1,4 +1,4 @@
-"""What kinds of values a config may have where every training, test and search reads them."""
+"""Checks of the types of those config values that every training, test and search reads."""
 
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -28,16 +28,16 @@ DICTS = (
 LISTS = ('custom_hooks', 'tta_pipeline')
 EITHER = ('param_scheduler', 'test_evaluator', 'val_evaluator')
 NAMES = ('default_scope', 'experiment_name', 'load_from', 'work_dir')
-# Their values that may be None are those that MMEngine itself takes None for.
+# The sections that must not be None. MMEngine itself accepts None for the others.
 NEEDED = ('env_cfg', 'model', 'randomness', 'work_dir')
 
 
 def check_config(file: str, cfg: Mapping[str, Any]) -> None:
-    """Raise ValueError for a value of a kind that its place in a config does not take.
+    """Raise ValueError for a value whose type its place in a config does not accept.
 
     Args:
-        file: What the message calls the config.
-        cfg: Its content.
+        file: Name of the config in the message.
+        cfg: Content of the config.
     """
     for names, is_right, allowed in (
         (DICTS, _is_dict, 'a dict'),
@@ -54,7 +54,7 @@ def check_config(file: str, cfg: Mapping[str, Any]) -> None:
 
 
 def _check_inside(place: str, value: Any) -> None:
-    """Look at the settings that many components share, at any depth."""
+    """Check the settings that many components share, at any depth."""
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _check_inside(f'{place}[{index}]', item)

@@ -1,4 +1,4 @@
-"""Python text of a config, as one would write it by hand."""
+"""The Python text of a config, formatted as if written by hand."""
 
 import ast
 import keyword
@@ -10,8 +10,8 @@ from typing import Any
 from mmhybrid.utils.checks import bad_value
 
 WIDTH = 120
-# All that may stand in a config: a docstring, and assignments of literals, of ``dict(...)``, ``float('inf')`` and of
-# attributes of ``_base_``.
+# Everything that may be in a config: a docstring, and assignments of literals, of ``dict(...)``, of ``float('inf')``
+# and of attributes of ``_base_``.
 _STATEMENTS = (ast.Module, ast.Expr, ast.Assign, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.keyword, ast.UnaryOp)
 _CONTEXTS = (ast.Load, ast.Store, ast.USub)
 _FUNCTIONS = ('dict', 'float')
@@ -22,14 +22,14 @@ class Expression(str):
 
 
 def config_text(settings: Mapping[str, Any]) -> str:
-    """One assignment for each setting.
+    """Return one assignment for each setting.
 
     Args:
-        settings: Values are what Python writes as literals, or :class:`Expression`. The key ``**`` of a dict stands for
-            the items of another.
+        settings: Settings by name. Their values are Python literals or :class:`Expression`. The key ``**`` of a dict
+            stands for the items of another dict.
 
     Raises:
-        ValueError: If a name is no name, or a value neither.
+        ValueError: If a name is not a valid identifier, or a value is neither a literal nor an expression.
     """
     for name in settings:
         if not _is_name(name):
@@ -38,7 +38,7 @@ def config_text(settings: Mapping[str, Any]) -> str:
 
 
 def docstring(text: str) -> str:
-    """``text``, whatever it holds, as the docstring of a config, with an empty line behind it."""
+    """Return any text as the docstring of a config, followed by an empty line."""
     escaped = text.replace('\\', r'\\').replace('"', r'\"').replace('{{', r'{\x7b')
     lines = ''.join(char if char.isprintable() or char == '\n' else _escape(char) for char in escaped)
     end = '\n' if '\n' in lines else ''
@@ -46,17 +46,17 @@ def docstring(text: str) -> str:
 
 
 def _escape(char: str) -> str:
-    """As Python writes it; halves of characters, which Python 3.13 does not take in a docstring, are spelled out."""
+    """Escape a character as Python does; surrogates, which Python 3.13 rejects in a docstring, are spelled out."""
     return ('\\' if unicodedata.category(char) == 'Cs' else '') + repr(char)[1:-1]
 
 
 def literal(text: str) -> str:
-    """A string as Python writes it, in which MMEngine replaces no ``{{ ... }}``."""
+    """Return a string as a Python literal in which MMEngine does not replace ``{{ ... }}``."""
     return repr(str(text)).replace('{{', r'{\x7b')
 
 
 def checked(text: str) -> str:
-    """The text of a config, of which it is made sure that it computes nothing."""
+    """Return the text of a config, after asserting that it contains no code that computes anything."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -73,7 +73,7 @@ def checked(text: str) -> str:
 
 
 def _text(value: Any, column: int, indent: int = 0) -> str:
-    """``value`` on one line if it fits behind ``column`` characters, else an item a line."""
+    """Return a value's text on one line if it fits after ``column`` characters, else with one item per line."""
     opening, items, closing = _pieces(value)
     comma = ',' if isinstance(value, tuple) and len(value) == 1 else ''
     line = opening + ', '.join(name + _text(item, 0, -WIDTH) for name, item in items) + comma + closing
@@ -85,7 +85,7 @@ def _text(value: Any, column: int, indent: int = 0) -> str:
 
 
 def _pieces(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
-    """How it opens, the items with their names, how it closes."""
+    """Return the opening bracket, the items with their names, and the closing bracket."""
     if isinstance(value, Mapping):
         keys = sorted(value, key=lambda key: key != 'type')
         if all(key == '**' or _is_name(key) for key in keys):

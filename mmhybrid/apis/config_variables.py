@@ -1,7 +1,7 @@
-"""Variables of a config that the command line gives before the config is read.
+"""Config variables that the command line sets before the config is read.
 
-A config computes settings from variables, ``ann_file=data_root + 'train.json'``. MMEngine replaces a variable when all
-of that is done, which changes nothing but the variable.
+A config computes settings from variables, as in ``ann_file=data_root + 'train.json'``. MMEngine replaces a variable
+only after that, which changes the variable but not the settings computed from it.
 """
 
 import ast
@@ -15,10 +15,10 @@ from mmengine.config import Config
 
 @contextmanager
 def given(options: Mapping[str, Any]) -> Iterator[None]:
-    """While it lasts, configs that MMEngine reads assign the values of ``options`` where they assign their own.
+    """Within the block, let configs that MMEngine reads assign the values of ``options`` instead of their own.
 
     Args:
-        options: By name; those of settings within a setting, and those that are dicts, change nothing here.
+        options: Values by name. Dotted names and values that are dicts change nothing here.
     """
     values = {
         name: value
@@ -28,7 +28,7 @@ def given(options: Mapping[str, Any]) -> Iterator[None]:
     substitute = Config._substitute_predefined_vars
 
     def substitute_all(filename: str, temp_config_name: str) -> None:
-        """As MMEngine's own, whose copy of the config is what it reads."""
+        """Do what MMEngine does, and then set the variables in its temporary copy of the config, which it reads."""
         substitute(filename, temp_config_name)
         copy = Path(temp_config_name)
         if copy.suffix == '.py':
@@ -42,7 +42,7 @@ def given(options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
-    """The text of a config in which some variables have other values; what is no Python is left to who reads it."""
+    """Return the text of a config with other values for some variables; text that is not Python stays unchanged."""
     try:
         statements = ast.parse(text).body
     except (SyntaxError, ValueError):

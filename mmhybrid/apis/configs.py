@@ -1,4 +1,4 @@
-"""Configs from files or by name, with settings that replace their own, checked before anything is built from them."""
+"""Configs from files or by name, with overridden settings, checked before anything is built from them."""
 
 import inspect
 import os
@@ -18,7 +18,7 @@ from mmhybrid.utils.errors import first_line
 from mmhybrid.utils.files import drop_link_outward
 from mmhybrid.utils.optional import HOSTS, how_to_install, told
 
-# read from the config by MMEngine, beside the arguments of its Runner
+# Names that MMEngine reads from the config, besides the arguments of its Runner.
 _CONFIG_NAMES = (
     'activation_checkpointing',
     'compile',
@@ -35,23 +35,24 @@ _CONFIG_NAMES = (
 def load_config(
     path: str, options: Mapping[str, Any] | None = None, work_dir: str | None = None, launcher: str = 'none'
 ) -> Config:
-    """A config file, with the settings of the command line.
+    """Load a config file, with the settings of the command line.
 
     Args:
-        path: Python, JSON or YAML file, or the name of a shipped one (``mmhybrid::glnet/glnet_4g_in1k.py``).
-        options: Replaced settings, dotted names; what a config computes from a variable follows, see :func:`given`.
+        path: Python, JSON or YAML file, or the name of a config in the package (``mmhybrid::glnet/glnet_4g_in1k.py``).
+        options: Overridden settings by dotted name. Settings that a config computes from a variable follow, see
+            :func:`given`.
         work_dir: Folder of logs and checkpoints; None for the config's own, or ``./work_dirs/<name of the config>``.
         launcher: One of :data:`mmhybrid.engine.ranks.LAUNCHERS`.
 
     Raises:
-        ValueError: A missing or broken file, a name that neither the config nor MMEngine's Runner knows, or a setting
-            that the config has no place for.
+        ValueError: If the file is missing or broken, if neither the config nor MMEngine's Runner knows the name of a
+            setting, or if the config has no place for a setting.
     """
     file = config_file(path)
     try:
         with given(options or {}):
             cfg = Config.fromfile(file)
-    except Exception as error:  # a config is a program of the user's: it may raise anything
+    except Exception as error:  # a config is a user's program and may raise anything
         reason = told(error) if isinstance(error, ImportError) else first_line(error)
         raise ValueError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
     if cfg.get('default_scope') in tuple(HOSTS) and find_spec(cfg.default_scope) is None:
@@ -71,10 +72,10 @@ def load_config(
 
 
 def config_file(path: str) -> str:
-    """Where a config is.
+    """Return the path of a config.
 
     Args:
-        path: A file, or a name that MMEngine takes in ``_base_``: ``mmhybrid::glnet/glnet_4g_in1k.py``.
+        path: A file, or a name that MMEngine accepts in ``_base_``: ``mmhybrid::glnet/glnet_4g_in1k.py``.
 
     Raises:
         ValueError: If there is no such file.
@@ -90,7 +91,7 @@ def config_file(path: str) -> str:
 
 
 def is_named(path: str) -> bool:
-    """Whether a config is given by its name in an installed package, not by its file."""
+    """Return whether a config is given by its name in an installed package, not by its file."""
     return '::' in path
 
 
@@ -104,7 +105,7 @@ def hide_passwords(cfg: Config) -> None:
 
 
 def drop_linked_copy(cfg: Config) -> None:
-    """Let MMEngine write its copy of the config through no link that leads out of the work folder."""
+    """Remove a link that would let MMEngine write its copy of the config outside the work folder."""
     if cfg.filename and cfg.get('work_dir'):
         drop_link_outward(Path(cfg.work_dir, Path(cfg.filename).name))
 

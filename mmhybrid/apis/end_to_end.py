@@ -1,7 +1,7 @@
-"""One ONNX file from a photograph to boxes or a segmentation: preprocessing, network, decoding and the last choice.
+"""One ONNX file from a photograph to boxes or a segmentation: preprocessing, network, decoding and final selection.
 
-The choice is non-maximum suppression of a detector, the class of a pixel of a segmentor. What is in the file, and how
-it relates to what the hosts compute, stands in docs/deployment.md.
+The final selection is non-maximum suppression for a detector, and the choice of a class for each pixel for a segmentor.
+docs/deployment.md describes what is in the file and how its results relate to those of the hosts.
 """
 
 import tempfile
@@ -19,11 +19,11 @@ from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import write_whole
 from mmhybrid.utils.optional import require
 
-TRACED = (8 * STRIDE, 9 * STRIDE)  # for files that leave the size open; as good as any that is no square
+TRACED = (8 * STRIDE, 9 * STRIDE)  # traced size of files with an open size; any size that is not square would do
 
 
 class Candidates(nn.Module):
-    """A one-stage detector as a function from images to the boxes that non-maximum suppression chooses among."""
+    """A one-stage detector as a function from images to the boxes among which non-maximum suppression selects."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Candidates(nn.Module):
         self.num_kept = int(model.bbox_head.test_cfg.get('nms_pre', -1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(1, 3, H, W) -> boxes (K, 4), x1 y1 x2 y2 in pixels of the images, their scores (K) and classes (K)."""
+        """Return boxes (K, 4), as x1 y1 x2 y2 in pixels, scores (K) and classes (K) for images (1, 3, H, W)."""
         head = self.model.bbox_head
         scores, deltas = head(self.model.extract_feat(images))
         sizes = [level.shape[-2:] for level in scores]
@@ -45,23 +45,23 @@ class Candidates(nn.Module):
         scores = scores[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels)
         scores = scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[:, :-1]
         num_classes, count = scores.shape[1], scores.numel()
-        kept = torch.sym_min(self.num_kept, count) if self.num_kept > 0 else count  # sizes may be left open
+        kept = torch.sym_min(self.num_kept, count) if self.num_kept > 0 else count  # the size may be open
         best, places = scores.flatten().topk(kept)
         chosen, labels = places // num_classes, places % num_classes
         deltas = deltas[0].permute(1, 2, 0).reshape(-1, head.bbox_coder.encode_size)
-        boxes = head.bbox_coder.decode(priors[chosen], deltas[chosen])  # clipped where the size of the image is known
+        boxes = head.bbox_coder.decode(priors[chosen], deltas[chosen])  # clipped later, once the image size is known
         return getattr(boxes, 'tensor', boxes), best, labels
 
 
 class ClassMaps(nn.Module):
-    """A segmentor as a function from images to a map for each class, as large as they are."""
+    """A segmentor as a function from images to one map per class, of the images' size."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(1, 3, H, W) -> (1, classes, H, W)."""
+        """Return maps (1, classes, H, W) for images (1, 3, H, W)."""
         maps: Tensor = self.model.encode_decode(images, [{'img_shape': images.shape[-2:]}])
         return maps
 
@@ -69,21 +69,21 @@ class ClassMaps(nn.Module):
 def export_end_to_end(
     model: Any, preprocessing: Preprocessing, path: str | Path, precision: Precision = FLOAT32
 ) -> None:
-    """Write a detector or segmentor with all that stands around its network, whole or not at all.
+    """Write a detector or segmentor with its preprocessing and postprocessing. The file is written whole or not at all.
 
-    Its input ``image`` is (height, width, 3), uint8, RGB, of any size. A detector's outputs are ``boxes`` (N, 4),
-    x1 y1 x2 y2 in pixels of that image, ``scores`` (N), highest first, and ``labels`` (N); a segmentor's is
-    ``segmentation`` (height, width), uint8.
+    Its input ``image`` is (height, width, 3), uint8, RGB, of any size. The outputs of a detector are ``boxes`` (N, 4),
+    as x1 y1 x2 y2 in pixels of that image, ``scores`` (N) in descending order, and ``labels`` (N). The output of a
+    segmentor is ``segmentation`` (height, width), uint8.
 
     Args:
-        model: Of MMDetection or MMSegmentation, in eval mode.
-        preprocessing: What happens to photographs.
-        path: The file.
-        precision: Of the network within it.
+        model: Model of MMDetection or MMSegmentation, in eval mode.
+        preprocessing: Preprocessing of the photographs.
+        path: Path of the file.
+        precision: Precision of the network within it.
 
     Raises:
-        ValueError: If the model is neither, or one whose last steps are not those of a one-stage detector with NMS or
-            of a segmentor that sees the image as a whole; and from :func:`export_model`.
+        ValueError: If the model is neither a one-stage detector with NMS nor a segmentor that sees the image as a
+            whole; and as :func:`export_model`.
     """
     check_end_to_end(model)
     onnx = require('onnx', 'format onnx')
@@ -99,7 +99,7 @@ def export_end_to_end(
     front('Identity', images, name=file.graph.input[0].name)
     given = [output.name for output in file.graph.output]
     if is_detector:
-        limit = content if preprocessing.border is None else np.array(preprocessing.canvas)  # MMDetection takes it so
+        limit = content if preprocessing.border is None else np.array(preprocessing.canvas)  # as in MMDetection
         outputs = choose_boxes(back, given, (size, content, limit), model.bbox_head)
     else:
         num_classes = file.graph.output[0].type.tensor_type.shape.dim[1].dim_value
@@ -116,7 +116,7 @@ def export_end_to_end(
 
 
 def check_end_to_end(model: Any) -> None:
-    """Raise ValueError for a model of which there is no file from photographs to what it finds."""
+    """Raise ValueError for a model that cannot be exported end to end."""
     check_one_stage(model)
     name = type(model).__name__
     if hasattr(model, 'decode_head'):

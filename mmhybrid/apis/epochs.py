@@ -1,11 +1,11 @@
-"""Trainings of another number of epochs than their config says, with schedules that are stretched or compressed."""
+"""Trainings with another number of epochs than in their config, with schedules that are stretched or compressed."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 
-# Places in a schedule: single ones, and lists of them.
+# Positions in a schedule: single ones, and lists of them.
 PLACES = ('begin', 'end', 'T_max', 'step_size', 'total_steps')
 PLACE_LISTS = ('milestones', 'periods')
 # MMEngine's default.
@@ -21,16 +21,17 @@ def check_counts_epochs(cfg: Config) -> None:
 
 
 def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
-    """Let ``cfg`` train for ``epochs``, its schedule stretched or compressed with it.
+    """Let ``cfg`` train for ``epochs``, and stretch or compress its schedule accordingly.
 
-    What counts epochs counts iterations afterwards; parts that become shorter than two of them are left out. What
-    counts iterations stays as it is. An ``EMAHook`` forgets so much faster or slower that the weights it begins with
-    have the same share in the end: with the momentum of a long training, a short one would be judged by them.
+    Parts of the schedule that count epochs count iterations afterwards; parts shorter than two iterations are removed.
+    Parts that count iterations are not changed. The momentum of an ``EMAHook`` is changed so that the initial weights
+    have the same share in the final average. With the momentum of a long training, a short one would be evaluated
+    mostly by its initial weights.
 
     Args:
-        cfg: Changed in place.
-        epochs: To train for.
-        epoch_length: Iterations.
+        cfg: Config, which is changed in place.
+        epochs: Number of epochs to train for.
+        epoch_length: Number of iterations in an epoch.
     """
     planned = cfg.train_cfg.max_epochs
     steps = epochs * epoch_length / planned
@@ -45,15 +46,15 @@ def rescale_epochs(cfg: Config, epochs: int, epoch_length: int) -> None:
 
 
 def _rescale_average(hook: dict[str, Any], share: float) -> None:
-    """Let an ``EMAHook`` begin and forget within ``share`` of the epochs it was meant for."""
+    """Rescale the start and the momentum of an ``EMAHook`` to ``share`` of the epochs it was meant for."""
     if 'begin_epoch' in hook:
         hook['begin_epoch'] = round(hook['begin_epoch'] * share)
-    if hook.get('ema_type') != 'StochasticWeightAverage':  # which has no momentum
+    if hook.get('ema_type') != 'StochasticWeightAverage':  # StochasticWeightAverage has no momentum
         hook['momentum'] = 1 - (1 - hook.get('momentum', EMA_MOMENTUM)) ** (1 / share)
 
 
 def _rescaled(scheduler: Mapping[str, Any], steps: float) -> dict[str, Any]:
-    """With places in iterations, ``steps`` of them for what was an epoch."""
+    """Return a scheduler with positions in iterations, with ``steps`` iterations for each former epoch."""
     if not scheduler.get('by_epoch', True):
         return dict(scheduler)
     changed = {name: round(scheduler[name] * steps) for name in PLACES if scheduler.get(name) is not None}

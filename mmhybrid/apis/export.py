@@ -1,6 +1,6 @@
-"""Networks in the formats that other programs run.
+"""Export of networks in the formats that other programs run.
 
-This file is a long one, since the formats are read beside each other.
+This file is long because the formats are read side by side.
 """
 
 import copy
@@ -30,9 +30,9 @@ from mmhybrid.utils.images import MOST_PIXELS
 from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 
-# How names of files have to end that a runtime opens; Core ML's are folders.
+# File name suffixes that runtimes require; the file of Core ML is a folder.
 ENDINGS = {'coreml': '.mlpackage', 'openvino': '.xml', 'executorch': '.pte'}
-WEIGHTS = '.bin'  # beside an .xml
+WEIGHTS = '.bin'  # of the file beside an .xml
 
 
 class TensorModel(nn.Module):
@@ -43,19 +43,19 @@ class TensorModel(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> object:
-        """(B, C, H, W), normalised as in training -> what the model's tensor mode gives; logits of a classifier."""
+        """Return the output of the model's tensor mode for normalised images (B, C, H, W), such as logits."""
         return self.model(images, mode='tensor')
 
 
 class HalfModel(nn.Module):
-    """A network in float16 as a function of images in float32, whose outputs are in float32 too."""
+    """A network in float16 as a function of images in float32; its outputs are in float32 too."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).half()
 
     def forward(self, images: Tensor) -> object:
-        """(B, C, H, W) -> what the network gives."""
+        """Return the output of the network for images (B, C, H, W)."""
         outputs = self.network(images.half())
         return tree_map(Tensor.float, outputs)
 
@@ -68,17 +68,17 @@ class ImageModel(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> object:
-        """(B, C, H, W) -> what the network gives."""
+        """Return the output of the network for images (B, C, H, W)."""
         return self.network(images)
 
 
 DTYPES = ('float32', 'float16', 'int8')
-# Formats of files in others than float32.
+# Formats that support other data types than float32.
 DTYPE_FORMATS = ('onnx', 'openvino')
 DYNAMIC_FORMATS = ('onnx', 'exported')
-STRIDE = 32  # sides of images of any size are multiples of it
+STRIDE = 32  # height and width of an open size are multiples of it
 Axes = dict[int, Any]
-# Axes of the images that a file leaves open, by what they are called on the command line.
+# Axes of the images that a file leaves open, by their name on the command line.
 DYNAMIC: dict[str, dict[int, str]] = {
     'batch': {0: 'batch'},
     'size': {2: 'height', 3: 'width'},
@@ -88,16 +88,16 @@ DYNAMIC: dict[str, dict[int, str]] = {
 
 @dataclass(frozen=True)
 class Precision:
-    """What a file stores weights as, and computes in where its runtime can.
+    """The data type in which a file stores weights, and in which it computes if its runtime can.
 
     Args:
-        dtype: One of :data:`DTYPES`; ``int8`` is that of layers with weights, see
-            :mod:`mmhybrid.latency.quantization`. Images and outputs are in float32 with each.
-        images: (N, C, H, W), of training, as the network takes them: the ranges of int8 are found on them.
-        kept: What an int8 file keeps in float32, of :func:`mmhybrid.latency.quantization.groups_of`.
+        dtype: One of :data:`DTYPES`. With ``int8``, only layers with weights are quantised, see
+            :mod:`mmhybrid.latency.quantization`. Images and outputs are always in float32.
+        images: (N, C, H, W), training images as the network takes them, which give the ranges of int8.
+        kept: Groups of :func:`mmhybrid.latency.quantization.groups_of` that an int8 file keeps in float32.
 
     Raises:
-        ValueError: If the dtype is unknown, ``int8`` without images, or a name in ``kept`` unknown.
+        ValueError: If the dtype or a name in ``kept`` is unknown, or if not exactly ``int8`` has images.
     """
 
     dtype: str = 'float32'
@@ -112,7 +112,7 @@ class Precision:
             check_choice('kept in float', group, GROUPS)
 
     def quantize(self, path: Path, batch: int) -> None:
-        """Put an ONNX file in int8, which takes ``batch`` images at once, in the place of one in float32."""
+        """Quantise a float32 ONNX file with this batch size in place, if the precision is int8."""
         if self.images is not None:
             batches = (part.numpy() for part in self.images.split(batch) if len(part) == batch)
             path.write_bytes(quantized(path.read_bytes(), batches, self.kept))
@@ -129,22 +129,25 @@ def export_model(
     dynamic: str | None = None,
     precision: Precision = FLOAT32,
 ) -> None:
-    """Write a network, whole or not at all; what was there before is replaced, a device or a pipe written to.
+    """Export a network to a file. The file is written whole or not at all, and replaces a previous one.
+
+    A device or a pipe is written to.
 
     Args:
         model: A model of OpenMMLab, or any module that takes images. It is put into eval mode.
-        input_shape: (B, C, H, W), which the file is made for.
-        path: The file; a folder for ``coreml``. Some formats want an ending, see :data:`ENDINGS`; OpenVINO's
-            weights are beside it, in a file that ends in ``.bin``.
+        input_shape: Shape (B, C, H, W) of the file's images.
+        path: Path of the file, which is a folder for ``coreml``. Some formats require a suffix, see :data:`ENDINGS`.
+            OpenVINO's weights are in a file beside it with the suffix ``.bin``.
         file_format: One of :data:`FORMATS`.
-        dynamic: One of :data:`DYNAMIC` for a file that takes other shapes too, where the format and the network can.
-        precision: Of weights; other than float32 where the format can.
+        dynamic: One of :data:`DYNAMIC` for a file that accepts other shapes too, if the format and the network support
+            it.
+        precision: Precision of the weights; not every format supports others than float32.
 
     Raises:
         ValueError: If the format is unknown or needs a newer torch, the shape is not four positive ints, the folder
-            does not exist, the path is a folder that no export has written, the package that writes the format is
-            missing, the network is a two-stage detector, it or the format cannot leave open what is asked for, or the
-            format has no such precision.
+            does not exist, the path is a folder that is not an earlier export, the package of the format is missing,
+            the network is a two-stage detector, the network or the format cannot leave the wanted axes open, or the
+            format does not support the precision.
     """
     check_choice('format', file_format, tuple(FORMATS))
     if file_format != 'torchscript':
@@ -183,7 +186,7 @@ def export_model(
             path.write_bytes(draft.read_bytes())
             return
         if path.is_dir():
-            os.replace(place, Path(folder, 'before'))  # a folder does not replace another that has something in it
+            os.replace(place, Path(folder, 'before'))  # a folder cannot replace a folder that is not empty
         weights = draft.with_suffix(WEIGHTS)
         if file_format == 'openvino':
             os.replace(weights, place.with_suffix(WEIGHTS))
@@ -191,14 +194,14 @@ def export_model(
 
 
 def check_dtype(dtype: str, file_format: str) -> None:
-    """Raise ValueError for a dtype that files of a format are not written in."""
+    """Raise ValueError for a dtype that a format does not support."""
     if dtype != 'float32' and file_format not in DTYPE_FORMATS:
         allowed = f'float32 for the format {file_format}; {" and ".join(DTYPE_FORMATS)} take it'
         raise bad_value('dtype', dtype, allowed)
 
 
 def check_one_stage(model: nn.Module) -> None:
-    """Raise ValueError for a two-stage detector, of which there is no file."""
+    """Raise ValueError for a two-stage detector, which cannot be exported."""
     if hasattr(model, 'roi_head'):
         raise ValueError(
             f'{type(model).__name__} is a two-stage detector: its second stage runs on boxes that the first one '
@@ -207,7 +210,7 @@ def check_one_stage(model: nn.Module) -> None:
 
 
 def _check_pooling(model: nn.Module) -> None:
-    """Raise ValueError for a layer that would keep the regions of the size that it is exported at."""
+    """Raise ValueError for a layer that would keep the pooling regions of the exported size."""
     for name, module in model.named_modules():
         if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1)):
             raise ValueError(
@@ -223,10 +226,11 @@ def _write(
         FORMATS[file_format](network, images, path, None, precision)
         return
     if len(images) == 1 and 'batch' in DYNAMIC[dynamic].values():
-        images = images.repeat(2, 1, 1, 1)  # torch.export takes an axis of one for one that never varies
-    from torch.export import Dim  # torch 2.1 has none
+        images = images.repeat(2, 1, 1, 1)  # torch.export would treat an axis of size 1 as constant
+    from torch.export import Dim  # not in torch 2.1
 
-    # sides are multiples of the largest stride, or every rounding on the way would be a case of its own
+    # Sides are multiples of the largest stride; otherwise torch.export would treat every rounding on the way as a case
+    # of its own.
     axes = {
         axis: Dim(name, min=1) if axis == 0 else STRIDE * Dim(f'{name}_in_strides', min=1)
         for axis, name in DYNAMIC[dynamic].items()
@@ -240,10 +244,10 @@ def _write(
 
 @contextmanager
 def _sizes_left_open(network: nn.Module) -> Iterator[None]:
-    """Let MMSegmentation's ``Upsample`` multiply sizes by whole numbers meanwhile.
+    """Let MMSegmentation's ``Upsample`` multiply sizes by integers within the block.
 
-    It makes ints of products with a float, which torch.export takes for numbers that never vary: the file would go on
-    with the size that it was exported at, and FPNHead resizes what comes of it, so that nothing fails.
+    It converts products with a float to int, which torch.export would treat as constants. The file would keep the
+    exported size without any error, since FPNHead resizes the result.
     """
     changed = []
     for name, module in network.named_modules():
@@ -287,7 +291,7 @@ def _coreml(network: nn.Module, images: Tensor, path: Path, axes: Axes | None, _
     program = torch.export.export(ImageModel(network), (images,)).run_decompositions({})
     graph = program.graph_module.graph
     for node in [node for node in graph.nodes if node.target is torch.ops.aten.alias.default]:
-        node.replace_all_uses_with(node.args[0])  # coremltools does not know this operator, which does nothing
+        node.replace_all_uses_with(node.args[0])  # coremltools does not know this operator, which has no effect
         graph.erase_node(node)
     tools.convert(program, convert_to='mlprogram').save(str(path))
 

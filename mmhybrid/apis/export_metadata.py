@@ -1,4 +1,4 @@
-"""What an exported file says of its network: the images that it takes, its classes, and where it comes from."""
+"""Metadata of an exported file: the images that the network takes, its classes, and its origin."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
 
-# Transforms that leave images of one size, by the argument that says it.
+# Transforms whose output has a fixed size, by the argument that gives the size.
 SIZED = {
     'CenterCrop': 'crop_size',
     'EfficientNetCenterCrop': 'crop_size',
@@ -26,15 +26,15 @@ SIZED = {
     'Resize': 'scale',
     'ResizeEdge': None,
 }
-# Of the images that a checkpoint asks for; attention takes the fourth power of it in memory.
+# Largest image side that a checkpoint may ask for, since attention takes memory with the fourth power of it.
 LARGEST_SIDE = 1024
 
 
 def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple[int, int] | None:
-    """Height and width of the images that a network was made for; None if nothing says it.
+    """Return the height and width of the images that a network was made for, or None if nothing gives them.
 
-    It is what the data preprocessor resizes images to (a network that a search found at a resolution of its own), or
-    else what its weights say (those that ``tools/export_subnet.py`` wrote), or what the test pipeline leaves.
+    They come from the data preprocessor if it resizes images (a network that a search found at its own resolution),
+    else from the checkpoint (as ``tools/export_subnet.py`` writes it), else from the output of the test pipeline.
     """
     shape = _meta(checkpoint).get('image_shape')
     preprocessor = preprocessor_of(cfg)
@@ -53,7 +53,7 @@ def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple
             size = transform.get(SIZED[name] or '')
             if size is None or transform.get('keep_ratio'):
                 return None
-            # OpenMMLab's scales are widths and heights
+            # OpenMMLab's scales are (width, height)
             return (int(size),) * 2 if isinstance(size, int) else (int(size[-1]), int(size[0]))
     return None
 
@@ -61,16 +61,16 @@ def own_shape(cfg: Config, checkpoint: Mapping[str, Any] | None = None) -> tuple
 def shape_for(
     cfg: Config, checkpoint: Mapping[str, Any] | None, given: Sequence[int] | None, is_other_allowed: bool
 ) -> tuple[int, int]:
-    """The shape to export for.
+    """Return the shape to export for.
 
     Args:
-        cfg: Of the network.
-        checkpoint: Its weights; None for weights at random.
-        given: The one that was asked for; None for the network's own.
-        is_other_allowed: Whether it may be another than the network's own.
+        cfg: Config of the network.
+        checkpoint: Checkpoint of the network; None for random weights.
+        given: Requested shape; None for the network's own.
+        is_other_allowed: Whether the requested shape may differ from the network's own.
 
     Raises:
-        ValueError: If neither says a shape and none is given, or another is given and not allowed.
+        ValueError: If no shape is requested and the network has none, or another one is requested and not allowed.
     """
     own = own_shape(cfg, checkpoint)
     if given is None:
@@ -86,17 +86,17 @@ def shape_for(
 def metadata_of(
     cfg: Config, resolution: str, config: str, checkpoint: str | None, classes: Sequence[str] | None
 ) -> dict[str, str]:
-    """What to write into a file, by name, as ONNX and Core ML take it: text.
+    """Return the metadata of a file by name, all as text, which ONNX and Core ML require.
 
     Args:
-        cfg: Of the network.
-        resolution: Height and width of the images, in words.
-        config: Path of the config; its name is told.
-        checkpoint: Path of the weights; None for weights at random.
-        classes: Their names, in the order of the outputs; None if unknown.
+        cfg: Config of the network.
+        resolution: Height and width of the images, as text.
+        config: Path of the config, whose name is included.
+        checkpoint: Path of the checkpoint; None for random weights.
+        classes: Names of the classes, in the order of the outputs; None if they are not known.
     """
     preprocessor = preprocessor_of(cfg)
-    preprocessor = preprocessor.get('preprocessor') or preprocessor  # what ResizedInputs wraps
+    preprocessor = preprocessor.get('preprocessor') or preprocessor  # the preprocessor within ResizedInputs
     is_rgb = any(preprocessor.get(name) for name in ('to_rgb', 'bgr_to_rgb'))
     facts = {
         'resolution': resolution,
@@ -112,7 +112,7 @@ def metadata_of(
 
 
 def precision_told(precision: Precision) -> dict[str, str]:
-    """What to say of a file's precision."""
+    """Return the metadata on a file's precision."""
     told = {'dtype': precision.dtype}
     if precision.images is not None:
         version = versions_of(['onnxruntime'])['onnxruntime']
@@ -124,7 +124,10 @@ def precision_told(precision: Precision) -> dict[str, str]:
 
 
 def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] | None:
-    """Names of the classes, of the data that a checkpoint was trained on or else of the config's; None if unknown."""
+    """Return the names of the classes, or None if they are not known.
+
+    They are those of the data that a checkpoint was trained on, or else those of the config's data.
+    """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     kind = DATASETS.get(str(dataset.get('type')))
     trained_on = _meta(checkpoint).get('dataset_meta') or {}
@@ -140,15 +143,16 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any] | None) -> list[str] 
     model = cfg.get('model') or {}
     heads = (model.get(name) for name in ('head', 'bbox_head', 'decode_head'))
     counts = [head['num_classes'] for head in heads if isinstance(head, Mapping) and 'num_classes' in head]
-    if found is None or any(count != len(found) for count in counts):  # a recipe with a head for other classes
+    if found is None or any(count != len(found) for count in counts):  # the head is for other classes
         return None
     return [str(name) for name in found]
 
 
 def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, str]) -> None:
-    """Add metadata to an exported file, whole or not at all; those for torch have no place for it.
+    """Add metadata to an exported file, which is written whole or not at all.
 
-    Nor has a pipe, which is written once. ExecuTorch's have none either: theirs is a ``.json`` of the same name.
+    The metadata of ExecuTorch's files goes into a ``.json`` of the same name. Formats of torch have no place for
+    metadata, and a pipe can be written only once; neither is changed.
     """
     path = Path(path)
     if is_special(path):
@@ -176,12 +180,12 @@ def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, st
         with part_folder(path.resolve()) as folder:
             draft = folder / path.name
             package.save(str(draft))
-            os.replace(path, folder / 'before')  # a folder does not replace another that has something in it
+            os.replace(path, folder / 'before')  # a folder cannot replace a folder that is not empty
             os.replace(draft, path)
 
 
 def _meta(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """What a checkpoint says of itself; ValueError if that is no dict."""
+    """Return the ``meta`` of a checkpoint; raise ValueError if it is not a dict."""
     meta = (checkpoint or {}).get('meta') or {}
     if not isinstance(meta, Mapping):
         raise bad_value('checkpoint: meta', type(meta).__name__, 'a dict')
@@ -189,7 +193,7 @@ def _meta(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def preprocessor_of(cfg: Config) -> Mapping[str, Any]:
-    """The data preprocessor's config; empty without one."""
+    """Return the config of the data preprocessor; empty if there is none."""
     return (cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {}
 
 

@@ -1,4 +1,4 @@
-"""A config's network and its weights, written for other programs with what they have to know of it."""
+"""Export of a config's network with its weights and metadata."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,32 +37,32 @@ def export_config(
     num_calibration_images: int | None = None,
     kept: Sequence[str] = KEPT,
 ) -> str:
-    """Write the network of a config, and say beside it or in it which images it takes and where it comes from.
+    """Export the network of a config, with metadata on the images that it takes and on its origin.
 
     Args:
-        cfg: Of the network.
-        source: Where ``cfg`` was read from, for the origin.
-        weights: Checkpoint file; None for weights at random.
-        out: As :func:`export_model` takes it, like ``file_format`` and ``dynamic``.
+        cfg: Config of the network.
+        source: Path that ``cfg`` was read from, for the origin.
+        weights: Checkpoint file; None for random weights.
+        out: Path of the file, as for :func:`export_model`, like ``file_format`` and ``dynamic``.
         file_format: One of :data:`mmhybrid.apis.export.FORMATS`.
-        shape: Height and width of the images; None for what the config says.
-        is_other_allowed: Whether ``shape`` may be another than the network's own.
-        batch: Images at once.
-        dynamic: What the file leaves open.
-        is_folded: Whether the network is put into its deployed form.
-        is_end_to_end: Whether the file is from photographs to boxes or a segmentation.
+        shape: Height and width of the images; None for those of the config.
+        is_other_allowed: Whether ``shape`` may differ from the network's own.
+        batch: Batch size.
+        dynamic: Axes that the file leaves open.
+        is_folded: Whether the network is converted to its deployed form.
+        is_end_to_end: Whether the file takes photographs and returns boxes or a segmentation.
         dtype: See :class:`mmhybrid.apis.export.Precision`.
-        num_calibration_images: For ``int8``, see :func:`calibration_images`.
-        kept: What ``int8`` keeps in float32, see :class:`mmhybrid.apis.export.Precision`.
+        num_calibration_images: Number of calibration images for ``int8``, see :func:`calibration_images`.
+        kept: Groups of nodes that ``int8`` keeps in float32, see :class:`mmhybrid.apis.export.Precision`.
 
     Returns:
-        The resolution that the file takes.
+        The resolution of the file's images, as text.
 
     Raises:
         ValueError: If the checkpoint does not fit the config, or as :func:`shape_for`, :func:`calibration_images`,
-            :func:`export_model` and :func:`export_end_to_end` raise it.
+            :func:`export_model` and :func:`export_end_to_end`.
     """
-    check_dtype(dtype, file_format)  # before images are loaded
+    check_dtype(dtype, file_format)  # fails early, before images are loaded
     model = build_model(cfg)
     checkpoint = None
     if weights is not None:
@@ -97,5 +97,5 @@ def _precision(
 
 
 def exported_file(config: str | Path, file_format: str) -> Path:
-    """Where the network of a config goes that is exported beside it."""
+    """Return the path of the exported network beside a config."""
     return Path(config).with_suffix(ENDINGS.get(file_format, f'.{file_format}'))

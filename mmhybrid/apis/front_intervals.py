@@ -1,4 +1,4 @@
-"""Bootstrap intervals of the box AP of networks that were taken out of a search, over the images that judged them."""
+"""Bootstrap confidence intervals of the box AP of exported networks, over the validation images."""
 
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ DRAWS = 1000
 
 
 def check_counts_boxes(cfg: Config) -> None:
-    """Raise ValueError unless the validation of a config is that of boxes, by an annotation file in COCO's format."""
+    """Raise ValueError unless a config's validation computes box AP from an annotation file in COCO's format."""
     evaluator = cfg.get('val_evaluator')
     kind = evaluator.get('type') if isinstance(evaluator, dict) else evaluator
     metrics = evaluator.get('metric', 'bbox') if isinstance(evaluator, dict) else None
@@ -29,16 +29,16 @@ def check_counts_boxes(cfg: Config) -> None:
 
 
 def box_intervals(configs: Sequence[Path], draws: int = DRAWS, seed: int = 0) -> FrontIntervals:
-    """95 % intervals of the box AP of networks, and of the difference of each to the next, on the same images.
+    """Return 95 % intervals of the box AP of networks, and of the difference of each to the next on the same images.
 
     Args:
-        configs: Of networks that :func:`mmhybrid.apis.network_files.write_network` wrote, with the weights beside, in
+        configs: Configs that :func:`mmhybrid.apis.network_files.write_network` wrote, with the weights beside them, in
             the order of a front.
-        draws: Samples of the images, drawn with replacement.
-        seed: Of the draws.
+        draws: Number of bootstrap samples of the images.
+        seed: Seed of the samples.
 
     Raises:
-        ValueError: As :func:`check_counts_boxes`, if there is no network, or one detects nothing.
+        ValueError: As :func:`check_counts_boxes`, if there is no network, or if one detects nothing.
     """
     check_int('draws', draws, 1)
     if not configs:
@@ -56,12 +56,12 @@ def box_intervals(configs: Sequence[Path], draws: int = DRAWS, seed: int = 0) ->
 
 
 def _judged(config: Path) -> BoxPrecision:
-    """What a network detects on the images of its validation."""
+    """Return the AP of a network's detections on its validation images."""
     cfg = load_config(str(config))
     check_counts_boxes(cfg)
     with tempfile.TemporaryDirectory() as folder:
         cfg.load_from, cfg.work_dir = str(config.with_suffix('.pth')), folder
-        # one of the config's name stays for the next network, and writes into this folder
+        # a visualizer named after the config would stay for the next network, and write into this folder
         cfg.visualizer = {'type': 'mmengine.Visualizer', 'name': folder}
         evaluator = {**cfg.val_evaluator, 'outfile_prefix': f'{folder}/found'}
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, evaluator

@@ -1,4 +1,4 @@
-"""Networks of a search's front, each taken out of the supernet, and a table of them."""
+"""Export of all networks on a search's front, with a table of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ FRONT_FILE = 'front.csv'
 
 @dataclass(frozen=True)
 class Exported:
-    """A network of a search with files of its own.
+    """A network of a search that was exported to files of its own.
 
     Args:
-        name: Of its folder and of its files.
-        candidate: What the search knows of it.
-        network: Without its weights' supernet.
-        paths: Of its files.
-        measured: What it took; None where that was not asked for.
+        name: Name of its folder and of its files.
+        candidate: Candidate of the search, with its scores and costs.
+        network: The network, independent of the supernet.
+        paths: Paths of its files.
+        measured: Its measured latency; None if it was not measured.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Exported:
 
 
 def found_by(candidate: Candidate, result: SearchResult) -> Found:
-    """A network of a search as one that was read from its files."""
+    """Return a candidate of a search in the form of a network that was read from a file."""
     latency = candidate.estimates.get('latency_ms')
     return Found(candidate.arch, dict(candidate.metrics or {}), result.settings.space.to_config(), latency)
 
 
 def export_beside(folder: Path, name: str, file_format: str) -> Path:
-    """Write what :func:`write_network` has written in another format too, and return the file."""
+    """Export a network that :func:`write_network` wrote to another format too, and return the file."""
     config, weights = folder / f'{name}.py', folder / f'{name}.pth'
     path = exported_file(config, file_format)
     drop_link_outward(path)
@@ -67,22 +67,23 @@ def export_front(
     repeats: int = 20,
     file_format: str | None = None,
 ) -> Iterator[Exported]:
-    """Take out every network of a search's front, in the order of its scores, and write ``front.csv`` in the end.
+    """Export every network of a search's front, in the order of its scores, and write ``front.csv`` at the end.
 
-    Each network has a folder that is named after its genes, so that those of a search which goes on are written beside.
+    The folder of each network is named after its genes, so that networks of a continued search are added beside.
 
     Args:
-        model: From :func:`mmhybrid.apis.taking_out.build_supernet`.
-        cfg: Of the supernet.
-        result: What was found; its front is that of :attr:`SearchResult.trade_off`.
-        folder: Made if missing.
+        model: Supernet from :func:`mmhybrid.apis.taking_out.build_supernet`.
+        cfg: Config of the supernet.
+        result: Result of the search; its front is that of :attr:`SearchResult.trade_off`.
+        folder: Folder of the networks; it is created if it does not exist.
         into: Configs to put each backbone into, see :func:`write_host_config`.
-        table: Latency table, as whose networks each is measured; None for no measurement.
-        repeats: Timed rounds of a measurement.
-        file_format: What each is exported to beside its config, see :func:`export_config`; None for nothing.
+        table: Latency table, whose device and settings are used to measure each network; None to measure none.
+        repeats: Number of timed rounds of a measurement.
+        file_format: Format to which each network is exported beside its config, see :func:`export_config`; None for
+            none.
 
     Raises:
-        ValueError: If a network is not in the space of ``model``, or as :func:`take_out` and the writers raise it.
+        ValueError: If a network is not in the space of ``model``, or as :func:`take_out` and the functions that write.
         SearchError: If every evaluation failed.
     """
     front, folder = result.front(result.trade_off), Path(folder)

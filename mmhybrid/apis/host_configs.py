@@ -15,24 +15,24 @@ from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import bad_value, check_name
 from mmhybrid.utils.files import drop_link_outward, write_whole
 
-# How detectors name what a pixel of a map is worth: anchors, RoI extractors, point generators, heads without anchors.
+# Names of settings for the strides of feature maps: in anchors, RoI extractors, point generators, anchor-free heads.
 STRIDES = ('strides', 'featmap_strides', 'anchor_strides')
 
 
 def write_host_config(network: Standalone, target: str, folder: str | Path, name: str) -> Path:
     """Write ``<name>_<target>.py``: the config ``target`` with this backbone in place of its own.
 
-    A classifier starts from scratch, as retraining does; every other model from the exported weights.
+    A classifier starts from scratch, as in retraining; every other model starts from the exported weights.
 
     Args:
-        network: From :func:`mmhybrid.apis.taking_out.take_out`.
-        target: A config file, or the name of a shipped one.
-        folder: Where :func:`mmhybrid.apis.network_files.write_network` wrote the network.
-        name: The name that it gave its files.
+        network: Network from :func:`mmhybrid.apis.taking_out.take_out`.
+        target: A config file, or the name of a config in the package.
+        folder: Folder into which :func:`mmhybrid.apis.network_files.write_network` wrote the network.
+        name: Name of the network's files.
 
     Raises:
-        ValueError: If the backbone of ``target`` is of another family, more outputs are read than there are, or
-            ``target`` has strides that are not those of the network's patches.
+        ValueError: If the backbone of ``target`` is of another family, if more outputs are read than the network has,
+            or if the strides of ``target`` do not fit the network's patch size.
     """
     check_name('name', name)
     cfg = load_config(target)
@@ -62,15 +62,15 @@ def write_host_config(network: Standalone, target: str, folder: str | Path, name
 
 
 def host_config_file(folder: str | Path, name: str, target: str) -> Path:
-    """The file that :func:`write_host_config` writes."""
+    """Return the path of the file that :func:`write_host_config` writes."""
     return Path(folder, f'{name}_{Path(target).stem}.py')
 
 
 def _check_strides(target: str, model: Mapping[str, Any], theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Raise ValueError if ``model`` names strides (of anchors, of RoIs) and the backbone's patches are of another size.
+    """Raise ValueError if ``model`` names strides (of anchors, of RoIs) and the backbone's patch size is another one.
 
-    The strides that a detector counts with belong to the size of its backbone's patches; nothing would fail, but boxes
-    would be looked for in the wrong places.
+    The strides of a detector depend on the patch size of its backbone. With another patch size nothing would fail, but
+    boxes would be looked for in the wrong places.
     """
     sizes = [_patch_size(backbone) for backbone in (theirs, ours)]
     if sizes[0] == sizes[1]:
@@ -83,14 +83,14 @@ def _check_strides(target: str, model: Mapping[str, Any], theirs: Mapping[str, A
 
 
 def _patch_size(backbone: Mapping[str, Any]) -> int | None:
-    """Of a backbone's config, by its class where the config does not say it; None without patches."""
+    """Return the patch size of a backbone's config, or of its class if the config has none; None without patches."""
     parameter = inspect.signature(MODELS.get(str(backbone['type']))).parameters.get('patch_size')
     size: int | None = backbone.get('patch_size', None if parameter is None else parameter.default)
     return size
 
 
 def _strides(config: Any, path: str) -> Iterator[str]:
-    """The settings of strides in a config, by their dotted names."""
+    """Yield the settings of strides in a config, with their dotted names."""
     if isinstance(config, Mapping):
         for name, value in config.items():
             if name in STRIDES and not isinstance(value, Mapping):
@@ -102,7 +102,7 @@ def _strides(config: Any, path: str) -> Iterator[str]:
 
 
 def _resizing(network: Standalone, theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """A data preprocessor as ``theirs`` that resizes images as the network's own does."""
+    """Return a data preprocessor like ``theirs`` that resizes images as the network's own does."""
     ours = network.data_preprocessor or {}
     if ours.get('type') != 'mmhybrid.ResizedInputs':
         return {}

@@ -1,4 +1,4 @@
-"""Outputs of the teacher of a config, computed once for the images of its training."""
+"""Computation of the outputs of a config's teacher, once for all training images."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,22 +21,22 @@ from mmhybrid.models.teachers import Lesson, Normalisation
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import first_line
 
-_PROBES = 32  # images that are loaded twice
+_PROBES = 32  # number of images that are loaded twice
 
 
 class KeptTeacher:
-    """A config whose teacher's outputs are computed for each view of each image, as far as they are not there.
+    """Computes the outputs of a config's teacher for each view of each image, unless they exist already.
 
-    Files that are there are read: what they hold of images that are still the same stays. A run that was stopped
-    goes on with the file that it was at.
+    Outputs in existing files are kept if their images have not changed. An interrupted run continues with the file that
+    it was writing.
 
     Args:
-        cfg: Of a training; its ``model.teacher.kept`` is the folder.
-        device: Where the teacher computes.
+        cfg: Config of a training; its ``model.teacher.kept`` is the folder.
+        device: Device of the teacher.
 
     Raises:
         ValueError: If the config has no such teacher, its pipeline gives another image each time, the folder has
-            outputs of another teacher or data set, or there is too little room for them.
+            outputs of another teacher or data set, or there is not enough disk space.
     """
 
     def __init__(self, cfg: Config, device: str = 'cpu') -> None:
@@ -82,7 +82,7 @@ class KeptTeacher:
             raise ValueError(f'{self.folder}: no room for the {needed / 2**20:.0f} MiB that outputs take')
 
     def run(self) -> Iterator[int]:
-        """Write file by file, and yield how many outputs of each were computed."""
+        """Write file by file, and yield the number of computed outputs of each."""
         loader: Any = DataLoader(
             self._views, batch_sampler=list(self._batches()), num_workers=self._workers, collate_fn=pseudo_collate
         )
@@ -104,29 +104,32 @@ class KeptTeacher:
             yield computed
 
     def _parts(self, number: int) -> list[slice]:
-        """The places of each batch in a file."""
+        """Return the positions of each batch in a file."""
         length = len(self.plan.rows_of(number))
         return [slice(place, min(place + self._batch_size, length)) for place in range(0, length, self._batch_size)]
 
     def _batches(self) -> Iterator[list[int]]:
-        """The rows of each batch."""
+        """Yield the rows of each batch."""
         for number in range(self.plan.num_files):
             yield from (list(self.plan.rows_of(number)[part]) for part in self._parts(number))
 
     @torch.no_grad()
     def _pixels(self, batch: Any) -> Tensor:
-        """What the teacher gets of a batch, as a training has it."""
+        """Return the pixels of a batch that the teacher gets in a training."""
         preprocessor = self._model.data_preprocessor
         return Normalisation.of(preprocessor).undo(preprocessor(batch, False)['inputs'])
 
     def _outputs(self, pixels: Tensor) -> Tensor:
-        """Of a batch as large as those of the training: how sums are rounded depends on that."""
+        """Return the outputs of a batch.
+
+        The batch is filled to the size of the training's batches, since rounding depends on the size.
+        """
         filled = pixels[torch.arange(max(len(pixels), self._batch_size), device=pixels.device) % len(pixels)]
         return self._lesson.computed(filled)[: len(pixels)]
 
 
 class _Views(Dataset[Any]):
-    """The views of all images: the first of each, then the second of each."""
+    """The views of all images: the first view of each image, then the second of each, and so on."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset

@@ -1,4 +1,4 @@
-"""Networks beside those of a search: the one that its supernet began as, and the presets of its family."""
+"""Known networks beside those of a search: the one that its supernet started as, and the presets of its family."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +19,14 @@ START = 'starting network'
 
 
 def known_networks_of(result: SearchResult, cfg: Config | None = None) -> list[KnownNetwork]:
-    """The starting network and the presets, those of them of which anything is known.
+    """Return the starting network and the presets, as far as scores or costs of them are known.
 
-    What the search evaluated has its numbers from there. Which network it began with ``cfg`` says, and of all others it
-    tells the costs: parameters and MACs, and the latency where the table of the search has all of their parts.
+    Networks that the search evaluated have its numbers. ``cfg`` gives the starting network, and the costs of all
+    others: parameters and MACs, and the latency if the table of the search has all of their parts.
 
     Args:
-        result: Of the search.
-        cfg: Its config; None for the presets that it evaluated alone.
+        result: Result of the search.
+        cfg: Config of the search; None for those presets only that the search evaluated.
 
     Raises:
         ValueError: If ``cfg`` has another space than the search, or its latency table is wrong.
@@ -38,7 +38,7 @@ def known_networks_of(result: SearchResult, cfg: Config | None = None) -> list[K
     for name, network in _networks(space, cfg).items():
         try:
             candidate = evaluated.get(space.encode(network))
-        except ValueError:  # it is not in the space
+        except ValueError:  # the network is not in the space
             candidate = None
         numbers = _costs(estimators, network) if candidate is None else candidate.numbers
         if numbers:
@@ -47,11 +47,11 @@ def known_networks_of(result: SearchResult, cfg: Config | None = None) -> list[K
 
 
 def _networks(space: SearchSpace, cfg: Config | None) -> dict[str, Any]:
-    """Decoded architectures by their names; a preset that is the starting network stands there once."""
+    """Return decoded architectures by their names; a preset that is also the starting network is listed once."""
     of_backbone = type(space.backbone_space).__name__
     family = next((f for f in FAMILIES.values() if f.space['type'].rpartition('.')[2] == of_backbone), None)
     presets: dict[str, Any] = {}
-    if family is not None:  # or it is a network of another library
+    if family is not None:  # otherwise it is a network of another library
         presets = {family.full_name(name): family.arch.parse(name) for name in family.arch.presets}
     start = _start(space, cfg)
     if start is None:
@@ -62,7 +62,7 @@ def _networks(space: SearchSpace, cfg: Config | None) -> dict[str, Any]:
 
 
 def _start(space: SearchSpace, cfg: Config | None) -> Any:
-    """What the supernet began as, by its ``init_cfg``, or what its space is around; None if a config says neither."""
+    """Return the network that the supernet or its space starts from, or None if the config has neither."""
     backbone = {} if cfg is None else (cfg.model.get('architecture') or {}).get('backbone') or {}
     init, around = backbone.get('init_cfg'), (backbone.get('space') or {}).get('around')
     given = init.get('arch') if isinstance(init, Mapping) else None
@@ -72,7 +72,7 @@ def _start(space: SearchSpace, cfg: Config | None) -> Any:
 
 
 def _estimators(cfg: Config, space: SearchSpace) -> list[Estimator]:
-    """What networks cost: by the latencies of the search, then without any."""
+    """Return an estimator with the latencies of the search, if it has some, and one without."""
     search = cfg.get('search_cfg') or {}
     workload = Workload.of_model(cfg.get('model', {}), search.get('input_size'), cfg.get('default_scope'))
     here, searched = (type(one.backbone_space) for one in (workload.space, space))
@@ -84,11 +84,11 @@ def _estimators(cfg: Config, space: SearchSpace) -> list[Estimator]:
 
 
 def _costs(estimators: list[Estimator], network: Any) -> dict[str, float]:
-    """The costs of the first estimator that knows all parts of a network; none if none does."""
+    """Return the costs by the first estimator that knows all parts of a network; empty if none does."""
     for estimator in estimators:
         try:
             cost = estimator.of_network(network)
-        except ValueError:  # a part that the table lacks, or outputs that the network has not
+        except ValueError:  # the table lacks a part, or the network an output
             continue
         return {name: value for name, value in vars(cost).items() if value is not None}
     return {}

@@ -1,4 +1,4 @@
-"""The widths of a subnet, and the weights of necks and heads that read no more of the supernet's."""
+"""The widths of a subnet, and the weights of necks and heads reduced to these widths."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +11,15 @@ from mmhybrid.models.build import build_on_meta
 
 
 def widths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
-    """Channels of the outputs of the backbone that a config describes."""
+    """Return the numbers of channels of a configured backbone's outputs."""
     return output_widths(build_on_meta(backbone), backbone.get('in_channels', 3))
 
 
 def narrowed(name: str, tensor: Tensor, shape: torch.Size, wide: Sequence[int], narrow: Sequence[int]) -> Tensor:
-    """A tensor of a neck or head without the channels that are zero for the subnet.
+    """Return a tensor of a neck or head without the channels that are zero for the subnet.
 
-    Those of output k lie behind its own, whether a layer reads output k alone or with others after it.
+    The superfluous channels of output k come directly after its used ones, whether a layer reads output k alone or
+    together with later ones.
     """
     for axis, (have, want) in enumerate(zip(tensor.shape, shape, strict=True)):
         if have != want:

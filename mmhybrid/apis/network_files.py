@@ -1,4 +1,4 @@
-"""The files of a network that was taken out of its supernet: configs as one would write them, and weights."""
+"""The files of an exported network: configs as if written by hand, and weights."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_name
 from mmhybrid.utils.files import drop_link_outward, write_whole
 
-# Sections of an exported config, each with the settings it has of the supernet's.
+# Sections of an exported config, with the settings that are copied from the supernet's config.
 SECTIONS = (
     ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'),
     ('optim_wrapper', 'param_scheduler', 'train_cfg', 'val_cfg', 'test_cfg', 'auto_scale_lr'),
@@ -34,7 +34,8 @@ SECTIONS = (
         'sync_bn',
     ),
 )
-# What registers the backbones, hooks and loops of a config that names no other modules; no code of the search.
+# Import that registers the backbones, hooks and loops of a config that names no other modules. It imports no code of
+# the search.
 IMPORTS = {'imports': ['mmhybrid'], 'allow_failed_imports': False}
 
 
@@ -44,15 +45,15 @@ def write_network(
     """Write ``<name>_backbone.py``, ``<name>.py``, ``<name>.pth`` and ``<name>.safetensors``, each whole or not at all.
 
     Args:
-        network: From :func:`mmhybrid.apis.taking_out.take_out`.
-        cfg: Of the supernet; gives the data, the schedule and the runtime.
-        folder: Made if missing.
-        name: Of the files, see :func:`check_name`.
-        metrics: The scores that the search recorded, for the docstring.
+        network: Network from :func:`mmhybrid.apis.taking_out.take_out`.
+        cfg: Config of the supernet, which gives the data, the schedule and the runtime.
+        folder: Folder of the files; it is created if it does not exist.
+        name: Name of the files, see :func:`check_name`.
+        metrics: Scores that the search recorded, for the docstring.
 
     Raises:
-        ValueError: If ``name`` is no plain name, the path of ``folder`` cannot stand in a config, or a setting of
-            ``cfg`` has a value that is no literal.
+        ValueError: If ``name`` is not a plain name, the path of ``folder`` cannot be in a config, or a value in ``cfg``
+            is not a literal.
     """
     check_name('name', name)
     folder = Path(folder)
@@ -79,12 +80,12 @@ def write_network(
 
 
 def name_of(arch: Arch) -> str:
-    """The name of a network's folder among those of a search, which follows from the genes."""
+    """Return the name of a network's folder, which follows from the genes."""
     return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise ValueError for a path that MMEngine, which puts it into the text of a config, would make code of."""
+    """Raise ValueError for a path that would become code when MMEngine inserts it into the text of a config."""
     path = str(folder.resolve())
     if not path.isprintable() or any(sign in path for sign in '\'"\\{}'):
         raise bad_value(
@@ -93,7 +94,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def described(network: Standalone, metrics: Mapping[str, float]) -> dict[str, str]:
-    """What to tell of a network, by name."""
+    """Return scores and costs of a network as text, by name."""
     costs = {'params_m': f'{network.params_m:.4g}', 'macs_m': f'{network.macs_m:.4g}'}
     if network.image_shape is not None:
         costs['resolution'] = f'{network.image_shape[0]} x {network.image_shape[1]}'
@@ -104,7 +105,7 @@ def _backbone_text(network: Standalone, about: str, weights: str) -> str:
     path = literal(f'/{weights}').replace('/', '{{ fileDirname }}/', 1)
     searched = {
         'backbone': network.backbone,
-        # MMEngine fills the folder in, so that it can be moved
+        # MMEngine inserts the folder, so that the files can be moved
         'pretrained': {'type': 'Pretrained', 'checkpoint': Expression(path), 'prefix': 'backbone.'},
         'channels': list(network.channels),
     }
@@ -127,7 +128,7 @@ def _config_text(network: Standalone, cfg: Config, about: str, paths: Mapping[st
 
 
 def _without_scopes(settings: Any) -> Any:
-    """Without the notes that MMEngine leaves where a config is based on one of another package."""
+    """Return settings without the entries that MMEngine adds to a config based on one of another package."""
     if isinstance(settings, dict):
         return {key: _without_scopes(value) for key, value in settings.items() if key != '_scope_'}
     return [_without_scopes(value) for value in settings] if isinstance(settings, list) else settings

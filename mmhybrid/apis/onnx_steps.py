@@ -1,6 +1,6 @@
-"""What stands around a network in a file from a photograph to boxes or a segmentation, as nodes of ONNX.
+"""ONNX nodes around a network, for a file from a photograph to boxes or a segmentation.
 
-Each computes the very numbers of what the hosts do there; how, stands in docs/deployment.md.
+Each step computes exactly the numbers of the hosts; docs/deployment.md explains how.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Outputs = dict[str, tuple[int, list[Any]]]  # type and sizes of each
 
 
 class Nodes:
-    """ONNX nodes, entered one after the other: a call gives the name of what it computes."""
+    """A list of ONNX nodes; a call adds a node and returns the name of its output."""
 
     def __init__(self, onnx: ModuleType, prefix: str) -> None:
         self.onnx, self.prefix = onnx, prefix
@@ -27,7 +27,7 @@ class Nodes:
     def __call__(
         self, kind: str, *inputs: str | np.ndarray | np.generic | None, name: str = '', **attributes: Any
     ) -> str:
-        """Enter a node, whose inputs are names, constants, or None where one is left out."""
+        """Add a node, whose inputs are names, constants, or None for an omitted input."""
         names = [given or '' if given is None or isinstance(given, str) else self._constant(given) for given in inputs]
         name = name or f'{self.prefix}{kind.lower()}_{len(self.nodes)}'
         self.nodes.append(self.onnx.helper.make_node(kind, names, [name], **attributes))
@@ -40,12 +40,13 @@ class Nodes:
 
 
 def before_network(op: Nodes, rule: Preprocessing) -> tuple[str, str, str]:
-    """From ``image`` to the network: normalised images; (height, width) of the photograph, and on the canvas."""
+    """Return the normalised images, and the (height, width) of the photograph and of its part of the canvas."""
     size = op('Slice', op('Shape', 'image'), np.array([0]), np.array([2]))
-    sides = op('Cast', size, to=DOUBLE)  # as MMCV counts
+    sides = op('Cast', size, to=DOUBLE)  # MMCV computes in double precision
     factors = []
     if rule.scale is not None and rule.keep_ratio:
-        # the smaller quotient is the longer side's; a number by ReduceMax(sides), OpenVINO computes upside down
+        # The smaller quotient belongs to the longer side. OpenVINO computes a number divided by ReduceMax(sides) upside
+        # down.
         for most, least in zip(rule.scale, ('ReduceMin', 'ReduceMax'), strict=True):
             factors.append(op(least, op('Div', np.array(float(most)), sides), keepdims=0))
     elif rule.canvas is not None:
@@ -77,14 +78,15 @@ def before_network(op: Nodes, rule: Preprocessing) -> tuple[str, str, str]:
         normalised = op('Div', op('Sub', planes, mean), std)
         return op('Pad', normalised, spare, np.array(rule.border_value, np.float32)), size, content
     border = np.array(rule.border, np.float32).reshape(3, 1, 1)
-    padded = op('Add', op('Pad', op('Sub', planes, border), spare), border)  # a colour, and Pad knows one number
+    # the border is a colour, but Pad takes one number
+    padded = op('Add', op('Pad', op('Sub', planes, border), spare), border)
     return op('Div', op('Sub', padded, mean), std), size, content
 
 
 def _resize(op: Nodes, planes: str, before: str, after: str) -> str:
-    """Resize (1, 3, H, W), int32, to the very numbers of OpenCV, whose weights have 11 bits and which cuts off others.
+    """Resize (1, 3, H, W), int32, to exactly the numbers of OpenCV, which uses weights of 11 bits and truncates.
 
-    ONNX's own Resize would do it in floating point, and one pixel in eight would differ by 1.
+    ONNX's own Resize computes in floating point, and one pixel in eight would differ by 1.
     """
     (left, left_weight), (right, right_weight) = _neighbours(op, before, after, 1)
     columns = [op('Mul', op('Gather', planes, left, axis=3), left_weight)]
@@ -98,7 +100,10 @@ def _resize(op: Nodes, planes: str, before: str, after: str) -> str:
 
 
 def _neighbours(op: Nodes, before: str, after: str, axis: int) -> list[tuple[str, str]]:
-    """The two pixels along an axis that each new one lies between: where they are, and their weights of 2048."""
+    """Return positions and weights of the two old pixels between which each new one lies along an axis.
+
+    The weights are in units of 1/2048.
+    """
     old, new = (op('Gather', size, np.array(axis)) for size in (before, after))
     scale = op('Div', op('Cast', old, to=DOUBLE), op('Cast', new, to=DOUBLE))
     steps = op('Range', np.array(0.0), op('Cast', new, to=DOUBLE), np.array(1.0))
@@ -115,12 +120,12 @@ def _neighbours(op: Nodes, before: str, after: str, axis: int) -> list[tuple[str
 
 
 def choose_boxes(op: Nodes, given: Sequence[str], sizes: Sequence[Any], head: Any) -> Outputs:
-    """What MMDetection does with the candidates: clip, rescale, leave out, suppress."""
+    """Add MMDetection's postprocessing of the candidates: clip, rescale, filter, and suppress overlapping boxes."""
     boxes, scores, labels = given
     size, content, limit = sizes
     test_cfg = head.test_cfg
     nms = test_cfg.nms
-    corners = np.array([1, 0, 1, 0])  # of a height and a width
+    corners = np.array([1, 0, 1, 0])  # indices into (height, width)
     if getattr(head.bbox_coder, 'clip_border', True):
         most = op('Gather', op('Cast', limit, to=FLOAT), corners)
         boxes = op('Min', op('Max', boxes, np.zeros(4, np.float32)), most)
@@ -151,7 +156,7 @@ def choose_boxes(op: Nodes, given: Sequence[str], sizes: Sequence[Any], head: An
 
 
 def choose_classes(op: Nodes, maps: str, sizes: Sequence[Any], model: Any, num_classes: int) -> Outputs:
-    """What MMSegmentation does with the maps of the classes: leave out the border, resize, choose."""
+    """Add MMSegmentation's postprocessing of the class maps: remove the border, resize, and choose a class."""
     size, content = sizes
     inner = op('Slice', maps, np.array([0, 0]), content, np.array([2, 3]))
     mode = 'align_corners' if model.align_corners else 'half_pixel'

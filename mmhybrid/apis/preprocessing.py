@@ -1,4 +1,4 @@
-"""What happens to a photograph before a network sees it, as a config says it."""
+"""The preprocessing of a photograph before the network, as a config describes it."""
 
 import json
 import math
@@ -17,22 +17,22 @@ PASSED_OVER = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSeg
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a config's test pipeline and data preprocessor do to a photograph.
+    """The operations of a config's test pipeline and data preprocessor on a photograph.
 
     Args:
-        canvas: Height and width of the images that the network takes, on which photographs are made to fit; None for
-            images as large as they come, with zeros up to the next multiples of ``divisor``.
+        canvas: Height and width of the network's images, into which photographs are fitted; None for images of their
+            own size, padded with zeros to the next multiples of ``divisor``.
         divisor: See ``canvas``.
-        scale: What the image is resized to: with ``keep_ratio`` the largest of its (longer, shorter) side, else its
-            (height, width); None for nothing.
+        scale: Size to which the image is resized: with ``keep_ratio`` the upper limits of its (longer, shorter) side,
+            else its (height, width); None for no resizing.
         keep_ratio: See ``scale``.
-        multiple: What the sides are made multiples of after that; 1 for nothing.
-        mean: By channel, in the order of the network.
-        std: As ``mean``.
-        is_rgb: Whether the network takes RGB, else BGR.
-        border: What is put around the image, by channel as ``mean``, in pixels from 0 to 255; None for zeros behind the
-            normalisation, which do not count as a part of the image.
-        border_value: What the data preprocessor puts around normalised images.
+        multiple: Number to whose multiples the sides are rounded up after that; 1 for no rounding.
+        mean: Mean of each channel, in the network's channel order.
+        std: Standard deviation of each channel, in the same order.
+        is_rgb: Whether the network takes RGB rather than BGR.
+        border: Padding value of each channel, in the same order, in pixel values from 0 to 255; None for zeros after
+            the normalisation, which do not count as part of the image.
+        border_value: Value with which the data preprocessor pads normalised images.
     """
 
     canvas: tuple[int, int] | None
@@ -48,16 +48,16 @@ class Preprocessing:
 
     @classmethod
     def of_config(cls, cfg: Config, shape: Sequence[int] | None, is_open: bool = False) -> 'Preprocessing':
-        """Read a config.
+        """Read the preprocessing from a config.
 
         Args:
-            cfg: Of a detector or segmentor.
-            shape: Height and width of the canvas; None for one that all images fit on.
+            cfg: Config of a detector or segmentor.
+            shape: Height and width of the canvas; None for one that all images fit into.
             is_open: Whether there is no canvas.
 
         Raises:
-            ValueError: If a transform of the test pipeline is unknown, its images do not fit the canvas, or nothing
-                says how large it is.
+            ValueError: If a transform of the test pipeline is unknown, its images do not fit the canvas, or the size of
+                the canvas is not given anywhere.
         """
         steps = _transforms(cfg)
         resize, pad = steps.get('Resize', {}), steps.get('Pad', {})
@@ -85,7 +85,7 @@ class Preprocessing:
         return cls(canvas, divisor, scale, keep_ratio, multiple, mean, std, is_rgb, border, border_value)
 
     def told(self) -> dict[str, str]:
-        """What to say of it in a file's metadata."""
+        """Return the metadata on the preprocessing."""
         facts = {name: json.dumps(value) for name, value in asdict(self).items()}
         size = 'open' if self.canvas is None else f'{self.canvas[0]} x {self.canvas[1]}'
         return {
@@ -97,7 +97,7 @@ class Preprocessing:
 
 
 def _transforms(cfg: Config) -> dict[str, Mapping[str, Any]]:
-    """The test pipeline's transforms by their names; ValueError for what a file has no part for."""
+    """Return the test pipeline's transforms by their names; raise ValueError for unsupported ones."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     found: dict[str, Mapping[str, Any]] = {}
     for transform in dataset.get('pipeline') or ():
@@ -116,9 +116,9 @@ def _canvas(
     keep_ratio: bool,
     multiple: int,
 ) -> tuple[int, int]:
-    """The size of the images of a file: what was asked for, what ``Pad`` makes them, or what takes all of them."""
+    """Return the size of a file's images: the requested one, the one of ``Pad``, or one that fits all images."""
     if given is None and padded is not None:
-        given = padded[::-1]  # MMCV's are widths and heights
+        given = padded[::-1]  # MMCV's sizes are (width, height)
     if given is None and scale is not None:
         given = [-(-side // STRIDE) * STRIDE for side in ((scale[0], scale[0]) if keep_ratio else scale)]
     if given is None:
@@ -135,7 +135,7 @@ def _canvas(
 
 
 def _three(value: Any, default: float) -> tuple[float, ...]:
-    """A number for each channel."""
+    """Return a number for each channel."""
     if value is None:
         value = default
     values = [value] if isinstance(value, int | float) else list(value)

@@ -1,4 +1,4 @@
-"""Networks of a search, each trained by itself, from wherever that was interrupted."""
+"""Retraining of a search's networks, each alone, which continues after an interruption."""
 
 import gc
 import hashlib
@@ -32,10 +32,10 @@ from mmhybrid.search.proposals import propose
 from mmhybrid.utils.checks import bad_value, check_choice, check_int
 from mmhybrid.utils.files import check_stays_within
 
-# Where a training starts: as its config says, from the exported weights, or from random ones.
+# Start of a training: as its config says, from the exported weights, or from random weights.
 STARTS = ('config', 'weights', 'scratch')
-TRAINING = 'training'  # the folder in that of a network
-# Of a config, what has no influence on a training.
+TRAINING = 'training'  # a folder within that of the network
+# Settings of a config that have no influence on a training.
 ELSEWHERE = ('work_dir', 'launcher', 'search_cfg')
 
 
@@ -43,17 +43,17 @@ class Retraining:
     """Trains networks of a search in folders of their own, and keeps a record of their scores.
 
     Args:
-        cfg: Of the search, or of its supernet.
+        cfg: Config of the search, or of its supernet.
         checkpoint: Weights of the supernet; None for networks that start from random weights.
         search: Settings of the search.
-        folder: Of the record and the networks; made if missing.
-        recipe: A config file to train with; None for the data and the schedule of ``cfg``.
-        start: One of :data:`STARTS`. By its config a classifier starts from random weights, all else from exported
-            ones.
-        epochs: To train for, with the schedule stretched or compressed; None for as many as the config says.
+        folder: Folder of the record and the networks; it is created if it does not exist.
+        recipe: Config file to train with; None for the data and the schedule of ``cfg``.
+        start: One of :data:`STARTS`. With ``config``, a classifier starts from random weights and all else from
+            exported ones.
+        epochs: Number of epochs to train for, with the schedule stretched or compressed; None for that of the config.
 
     Attributes:
-        objective: The metric that networks are compared by.
+        objective: Metric by which networks are compared.
 
     Raises:
         ValueError: If an argument is wrong.
@@ -91,18 +91,18 @@ class Retraining:
         self._record = RetrainingRecord(self.folder, settings)
 
     def run(self, candidates: Sequence[Candidate], phase: Phase | None = None) -> list[Retrained]:
-        """Train what the record does not have. On several ranks all call it.
+        """Train the networks that are not in the record. All ranks have to call it.
 
         Args:
             candidates: Networks of the search.
-            phase: Gets to know when a training is at work; for the tools.
+            phase: Hook that records when a training is at work; for the tools.
 
         Returns:
             The results, in the order of ``candidates``.
 
         Raises:
-            ValueError: If the record is of other settings or damaged, or a config or checkpoint is wrong; what MMEngine
-                and the hosts find raises as it does there.
+            ValueError: If the record is damaged or of other settings, or a config or checkpoint is wrong. Errors of
+                MMEngine and the hosts are not converted.
         """
         scores = {candidate.arch: self._supernet_score(candidate) for candidate in candidates}
         join_ranks(self.cfg)
@@ -121,7 +121,7 @@ class Retraining:
         return [record[candidate.arch] for candidate in candidates]
 
     def _supernet_score(self, candidate: Candidate) -> float:
-        """What the search recorded; not a number where no supernet was trained.
+        """Return the score that the search recorded; NaN if no supernet was trained.
 
         Raises:
             ValueError: If the objective is an estimate, which training cannot change.
@@ -139,9 +139,10 @@ class Retraining:
         return folder / f'{name}.py' if self.recipe is None else host_config_file(folder, name, self.recipe)
 
     def _export(self, candidates: Sequence[Candidate]) -> None:
-        """Take the networks out of the supernet; also those that are there, since a config is a program.
+        """Export the networks from the supernet, even those that are already in the folder.
 
-        A folder of results may come from others; what is run in it is written here.
+        A config is a program, and a folder of results may come from somebody else. Only configs that are written here
+        are run.
         """
         model: OneShot | None = None
         for candidate in candidates:
@@ -171,16 +172,17 @@ class Retraining:
             cfg.load_from = None
             cfg.model.backbone.init_cfg = None if is_pretrained else init
         if cfg.get('visualizer') is not None:
-            cfg.visualizer.pop('name', None)  # or all trainings of this process would write into the first one's folder
+            # otherwise all trainings of this process would write into the first one's folder
+            cfg.visualizer.pop('name', None)
         if self.epochs is not None:
             init_default_scope(cfg.get('default_scope', 'mmengine'))
             rescale_epochs(cfg, self.epochs, len(Runner.build_dataloader(cfg.train_dataloader)))
         return cfg
 
     def _retrain(self, name: str, phase: Phase) -> tuple[float, str]:
-        """Train one network to its end; the score of its last checkpoint, and its path.
+        """Train one network to its end, and return the score of its last checkpoint and the path of it.
 
-        A new runner judges it, since the averaged weights of an EMA hook are those that a checkpoint is saved with.
+        A new runner evaluates the checkpoint, since a checkpoint holds the averaged weights of an EMA hook.
         """
         cfg = self._training_config(name)
         if last := team().lead(lambda: latest_checkpoint(cfg.work_dir)):
@@ -195,9 +197,9 @@ class Retraining:
         runner = UntrainedRunner.from_cfg(cfg)
         runner.register_hook(EvaluatedImages())
         runner.register_hook(phase)
-        metrics = runner.test()  # its val() alone would let the checkpoint hook look for the best
+        metrics = runner.test()  # test(), since val() would make the checkpoint hook look for the best checkpoint
         del runner
-        gc.collect()  # a runner and its hooks refer to each other, and hold memory of the accelerator
+        gc.collect()  # frees the accelerator's memory that the runner holds, since it and its hooks refer to each other
         metric = self.objective.name
         if metric not in metrics:
             raise bad_value(f'{cfg.filename}: val_evaluator', sorted(metrics), f'one that gives {metric}')
@@ -205,7 +207,7 @@ class Retraining:
 
 
 def check_metric(cfg: Config, name: str) -> None:
-    """Raise ValueError, before any training, unless the validation of ``cfg`` has metrics of the kind of ``name``."""
+    """Raise ValueError before any training unless the validation of ``cfg`` has metrics with the prefix of ``name``."""
     if cfg.get('val_evaluator') is None:
         raise ValueError(f'{cfg.filename} lacks val_evaluator')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -215,7 +217,7 @@ def check_metric(cfg: Config, name: str) -> None:
 
 
 def _digest(checkpoint: str) -> str:
-    """What tells one checkpoint from another, wherever it lies."""
+    """Return an identifier of a checkpoint that does not depend on its path."""
     if '://' in checkpoint:
         return checkpoint
     if not Path(checkpoint).is_file():
@@ -228,18 +230,20 @@ def _digest(checkpoint: str) -> str:
 
 
 def draw_random(cfg: Config, count: int) -> tuple[SearchSettings, list[Candidate]]:
-    """Random networks that keep the constraints of the config's search, the same for the same ``search_cfg.seed``.
+    """Draw random networks that satisfy the constraints of the config's search.
+
+    The same ``search_cfg.seed`` gives the same networks.
 
     Args:
-        cfg: Of a search.
-        count: Of networks.
+        cfg: Config of a search.
+        count: Number of networks.
 
     Returns:
         The settings of a search that evaluates nothing, and the networks in the order in which they were drawn.
 
     Raises:
-        SearchError: If no network keeps the constraints.
-        ValueError: If ``count`` is below 1, fewer networks keep the constraints, or the config has no search.
+        SearchError: If no network satisfies the constraints.
+        ValueError: If ``count`` is below 1, fewer networks satisfy the constraints, or the config has no search.
     """
     if 'search_cfg' not in cfg:
         raise ValueError(f'{cfg.filename} lacks search_cfg, whose constraints random networks have to keep')

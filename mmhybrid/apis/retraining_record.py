@@ -1,4 +1,4 @@
-"""Networks that were trained by themselves, and the record of them in a file."""
+"""Retrained networks, and the record of them in a file."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from mmhybrid.utils.checks import bad_value, check_class, check_keys, check_name
 from mmhybrid.utils.files import drop_link_outward, first_difference, read_json, write_json
 
 RECORD_FILE = 'networks.json'
-# Of a record, what is relative to its folder, which may be moved.
+# Fields with paths relative to the folder of the record, so that the folder may be moved.
 PATHS = ('config', 'checkpoint')
 
 
@@ -23,12 +23,12 @@ class Retrained:
     """A network with its score in the supernet and its score after training.
 
     Args:
-        name: Of its folder.
+        name: Name of its folder.
         arch: The network.
-        supernet_score: What the search recorded; not a number (None in files) where there was none.
-        retrained_score: Of its last checkpoint, on the validation images of its config.
-        config: File that it was trained with.
-        checkpoint: File with its weights.
+        supernet_score: Score that the search recorded; NaN (None in files) if there was no search.
+        retrained_score: Score of its last checkpoint on the validation images of its config.
+        config: Config file that it was trained with.
+        checkpoint: Checkpoint file.
     """
 
     name: str
@@ -39,35 +39,36 @@ class Retrained:
     checkpoint: str
 
     def described(self) -> dict[str, Any]:
-        """What is known of the network, as plain JSON."""
+        """Return the network as plain JSON."""
         score = None if math.isnan(self.supernet_score) else self.supernet_score
         return {**asdict(self), 'arch': dict(self.arch), 'supernet_score': score}
 
 
 def best_of(networks: Sequence[Retrained], objective: Objective) -> Retrained:
-    """The best after training; among equals the first. A score that is not a number is the worst."""
+    """Return the network that is best after training, the first of equal ones. NaN is the worst score."""
     return min(
         networks, key=lambda network: (math.isnan(network.retrained_score), objective.sign * network.retrained_score)
     )
 
 
 class RetrainingRecord:
-    """Keeps the trained networks of a folder in a file, with the settings that they were trained with.
+    """Keeps a file of the trained networks of a folder, with the settings that they were trained with.
 
     Args:
-        folder: Made if missing, by :meth:`read`.
-        settings: Of the trainings, as JSON.
+        folder: Folder of the file; :meth:`read` creates it if it does not exist.
+        settings: Settings of the trainings, as JSON.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))  # as they are read back
+        # in the form in which they are read back
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
 
     def read(self) -> dict[Arch, Retrained]:
-        """The networks so far; an empty record is written where there is none.
+        """Return the networks so far; an empty record is written if there is none.
 
         Raises:
-            ValueError: If the record is of other settings, or damaged.
+            ValueError: If the record is damaged or of other settings.
         """
         path = self.folder / RECORD_FILE
         if not path.exists():
@@ -95,7 +96,7 @@ class RetrainingRecord:
         return arch, Retrained(**{**network, **paths, 'arch': arch, 'supernet_score': score})
 
     def write(self, record: Mapping[Arch, Retrained]) -> None:
-        """Write all networks, the file whole or not at all."""
+        """Write all networks. The file is written whole or not at all."""
         networks = [network.described() for network in record.values()]
         for network in networks:
             network |= {key: os.path.relpath(network[key], self.folder) for key in PATHS}

@@ -1,9 +1,9 @@
-"""Runs an exported file in a process of its own, which the file may end, keep busy or fill; a script of runtimes.py.
+"""Runs an exported file in a process of its own, since the file may crash it, block it or use up memory.
 
     python runtime_process.py RUNTIME FILE
 
-It needs NumPy and the runtime alone, and imports nothing of mmhybrid. Either side sends a line of JSON, then the bytes
-of the arrays that the line tells of.
+This script of runtimes.py needs only NumPy and the runtime, and imports nothing from mmhybrid. Either side sends a line
+of JSON, followed by the bytes of the arrays that the line describes.
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 
-Size = int | None  # of an axis; None if the file leaves it open
+Size = int | None  # size of an axis; None if the file leaves it open
 Arrays = Mapping[str, np.ndarray]
-# What a file takes, what it says of itself (None if that is not known here), and what runs it.
+# Inputs of a file with their sizes, its metadata (None if they are not known here), and the function that runs it.
 Opened = tuple[Mapping[str, list[Size]], Any, Callable[[np.ndarray], Arrays]]
 PARENT_DEATH = 1  # Linux's PR_SET_PDEATHSIG
 LONGEST_LINE = 2**24
@@ -27,11 +27,11 @@ NUMBERS = tuple(np.dtype(kind).str for kind in 'bBhHiIlL?efd')
 
 
 def open_onnxruntime(path: str) -> Opened:
-    """An ONNX file on ONNX Runtime."""
+    """Open an ONNX file with ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised too
+    options.log_severity_level = 4  # errors are raised anyway
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     given, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
     inputs = {each.name: [size if isinstance(size, int) else None for size in each.shape] for each in given}
@@ -43,7 +43,7 @@ def open_onnxruntime(path: str) -> Opened:
 
 
 def open_openvino(path: str) -> Opened:
-    """An ONNX file, or OpenVINO's own, on OpenVINO in float32."""
+    """Open an ONNX file, or one of OpenVINO's own format, with OpenVINO in float32."""
     import openvino
 
     core = openvino.Core()
@@ -63,7 +63,7 @@ def open_openvino(path: str) -> Opened:
 
 
 def open_executorch(path: str) -> Opened:
-    """A ``.pte`` file on ExecuTorch."""
+    """Open a ``.pte`` file with ExecuTorch."""
     import torch
     from executorch.runtime import Runtime
 
@@ -72,7 +72,7 @@ def open_executorch(path: str) -> Opened:
     about = method.metadata
     inputs = {f'images {place}': list(about.input_tensor_meta(place).sizes()) for place in range(about.num_inputs())}
 
-    def run(images: np.ndarray, needed: object = program) -> Arrays:  # which a method does not keep alive
+    def run(images: np.ndarray, needed: object = program) -> Arrays:  # a method keeps no reference to its program
         return {f'{place}': array.numpy() for place, array in enumerate(method.execute([torch.from_numpy(images)]))}
 
     return inputs, None, run
@@ -86,7 +86,7 @@ RUNTIMES: dict[str, Callable[[str], Opened]] = {
 
 
 def send(stream: IO[bytes], head: Mapping[str, Any], arrays: Arrays) -> None:
-    """Write a line and what it tells of."""
+    """Write a line of JSON and the arrays that it describes."""
     kinds = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
     stream.write(json.dumps({**head, 'arrays': kinds}, default=str).encode() + b'\n')
     for array in arrays.values():
@@ -98,7 +98,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read what :func:`send` wrote.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the content is anything else.
         EOFError: If the other side has ended.
     """
     line = stream.readline(LONGEST_LINE)
@@ -120,7 +120,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def limit_process() -> None:
-    """Take no more memory than the machine has, end first where it is scarce, and end with the parent."""
+    """Limit memory to that of the machine, be the first process to end if memory is scarce, and end with the parent."""
     if sys.platform != 'linux':
         return
     import ctypes
@@ -129,7 +129,7 @@ def limit_process() -> None:
 
     ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    with suppress(ValueError, OSError):  # a lower limit is set already
+    with suppress(ValueError, OSError):  # there is a lower limit already
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -138,14 +138,14 @@ def limit_process() -> None:
 
 
 def main(runtime: str, path: str) -> None:
-    """Open the file, tell what it takes, and run it on each array that comes."""
+    """Open the file, report its inputs, and run it on each array that arrives."""
     limit_process()
     answers, quiet = os.fdopen(os.dup(1), 'wb'), os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # runtimes repeat names of the file in their logs, and a terminal obeys them
+    for stream in (1, 2):  # runtimes log names from the file, which may hold control characters for the terminal
         os.dup2(quiet, stream)
     try:
         inputs, told, run = RUNTIMES[runtime](path)
-    except BaseException as error:  # each runtime has errors of its own
+    except BaseException as error:  # runtimes have error classes of their own
         send(answers, {'error': f'{error}' or type(error).__name__}, {})
         return
     send(answers, {'inputs': inputs, 'told': told}, {})
@@ -169,5 +169,5 @@ def main(runtime: str, path: str) -> None:
 
 if __name__ == '__main__':
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [path for path in sys.path if path != here]  # its modules have names that others have too
+    sys.path[:] = [path for path in sys.path if path != here]  # its modules have the names of other packages' modules
     main(*sys.argv[1:])

@@ -1,7 +1,8 @@
-"""Exported files as the networks that they are, run by what runs them on a device.
+"""Exported files as networks, run by the runtimes that run them on devices.
 
-A network is a computation: it may have no end, ask for any memory, or end its process where a runtime believes what a
-file says (ExecuTorch's believes much). So it runs in a process of its own, see :mod:`mmhybrid.apis.runtime_process`.
+A network from a file may run forever, ask for any amount of memory, or crash its process if the runtime trusts the file
+(ExecuTorch does so in many places). Each file is therefore run in a process of its own, see
+:mod:`mmhybrid.apis.runtime_process`.
 """
 
 import os
@@ -25,20 +26,22 @@ from mmhybrid.utils.errors import CannotGoOnError, first_line
 from mmhybrid.utils.files import read_json
 from mmhybrid.utils.optional import require
 
-# Of elements in OpenVINO's files, which it reads by recursion, each layer of a body in a body being some.
+# Largest nesting depth of elements in OpenVINO's files. OpenVINO reads them by recursion, and each layer within a body
+# within a body is several elements deep.
 DEEPEST = 100
-# Within which a file has to be open, and to have computed a batch.
+# Default time limit for opening a file, and for computing a batch.
 SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs exported files.
+    """A runtime of exported files.
 
     Args:
-        module: Of Python, that it needs.
-        endings: Of the names of files that it reads.
-        look: What looks at a file before the runtime does: what it says of itself, None if the runtime is to tell.
+        module: Name of the Python module that it needs.
+        endings: File name suffixes that it reads.
+        look: Function that checks a file before the runtime opens it. It returns the file's metadata, or None if the
+            runtime provides them.
     """
 
     module: str
@@ -47,20 +50,22 @@ class Runtime:
 
 
 class ExportedNetwork:
-    """A file that takes one array and gives arrays, in a process that lives as long as this does.
+    """A network in a file that takes one array and returns arrays.
+
+    It runs in a process that lives as long as the object.
 
     Args:
-        path: The file.
+        path: Path of the file.
         runtime: One of :data:`RUNTIMES`.
-        seconds: Within which it has to be open, and to have computed what it is given.
+        seconds: Time limit for opening the file, and for each computation.
 
     Attributes:
-        metadata: What the file says of itself, see :func:`mmhybrid.apis.export_metadata.metadata_of`.
-        input_name: Of the array that it takes.
-        input_shape: Its sizes.
+        metadata: Metadata of the file, see :func:`mmhybrid.apis.export_metadata.metadata_of`.
+        input_name: Name of the input.
+        input_shape: Sizes of the input's axes.
 
     Raises:
-        ValueError: If there is no such file, the runtime cannot read it, or it takes more than one array.
+        ValueError: If the file does not exist, the runtime cannot read it, or it takes more than one array.
     """
 
     def __init__(self, path: str | Path, runtime: str, seconds: float = SECONDS) -> None:
@@ -79,7 +84,7 @@ class ExportedNetwork:
             metadata = known.look(self.path)
             self._begin(runtime)
             answer, _ = self._ask(None)
-        except Exception as error:  # a parser may raise nearly anything
+        except Exception as error:  # parsers may raise nearly anything
             self.close()
             raise ValueError(f'{path} cannot be read: {first_line(error)}') from error
         inputs = answer['inputs']
@@ -96,10 +101,10 @@ class ExportedNetwork:
         self.metadata = {name: str(value) for name, value in told.items()} if metadata is None else metadata
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """What the network gives, by name, in its order.
+        """Return the outputs of the network by name, in the network's order.
 
         Raises:
-            CannotGoOnError: If it gives nothing, within :attr:`seconds` or at all.
+            CannotGoOnError: If it fails, or does not answer within :attr:`seconds`.
         """
         try:
             return self._ask(images)[1]
@@ -118,12 +123,12 @@ class ExportedNetwork:
 
     @property
     def is_end_to_end(self) -> bool:
-        """Whether it takes photographs."""
+        """Whether the network takes photographs."""
         return self.input_name == 'image'
 
     def _begin(self, runtime: str) -> None:
         command = [sys.executable, runtime_process.__file__, runtime, str(self.path.resolve())]
-        environment = {**os.environ, 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}  # of which mmhybrid is one
+        environment = {**os.environ, 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}  # mmhybrid is such a backend
         pipes: Any = {
             'env': environment,
             'stdin': subprocess.PIPE,
@@ -133,7 +138,7 @@ class ExportedNetwork:
         self._process = subprocess.Popen(command, **pipes)
 
     def _ask(self, images: np.ndarray | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Send an array, if there is one, and wait for what comes of it."""
+        """Send an array, if there is one, and wait for the answer."""
         if self._process is None:
             raise ValueError('its process has ended')
         timer = threading.Timer(self.seconds, self._give_up)
@@ -146,7 +151,7 @@ class ExportedNetwork:
             answer, arrays = receive(self._process.stdout)
         except (EOFError, BrokenPipeError) as error:
             raise ValueError(self._end()) from error
-        except BaseException:  # the user interrupts, or what comes is no answer: another would be out of step
+        except BaseException:  # after an interruption or an invalid answer, the next answer would be out of step
             self.close()
             raise
         finally:
@@ -161,7 +166,7 @@ class ExportedNetwork:
             self._process.kill()
 
     def _end(self) -> str:
-        """Why there is no process any more."""
+        """Return the reason why the process has ended."""
         process = self._process
         assert process is not None
         self._process = None
@@ -175,7 +180,7 @@ class ExportedNetwork:
 
 
 def open_network(path: str | Path, runtime: str, seconds: float = SECONDS) -> ExportedNetwork:
-    """Read an exported file; see :class:`ExportedNetwork`."""
+    """Open an exported file, see :class:`ExportedNetwork`."""
     return ExportedNetwork(path, runtime, seconds)
 
 
@@ -190,13 +195,13 @@ def _look_at_openvino(path: Path) -> dict[str, str] | None:
 
 
 def _look_at_executorch(path: Path) -> dict[str, str]:
-    """It says nothing of itself; a ``.json`` of the same name does."""
+    """Return the metadata, which are in a ``.json`` of the same name, since the file itself has none."""
     beside = path.with_suffix('.json')
     return {name: str(value) for name, value in read_json(beside).items()} if beside.is_file() else {}
 
 
 def _check_xml(path: Path) -> None:
-    """Raise ValueError for what is no XML, which OpenVINO would read as another format, or is nested too deeply."""
+    """Raise ValueError for a file that is nested too deeply, or is not XML and would be read as another format."""
     parser, depth = expat.ParserCreate(), 0
 
     def start(name: str, _attributes: object) -> None:
@@ -218,10 +223,11 @@ def _check_xml(path: Path) -> None:
 
 
 def _metadata_of_onnx(path: Path) -> dict[str, str]:
-    """What an ONNX file says of itself.
+    """Return the metadata of an ONNX file.
 
     Raises:
-        ValueError: If a tensor's values are elsewhere. That may be an address in memory, which OpenVINO reads from.
+        ValueError: If the values of a tensor are outside the file. Their place may be a memory address, from which
+            OpenVINO would read.
     """
     onnx: Any = require('onnx', 'metadata of onnx')
     model = onnx.load(path, load_external_data=False)

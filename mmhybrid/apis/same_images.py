@@ -1,4 +1,4 @@
-"""Recipes that count iterations, on another number of images at a time: as many images as published."""
+"""Iteration-based recipes with another batch size, trained on as many images as published."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmhybrid.utils.checks import bad_value, check_int
 
-# of a schedule without epochs, what counts iterations beside ``begin`` and ``end``
+# Arguments of schedules without epochs that count iterations, besides ``begin`` and ``end``.
 _COUNTS: dict[str, tuple[str, ...]] = {
     'LinearLR': (),
     'ConstantLR': (),
@@ -20,17 +20,18 @@ _COUNTS: dict[str, tuple[str, ...]] = {
 
 
 def train_on_same_images(cfg: Config, num_processes: int) -> None:
-    """Make an iteration-based training as long, in images, as on the batch that its recipe is for.
+    """Make an iteration-based training see as many images as with the batch size that its recipe is for.
 
-    ``auto_scale_lr.base_batch_size`` over the images of an iteration is the factor of ``max_iters``, of where and how
-    often is validated, of all schedules, and of the interval of checkpoints by iterations.
+    The factor is the ratio of ``auto_scale_lr.base_batch_size`` to the number of images in an iteration. It multiplies
+    ``max_iters``, the start and the interval of validation, all schedules, and the interval of checkpoints by
+    iterations.
 
     Args:
-        cfg: Of a training, which is changed.
-        num_processes: That take a batch each.
+        cfg: Config of a training, which is changed in place.
+        num_processes: Number of processes that take a batch each.
 
     Raises:
-        ValueError: If the recipe counts epochs, does not say what batch it is for, or has a schedule that is not known.
+        ValueError: If the recipe counts epochs, does not give the batch size it is for, or has an unknown schedule.
     """
     train_cfg: Any = cfg.get('train_cfg') or {}
     if 'max_iters' not in train_cfg:

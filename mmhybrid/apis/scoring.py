@@ -1,4 +1,4 @@
-"""Exported files scored as checkpoints are: on a config's data, by its metrics, in the place of the network alone."""
+"""Evaluation of exported files on a config's data with its metrics, as checkpoints are evaluated."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +19,15 @@ from mmhybrid.utils.errors import CannotGoOnError
 from mmhybrid.utils.files import parse_json
 from mmhybrid.utils.images import check_image
 
-HEADS = ('head', 'bbox_head', 'decode_head')  # of classifiers, detectors and segmentors
+HEADS = ('head', 'bbox_head', 'decode_head')  # attributes of classifiers, detectors and segmentors
 SAME = ('mean', 'std', 'channel_order')
-MOST_VALUES = 2**30  # of a batch, 4 gigabytes; a file may say that it takes any number of images at once
+MOST_VALUES = 2**30  # largest number of values in a batch (4 GiB); a file may declare any batch size
 
 
 def check_fits(network: ExportedNetwork, cfg: Config) -> None:
-    """Raise ValueError unless a file is of such a network as ``cfg`` describes, by what it says of itself.
+    """Raise ValueError unless a file's metadata fit the network that ``cfg`` describes.
 
-    Compared are the classes and what happens to images before the network; of a file for one size, that size too.
+    Classes and preprocessing are compared and, for a file with a fixed size, also the size.
     """
     told, path = network.metadata, network.path
     if 'origin' not in told:
@@ -55,11 +55,11 @@ def check_fits(network: ExportedNetwork, cfg: Config) -> None:
 
 
 def put_into(model: Any, network: ExportedNetwork) -> None:
-    """Let a file compute what a model's layers compute; its pre- and postprocessing stay, but with an end-to-end file.
+    """Let a file replace the layers of a model; preprocessing and postprocessing remain, except for an end-to-end file.
 
     Args:
-        model: A classifier, detector or segmentor, whose weights then do not matter.
-        network: What takes the place of its layers.
+        model: A classifier, detector or segmentor, whose weights are not used.
+        network: File that replaces its layers.
     """
     if network.is_end_to_end:
 
@@ -79,7 +79,7 @@ def put_into(model: Any, network: ExportedNetwork) -> None:
     def forward(outputs: list[Tensor]) -> Any:
         if not is_detector:
             return outputs[0]
-        half = len(outputs) // 2  # maps of scores, then of boxes
+        half = len(outputs) // 2  # maps of scores come first, then maps of boxes
         return outputs[:half], outputs[half:]
 
     model.__dict__['extract_feat'], head.__dict__['forward'] = extract_feat, forward
@@ -87,7 +87,7 @@ def put_into(model: Any, network: ExportedNetwork) -> None:
 
 @contextmanager
 def _at_work() -> Iterator[None]:
-    """Let programs tell what is wrong with a file while they evaluate, too."""
+    """Convert errors of a file into CannotGoOnError, which programs report even during an evaluation."""
     try:
         yield
     except ValueError as error:
@@ -95,7 +95,7 @@ def _at_work() -> Iterator[None]:
 
 
 def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
-    """What a file gives for (B, C, H, W), as many at once as it takes."""
+    """Return the outputs of a file for (B, C, H, W), computed in batches of the file's size."""
     shape = network.input_shape
     if len(shape) != images.ndim:
         raise bad_value(f'{network.path}: sizes of its images', shape, 'batch, channels, height and width')
@@ -110,7 +110,7 @@ def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
     given, parts = images.cpu().numpy(), []
     for start in range(0, len(given), batch):
         part = given[start : start + batch]
-        missing = [part[-1:]] * (batch - len(part))  # of a last, smaller batch
+        missing = [part[-1:]] * (batch - len(part))  # fills up the last batch
         found = network.run(np.concatenate([part, *missing]))
         for name, array in found.items():
             if not isinstance(array, np.ndarray) or array.shape[:1] != (batch,):
@@ -122,7 +122,7 @@ def _run_batch(network: ExportedNetwork, images: Tensor) -> list[Tensor]:
 
 
 def _found(network: ExportedNetwork, sample: Any) -> Any:
-    """A data sample with what an end-to-end file finds in its photograph."""
+    """Return a data sample with the results of an end-to-end file for its photograph."""
     path = sample.metainfo.get('img_path') or ''
     check_image(path)
     image = cv2.imread(str(path))
@@ -145,7 +145,7 @@ def _found(network: ExportedNetwork, sample: Any) -> Any:
 
 
 def _value(network: ExportedNetwork, name: str) -> Any:
-    """What JSON in a file's metadata says; None if it is not there."""
+    """Return a JSON value in a file's metadata; None if it does not exist."""
     try:
         return parse_json(network.metadata.get(name, 'null'))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a search has found so far, whether it is at work or not."""
+"""Reading the results of a search, whether it is running or not."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from mmhybrid.search.storage import FILE_NAME, STUDY_NAME
 
 
 def read_search(work_dir: str | Path, storage: str | Path | None = None, study_name: str = STUDY_NAME) -> SearchResult:
-    """What was found, from the storage, which is only read.
+    """Return the results of a search so far, from its storage, which is only read.
 
     Args:
-        work_dir: Of the search.
+        work_dir: Work directory of the search.
         storage: A file or an SQLAlchemy URL; None for the file in ``work_dir``.
-        study_name: Of a storage that holds several.
+        study_name: Name of the search in a storage that holds several.
 
     Raises:
         SearchError: If there is no search, or its storage is damaged.

@@ -16,7 +16,7 @@ from mmhybrid.utils.signals import exit_on_sigterm
 
 
 def build_search(cfg: Config, checkpoint: str) -> Runner:
-    """A runner whose validation loop is the search of ``cfg.search_cfg`` over the supernet in ``checkpoint``.
+    """Return a runner whose validation loop is the search of ``cfg.search_cfg`` over the supernet in ``checkpoint``.
 
     Raises:
         ValueError: If ``cfg`` has no search, or ``checkpoint`` does not fit its model.
@@ -25,7 +25,8 @@ def build_search(cfg: Config, checkpoint: str) -> Runner:
         raise ValueError(f'{cfg.filename}: a search needs search_cfg, such as dict(type="mmhybrid.SearchLoop", ...)')
     hide_passwords(cfg)
     cfg.val_cfg = cfg.search_cfg
-    cfg.load_from, cfg.resume = None, False  # what the supernet's training began with would replace ``checkpoint``
+    # the weights that the supernet's training started from would replace ``checkpoint``
+    cfg.load_from, cfg.resume = None, False
     join_ranks(cfg)
     check_annotation_files(cfg, SEARCH)
     drop_linked_copy(cfg)
@@ -45,13 +46,13 @@ def search(
     """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`.
 
     Raises:
-        ValueError: If the config or the checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
-        SearchError: If the search cannot go on.
+        ValueError: If the config or the checkpoint is wrong. Errors of MMEngine and the hosts are not converted.
+        SearchError: If the search cannot continue.
     """
     given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}
     cfg.get('search_cfg', {}).update({name: value for name, value in given.items() if value is not None})
     runner = build_search(cfg, checkpoint)
-    # a shared search is of one process: ranks that wait for each other would not get to hear of the signal
+    # A shared search has one process. Several ranks would wait for each other and not notice the signal.
     with exit_on_sigterm() if cfg.search_cfg.get('shared') else nullcontext():
         runner.val()
     loop = runner.val_loop

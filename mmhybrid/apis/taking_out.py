@@ -1,4 +1,4 @@
-"""From a supernet and an architecture to a network of its own, which needs no code of the search."""
+"""Export of an architecture from a supernet as a network of its own, which needs no code of the search."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -31,18 +31,18 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Standalone:
-    """A network without its supernet.
+    """A network that is independent of its supernet.
 
     Args:
-        model: Config; its ``backbone`` is in ``backbone``.
-        data_preprocessor: Config.
-        backbone: Config.
-        channels: Of the backbone's outputs.
+        model: Config of the model without its backbone.
+        data_preprocessor: Config of the data preprocessor.
+        backbone: Config of the backbone.
+        channels: Numbers of channels of the backbone's outputs.
         weights: State dict of the model.
-        difference: To the supernet's outputs on real images, relative to the largest of them.
-        params_m: Millions of parameters.
-        macs_m: Millions of multiply-accumulates, for an image of this size.
-        image_shape: Height and width of the images that it takes behind its preprocessor; None if that is not known.
+        difference: Largest difference to the supernet's outputs on real images, relative to the largest output.
+        params_m: Number of parameters in millions.
+        macs_m: Number of multiply-accumulates in millions, for an image of its size.
+        image_shape: Height and width of the images after the data preprocessor; None if they are not known.
     """
 
     model: dict[str, Any]
@@ -57,7 +57,9 @@ class Standalone:
 
 
 def found_in(space: SearchSpace, path: str | Path) -> Found:
-    """Read a network of ``space`` from a file, as :func:`read_found` does; the space that the file names is not asked.
+    """Read a network from a file with :func:`read_found`, and check that it is in ``space``.
+
+    The space that the file names is not used.
 
     Raises:
         ValueError: If the file cannot be read, or its arch is not in ``space``.
@@ -67,7 +69,11 @@ def found_in(space: SearchSpace, path: str | Path) -> Found:
 
 
 def arch_in(space: SearchSpace, arch: Arch, source: str) -> Arch:
-    """The arch as the space has it; ValueError, ``source`` in front, if it is not in there."""
+    """Return the arch in the space's canonical form.
+
+    Raises:
+        ValueError: If it is not in the space; the message begins with ``source``.
+    """
     reason = space.why_not(arch)
     if reason is not None:
         raise ValueError(f'{source}: arch is not in the space: {reason}')
@@ -75,10 +81,10 @@ def arch_in(space: SearchSpace, arch: Arch, source: str) -> Arch:
 
 
 def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:
-    """The model of a supernet's config with trained weights, or without ``checkpoint`` with none at all.
+    """Build the model of a supernet's config with trained weights; without ``checkpoint``, it has no weights at all.
 
     Raises:
-        ValueError: If it is another model, or the checkpoint does not fit.
+        ValueError: If the config is of another model, or the checkpoint does not fit.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     with on_meta() if checkpoint is None else nullcontext():
@@ -91,7 +97,7 @@ def build_supernet(cfg: Config, checkpoint: str | None) -> OneShot:
 
 
 def calibration_of(cfg: Config) -> dict[str, Any]:
-    """Arguments of :func:`calibration_batches` that the config's search, or its validation, uses.
+    """Return the arguments of :func:`calibration_batches` in the config's search, or else in its validation.
 
     Raises:
         ValueError: If there are none.
@@ -105,11 +111,13 @@ def calibration_of(cfg: Config) -> dict[str, Any]:
 
 @torch.no_grad()
 def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
-    """The network of ``arch``, with batch-norm statistics of its own, compared with the supernet on real images.
+    """Return the network of ``arch`` with batch-norm statistics of its own.
+
+    Its outputs are compared with those of the supernet on real images.
 
     Raises:
-        ValueError: If ``arch`` is not in the space, a head cannot be made narrower, or the network differs from the
-            supernet by more than :data:`TOLERANCE`.
+        ValueError: If ``arch`` is not in the space, a head cannot be made narrower, or the network's outputs differ
+            from the supernet's by more than :data:`TOLERANCE`.
     """
     model.set_arch(arch)
     batches = calibration_batches(**calibration_of(cfg))
@@ -142,13 +150,13 @@ def take_out(model: OneShot, cfg: Config, arch: Arch) -> Standalone:
 
 
 def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, float]) -> Standalone:
-    """The network of ``arch`` with random weights, of which the supernet is asked for nothing but its config.
+    """Return the network of ``arch`` with random weights; only the config of the supernet is used.
 
     Args:
-        model: From :func:`build_supernet`, without weights.
-        cfg: Of the supernet.
+        model: Supernet from :func:`build_supernet`, without weights.
+        cfg: Config of the supernet.
         arch: The network.
-        estimates: Its ``params_m`` and ``macs_m``.
+        estimates: Estimates of the network with ``params_m`` and ``macs_m``.
 
     Raises:
         ValueError: If ``arch`` is not in the space.
@@ -169,13 +177,16 @@ def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, f
 
 
 def _build(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, backbone: Mapping[str, Any]) -> Any:
-    """The network that the three configs describe."""
+    """Build the network that the three configs describe."""
     given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
-    return MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))  # hosts write into what they are given
+    return MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))  # the hosts change the dicts that they get
 
 
 def _model_config(cfg: Config, channels: Sequence[int], settings: Mapping[str, Value]) -> dict[str, Any]:
-    """The model around the supernet of ``cfg``, neck and heads of ``settings``, for a backbone with these outputs."""
+    """Return the config of the model around the supernet for a backbone with these channels.
+
+    Neck and heads have the values of ``settings``.
+    """
     config: dict[str, Any] = Config({'model': cfg.model.architecture}).to_dict()['model']
     config.pop('backbone')
     config.pop('data_preprocessor', None)
@@ -183,7 +194,7 @@ def _model_config(cfg: Config, channels: Sequence[int], settings: Mapping[str, V
 
 
 def _preprocessor_config(model: OneShot, cfg: Config, arch: Arch, image: Sequence[int]) -> dict[str, Any] | None:
-    """The data preprocessor of a network; it resizes where ``arch`` asks for another size than the pipeline's."""
+    """Return the data preprocessor of a network; it resizes if ``arch`` has another resolution than the pipeline."""
     places = cfg.model.architecture, cfg.model, cfg
     preprocessor = next((place.data_preprocessor for place in places if place.get('data_preprocessor')), None)
     size = model.space.resolution(arch)
@@ -194,7 +205,7 @@ def _preprocessor_config(model: OneShot, cfg: Config, arch: Arch, image: Sequenc
 
 
 def _outputs(model: nn.Module, data: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors that a model gives for preprocessed images in tensor mode."""
+    """Return the tensors that a model returns for preprocessed images in tensor mode."""
     return list(_tensors(model(data['inputs'], data.get('data_samples'), mode='tensor')))
 
 

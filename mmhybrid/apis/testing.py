@@ -1,4 +1,4 @@
-"""Evaluations of a checkpoint or an exported file by a config's data and metrics."""
+"""Evaluation of a checkpoint or an exported file with a config's data and metrics."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.models.checkpoints import read_checkpoint
 
-# of a detector's images, those that undo a flip among them
+# of a detector's images, with those that undo a flip
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 
@@ -25,21 +25,21 @@ def evaluate(
     """Evaluate ``cfg.load_from``, which has to fit the model exactly, or an exported file.
 
     Args:
-        cfg: Of an evaluation.
-        out: A .pkl file for the predictions.
-        phase: Gets to know when everything is built; for the tools.
-        network: What is evaluated in the place of a checkpoint.
+        cfg: Config of an evaluation.
+        out: Path of a .pkl file for the predictions.
+        phase: Hook that records when everything is built; for the tools.
+        network: Exported network to evaluate in place of a checkpoint.
 
     Returns:
         The metrics.
 
     Raises:
-        ValueError: If the config, the checkpoint or the file is wrong; what MMEngine and the hosts find raises as it
-            does there.
+        ValueError: If the config, the checkpoint or the file is wrong. Errors of MMEngine and the hosts are not
+            converted.
     """
     join_ranks(cfg)
     check_annotation_files(cfg, TEST)
-    cfg.resume = False  # a config that resumes its training is judged here all the same
+    cfg.resume = False  # a config may resume its training, but is only evaluated here
     drop_linked_copy(cfg)
     runner = UntrainedRunner.from_cfg(cfg)
     if network is None:
@@ -55,20 +55,20 @@ def evaluate(
 
 
 def enable_tta(cfg: Config) -> None:
-    """Evaluate each image in several versions, and merge what is predicted.
+    """Evaluate each image in several versions, and merge the predictions (test-time augmentation).
 
-    ``tta_model`` and ``tta_pipeline`` of the config say how. In the place of what is lacking, an image and its mirror
-    image are merged: by the average of the scores (classifiers, segmentors), or by non-maximum suppression over the
+    ``tta_model`` and ``tta_pipeline`` of the config define the versions and the merging. Without them, an image and its
+    mirror image are merged: by the mean of the scores (classifiers, segmentors), or by non-maximum suppression over the
     boxes of both (detectors).
 
     Raises:
-        ValueError: Without a default for the task, where the config has no test pipeline, or for masks, which
-            MMDetection does not merge.
+        ValueError: If the config lacks both and its task has no default, if it has no test pipeline, or for masks,
+            which MMDetection does not merge.
     """
     scope = cfg.get('default_scope')
     models: dict[str, dict[str, Any]] = {
         'mmpretrain': {'type': 'mmpretrain.AverageClsScoreTTA'},
-        # MMDetection registers it in MMEngine's root
+        # MMDetection registers it in MMEngine's root registry
         'mmdet': {'type': 'DetTTAModel', 'tta_cfg': {'nms': {'type': 'nms', 'iou_threshold': 0.5}, 'max_per_img': 100}},
         'mmseg': {'type': 'mmseg.SegTTAModel'},
     }
@@ -84,7 +84,7 @@ def enable_tta(cfg: Config) -> None:
         *steps, pack = dataset['pipeline']
         if scope == 'mmdet':
             pack = {'type': 'PackDetInputs', 'meta_keys': _META_KEYS}
-        # the first is the image as it is, whose labels are those of all
+        # the labels of the first version, the unchanged image, are used for all
         flips = [{'type': 'RandomFlip', 'prob': prob, 'direction': 'horizontal'} for prob in (0.0, 1.0)]
         dataset['pipeline'] = [*steps, {'type': 'TestTimeAug', 'transforms': [flips, [pack]]}]
     else:

@@ -1,4 +1,4 @@
-"""Trainings of what a config describes."""
+"""Training of the model that a config describes."""
 
 from pathlib import Path
 
@@ -29,14 +29,18 @@ LONGEST_PATH = 4096
 
 
 def enable_amp(cfg: Config) -> None:
-    """Train with automatic mixed precision."""
+    """Let a config train with automatic mixed precision."""
     is_freezing = str(cfg.optim_wrapper.get('type')).startswith('mmhybrid.Freezing')
     cfg.optim_wrapper.type = 'mmhybrid.FreezingAmpOptimWrapper' if is_freezing else 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate with the batch size; ValueError without ``auto_scale_lr.base_batch_size``."""
+    """Let a config scale the learning rate with the batch size; it needs ``auto_scale_lr.base_batch_size``.
+
+    Raises:
+        ValueError: If the config lacks it.
+    """
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError('--auto-scale-lr: the config lacks auto_scale_lr.base_batch_size')
     cfg.auto_scale_lr.enable = True
@@ -46,26 +50,26 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     """Build and run a training.
 
     Args:
-        cfg: Of a training.
+        cfg: Config of a training.
         same_images: See :func:`mmhybrid.apis.same_images.train_on_same_images`.
-        phase: Gets to know when everything is built; for the tools.
+        phase: Hook that records when everything is built; for the tools.
 
     Raises:
-        ValueError: If the config or a checkpoint is wrong; what MMEngine and the hosts find raises as it does there.
+        ValueError: If the config or a checkpoint is wrong. Errors of MMEngine and the hosts are not converted.
     """
     _check_strategy(cfg)
     join_ranks(cfg)
     _check_accumulation(cfg, get_world_size())
     check_annotation_files(cfg, TRAINING)
     hooks = {'finite_loss': {'type': 'mmhybrid.FiniteLossHook'}, **(cfg.get('default_hooks') or {})}
-    if hooks['finite_loss'] is None:  # MMEngine takes None for hooks of its own alone
+    if hooks['finite_loss'] is None:  # MMEngine accepts None only for its own hooks
         del hooks['finite_loss']
     cfg.default_hooks = hooks
     if same_images:
         train_on_same_images(cfg, get_world_size())
     drop_linked_copy(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    built = isinstance(runner.model, nn.Module)  # a FlexibleRunner leaves that to its strategy
+    built = isinstance(runner.model, nn.Module)  # the strategy of a FlexibleRunner builds it later
     if runner._resume:
         path = runner._load_from or latest_checkpoint(runner.work_dir)
         if path is not None and built:
@@ -74,11 +78,11 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
         read_checkpoint(runner._load_from)
         runner.register_hook(FitCheck())
     for module in runner.model.modules() if built else ():
-        if not isinstance(module, HybridBackbone):  # which check themselves
+        if not isinstance(module, HybridBackbone):  # these backbones check it themselves
             check_pretrained(module)
-    is_compiled = cfg.get('compile') not in (None, False)  # an empty dict asks for torch's defaults
+    is_compiled = cfg.get('compile') not in (None, False)  # an empty dict stands for torch's defaults
     if built and is_compiled and compile_backbones(runner.model, cfg.compile):
-        runner.cfg.compile = False  # of the whole step
+        runner.cfg.compile = False  # so that MMEngine does not compile the whole step
     runner.register_hook(EvaluatedImages())
     runner.register_hook(ResumeCheck())
     runner.register_hook(phase or Phase())
@@ -86,7 +90,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
 
 
 def _check_strategy(cfg: Config) -> None:
-    """Raise ValueError for checkpoints that nothing of ours could look at before they are unpickled."""
+    """Raise ValueError for a strategy whose checkpoints are unpickled before this package can check them."""
     strategy = str((cfg.get('strategy') or {}).get('type', ''))
     unpickling = next((name for name in ('DeepSpeed', 'ColossalAI') if name in strategy), None)
     if unpickling is not None and (cfg.get('resume') or cfg.get('load_from')):
@@ -98,10 +102,10 @@ def _check_strategy(cfg: Config) -> None:
 
 
 def _check_accumulation(cfg: Config, num_ranks: int) -> None:
-    """Raise ValueError where torch leaves gradients of unused parameters unsynchronised, and ranks drift apart.
+    """Raise ValueError where torch leaves gradients of unused parameters unsynchronised, so that ranks diverge.
 
-    Before torch 2.4 a parameter that the last of the accumulated steps does not use, as a supernet's may be, keeps the
-    gradients of its own rank from the steps before (pytorch/pytorch#69031).
+    Before torch 2.4, a parameter that the last of the accumulated steps does not use, as it happens in a supernet,
+    keeps the gradients of its own rank from the steps before (pytorch/pytorch#69031).
     """
     counts = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if TORCH < (2, 4) and num_ranks > 1 and counts != 1 and cfg.get('find_unused_parameters'):
@@ -110,10 +114,10 @@ def _check_accumulation(cfg: Config, num_ranks: int) -> None:
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that ``last_checkpoint`` in a work folder names, also where the folder has been moved.
+    """Return the checkpoint that ``last_checkpoint`` in a work folder names, even if the folder has been moved.
 
     Raises:
-        ValueError: If it names one that is neither there nor in the folder.
+        ValueError: If the named checkpoint is neither at its path nor in the folder.
     """
     note = Path(work_dir, 'last_checkpoint')
     if not note.exists():

@@ -1,4 +1,4 @@
-"""Checkpoints that have to fit a model exactly."""
+"""Loading of checkpoints that have to fit a model exactly."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from mmhybrid.utils.errors import few
 
 
 def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
-    """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``; loads its weights."""
+    """Raise ValueError unless ``checkpoint`` holds the state of a training of ``model``; load its weights."""
     missing = [name for name in ('meta', 'message_hub', 'optimizer') if name not in checkpoint]
     if missing:
         raise ValueError(f'training cannot resume from {path}: it lacks {", ".join(missing)}')
@@ -26,7 +26,7 @@ def check_resumable(model: nn.Module, checkpoint: dict[str, Any], path: str) -> 
 
 
 def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
-    """Load the weights, and raise ValueError unless their names and shapes are those of ``model``.
+    """Load the weights; raise ValueError unless their names and shapes are exactly those of ``model``.
 
     MMEngine itself only logs a difference.
     """
