@@ -1,4 +1,4 @@
-"""Data sets, and the transforms of label maps. Importing this package registers them."""
+"""Data sets and transforms of label maps, which importing this package registers."""
 
 from mmhybrid.datasets import label_map_transforms
 

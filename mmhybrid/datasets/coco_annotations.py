@@ -1,7 +1,7 @@
-"""Annotation files in COCO's format, checked before pycocotools believes them.
+"""Checks of annotation files in COCO's format, before pycocotools trusts them.
 
-Its C code reserves what a mask's ``size``, a polygon's coordinates or a run length ask for, and ends the process where
-they do not fit together. https://cocodataset.org/#format-data
+The C code of pycocotools allocates as much memory as a mask's ``size``, a polygon's coordinates or a run length ask
+for, and crashes the process if they are inconsistent. https://cocodataset.org/#format-data
 """
 
 import gc
@@ -18,26 +18,26 @@ from mmhybrid.utils.files import read_json
 from mmhybrid.utils.images import MOST_PIXELS
 
 LARGEST_ID = 2**63 - 1
-# Pixels that the edges of one polygon may be long; pycocotools walks along them in steps of a fifth of a pixel.
+# Largest total length of a polygon's edges in pixels; pycocotools walks along them in steps of a fifth of a pixel.
 LONGEST_OUTLINE = 2**22
-# Characters of compressed masks that are looked at together.
+# Number of characters of compressed masks that are checked together.
 CHUNK = 2**17
-# Bits of a run length in a compressed mask: five a character.
+# Largest number of characters of a run length in a compressed mask; each holds five bits.
 MOST_CHARACTERS = 6
 
 
 def check_annotations(path: str | Path, needed: Collection[str] = ()) -> None:
-    """Raise ValueError unless a file holds COCO annotations of boxes, with or without masks, that fit together.
+    """Raise ValueError unless a file holds consistent COCO annotations of boxes, with or without masks.
 
-    More keys than COCO has are let through.
+    Additional keys are allowed.
 
     Args:
-        path: The JSON file.
-        needed: Keys that each annotation must have, beside those without which nothing reads it.
+        path: Path of the JSON file.
+        needed: Keys that each annotation must have, besides those that are always required.
     """
     with _without_garbage_collection():
         content = read_json(path)
-        content.setdefault('annotations', [])  # test sets have none
+        content.setdefault('annotations', [])  # the files of test sets have no annotations
         for name in ('images', 'annotations', 'categories'):
             if not isinstance(content.get(name), list):
                 raise _wrong(f'{path}: {name}', content.get(name), 'a list of objects')
@@ -48,7 +48,7 @@ def check_annotations(path: str | Path, needed: Collection[str] = ()) -> None:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Millions of new objects, none of which is garbage, would be looked through again and again."""
+    """Turn off garbage collection, which would search millions of new objects again and again and find no garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -59,12 +59,12 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _wrong(field: str, value: object, allowed: str) -> ValueError:
-    """As :func:`mmhybrid.utils.checks.bad_value` has it, of a value that may be large."""
+    """Return an error as :func:`mmhybrid.utils.checks.bad_value` does, for a value that may be large."""
     return ValueError(f'{field}: got {reprlib.repr(value)}, allowed: {allowed}')
 
 
 def _sizes_of(path: str | Path, images: Sequence[Any]) -> dict[int, tuple[int, int]]:
-    """Height and width of each image, by its id."""
+    """Return height and width of each image, by its id."""
     sizes: dict[int, tuple[int, int]] = {}
     for place, image in enumerate(images):
         here = f'{path}: images[{place}]'
@@ -123,7 +123,7 @@ def _is_int(value: object) -> bool:
 
 
 def _checked_id(field: str, entry: Any, known: Collection[int]) -> int:
-    """The id of an entry, which none before it has."""
+    """Return the id of an entry, which no earlier entry may have."""
     if not isinstance(entry, dict):
         raise _wrong(field, entry, 'an object')
     number = entry.get('id')
@@ -147,9 +147,10 @@ def _check_box(field: str, annotation: Mapping[str, Any]) -> None:
 
 
 def _are_within(numbers: Sequence[Any], low: float, high: float) -> bool:
-    """Whether all are numbers, and none is outside the bounds or not a number; quick for long lists."""
+    """Return whether all values are numbers within the bounds and none is NaN; fast for long lists."""
     try:
-        total = sum(numbers)  # of what is no number there is none; and of NaN it is NaN, which is not itself
+        # sum() raises for anything but numbers; with NaN the sum is NaN, which differs from itself
+        total = sum(numbers)
         return bool(min(numbers) >= low and max(numbers) <= high and total == total)
     except (TypeError, OverflowError):
         return False
@@ -174,7 +175,7 @@ def _check_segmentation(field: str, segmentation: Any, size: tuple[int, int], ma
 
 
 def _outline(polygon: Sequence[float]) -> float:
-    """How long the edges are that pycocotools draws, by the longer of both directions."""
+    """Return the length of the edges that pycocotools draws, in the longer of both directions."""
     points = list(zip(polygon[::2], polygon[1::2], strict=False))
     return float(sum(max(abs(a[0] - b[0]), abs(a[1] - b[1])) for a, b in pairwise([*points, *points[:1]])))
 
@@ -192,7 +193,7 @@ def _check_mask(field: str, mask: Mapping[str, Any], size: tuple[int, int], mask
 
 
 class _Masks:
-    """Compressed masks, which are looked at together: one by one they would take longer than all else."""
+    """Compressed masks that are checked together, since checking them one by one would take longer than all else."""
 
     def __init__(self) -> None:
         self._fields: list[str] = []
@@ -201,7 +202,7 @@ class _Masks:
         self._length = 0
 
     def add(self, field: str, text: str, area: int) -> None:
-        """Add the string of a mask of as many pixels."""
+        """Add the string of a mask with ``area`` pixels in all."""
         if not text or not text.isascii():
             raise self._wrong(field, text, area)
         self._fields.append(field)
@@ -212,7 +213,7 @@ class _Masks:
             self.check()
 
     def check(self) -> None:
-        """Raise ValueError for one that is not what its image has room for."""
+        """Raise ValueError if a mask does not fit its image."""
         if self._texts:
             wrong = np.flatnonzero(~_are_whole(self._texts, np.array(self._areas)))
             if len(wrong):
@@ -226,15 +227,16 @@ class _Masks:
 
 
 def _are_whole(texts: Sequence[bytes], areas: np.ndarray) -> np.ndarray:
-    """Of each string whether its run lengths are none below 0 and add up to the area.
+    """Return for each string whether its run lengths are non-negative and add up to the area.
 
-    Five bits a character from 48 on, the low ones first; the sixth says that more follow, and of the last character the
-    fifth is the sign. From the fourth on, a number is the difference to the run length two places before.
+    Each character, minus 48, holds five bits of a number, the low bits first. Its sixth bit tells that more characters
+    follow; in the last character, the fifth bit is the sign. From the fourth number on, a number is the difference to
+    the run length two places before.
     """
     last_characters = np.cumsum([len(text) for text in texts]) - 1
-    values = np.frombuffer(b''.join(texts), np.uint8) - np.uint8(48)  # what is below 48 becomes large
+    values = np.frombuffer(b''.join(texts), np.uint8) - np.uint8(48)  # characters below 48 wrap around to large values
     is_last = (values & 32) == 0
-    found = is_last[last_characters]  # of a number that goes on, pycocotools looks for more behind the end
+    found = is_last[last_characters]  # pycocotools would read beyond the end for a number that does not end
     found[np.searchsorted(last_characters, np.flatnonzero(values > 63))] = False
     is_last[last_characters] = True
 

@@ -18,27 +18,27 @@ from mmhybrid.utils.files import parse_json
 
 SETTINGS_FILE = 'settings.json'
 UNFINISHED_FILE = 'settings.unfinished.json'
-DRAWING_VERSION = 3  # to be raised whenever the same settings come to give other scenes
+DRAWING_VERSION = 3  # must be raised whenever the same settings give other scenes
 JPEG_QUALITY = 90
 
 
 def make_demo_data(
     out: str | os.PathLike[str], num_train: int = 1600, num_val: int = 100, size: int = 128, seed: int = 0
 ) -> bool:
-    """Write the same scenes in three layouts: ``imagenet`` (cut out), ``coco`` and ``ade`` under ``out``.
+    """Write the same scenes in three layouts under ``out``: ``imagenet`` (cut out), ``coco`` and ``ade``.
 
-    A quarter of the training scenes is named in ``imagenet/meta/search_val.txt`` as held out for searches, the others
-    in ``search_train.txt``. ``settings.json`` is written last. What a killed run left is written anew.
+    A quarter of the training scenes is listed in ``imagenet/meta/search_val.txt`` as held out for searches, the others
+    in ``search_train.txt``. ``settings.json`` is written last. The files of an interrupted run are written again.
 
     Args:
         out: A new or empty folder, or one that this function has written.
-        num_train: Scenes for training.
-        num_val: Scenes for validation.
+        num_train: Number of training scenes.
+        num_val: Number of validation scenes.
         size: Height and width in pixels.
-        seed: A scene depends on it, the split and its index, not on the number of scenes.
+        seed: Seed of the scenes. A scene depends on the seed, its split and its index, but not on the number of scenes.
 
     Returns:
-        False if ``out`` already holds exactly this.
+        Whether anything was written; False if ``out`` already holds exactly this data set.
 
     Raises:
         ValueError: If an argument is out of range, or ``out`` holds anything else.
@@ -80,12 +80,12 @@ def _is_finished(out: Path, settings: dict[str, int]) -> bool:
 
 
 def _clear(out: Path) -> None:
-    """Make ``out`` an empty folder; what is removed is only what an unfinished run has left."""
+    """Make ``out`` an empty folder; only the files of an unfinished run are removed."""
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is not a folder')
     out.mkdir(parents=True, exist_ok=True)
     note = out / UNFINISHED_FILE
-    unfinished = note.is_file() and not note.is_symlink()  # a link would be written through, to wherever it leads
+    unfinished = note.is_file() and not note.is_symlink()  # a link would be written through, wherever it leads
     if any(out.iterdir()) and not unfinished:
         raise ValueError(f'{out} holds other files; name a new or empty folder')
     for layout in ('imagenet', 'coco', 'ade'):
@@ -98,7 +98,7 @@ def _write_split(out: Path, split: str, scenes: Iterator[Scene]) -> None:
     coco_images = coco / f'{split}2017'
     ade_split = {'train': 'training', 'val': 'validation'}[split]
     ade_images, ade_maps = ade / 'images' / ade_split, ade / 'annotations' / ade_split
-    # A class without an image has a folder too: folders are numbered in order.
+    # A class without an image has a folder too, since labels number the folders in order.
     class_folders = [imagenet / name for name in CLASSES]
     for folder in (*class_folders, coco_images, coco / 'annotations', ade_images, ade_maps):
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _encode(suffix: str, image: Array, options: list[int] | None = None) -> byte
 
 
 def _coco_annotation(thing: SceneObject) -> dict[str, Any]:
-    """Polygon if all of the object is in sight, otherwise the run lengths of what is visible."""
+    """Return a polygon if all of the object is visible, otherwise the run lengths of the visible part."""
     if thing.outline is not None:
         segmentation: Any = [thing.outline.ravel().tolist()]
     else:

@@ -1,4 +1,4 @@
-"""How a scene of the demo data looks: colours, textures, shadows, noise, and lost signal."""
+"""The look of a scene of the demo data: colours, textures, shadows, noise, and lost signal."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ SUBPIXELS = 4
 
 
 def paint(rng: Generator, things: list[Thing], lost: Array, size: int) -> Array:
-    """The image, RGB, (H, W, 3) of uint8, of things back to front, with noise where the signal is ``lost``."""
+    """Paint things from back to front, with noise where the signal is ``lost``; return uint8 RGB (H, W, 3)."""
     canvas = _paint_ground(rng, size)
     for thing in things:
         own = rng.random() < OWN_TEXTURE_RATE
@@ -30,7 +30,7 @@ def paint(rng: Generator, things: list[Thing], lost: Array, size: int) -> Array:
 
 
 def _paint_ground(rng: Generator, size: int) -> Array:
-    """Clouds of three sizes and a faint pattern between two dull colours: (H, W, 3) of float32."""
+    """Return float32 (H, W, 3): clouds of three sizes and a faint pattern between two dull colours."""
     clouds = np.zeros((size, size), dtype=np.float32)
     for cells, weight in ((3, 0.6), (8, 0.4), (32, 0.3)):
         noise = rng.uniform(-0.5, 0.5, (cells, cells)).astype(np.float32)
@@ -45,14 +45,14 @@ def _paint_ground(rng: Generator, size: int) -> Array:
 
 
 def _random_colour(rng: Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Array:
-    """RGB in [0, 1] of any hue."""
+    """Return a colour of any hue as RGB in [0, 1]."""
     hsv = [[[rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(*value)]]]
     colour: Array = cv2.cvtColor(np.array(hsv, dtype=np.float32), cv2.COLOR_HSV2RGB)[0, 0]
     return colour
 
 
 def _local_coordinates(size: int, centre: Array, radius: float, angle: float) -> tuple[Array, Array]:
-    """Coordinates (x, y) of every pixel's middle in a frame at ``centre`` turned by ``angle``, in units of radius."""
+    """Return (x, y) of all pixel centres in a frame at ``centre``, turned by ``angle``, in units of ``radius``."""
     steps = (np.arange(size, dtype=np.float32) + 0.5)[:, None]
     x, y = (steps.T - centre[0]) / radius, (steps - centre[1]) / radius
     cos, sin = np.cos(angle), np.sin(angle)
@@ -66,7 +66,7 @@ def paint_shape(
     colours: tuple[Array, Array],
     frequency: float,
 ) -> None:
-    """Lay a shape and its soft shadow on the canvas, in place."""
+    """Paint a shape and its soft shadow on the canvas, in place."""
     size = len(canvas)
     fine = np.zeros((size * SUBPIXELS, size * SUBPIXELS), dtype=np.uint8)
     cv2.fillPoly(fine, [np.rint(shape.outline() * SUBPIXELS - 0.5).astype(np.int32)], 1)

@@ -1,7 +1,7 @@
-"""Small drawn scenes, and all that is known of them.
+"""Small drawn scenes with complete annotations.
 
-A scene shows textured shapes that hide one another on a textured ground. For classification the square around its
-largest visible object is cut out. A class is known by its outline and, less surely, by its texture; colours are
+A scene shows textured shapes that occlude one another on a textured ground. For classification, the square around its
+largest visible object is cut out. A class is recognised by its outline and, less reliably, by its texture; colours are
 drawn independently of it.
 """
 
@@ -24,11 +24,11 @@ GROUND = 1
 
 CROWD_RATE = 0.12
 LOST_SIGNAL_RATE = 0.2
-MIN_VISIBLE_AREA = 0.002  # of the image
-MIN_VISIBLE_PART = 0.25  # of the object
-DOMINANCE = 1.3  # least area of the largest object over the next one's
+MIN_VISIBLE_AREA = 0.002  # share of the image
+MIN_VISIBLE_PART = 0.25  # share of the object
+DOMINANCE = 1.3  # smallest ratio of the largest object's area to the second largest
 MAX_ATTEMPTS = 1000
-PORTRAIT_MARGIN = 0.2  # around the largest object, of its longer side
+PORTRAIT_MARGIN = 0.2  # around the largest object, as a share of its longer side
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class SceneObject:
 
     Args:
         label: Index into :data:`CLASSES`.
-        mask: Its visible pixels, (H, W) of bool.
-        outline: Vertices (x, y) in pixels, (N, 2), if all of it is in sight and it is no crowd.
-        is_crowd: Several objects under one mask.
+        mask: Visible pixels, (H, W) of bool.
+        outline: Vertices (x, y) in pixels, (N, 2); None for a crowd and for an object that is not completely visible.
+        is_crowd: Whether the mask covers several objects.
     """
 
     label: int
@@ -54,20 +54,20 @@ class SceneObject:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Left, top, width and height of the tight box of the visible pixels."""
+        """Left, top, width and height of the tight box around the visible pixels."""
         columns, rows = np.flatnonzero(self.mask.any(axis=0)), np.flatnonzero(self.mask.any(axis=1))
         return int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn image and all that is known of it.
+    """A drawn image with its annotations.
 
     Args:
         image: RGB, (H, W, 3) of uint8.
         label_map: (H, W) of uint8: 0 ignored (lost signal, remains of nearly hidden objects), 1 ground, 2 + label.
         label: Class of the largest object.
-        objects: The annotated objects, back to front.
+        objects: Annotated objects, from back to front.
     """
 
     image: Array
@@ -77,7 +77,7 @@ class Scene:
 
     @property
     def portrait(self) -> Array:
-        """The square around the largest object, moved where it would leave the image: RGB, as large as the image."""
+        """The square around the largest object, shifted into the image and resized to the size of the image, in RGB."""
         size = len(self.image)
         left, top, width, height = max(self.objects, key=lambda thing: thing.area).box
         side = min(round((1 + 2 * PORTRAIT_MARGIN) * max(width, height)), size)
@@ -88,16 +88,16 @@ class Scene:
 
 
 def draw_scene(seed: int, split: str, index: int, size: int) -> Scene:
-    """Draw scene ``index`` of a split; it depends on the arguments alone.
+    """Draw scene ``index`` of a split, which depends only on the arguments.
 
     Args:
-        seed: Of the whole data set.
+        seed: Seed of the whole data set.
         split: ``train`` or ``val``.
-        index: Its remainder by the number of classes is the label, so that classes are balanced.
+        index: Index of the scene. Modulo the number of classes it is the label, so that classes are balanced.
         size: Height and width in pixels.
 
     Raises:
-        ValueError: Naming the argument, its value and what is allowed.
+        ValueError: If an argument is wrong; the message names the argument, its value and what is allowed.
     """
     check_choice('split', split, SPLITS)
     check_int('index', index, 0)
@@ -114,13 +114,13 @@ def draw_scene(seed: int, split: str, index: int, size: int) -> Scene:
 
 
 def check_drawing(size: int, seed: int) -> None:
-    """Raise ValueError for a size or a seed that no scene has."""
+    """Raise ValueError for a size or a seed that is out of range."""
     check_int('size', size, 32, 1024)
     check_int('seed', seed, 0)
 
 
 def _compose(rng: Generator, label: int, size: int) -> list[Thing]:
-    """One large object, some smaller ones and sometimes a crowd, back to front."""
+    """Return one large object, some smaller ones and sometimes a crowd, from back to front."""
 
     def place(label: int, radii: tuple[float, float], margin: float) -> Shape:
         return Shape(
@@ -140,10 +140,11 @@ def _random_label(rng: Generator) -> int:
 
 
 def _crowd(rng: Generator, first: Shape) -> Thing:
-    """Six to nine shapes close together round the first."""
+    """Return six to nine shapes close together around the first."""
     count = rng.integers(6, 10)
     steps = np.arange(count)
-    places = polar(steps * 2.4, 1.35 * np.sqrt(steps)) + rng.uniform(-0.2, 0.2, (count, 2))  # a sunflower's seeds
+    # the arrangement of a sunflower's seeds
+    places = polar(steps * 2.4, 1.35 * np.sqrt(steps)) + rng.uniform(-0.2, 0.2, (count, 2))
     angles = rng.uniform(0, 2 * np.pi, count)
     return Thing(
         tuple(
@@ -154,7 +155,7 @@ def _crowd(rng: Generator, first: Shape) -> Thing:
 
 
 def _lose_signal(rng: Generator, size: int) -> Array:
-    """Where a block of the image is lost: (H, W) of bool, mostly all False."""
+    """Return where a block of the image is lost, (H, W) of bool; in most scenes nothing is."""
     lost = np.zeros((size, size), dtype=bool)
     if rng.random() < LOST_SIGNAL_RATE:
         width, height = (rng.uniform([0.15, 0.05], [0.4, 0.12]) * size).astype(int)
@@ -164,7 +165,7 @@ def _lose_signal(rng: Generator, size: int) -> Array:
 
 
 def _annotate(things: list[Thing], lost: Array, size: int) -> tuple[tuple[SceneObject, ...], Array]:
-    """The objects of which enough is visible, and the label map."""
+    """Return the objects of which enough is visible, and the label map."""
     label_map = np.where(lost, IGNORED, GROUND).astype(np.uint8)
     free = ~lost
     objects = []
@@ -184,14 +185,14 @@ def _annotate(things: list[Thing], lost: Array, size: int) -> tuple[tuple[SceneO
 
 
 def rasterise(outlines: list[Array], size: int) -> Array:
-    """The pixels that COCO's tools see in the polygons, so that annotations and label maps agree to the pixel."""
+    """Return the pixels that COCO's tools assign to the polygons, so that annotations and label maps agree exactly."""
     codes = coco_mask.frPyObjects([outline.ravel().tolist() for outline in outlines], size, size)
     mask: Array = coco_mask.decode(codes).any(axis=2)
     return mask
 
 
 def _is_dominated(objects: tuple[SceneObject, ...], label: int) -> bool:
-    """Whether the largest object is of the class, no crowd, and clearly the largest."""
+    """Return whether the largest object is of the class, is not a crowd, and is clearly the largest."""
     ranked = sorted(objects, key=lambda thing: thing.area, reverse=True)
     if not ranked or ranked[0].label != label or ranked[0].is_crowd:
         return False

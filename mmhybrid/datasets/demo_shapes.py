@@ -1,4 +1,4 @@
-"""The outlines and textures of the classes of the demo data, and where a scene has them."""
+"""Outlines and textures of the classes of the demo data, and the placement of shapes in a scene."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 def polar(angles: Array, radii: float | Array) -> Array:
-    """Points (N, 2) at these angles and distances from the origin."""
+    """Return points (N, 2) at these angles and distances from the origin."""
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
 
@@ -20,7 +20,7 @@ def _rectangle(half_width: float, half_height: float) -> Array:
 
 
 def _crescent(offset: float, inner_radius: float) -> Array:
-    """The unit disc less a smaller one whose centre is ``offset`` to the right."""
+    """Return the unit disc without a smaller disc whose centre is ``offset`` to the right."""
     x = (1 + offset**2 - inner_radius**2) / (2 * offset)
     outer_angle = np.arccos(x)
     inner_angle = np.arctan2(np.sin(outer_angle), x - offset)
@@ -36,7 +36,7 @@ def _cross(length: float, half_width: float) -> Array:
 
 
 def _ring(inner_radius: float) -> Array:
-    """One path round both circles, as polygons of COCO have no holes: the cut between them is walked both ways."""
+    """Return one path around both circles with a cut between them, since polygons of COCO have no holes."""
     angles = np.linspace(0, 2 * np.pi, 41)
     return np.concatenate([polar(angles, 1), polar(angles[::-1], inner_radius)])
 
@@ -64,7 +64,7 @@ def _wave(x: Array) -> Array:
 
 
 def _sharp(x: Array) -> Array:
-    """0 below 0.5, 1 above, with a narrow passage between."""
+    """Return 0 below 0.5 and 1 above, with a narrow transition between."""
     return np.clip((x - 0.5) * 4 + 0.5, 0, 1)
 
 
@@ -87,7 +87,7 @@ TEXTURES: tuple[Callable[[Array, Array], Array], ...] = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape of a class, where it lies, how large and how far turned: in pixels and radians."""
+    """A shape of a class, with its centre and radius in pixels and its angle in radians."""
 
     label: int
     centre: Array
@@ -95,7 +95,7 @@ class Shape:
     angle: float
 
     def outline(self) -> Array:
-        """Vertices in pixels, with the two decimals that annotations have."""
+        """Return the vertices in pixels, rounded to two decimals as in annotations."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         turned = OUTLINES[CLASSES[self.label]] @ np.array([[cos, sin], [-sin, cos]])
         placed: Array = np.round(turned * self.radius + self.centre, 2)
@@ -110,10 +110,10 @@ class Thing:
 
     @property
     def label(self) -> int:
-        """Its class."""
+        """The class."""
         return self.shapes[0].label
 
     @property
     def is_crowd(self) -> bool:
-        """Whether there are several."""
+        """Whether there are several shapes."""
         return len(self.shapes) > 1

@@ -1,4 +1,4 @@
-"""ImageNet in folders, one a class, or some of its classes."""
+"""ImageNet, or some of its classes, in folders by class."""
 
 import re
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from mmhybrid.registry import DATASETS
 
 @DATASETS.register_module()
 class ImageNetFolders(CustomDataset):
-    """MMPretrain's ``CustomDataset`` that knows ImageNet's class names, which classifiers of this data set then carry.
+    """MMPretrain's ``CustomDataset`` with ImageNet's class names, which are stored in checkpoints of classifiers.
 
-    MMPretrain's own ``ImageNet`` refuses a folder with other than 1000 classes. Here other folders than ImageNet's 1000
-    synsets have their own names as class names, so that a recipe runs on a subset (Imagenette) as it stands; and
-    images of an annotation file have none if they do not lie in such folders, or their labels are not ImageNet's.
+    MMPretrain's own ``ImageNet`` refuses a folder that has not exactly 1000 classes. Here, other folders than
+    ImageNet's 1000 synsets give the class names, so that a recipe runs unchanged on a subset (Imagenette). Images of an
+    annotation file have no class names if they are not in such folders or their labels are not ImageNet's.
     """
 
     METAINFO = {'classes': IMAGENET_CATEGORIES}
@@ -31,7 +31,7 @@ class ImageNetFolders(CustomDataset):
         return samples
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Images and labels of the annotation file, or of the folders."""
+        """Return images and labels of the annotation file, or of the folders."""
         samples: list[dict[str, Any]] = super().load_data_list()
         if self.ann_file:
             folders = {Path(sample['img_path']).parent.name for sample in samples}
@@ -44,7 +44,7 @@ class ImageNetFolders(CustomDataset):
         return samples
 
     def _drop_names(self) -> None:
-        """Leave the class names open, unless they are a user's own (``metainfo``)."""
+        """Remove the class names, unless they are a user's own (``metainfo``)."""
         if self.CLASSES is not None and list(self.CLASSES) == list(IMAGENET_CATEGORIES):
             del self._metainfo['classes']
 

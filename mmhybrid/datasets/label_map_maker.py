@@ -1,4 +1,4 @@
-"""Label maps from a teacher."""
+"""Creation of label maps with a teacher."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,19 +16,20 @@ from mmhybrid.utils.images import check_image
 
 
 def dense_logits(classifier: Any, inputs: Tensor) -> Tensor:
-    """What an mmpretrain classifier says of each position of its last map: its neck and head on that position alone.
+    """Return the logits of an mmpretrain classifier at each position of its last feature map.
 
-    Where the neck takes the mean and the head is linear, the mean of these logits is the classifier's logits.
+    Neck and head are applied to each position alone. If the neck takes the mean and the head is linear, the mean of
+    these logits is the classifier's logits.
 
     Args:
-        classifier: In eval mode.
+        classifier: The classifier, in eval mode.
         inputs: Preprocessed images (B, 3, H, W).
 
     Returns:
         Logits (B, classes, h, w).
 
     Raises:
-        ValueError: If the backbone's last output is no map, or neck and head take more than this map.
+        ValueError: If the backbone's last output is not a feature map, or neck and head take more than this map.
     """
     feats = classifier.extract_feat(inputs, stage='backbone')
     last = feats[-1] if isinstance(feats, Sequence) else feats
@@ -54,21 +55,21 @@ def make_label_maps(
 ) -> Iterator[Path]:
     """Write the label map of each image that has none yet.
 
-    The teacher sees whole images, squeezed into a square, so that a position of the map is that share of the image.
+    The teacher gets whole images, resized to a square, so that a relative position in the map is the same in the image.
 
     Args:
-        classifier: An mmpretrain classifier with its data preprocessor, on the device of its choice, in eval mode.
-        images: Folder of class folders.
+        classifier: An mmpretrain classifier with its data preprocessor, in eval mode, on any device.
+        images: Folder with one folder of images for each class.
         out: Folder of the label maps.
         size: Side of the square in pixels.
-        batch_size: Images at once.
-        num_kept: Classes to keep at each position.
+        batch_size: Batch size.
+        num_kept: Number of classes to keep at each position.
 
     Yields:
-        The files written.
+        The written files.
 
     Raises:
-        ValueError: If there are no images, or two images have one label map's name.
+        ValueError: If there are no images, or two images would share a label map.
     """
     check_int('size', size, 1)
     check_int('batch_size', batch_size, 1)
@@ -85,7 +86,7 @@ def make_label_maps(
 
 
 def _targets(images: Path, out: Path) -> dict[Path, Path]:
-    """The label map's file of each image."""
+    """Return the label map's file of each image."""
     found = sorted(path for path in images.glob('*/*') if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise bad_value('images', str(images), 'a folder of class folders with images')
@@ -96,7 +97,7 @@ def _targets(images: Path, out: Path) -> dict[Path, Path]:
 
 
 def _squeezed(image: Path, size: int) -> Tensor:
-    """An image as (3, size, size), in BGR as MMPretrain loads it."""
+    """Return an image as (3, size, size), in BGR as MMPretrain loads it."""
     check_image(image)
     found = mmcv.imread(image)
     if found is None:

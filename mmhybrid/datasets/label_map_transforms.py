@@ -1,11 +1,11 @@
-"""Transforms that keep an image and its label map together, as LV-ViT's do.
+"""Transforms that keep an image and its label map aligned, as those of LV-ViT do.
 
-Pipeline: ``LoadImageFromFile``, ``LoadLabelMap``, ``LabelMapFlip``, ``LabelMapRandAugment``, ``LabelMapCrop``, what
-moves no pixel, and ``PackInputs`` with ``algorithm_keys=('label_map', 'label_map_box')``. The map stays sparse and
-covers the whole image; the crop only notes its box, from which ``TokenLabelHead`` computes the targets.
+The pipeline is ``LoadImageFromFile``, ``LoadLabelMap``, ``LabelMapFlip``, ``LabelMapRandAugment``, ``LabelMapCrop``,
+transforms that move no pixels, and ``PackInputs`` with ``algorithm_keys=('label_map', 'label_map_box')``. The map stays
+sparse and covers the whole image. The crop only records its box, from which ``TokenLabelHead`` computes the targets.
 
-The released transforms note the box as (top, left, bottom, right) and read it as (left, top, right, bottom), so that
-their targets are those of the crop mirrored at the diagonal. Here they are those of the crop.
+The released transforms record the box as (top, left, bottom, right) and read it as (left, top, right, bottom), so their
+targets are those of the crop mirrored at the diagonal. Here they are those of the crop itself.
 """
 
 import random
@@ -24,13 +24,13 @@ from mmhybrid.utils.checks import check_choice, check_list
 
 Results = dict[str, Any]
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
-GEOMETRIC = ('Rotate', 'Shear', 'Translate')  # of RandAugment's operations
-INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')  # MMCV's
+GEOMETRIC = ('Rotate', 'Shear', 'Translate')  # the geometric operations of RandAugment
+INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')  # interpolations of MMCV
 
 
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
-    """Add ``label_map`` (2, K, H, W) and ``label_map_box``, the shares (left, top, right, bottom) of the image.
+    """Add ``label_map`` (2, K, H, W) and ``label_map_box``, which is (left, top, right, bottom) as shares of the image.
 
     Args:
         root: Folder of the label maps, see :mod:`mmhybrid.datasets.label_maps`.
@@ -40,7 +40,7 @@ class LoadLabelMap(BaseTransform):
         self.root = root
 
     def transform(self, results: Results) -> Results:
-        """Read the file that belongs to ``img_path``."""
+        """Read the label map of ``img_path``."""
         results['label_map'] = read_label_map(label_map_path(self.root, results['img_path']))
         results['label_map_box'] = WHOLE_IMAGE
         return results
@@ -48,7 +48,7 @@ class LoadLabelMap(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LabelMapFlip(RandomFlip):
-    """MMCV's RandomFlip, with the label map."""
+    """MMCV's RandomFlip, which also flips the label map."""
 
     def _flip(self, results: Results) -> None:
         super()._flip(results)
@@ -62,7 +62,7 @@ class LabelMapFlip(RandomFlip):
 
 @TRANSFORMS.register_module()
 class LabelMapCrop(BaseTransform):
-    """A random crop of an image not yet cropped; its box is noted.
+    """A random crop of an image that has not been cropped yet; it records its box.
 
     Args:
         crop: Config of mmpretrain's ``RandomResizedCrop``.
@@ -72,7 +72,7 @@ class LabelMapCrop(BaseTransform):
         self.crop: Any = TRANSFORMS.build(dict(crop))
 
     def transform(self, results: Results) -> Results:
-        """Crop ``img``, as the transform does it by whose numbers this goes."""
+        """Crop ``img`` as the configured transform does, with its random numbers."""
         img, crop = results['img'], self.crop
         height, width = img.shape[:2]
         top, left, rows, columns = crop.rand_crop_params(img)
@@ -86,15 +86,15 @@ class LabelMapCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LabelMapRandAugment(BaseTransform):
-    """RandAugment of an image not yet cropped; the label map is rotated, sheared and translated with it.
+    """RandAugment of an image that has not been cropped yet; the label map is rotated, sheared and translated with it.
 
-    The map moves as a square image would, each position taking the nearest one's classes, and all classes alike where
-    nothing is left.
+    The map moves like a square image. Each position takes the classes of the nearest one; positions without a source
+    have no preferred class.
 
     Args:
         augment: Config of mmpretrain's ``RandAugment``.
-        interpolations: One of these is drawn for each rotation, shearing and translation, as timm's RandAugment does
-            where it is told none; by default it is what ``augment`` says.
+        interpolations: Interpolations from which one is drawn for each rotation, shear and translation, as timm's
+            RandAugment does by default. If empty, the interpolation is that of ``augment``.
     """
 
     def __init__(self, augment: Mapping[str, Any], interpolations: Sequence[str] = ()) -> None:
@@ -121,7 +121,7 @@ class LabelMapRandAugment(BaseTransform):
 
 
 def _moved_with(operation: Any, label_map: torch.Tensor) -> torch.Tensor:
-    """What a geometric operation of RandAugment, with its present random values, does to a label map."""
+    """Apply a geometric operation of RandAugment, with its current random values, to a label map."""
     kind = type(operation).__name__
     height, width = label_map.shape[2:]
     magnitude = operation.random_negative(operation.random_magnitude())

@@ -1,8 +1,8 @@
 """Label maps on disk, in LV-ViT's format.
 
-One file an image, ``<folder>/<class folder>/<image name up to its first dot>.pt``: a float16 tensor (2, K, H, W), of a
-teacher's K largest logits at each of H x W positions over the whole image, the logits first and their classes second
-(K = 5, and 18 x 18 positions, in the published maps of NFNet-F6).
+There is one file for each image, ``<folder>/<class folder>/<image name up to its first dot>.pt``. It holds a float16
+tensor (2, K, H, W) of a teacher's K largest logits at each of H x W positions over the whole image: the logits first,
+their classes second. The published maps of NFNet-F6 have K = 5 and 18 x 18 positions.
 """
 
 import io
@@ -16,20 +16,20 @@ from mmhybrid.models.checkpoints import load_local
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.files import drop_link_outward, write_whole
 
-MAX_CLASSES = 2048  # float16 counts no further
+MAX_CLASSES = 2048  # float16 cannot represent all larger integers
 
 
 def label_map_path(folder: str | Path, image: str | Path) -> Path:
-    """Where the label map of an image is, which its name and its folder's decide."""
+    """Return the path of an image's label map, which follows from the names of the image and of its folder."""
     image = Path(image)
     return Path(folder, image.parent.name, f'{image.name.split(".")[0]}.pt')
 
 
 def top_classes(logits: Tensor, num_kept: int) -> Tensor:
-    """Dense logits (..., classes, H, W) -> label maps (..., 2, num_kept, H, W).
+    """Return label maps (..., 2, num_kept, H, W) for dense logits (..., classes, H, W).
 
     Raises:
-        ValueError: If there are fewer classes than are kept, or more than the format has numbers for.
+        ValueError: If there are fewer classes than are kept, or more than the format can number.
     """
     num_classes = logits.shape[-3]
     if not num_kept <= num_classes <= MAX_CLASSES:
@@ -39,7 +39,7 @@ def top_classes(logits: Tensor, num_kept: int) -> Tensor:
 
 
 def write_label_map(path: Path, label_map: Tensor) -> None:
-    """Write one label map (2, K, H, W), whole or not at all."""
+    """Write one label map (2, K, H, W). The file is written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     torch.save(label_map.half().cpu().contiguous().clone(), content)
@@ -48,10 +48,10 @@ def write_label_map(path: Path, label_map: Tensor) -> None:
 
 
 def read_label_map(path: Path) -> Tensor:
-    """One label map (2, K, H, W).
+    """Read one label map (2, K, H, W).
 
     Raises:
-        ValueError: If there is no such file, or it holds something else.
+        ValueError: If the file does not exist, or it holds something else.
     """
     try:
         label_map = load_local(str(path), 'cpu')
@@ -61,6 +61,6 @@ def read_label_map(path: Path) -> Tensor:
         raise bad_value('label map', str(path), 'a file that torch.save has written') from error
     if not isinstance(label_map, Tensor) or label_map.ndim != 4 or len(label_map) != 2:
         raise bad_value('label map', str(path), 'a tensor (2, K, H, W) of logits and classes')
-    if label_map.nbytes > path.stat().st_size:  # a view that repeats few values, each of which a batch would have
+    if label_map.nbytes > path.stat().st_size:  # a view of few values, which a batch would expand
         raise bad_value('label map', str(path), 'a file with all values of its tensor')
     return label_map

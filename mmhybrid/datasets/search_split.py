@@ -1,4 +1,4 @@
-"""Hold images of a detection or segmentation training set out for a search."""
+"""Holding out images of a detection or segmentation training set for a search."""
 
 import json
 import random
@@ -14,22 +14,24 @@ PARTS = ('search_train', 'search_val')
 
 
 def split_coco(annotations: Path, out: Path, num_held_out: int, seed: int) -> dict[str, int]:
-    """Write ``search_train.json`` and ``search_val.json``, whose images are all of a file in COCO's format.
+    """Split a file in COCO's format into ``search_train.json`` and ``search_val.json``.
 
-    Which images are held out follows from their file names and the seed alone. Entries of one file name stay together,
-    whatever their ids, and so do images and their annotations; all else that the file says is in both.
+    The choice of held-out images depends only on their file names and the seed. Entries with the same file name stay
+    together, whatever their ids, and so do images and their annotations. All other content of the file is in both
+    files.
 
     Args:
-        annotations: The file.
-        out: Folder of the two files, made if missing; each is replaced whole.
-        num_held_out: Image files of ``search_val.json``.
-        seed: Of the choice.
+        annotations: Path of the file.
+        out: Folder of the two files. It is created if it does not exist; each file is replaced as a whole.
+        num_held_out: Number of image files in ``search_val.json``.
+        seed: Seed of the choice.
 
     Returns:
-        Images in each file.
+        Number of images in each file.
 
     Raises:
-        ValueError: If the file is not in COCO's format or does not fit together, or ``num_held_out`` leaves no image.
+        ValueError: If the file is not in COCO's format or is inconsistent, or ``num_held_out`` leaves no training
+            image.
     """
     check_annotations(annotations)
     content = read_json(annotations)
@@ -46,23 +48,23 @@ def split_coco(annotations: Path, out: Path, num_held_out: int, seed: int) -> di
 def split_segmentation(
     images: Path, maps: Path, out: Path, num_held_out: int, seed: int, image_suffix: str, map_suffix: str
 ) -> dict[str, int]:
-    """Write ``search_train.txt`` and ``search_val.txt`` with the names of images, as MMSegmentation's ``ann_file``.
+    """Write ``search_train.txt`` and ``search_val.txt`` with the names of images, for MMSegmentation's ``ann_file``.
 
     Args:
-        images: Folder of the training images; those in folders within it count too.
-        maps: Folder of their label maps, named as they are.
-        out: Folder of the two files, made if missing; each is replaced whole.
-        num_held_out: Images of ``search_val.txt``.
-        seed: Of the choice, which follows from the names and the seed alone.
-        image_suffix: With which names of images end, and which the files leave out.
-        map_suffix: The same of maps.
+        images: Folder of the training images, including those in subfolders.
+        maps: Folder of their label maps, with the same names.
+        out: Folder of the two files. It is created if it does not exist; each file is replaced as a whole.
+        num_held_out: Number of images in ``search_val.txt``.
+        seed: Seed of the choice, which depends only on the names and the seed.
+        image_suffix: Suffix of the names of images, which the files omit.
+        map_suffix: Suffix of the names of maps.
 
     Returns:
-        Images in each file.
+        Number of images in each file.
 
     Raises:
-        ValueError: If there are no images, one has no map or a name that does not go into a line, or ``num_held_out``
-            leaves no image.
+        ValueError: If there are no images, one has no map or a name that cannot be in a line, or ``num_held_out``
+            leaves no training image.
     """
     for field, folder in (('images', images), ('maps', maps)):
         if not folder.is_dir():
@@ -88,13 +90,13 @@ def split_segmentation(
 
 
 def check_line(field: str, name: str) -> None:
-    """Raise ValueError for the name of an image that cannot stand in a line of a text file."""
+    """Raise ValueError for the name of an image that cannot be in a line of a text file."""
     if name.splitlines() != [name] or name != name.strip() or name != name.encode(errors='replace').decode():
         raise bad_value(field, name, 'names in UTF-8 without line breaks, and without a space at either end')
 
 
 def _held_out(names: Iterable[str], count: int, seed: int) -> set[str]:
-    """So many of the names, whatever their order."""
+    """Return ``count`` of the names, whatever their order."""
     all_names = sorted(set(names))
     if len(all_names) < 2:
         raise bad_value('images', all_names, 'two at least, one of them to train on')

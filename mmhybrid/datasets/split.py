@@ -1,4 +1,4 @@
-"""Hold part of a training set out, class by class."""
+"""Holding out part of a training set, class by class."""
 
 import os
 import random
@@ -11,9 +11,10 @@ IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp'})
 
 
 def split_classes(sizes: list[int], num_held_out: int) -> list[int]:
-    """How many images of each class are held out: in proportion to its size, in all exactly ``num_held_out``.
+    """Return how many images of each class are held out: in proportion to the class's size, ``num_held_out`` in all.
 
-    The remainders of the proportions go to the classes with the largest ones, the first of equal ones.
+    The proportions are rounded down. The remaining images go to the classes with the largest remainders, the first of
+    equal ones first.
     """
     total = sum(sizes)
     exact = [size * num_held_out / total for size in sizes]
@@ -28,16 +29,17 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
     """Write ``search_train.txt`` and ``search_val.txt`` with lines of ``class/image label``.
 
     Args:
-        train: Folder of class folders; labels number them in alphabetical order, as MMPretrain does.
-        out: Folder of the two files; each is replaced whole.
-        num_held_out: Images of ``search_val.txt``.
-        seed: Of the choice.
+        train: Folder with one folder of images for each class; labels number these in alphabetical order, as in
+            MMPretrain.
+        out: Folder of the two files; each file is replaced as a whole.
+        num_held_out: Number of images in ``search_val.txt``.
+        seed: Seed of the choice.
 
     Returns:
-        Images in each file.
+        Number of images in each file.
 
     Raises:
-        ValueError: If there are no images, ``num_held_out`` leaves none, or a name does not go into a line.
+        ValueError: If there are no images, ``num_held_out`` leaves no training image, or a name cannot be in a line.
     """
     if not train.is_dir():
         raise bad_value('train', str(train), 'a folder of class folders')
@@ -64,8 +66,8 @@ def write_split(train: Path, out: Path, num_held_out: int, seed: int) -> dict[st
 
 
 def _images(folder: Path) -> list[str]:
-    """The names of the images in a class folder, each of which is a file: a pipe would be waited for in training."""
-    with os.scandir(folder) as entries:  # which knows what is a file without asking for each
+    """Return the names of the images in a class folder, without pipes, which training would wait for."""
+    with os.scandir(folder) as entries:  # scandir knows which entries are files without a query for each
         names = sorted(
             entry.name
             for entry in entries
