@@ -124,7 +124,7 @@ class GLiTArch(NetworkArch):
 
     @property
     def has_cls_token(self) -> bool:
-        """Whether a class token stands in front of the patches; it does not where local heads see a map."""
+        """Whether a class token stands in front of the patches; there is none if local heads see a map."""
         return self.locality != 'conv2d'
 
     def to_dict(self) -> dict[str, Any]:

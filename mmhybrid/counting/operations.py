@@ -96,12 +96,12 @@ def trace(module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Operation]
 def trace_by_layer(
     module: nn.Module, shapes: Sequence[Sequence[int]], name_layers: bool = True
 ) -> dict[tuple[str, int], Operation]:
-    """Return the same operations by the name of the layer that computes each, and its number within that layer.
+    """Return the operations of :func:`trace` by a pair: the name of the layer that computes each, and its index there.
 
     Args:
         module: The module.
-        shapes: Of its inputs, without the batch axis.
-        name_layers: Whether the layers are told apart; without, all operations are those of the module.
+        shapes: Shapes of its inputs without the batch axis.
+        name_layers: Whether operations are listed by layer; otherwise all belong to the module.
     """
     tracer = _Tracer(module)
     with torch.no_grad(), unfused_attention(), tracer.follow(module) if name_layers else nullcontext(), tracer:

@@ -1,4 +1,4 @@
-"""Neck and heads around a backbone, as parts of what a whole detector or segmentor costs."""
+"""The neck and the heads around a backbone, as parts of the cost of a whole detector or segmentor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ ELSEWHERE = ('backbone', 'data_preprocessor', 'train_cfg', 'init_cfg', 'pretrain
 # No cost depends on these fields of its components.
 WITHOUT_COST = ('test_cfg', 'train_cfg', 'init_cfg')
 Shape = tuple[int, ...]
-Places = tuple[int, ...]  # of outputs, and of settings behind them
+Places = tuple[int, ...]  # indices of outputs, followed by those of settings
 Settings = Mapping[str, Value]
 NOTHING: Settings = {}
 

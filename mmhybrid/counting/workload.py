@@ -59,7 +59,7 @@ class WorkloadConfig:
         """Build the workload from registered classes only, because a file is data.
 
         Args:
-            field: Where the config comes from, for messages.
+            field: Source of the config, for messages.
 
         Raises:
             ValueError: If the space or the backbone is no registered class or does not take its arguments, or if there

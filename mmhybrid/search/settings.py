@@ -91,8 +91,8 @@ class SearchSettings:
     def why_not_continued(self, stored: Mapping[str, Any], finished: Mapping[str, int]) -> str:
         """Return the reason why this search cannot continue another one that stopped; empty if it can.
 
-        Settings on which the finished candidates do not depend may differ: the last stage that has any may have a
-        larger budget, ``max_tries`` may be larger, and all later stages may differ.
+        Settings on which the finished candidates do not depend may differ. The last stage that has finished candidates
+        may have a larger budget, ``max_tries`` may be larger, and all later stages may differ.
 
         Args:
             stored: Result of :meth:`to_config` for the other search.

@@ -150,8 +150,7 @@ class StudyStorage:
         def create() -> int:
             try:
                 return storage.create_new_study(directions, self._study_name)
-            # Another process of a shared search created it, or this one did before the connection was lost.
-            except DuplicatedStudyError:
+            except DuplicatedStudyError:  # another process created it, or this one before the connection was lost
                 return storage.get_study_id_from_name(self._study_name)
 
         study_id = call(create) if self._study_id is None else self._study_id

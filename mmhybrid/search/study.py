@@ -131,8 +131,8 @@ class Study:
         Args:
             candidate: Candidate whose genes the trial has.
             user_attrs: User attributes of the trial.
-            is_there: Function that returns whether the last look saw the trial. A connection that is lost while the
-                trial is written does not tell.
+            is_there: Function that returns whether the last look saw the trial. It is needed because a connection may
+                be lost while the trial is written, which does not tell whether the trial arrived.
             state: State of the trial.
             values: Values of the objectives.
         """

@@ -34,7 +34,7 @@ class Watcher(Protocol):
         """Receive a candidate that was evaluated and stored."""
 
     def on_message(self, text: str) -> None:
-        """Receive a message, for instance that and why a stage ends early, a candidate failed, or the search waits."""
+        """Receive a message, for instance that a stage ends early or a candidate failed, and why."""
 
 
 class LogWatcher:

@@ -14,17 +14,19 @@ from mmhybrid.utils.checks import bad_value
 class WholeModelSpace(SearchSpace):
     """The networks of a backbone's space, each with every combination of settings of the model around it.
 
-    The genes of the backbone's space come first, then one gene for each setting, named by its dotted name in the config
-    of the model: ``neck.out_channels``. :meth:`decode` returns the backbone, :meth:`SearchSpace.settings` the rest.
+    The genes of the backbone's space come first, and then one gene for each setting, with the setting's dotted name in
+    the config of the model: ``neck.out_channels``. :meth:`decode` returns the backbone, and
+    :meth:`SearchSpace.settings` returns the rest.
 
     Args:
-        backbone: The space of the backbone, or its config as :meth:`SearchSpace.to_config` writes it.
-        model: Values of settings, nested as in the config of the model: ``dict(neck=dict(out_channels=[32, 64]))``.
-            The largest of each make the largest model, whose layers are those of all others, or more.
-        restrict: See :meth:`SearchSpace.restrict`.
+        backbone: Space of the backbone, or its config as :meth:`SearchSpace.to_config` writes it.
+        model: Values of settings, nested as in the config of the model: ``dict(neck=dict(out_channels=[32, 64]))``. The
+            largest values together make the largest model, which has at least the layers of all others.
+        restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
 
     Raises:
-        ValueError: If there is no setting, a value is no number above 0, or a setting is named as a backbone's gene.
+        ValueError: If there is no setting, a value is no number above 0, or a setting has the name of a backbone's
+            gene.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class WholeModelSpace(SearchSpace):
 
 
 def with_genes(space: SearchSpace, genes: Mapping[str, Any] | None) -> SearchSpace:
-    """Return the space of whole models, which is the backbone's own space if no setting of the rest is searched.
+    """Return the space of whole models, or the backbone's own space if no setting is searched.
 
     Args:
         space: Space of the backbone.

@@ -20,16 +20,16 @@ LIBRARIES = re.compile(r'lib(cuda|nvrtc|cask)[\w.-]*\.so(\.\d+)*')
 def refuse_libraries() -> None:
     """Refuse a current folder with libraries that the CUDA builds of torch would load from there.
 
-    Nothing is refused once torch is imported, for then it is too late.
+    Nothing is refused once torch is imported, because it is then too late.
 
     Raises:
-        ImportError: Naming the library.
+        ImportError: If there is such a library. The message names it.
     """
     if 'torch' in sys.modules:
         return
     try:
         names = sorted(filter(LIBRARIES.fullmatch, os.listdir()))
-    except OSError:  # the folder is gone, or may not be listed: then its libraries cannot be guessed at either
+    except OSError:  # the folder is gone or may not be listed, so nobody can guess its libraries either
         names = []
     if names:
         raise ImportError(

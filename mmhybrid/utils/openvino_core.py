@@ -14,7 +14,7 @@ def openvino_core(purpose: str) -> Any:
     would then end the process.
 
     Args:
-        purpose: What needs OpenVINO, for the message if it is not installed.
+        purpose: Task that needs OpenVINO, for the message if it is not installed.
 
     Raises:
         ValueError: If OpenVINO is not installed.

@@ -44,7 +44,7 @@ def require(module: str, purpose: str) -> ModuleType:
 
     Args:
         module: Name of the module that is imported.
-        purpose: What needs it, the subject of the message.
+        purpose: Task that needs the package, the subject of the message.
 
     Raises:
         MissingPackageError: If it is not installed; the message has the command that installs it.
