@@ -27,8 +27,8 @@ SUBTITLE = 'last features, mean over the channels'
 def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
     """Return the mean over the channels of a backbone's last output, (h, w).
 
-    The mean is taken in front of the output norm, because behind a LayerNorm only the norm's own parameters would keep
-    it from being zero. In backbones of the hosts, this norm is a LayerNorm that runs last and whose values are the
+    The mean is taken in front of the output norm; behind a LayerNorm, it would be zero except for the effect of the
+    norm's own parameters. In backbones of the hosts, this norm is a LayerNorm that runs last and whose values are the
     output. A backbone that returns tokens is asked for their map (``out_type``, in GLiT and in MMPretrain's vision
     transformers).
 

@@ -125,7 +125,7 @@ def _seen_inputs(layers: Sequence[nn.Module]) -> Iterator[Mapping[nn.Module, tup
 
 
 def representatives(maps: np.ndarray, count: int = 4) -> list[int]:
-    """Return the indices of the slots whose maps (M, H, W) represent all best, in ascending order.
+    """Return the indices of the slots whose maps (M, H, W) represent all maps best, in ascending order.
 
     They are the medoids by Euclidean distance.
     """
