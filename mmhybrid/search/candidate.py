@@ -71,7 +71,7 @@ class Candidate:
         return replace(self.evaluated(dict.fromkeys(missing, math.nan)), failure=failure)
 
     def losses(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
-        """Return the values of the objectives with such signs that less is better.
+        """Return the values of the objectives with such signs that smaller is better.
 
         Raises:
             ValueError: If an objective names neither an estimate nor a metric.

@@ -4,11 +4,11 @@ from mmhybrid.utils.errors import CannotGoOnError
 
 
 class SearchError(CannotGoOnError):
-    """A search cannot go on; the message says why and what to do."""
+    """Raised when a search cannot go on; the message says why and what to do."""
 
 
 class StorageError(SearchError):
-    """A storage is damaged, in use, not reachable, or belongs to another search; it was left as it was."""
+    """Raised when a storage is damaged, in use, not reachable, or belongs to another search; it was left as it was."""
 
 
 def damaged(location: str, what: str) -> StorageError:

@@ -1,6 +1,6 @@
 """Objectives, and the order of candidates under one or several of them.
 
-All functions take losses, of which less is better in every column.
+All functions take losses: in every column, smaller is better.
 """
 
 from bisect import bisect_left, insort
@@ -151,7 +151,7 @@ class GrowingRanking(Generic[T]):
 
         Args:
             losses: Losses of the item, as many as of every other item.
-            decisive: Sort key among rows of equal losses, of which less is better; no two may be equal.
+            decisive: Sort key among rows of equal losses; smaller is better, and no two may be equal.
             item: Item that :meth:`first` returns.
         """
         self._layer(0).others.append(_Ranked(tuple(losses), decisive, item))

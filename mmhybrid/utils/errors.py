@@ -7,7 +7,7 @@ LONGEST_MESSAGE = 2000
 
 
 class CannotGoOnError(RuntimeError):
-    """Work cannot go on although the code is right; the message says why and what to do."""
+    """Raised when work cannot go on although the code is right; the message says why and what to do."""
 
 
 def first_line(error: BaseException) -> str:

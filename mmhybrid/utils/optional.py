@@ -36,7 +36,7 @@ NO_OPERATORS = (
 
 
 class MissingPackageError(ImportError, ValueError):
-    """A package that a call needs is not installed; the message says how to install it."""
+    """Raised when a package that a call needs is not installed; the message says how to install it."""
 
 
 def require(module: str, purpose: str) -> ModuleType:

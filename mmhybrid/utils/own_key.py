@@ -1,4 +1,4 @@
-"""A secret key of the user, which tells what mmhybrid has written itself from what others have."""
+"""A secret key of the user, by which mmhybrid recognises what it has written itself."""
 
 import os
 import secrets

@@ -125,7 +125,7 @@ def front_chart(
     Args:
         points: Networks, with the cost as x and the score as y.
         best: Network to mark, one of the points.
-        cost: Name of the cost, of which less is better.
+        cost: Name of the cost; smaller is better.
         objective: Objective that y shows.
         bounds: Bounds of the cost; those within the chart are vertical lines.
         landmarks: Known networks within the chart; those of unknown score are vertical lines.
