@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = 'mmhybrid.apis.testing mmhybrid.apis.retraining mmpretrain.models mmpretrain.datasets'
 RUN_FILE = 'import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
-# For functions in processes of their own, which start with all that tools need, and without the threads of this one.
+# For tools, and functions in processes of their own: with all that tools need, without the threads of this process.
 CONTEXT = get_context('forkserver')
 CONTEXT.set_forkserver_preload([*TOOLS.split(), 'pytest', 'hypothesis'])
 
@@ -57,8 +57,18 @@ def run_tool(
         shared = {'WORLD_SIZE': str(num_ranks), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
         ranks = [str(rank) for rank in range(num_ranks)]
         environments = [environment_of(folders, RANK=rank, LOCAL_RANK=rank, **shared) for rank in ranks]
-    arguments = (ROOT / 'tools' / f'{tool}.py', *arguments)
-    return _ask(start_server(TOOLS, None), RUN_FILE, arguments, environments, cwd)
+    words = [str(word) for word in (ROOT / 'tools' / f'{tool}.py', *arguments)]
+    with TemporaryDirectory() as folder:
+        outputs = [f'{folder}/{number}.' for number in range(len(environments))]
+        processes = [
+            CONTEXT.Process(target=become, args=(RUN_FILE, words, environment, output, str(cwd)))
+            for environment, output in zip(environments, outputs, strict=True)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        return [_ended(RUN_FILE, process.exitcode, out) for process, out in zip(processes, outputs, strict=True)]
 
 
 def _ask(
@@ -71,10 +81,12 @@ def _ask(
         script_of_all = {'script': script, 'arguments': [str(argument) for argument in arguments]}
         server.stdin.write(json.dumps([{**script_of_all, **place} for place in places]) + '\n')
         server.stdin.flush()
-        return [
-            subprocess.CompletedProcess(script, code, *(Path(output + name).read_text() for name in ('out', 'err')))
-            for code, output in zip(json.loads(server.stdout.readline()), outputs, strict=True)
-        ]
+        codes = json.loads(server.stdout.readline())
+        return [_ended(script, code, output) for code, output in zip(codes, outputs, strict=True)]
+
+
+def _ended(script: str, code: int, output: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess(script, code, *(Path(output + name).read_text() for name in ('out', 'err')))
 
 
 def environment_of(folders: Sequence[Path] = (), **variables: str) -> dict[str, str]:
@@ -117,6 +129,12 @@ def serve() -> None:
         answers.flush()
 
 
+def is_installed(folder: str) -> bool:
+    """Whether it is no folder of the checkout, some of which pytest adds to the path."""
+    in_checkout = Path(folder).is_relative_to(ROOT) and not Path(folder).is_relative_to(sys.prefix)
+    return folder != '' and not in_checkout
+
+
 def become(script: str, arguments: list[str], environment: dict[str, str], output: str, cwd: str) -> None:
     """Run the script as a program that was started with these, to its end."""
     os.chdir(cwd)
@@ -124,8 +142,10 @@ def become(script: str, arguments: list[str], environment: dict[str, str], outpu
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
     os.environ.clear()
     os.environ.update(environment)
+    if 'torch' in sys.modules:  # which has read how many threads it may use
+        sys.modules['torch'].set_num_threads(int(environment['OMP_NUM_THREADS']))
     sys.argv = ['-c', *arguments]
-    sys.path[:1] = ['', *environment['PYTHONPATH'].split(os.pathsep)]
+    sys.path[:] = ['', *environment['PYTHONPATH'].split(os.pathsep), *filter(is_installed, sys.path)]
     main = sys.modules['__main__'] = ModuleType('__main__')
     exec(compile(script, '<string>', 'exec'), main.__dict__)
     sys.stdout.flush()

@@ -34,11 +34,11 @@ def image(batch: int, height: int, width: int) -> Tensor:
 @EACH_LOCALITY
 @torch.no_grad()
 def test_a_compiled_network_takes_other_sizes(locality: str) -> None:
-    """The second size and batch are compiled with symbols in the place of numbers, which are for all others."""
+    """The second is compiled with symbols in the place of numbers, for the third too."""
     torch._dynamo.reset()
     model = build(locality)
     compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
-    for size in ((2, 64, 64), (3, 65, 90), (5, 49, 33), (2, 64, 64)):
+    for size in ((2, 64, 64), (3, 65, 90), (5, 49, 70), (2, 64, 64)):
         torch.testing.assert_close(compiled(image(*size)), model(image(*size)), rtol=1e-4, atol=1e-5)
 
 
