@@ -4,6 +4,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import export_subnet
 import pytest
@@ -22,6 +23,7 @@ from mmhybrid.counting.complexity import count_complexity
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.workload import Workload
 from mmhybrid.datasets.demo_data import make_demo_data
+from mmhybrid.models.backbones.adapter import Adapter, BlockLayers, Stage
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.registry import MODELS, SEARCH_SPACES
 
@@ -132,6 +134,64 @@ def test_costs_and_exported_weights_of_a_network_of_timm(seed: int) -> None:
     counted = count_complexity(network, (3, 64, 64))
     cost = Estimator(Workload(supernet.space, TIMM, input_size=64))(arch)
     assert (cost.params_m, cost.macs_m) == (counted.params / 1e6, counted.macs / 1e6)
+
+
+def rows_of_layers() -> list[tuple[str, str, str]]:
+    """Of the table of what is elastic in the blocks of timm's networks: a name, the stages and the layers."""
+    text = (ROOT / 'docs/own_space.md').read_text()
+    return re.findall(r'^\| [^|]* \| `([\w.]+)` \| `(\[.*\])` \| `(BlockLayers\(.*\))` \|$', text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(('name', 'stages', 'layers'), rows_of_layers(), ids=lambda value: value.split('(')[0])
+def test_what_the_document_says_of_other_networks_of_timm(name: str, stages: str, layers: str) -> None:
+    """The whole network is timm's to the bit, smaller ones are subnets, and costs are counted."""
+    known = {'Stage': Stage, 'BlockLayers': BlockLayers}
+
+    @MODELS.register_module(name='OfTheDocument', force=True)
+    class OfTheDocument(Adapter):
+        block_layers = eval(layers, known)  # noqa: S307  a document of ours
+
+        def __init__(self, arch: Any = None, init_cfg: Any = None) -> None:
+            size = {'img_size': 64} if name.startswith('vit') else {}
+            where = eval(stages, known)  # noqa: S307
+            super().__init__(timm.create_model(name, num_classes=0, **size), where, arch, init_cfg=init_cfg)
+
+        def compute_outputs(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [self.network.forward_head(self.network.forward_features(x), pre_logits=True)]
+
+    torch.manual_seed(0)
+    backbone, images = {'type': 'mmhybrid.OfTheDocument'}, torch.rand(1, 3, 64, 64)
+    whole = MODELS.build(backbone).eval()
+    with torch.no_grad():
+        assert torch.equal(whole(images)[0], timm_output(whole.network, images))
+        assert whole.outputs(whole.arch)[-1].width == whole(images)[0].shape[1]
+    space = {'type': 'mmhybrid.ElasticSpace', 'around': whole.arch.to_dict()}
+    supernet = Supernet(space, backbone).eval()
+    workload = Workload(supernet.space, backbone, input_size=64)
+    estimate = Estimator(workload)
+    assert supernet.space.size() > 100
+    for arch in (supernet.space.smallest(), supernet.space.sample(random.Random(0))):
+        config, weights = supernet.export(arch)
+        network = MODELS.build(config).eval()
+        network.load_state_dict(weights, strict=True)
+        supernet.set_arch(arch)
+        with torch.no_grad():
+            assert torch.equal(network(images)[0], supernet(images)[0])
+        counted = count_complexity(network, (3, 64, 64))
+        assert (estimate(arch).params_m, estimate(arch).macs_m) == (counted.params / 1e6, counted.macs / 1e6)
+
+
+def test_the_document_has_a_table_of_them() -> None:
+    assert {name for name, *_ in rows_of_layers()} >= {
+        'resnet18',
+        'resnet50',
+        'efficientnet_lite0',
+        'vit_tiny_patch16_224',
+    }
+
+
+def timm_output(network: Any, images: torch.Tensor) -> torch.Tensor:
+    return network.forward_head(network.forward_features(images), pre_logits=True)
 
 
 @pytest.mark.parametrize(

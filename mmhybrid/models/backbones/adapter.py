@@ -131,9 +131,13 @@ class Adapter(HybridBackbone):
         return self._stages[index].after
 
     def outputs(self, arch: ElasticArch) -> tuple[Output, ...]:
-        """Those of the stages, whose widths and strides are the same in all architectures."""
-        shapes = self._trace((input_channels(self), SIDE, SIDE)).blocks
-        return tuple(Output(out[0], SIDE // out[1]) for _, out in shapes)
+        """Those of the stages, whose widths and strides are the same in all architectures.
+
+        An output that is returned has the width that it is returned with: behind the last blocks there may be more.
+        """
+        trace = self._trace((input_channels(self), SIDE, SIDE))
+        returned = dict(zip(self.out_indices, trace.returned, strict=True))
+        return tuple(_output(returned.get(i, given), given) for i, (_, given) in enumerate(trace.blocks))
 
     def parts(self, arch: ElasticArch, input_shape: Sequence[int]) -> Iterator[Part]:
         """The blocks, and all the rest as one part.
@@ -222,10 +226,12 @@ class _Trace:
     Args:
         blocks: Of each stage, what its first block takes and gives; all behind it take and give the latter.
         rest: All that is in no block, as the pieces of a part.
+        returned: Of the outputs.
     """
 
     blocks: tuple[tuple[Shape, Shape], ...]
     rest: tuple[Piece, ...]
+    returned: tuple[Shape, ...]
 
     @classmethod
     def of(cls, adapter: Adapter, lists: Sequence[str], image: Shape) -> '_Trace':
@@ -254,7 +260,7 @@ class _Trace:
         try:
             adapter.eval()
             with torch.no_grad():
-                adapter(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
+                outputs = adapter(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
         finally:
             adapter.train(was_training)
             for hook in hooks:
@@ -266,7 +272,14 @@ class _Trace:
             for tensor in adapter.get_submodule(name)._parameters
         ]
         rest = (*((name, *taken.get(name, ())) for name in leaves), *((name,) for name in own))
-        return cls(tuple((taken[f'{path}.0'][0], given[f'{path}.0']) for path in lists), rest)
+        blocks = tuple((taken[f'{path}.0'][0], given[f'{path}.0']) for path in lists)
+        return cls(blocks, rest, tuple(tuple(out.shape[1:]) for out in outputs))
+
+
+def _output(shape: Shape, of_blocks: Shape) -> Output:
+    """Of maps (C, H, W), tokens (L, C) or vectors (C,); vectors have the stride of the blocks' maps."""
+    rows = next((one[1] for one in (shape, of_blocks) if len(one) == 3), 1)
+    return Output(shape[-1] if len(shape) == 2 else shape[0], SIDE // rows)
 
 
 def _found(block: nn.Module, names: Iterable[str]) -> list[nn.Module]:
