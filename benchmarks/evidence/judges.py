@@ -79,17 +79,21 @@ def subnet_evaluator(cfg: Config, weights: str) -> SubnetEvaluator:
     runner = UntrainedRunner.from_cfg(cfg)
     load_weights(runner.model, read_checkpoint(weights), weights)
     judged = cfg.test_dataloader
-    training = {**cfg.train_dataloader.dataset, 'pipeline': judged.dataset.pipeline}
-    count = min(CALIBRATION, len(DATASETS.build(dict(training))))
     return SubnetEvaluator(
         supernet_of(runner),
         DATASETS.build(dict(judged.dataset)),
         runner.build_evaluator(cfg.test_evaluator),
-        calibration_batches(training, count),
+        calibration_batches(**calibration_of(cfg)),
         judged.batch_size,
         judged.num_workers,
         KEEP_IMAGES_MB,
     )
+
+
+def calibration_of(cfg: Config) -> dict[str, Any]:
+    """The training images that give batch-norm statistics to a subnet, as :func:`calibration_batches` takes them."""
+    dataset = {**cfg.train_dataloader.dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline}
+    return {'dataset': dataset, 'num_images': min(CALIBRATION, len(DATASETS.build(dict(dataset))))}
 
 
 def top1(cfg: Config, weights: str) -> float:

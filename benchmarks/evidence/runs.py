@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import utils as mmengine_device
+from mmengine.registry import init_default_scope
 from mmpretrain.utils import register_all_modules
 from torch import nn
 
@@ -170,6 +171,7 @@ class Run:
             score = self._train(cfg)
         else:
             assert self.first is not None
+            init_default_scope(cfg.default_scope)  # for what judges build before a runner
             score = self.network.judge.score(cfg, str(self.first.folder / WEIGHTS))
         seconds = round(time.monotonic() - began, 1)  # of the last process, where there were several
         write_json(self.folder / SCORE, {'score': score, 'seconds': seconds})

@@ -24,6 +24,7 @@ from mmengine.registry import DATASETS, HOOKS, DefaultScope
 from torch import nn
 
 from mmhybrid.apis.configs import load_config
+from mmhybrid.archs.base import plain_arch
 from mmhybrid.models.build import build_model
 from mmhybrid.registry import SEARCH_SPACES
 
@@ -34,7 +35,7 @@ BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 def evidence(monkeypatch):
     """The modules of the program."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ('verdicts', 'judges', 'rows', 'images', 'teacher', 'runs', 'study', 'picture', 'page', 'run')
+    names = ('verdicts', 'judges', 'searches', 'rows', 'images', 'teacher', 'runs', 'study', 'picture', 'page', 'run')
     return SimpleNamespace(**{name: import_module(f'evidence.{name}') for name in names})
 
 
@@ -200,13 +201,14 @@ def test_the_plan_is_for_the_widest_spread(evidence):
 
 
 def test_the_networks_of_a_row_have_one_size(evidence):
-    """And are as many networks as arms; orderings are of arms that are there."""
+    """Where they are meant to; arms are different ones, and orderings of arms that are there."""
     place = evidence.runs.Place(Path(), Path())
     for row in evidence.rows.ROWS:
-        networks = [evidence.runs.Network.of(row, name, place) for name in row.arms]
         if row.one_size:
+            networks = [evidence.runs.Network.of(row, name, place) for name in row.arms]
             evidence.runs.check_sizes(networks)
-        assert len({network.digest for network in networks}) == len(row.arms), row.name
+            assert len({network.digest for network in networks}) == len(row.arms), row.name
+        assert len({str(arm) for arm in row.arms.values()}) == len(row.arms), row.name
         assert {name for one in row.orderings for name in one.arms} == {*row.arms}, row.name
     assert len({row.name for row in evidence.rows.ROWS}) == len(evidence.rows.ROWS)
 
@@ -447,6 +449,59 @@ def test_a_supernet_begins_as_the_network_that_was_trained_before(toy, tmp_path)
         batch = pseudo_collate(images_of(row.config, place.data, 'train'))
         model(model.data_preprocessor(batch)['inputs'], mode='tensor')
     assert scores['largest'] == accuracy(model, row.config, place.data)
+
+
+def score_searched(benchmarks: str, folder: Path, data: Path) -> None:
+    """A search over a toy's supernet, the same again without its score, and its best network by itself."""
+    sys.path.insert(0, benchmarks)
+    judges, searches, rows, runs = (
+        import_module(f'evidence.{name}') for name in ('judges', 'searches', 'rows', 'runs')
+    )
+    stages = {'random': {'sampler': {'type': 'RandomSampler'}, 'budget': 4, 'population': 2}}
+    arm = rows.Arm(judge=searches.Search(stages, {'params_m': {'max': 1.0}}))
+    row = rows.Row('toy', '', '', str(folder / 'supernet.py'), {'search': arm}, ())
+    place = runs.Place(data, folder / 'out', options={'train_cfg.max_epochs': 1})
+    run = runs.Run(runs.Network.of(row, 'search', place), 0, place)
+    told: list[dict | str] = []
+    for _ in range(2):
+        (run.folder / 'score.json').unlink(missing_ok=True)
+        *_, done = runs.perform([run])
+        told.append(done.result)
+    cfg = run.config()
+    cfg.test_dataloader.dataset.indices = [1, 3, 5, 7, 9]
+    best = json.loads((run.folder / 'best_arch.json').read_text())
+    space = SEARCH_SPACES.build(best['space'])
+    best = plain_arch(space.decode(space.canonical(best['arch'])))
+    alone = judges.Subnets((best,)).score(cfg, str(run.first.folder / 'weights.pt'))
+    (folder / 'told.json').write_text(json.dumps([*told, alone, str(run.folder)]))
+
+
+def test_what_a_search_finds_is_scored_by_other_images(toy, tmp_path):
+    """By those that it has not seen; run again, it judges nothing twice."""
+    _, place = toy
+    (tmp_path / 'supernet.py').write_text(TOY_SUPERNET)
+    process = CONTEXT.Process(target=score_searched, args=(str(BENCHMARKS), tmp_path, place.data))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    first, again, alone, folder = json.loads((tmp_path / 'told.json').read_text())
+    assert first['score'] == again['score'] == alone
+    operations = [json.loads(line) for line in Path(folder, 'search.journal').read_text().splitlines()]
+    assert sum('value' in operation for operation in operations) == 4
+
+
+def test_a_search_and_its_test_share_no_image(evidence, toy):
+    row, place = toy
+    cfg = load_config(row.config)
+    cfg.test_dataloader.dataset.data_root = str(place.data)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        loaders = (evidence.searches.hold_out_of_search(cfg), cfg.test_dataloader)
+        parts = [DATASETS.build(loader['dataset']) for loader in loaders]
+    names = [{part.get_data_info(number)['img_path'] for number in range(len(part))} for part in parts]
+    assert [len(part) for part in names] == [5, 5]
+    assert not names[0] & names[1]
+    labels = [[part.get_data_info(number)['gt_label'] for number in range(len(part))] for part in parts]
+    assert labels == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
 
 
 def losses(run: Path) -> list[tuple[int, float]]:
