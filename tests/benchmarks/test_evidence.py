@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import statistics
 import subprocess
@@ -25,8 +26,8 @@ from torch import nn
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.archs.base import plain_arch
-from mmhybrid.models.build import build_model
-from mmhybrid.registry import SEARCH_SPACES
+from mmhybrid.models.build import build_model, on_meta
+from mmhybrid.registry import MODELS, SEARCH_SPACES
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 
@@ -187,6 +188,26 @@ def test_networks_are_the_same_alone_and_in_the_supernet(evidence):
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 60
         space = SEARCH_SPACES.build(cfg.model.architecture.backbone.space)
         assert space.decode(space.encode(network)) == space.arch_class.parse(network)
+
+
+def test_the_bound_of_the_union_admits_small_networks_alone(evidence):
+    """Of 100 networks of the union those within the bound are of the small space, and many of them are."""
+    (row,) = [row for row in evidence.rows.ROWS if row.name == 'autovit-union']
+    spaces = []
+    for arm in row.arms.values():
+        cfg = load_config(str(evidence.runs.CONFIGS / row.config), arm.options)
+        spaces.append(SEARCH_SPACES.build(cfg.model.architecture.backbone.space))
+        assert arm.judge.constraints == {'params_m': {'max': 0.4}}
+    small, union = spaces
+    rng, within = random.Random(0), []
+    for _ in range(100):
+        genes = union.sample(rng)
+        with on_meta():
+            network = MODELS.build({'type': 'AutoViT', 'arch': union.decode(genes)})
+        if sum(parameter.numel() for parameter in network.parameters()) <= 400_000:
+            within.append(small.contains(genes))
+    assert len(within) > 15
+    assert all(within)
 
 
 def test_the_plan_is_for_the_widest_spread(evidence):
