@@ -39,7 +39,6 @@ NOT_RUN = {
     r'python tools/plot_curves\.py ': 'draws trainings that take days',
     r'python tools/train\.py configs/autovit/autovit_s_cifar10\.py ': "reads CIFAR's own files",
     r'(python tools/train\.py|mmhybrid train) .* --amp\b': 'needs a GPU',
-    r'torchrun .* -m mmhybrid train my_photos': 'is the training above, on four GPUs',
     r'mmhybrid plot-curves ': 'draws a training of many epochs',
     r'NNODES=2 ': 'needs two machines',
     r'GPUS=16 bash tools/slurm_train\.sh ': 'needs Slurm',
