@@ -74,7 +74,10 @@ class KeptPlan:
         if (folder / PLAN).exists():
             self.check_is(KeptPlan.read(folder), folder)
             return
+        if folder.exists() and not folder.is_dir():
+            raise bad_value('teacher.kept', str(folder), 'a folder, there or not yet')
         folder.mkdir(parents=True, exist_ok=True)
+        drop_link_outward(folder / PLAN)
         write_json(folder / PLAN, {'format': FORMAT, **asdict(self)})
 
     def check_is(self, there: 'KeptPlan', folder: Path) -> None:

@@ -469,8 +469,17 @@ def test_nothing_is_written_through_a_link(folder: Path) -> None:
     (folder / 'kept').mkdir()
     (folder / 'precious').write_text('kept')
     (folder / 'kept/outputs-00000.npy').symlink_to(folder / 'precious')
+    (folder / 'kept/kept.json').symlink_to(folder / 'not_there')
     keep(config(folder, features('pooled')))
     assert (folder / 'precious').read_text() == 'kept'
+    assert not (folder / 'not_there').exists()
+    assert not any(path.is_symlink() for path in (folder / 'kept').iterdir())
+
+
+def test_a_file_is_no_folder(folder: Path) -> None:
+    (folder / 'kept').write_text('')
+    with pytest.raises(ValueError, match=r'teacher\.kept: got .*kept.*, allowed: a folder'):
+        keep(config(folder, features('pooled')))
 
 
 # The command
