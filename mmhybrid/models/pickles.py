@@ -8,20 +8,16 @@ names of :data:`RELEASED_NAMES`; every other one is :class:`Inert`.
 import math
 import pickle
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmhybrid.utils.unpickling import CountingUnpickler
+
 # Values, lists and dicts of a file; in a few bytes a list may hold the same list twice, forty levels deep.
 MOST_ITEMS = 2**22
-# Keys and arguments in a file, counted in the same way.
-MOST_LOOKED_AT = 2**20
-# Of keys that are ints: larger ones may be chosen so that all have the same hash.
-_KEY_BITS = 60
-# Keys that are tuples and the like, of which as many as one wants have the same hash.
-_MOST_OTHER_KEYS = 2**10
 
 
 class Storage(NamedTuple):
@@ -66,11 +62,17 @@ class StoredTensor(Inert):
     ) -> None:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
+    def count(self) -> int:
+        """How many values it has; TypeError for sizes that are no ints, such as a text that is taken so many times."""
+        if not all(isinstance(number, int) for number in (*self.size, *self.stride, self.offset, self.storage.offset)):
+            raise TypeError('a tensor whose sizes are no ints')
+        return math.prod(self.size)
+
     def load(self, read_storage: Callable[[str], bytearray]) -> Tensor:
         """The tensor; ``read_storage`` returns the bytes of a storage."""
         data, dtype = read_storage(self.storage.key), self.storage.dtype
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        if math.prod(self.size) > flat.numel():
+        if self.count() > flat.numel():
             raise ValueError(f'a tensor of the shape {tuple(self.size)} from {flat.numel()} values')
         view = flat.as_strided(self.size, self.stride, self.storage.offset + self.offset)
         return view.clone(memory_format=torch.contiguous_format)
@@ -126,59 +128,13 @@ class _Uncallable:
 _ONLY_NAMED = {('torch', 'Tensor'), ('torch.storage', 'UntypedStorage'), ('numpy', 'ndarray')}
 
 
-class Reader(pickle._Unpickler):
-    """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed.
-
-    Of Python's two unpicklers it is the one in Python: that in C takes memory for as many objects as a file claims.
-    """
-
-    stack: list[Any]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[arg-type]
+class Reader(CountingUnpickler):
+    """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed."""
 
     def __init__(self, file: Any) -> None:
-        super().__init__(file, encoding='latin1')
+        super().__init__(file)
         self.storages: dict[str, Storage] = {}
         self.names: set[str] = set()
-        self._left = MOST_LOOKED_AT
-        self._other_keys_left = _MOST_OTHER_KEYS
-
-    def _look_at(self, values: Iterable[object]) -> None:
-        """Raise UnpicklingError once keys and arguments so far are more than a file has.
-
-        Whatever hashes, converts or compares them would go through a tuple as often as it is there.
-        """
-        left = list(values)
-        while left:
-            item = left.pop()
-            self._left -= 1
-            if isinstance(item, Mapping):
-                left += item.values()
-            elif isinstance(item, list | tuple | set | frozenset):
-                left += item
-            if self._left < len(left):
-                raise pickle.UnpicklingError(f'more than {MOST_LOOKED_AT} keys and arguments, or one within itself')
-
-    def _look_at_keys(self, keys: Sequence[object]) -> None:
-        self._look_at(keys)
-        if any(isinstance(key, int) and key.bit_length() > _KEY_BITS for key in keys):
-            raise pickle.UnpicklingError('a key that is a number beyond all counts')
-        self._count_others(keys)
-
-    def _look_at_arguments(self) -> None:
-        """Look at what a class or function gets, which may make keys of what is in it: a set, an ordered dict."""
-        self._look_at(self.stack[-1:])
-        arguments = self.stack[-1] if isinstance(self.stack[-1], tuple) else ()
-        for items in (argument for argument in arguments if type(argument) in (list, tuple)):
-            self._count_others([item for item in items if not isinstance(item, list)])
-            self._count_others([item[0] for item in items if isinstance(item, list | tuple) and item])
-
-    def _count_others(self, keys: Iterable[object]) -> None:
-        for key in keys:
-            is_plain = key is None or isinstance(key, str | bytes | float)
-            if not is_plain and not (isinstance(key, int) and key.bit_length() <= _KEY_BITS):
-                self._other_keys_left -= 1
-        if self._other_keys_left < 0:
-            raise pickle.UnpicklingError(f'more than {_MOST_OTHER_KEYS} keys and arguments that are no names or counts')
 
     def find_class(self, module: str, name: str) -> Any:
         """What the table holds under a name; :class:`Inert` if nothing."""
@@ -195,28 +151,3 @@ class Reader(pickle._Unpickler):
         storage = Storage(dtype, key, view[0][1] if view and view[0] else 0, location)
         self.storages[key] = storage
         return storage
-
-
-def _watch(code: bytes, look: Callable[[Reader], None]) -> None:
-    """Have a reader look at what is on its stack before an operation of pickles takes it from there."""
-    operate = Reader.dispatch[code[0]]
-
-    def watched(reader: Reader) -> None:
-        look(reader)
-        operate(reader)
-
-    Reader.dispatch[code[0]] = watched
-
-
-# one takes memory before there is anything to put into it, and torch writes none of them
-for _code in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ):
-    del Reader.dispatch[_code[0]]
-for _code in (pickle.REDUCE, pickle.NEWOBJ):
-    _watch(_code, lambda reader: reader._look_at_arguments())
-_watch(pickle.BUILD, lambda reader: reader._look_at(reader.stack[-1:]))
-_watch(pickle.NEWOBJ_EX, lambda reader: reader._look_at(reader.stack[-2:]))
-_watch(pickle.SETITEM, lambda reader: reader._look_at_keys(reader.stack[-2:-1]))
-for _code in (pickle.SETITEMS, pickle.DICT):  # what is behind the mark
-    _watch(_code, lambda reader: reader._look_at_keys(reader.stack[::2]))
-for _code in (pickle.ADDITEMS, pickle.FROZENSET):
-    _watch(_code, lambda reader: reader._look_at_keys(reader.stack))

@@ -5,7 +5,6 @@ looked at here before.
 """
 
 import io
-import math
 import os
 import pickle
 import struct
@@ -57,7 +56,7 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
             return bytearray(read_storage(key))
 
         try:
-            needed = sum(math.prod(tensor.size) * tensor.storage.dtype.itemsize for tensor in state.values())
+            needed = sum(tensor.count() * tensor.storage.dtype.itemsize for tensor in state.values())
             if needed > os.fstat(file.fileno()).st_size + MOST_SURPLUS:
                 raise ValueError(f'its tensors repeat few values and stand for {needed:.3g} bytes')
             return {name.removeprefix('module.'): tensor.load(storage) for name, tensor in state.items()}

@@ -291,3 +291,12 @@ def test_placeholder_takes_whatever_is_done_to_it(opcodes):
     value = pickles.Reader(io.BytesIO(b'cos\nsystem\n' + opcodes + b'.')).load()
     assert type(value) is Inert
     assert vars(value) == {}
+
+
+@pytest.mark.parametrize('size', [b'(J\x00\xca\x9a;X\x01\x00\x00\x00at', b'(J\x00\xca\x9a;K\x01\x85t'])
+def test_sizes_of_a_tensor_are_ints(tmp_path, size):
+    """The product of 10**9 and a text is a text of a gigabyte."""
+    storage = b'(X\x07\x00\x00\x00storagectorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ'
+    tensor = b'ctorch._utils\n_rebuild_tensor_v2\n(' + storage + b'K\x00' + size + b'K\x01\x85\x89}tR'
+    with pytest.raises(ValueError, match='a tensor whose sizes are no ints'):
+        read_released(zip_of(tmp_path / 'file.pth', b'}X\x01\x00\x00\x00a' + tensor + b's.'))
