@@ -175,7 +175,7 @@ class Run:
             score = self.network.judge.score(cfg, str(self.first.folder / WEIGHTS))
         seconds = round(time.monotonic() - began, 1)  # of the last process, where there were several
         write_json(self.folder / SCORE, {'score': score, 'seconds': seconds})
-        for checkpoint in self.folder.glob('*.pth'):
+        for checkpoint in self.folder.rglob('*.pth'):
             checkpoint.unlink()
 
     def _train(self, cfg: Config) -> float:

@@ -1,15 +1,19 @@
-"""The judge that searches: half of the images that are held out judge the search, the other half what it finds."""
+"""Judges that search: half of the images that are held out judge the search, the other half what it finds."""
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from evidence.judges import METRIC, calibration_of, subnet_evaluator
+from evidence.judges import METRIC, calibration_of, subnet_evaluator, top1
 from mmhybrid.apis.searching import search
+from mmhybrid.apis.training import latest_checkpoint, train
+from mmhybrid.archs.base import plain_arch
 from mmhybrid.search import SearchResult
 
 
@@ -30,6 +34,73 @@ class Search:
         images = hold_out_of_search(cfg)
         best = searched(cfg, weights, images, self.stages, self.constraints).best.arch
         return subnet_evaluator(cfg, weights)(best)[METRIC]
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Top-1 of the best of a search's networks, each trained alone, on images that have chosen nothing.
+
+    Args:
+        stages: As of SearchLoop.
+        constraints: As of SearchLoop.
+        count: Networks that are trained alone, the best of the search.
+        epochs: Of each.
+        hierarchical: Search as GLiT does: the supernet is one of distributions, and the best one is that of another
+            supernet, trained as long, of whose details a second such search finds the networks.
+    """
+
+    stages: Mapping[str, Any]
+    constraints: Mapping[str, Any]
+    count: int
+    epochs: int
+    hierarchical: bool = False
+
+    def score(self, cfg: Config, weights: str) -> float:
+        """See :class:`Judge`."""
+        images = hold_out_of_search(cfg)
+        found = searched(cfg, weights, images, self.stages, self.constraints)
+        if self.hierarchical:
+            cfg = _detail(cfg, found)
+            weights = trained(cfg)
+            found = searched(cfg, weights, images, self.stages, self.constraints)
+        scores = []
+        for number, candidate in enumerate(found.top(self.count)):
+            network = _alone(cfg, found.settings.space.decode(candidate.arch), self.epochs)
+            network.work_dir = str(Path(cfg.work_dir, f'network_{number}'))
+            own = trained(network)
+            choosing = copy.deepcopy(network)
+            choosing.test_dataloader = images
+            scores.append((top1(choosing, own), top1(network, own)))
+        return max(scores, key=itemgetter(0))[1]
+
+
+def trained(cfg: Config) -> str:
+    """The last checkpoint of a training, which goes on where it was interrupted."""
+    cfg.resume = True
+    train(copy.deepcopy(cfg))
+    last = latest_checkpoint(cfg.work_dir)
+    assert last is not None
+    return last
+
+
+def _detail(cfg: Config, found: SearchResult) -> Config:
+    """The supernet of what the best distribution of heads leaves open."""
+    cfg = copy.deepcopy(cfg)
+    heads = [block.num_attn_heads for block in found.settings.space.decode(found.best.arch).blocks]
+    cfg.model.architecture.backbone.space.update(level='detail', distribution=heads)
+    cfg.model.mutator.seed = cfg.randomness.seed
+    cfg.work_dir = str(Path(cfg.work_dir, 'detail'))
+    return cfg
+
+
+def _alone(cfg: Config, network: Any, epochs: int) -> Config:
+    """A network of a supernet by itself, with its recipe for as many epochs, or fewer where the supernet has fewer."""
+    cfg = copy.deepcopy(cfg)
+    backbone = {**cfg.model.architecture.backbone.backbone, 'arch': plain_arch(network)}
+    cfg.model = {**cfg.model.architecture, 'backbone': backbone}
+    cfg.train_cfg.max_epochs = min(epochs, cfg.train_cfg.max_epochs)
+    cfg.param_scheduler[-1].end = epochs
+    return cfg
 
 
 def searched(

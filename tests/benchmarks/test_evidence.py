@@ -21,7 +21,7 @@ import torch
 from fresh_python import CONTEXT, environment_of
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS, HOOKS, DefaultScope
+from mmengine.registry import DATASETS, HOOKS, DefaultScope, init_default_scope
 from torch import nn
 
 from mmhybrid.apis.configs import load_config
@@ -402,12 +402,12 @@ def test_what_is_trained_once_is_judged_with_other_settings(evidence, toy):
     assert scores['fewer slots'] == accuracy(model, row.config, place.data)
 
 
-def accuracy(model: nn.Module, config: str, data: Path) -> float:
-    """Of a classifier on the images that a config holds out, in percent."""
+def accuracy(model: nn.Module, config: str, data: Path, images: slice = slice(None)) -> float:
+    """Of a classifier on images that a config holds out, in percent."""
     model.eval()
     right = [
         model.test_step(pseudo_collate([image]))[0].pred_label.item() == image['data_samples'].gt_label.item()
-        for image in images_of(config, data, 'held_out')
+        for image in images_of(config, data, 'held_out')[images]
     ]
     return 100 * statistics.fmean(right)
 
@@ -509,6 +509,64 @@ def test_what_a_search_finds_is_scored_by_other_images(toy, tmp_path):
     assert first['score'] == again['score'] == alone
     operations = [json.loads(line) for line in Path(folder, 'search.journal').read_text().splitlines()]
     assert sum('value' in operation for operation in operations) == 4
+
+
+TOY_GLIT = """
+_base_ = ['./toy.py']
+supernet = dict(
+    type='mmhybrid.Supernet', backbone=dict(type='mmhybrid.GLiT', img_size=32, patch_size=8),
+    space=dict(
+        type='mmhybrid.GLiTSpace', embed_dims=24, num_heads=3, num_blocks=2, level='distribution',
+        candidates=dict(kernel_size=[3, 5], mlp_ratio=[1, 2]),
+        fixed=dict(mlp_ratio=2, qkv_ratio=1, conv_ratio=2, kernel_size=3)))
+model = dict(
+    _delete_=True, type='mmhybrid.OneShot', mutator=dict(type='mmhybrid.UniformMutator'),
+    architecture=dict(
+        type='ImageClassifier', backbone=supernet,
+        head=dict(type='VisionTransformerClsHead', num_classes=2, in_channels=24, topk=(1,))))
+param_scheduler = [dict(type='CosineAnnealingLR', begin=0, end=3, convert_to_iter_based=True)]
+find_unused_parameters = True
+"""
+
+
+def score_retrained(benchmarks: str, folder: Path, data: Path) -> None:
+    """Search over a toy's supernet of distributions and one of details, and train two networks alone."""
+    sys.path.insert(0, benchmarks)
+    searches, rows, runs = (import_module(f'evidence.{name}') for name in ('searches', 'rows', 'runs'))
+    stages = {'random': {'sampler': {'type': 'RandomSampler'}, 'budget': 4, 'population': 2}}
+    judge = searches.Retrained(stages, {'macs_m': {'max': 100.0}}, 2, 2, hierarchical=True)
+    row = rows.Row('toy', '', '', str(folder / 'glit.py'), {'toy': rows.Arm(judge=judge)}, ())
+    place = runs.Place(data, folder / 'out')
+    run = runs.Run(runs.Network.of(row, 'toy', place), 0, place)
+    list(runs.perform([run.first]))
+    init_default_scope('mmpretrain')
+    score = judge.score(run.config(), str(run.first.folder / 'weights.pt'))
+    (folder / 'told.json').write_text(json.dumps([score, str(run.folder)]))
+
+
+def test_what_a_hierarchical_search_finds_is_trained_alone(toy, tmp_path):
+    """Its networks have the heads that the first search found; the one that half of the images choose is tested."""
+    row, place = toy
+    (tmp_path / 'glit.py').write_text(TOY_GLIT)
+    process = CONTEXT.Process(target=score_retrained, args=(str(BENCHMARKS), tmp_path, place.data))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    score, folder = json.loads((tmp_path / 'told.json').read_text())
+    first = json.loads(Path(folder, 'best_arch.json').read_text())
+    heads = [first['arch'][f'blocks.{number}.num_attn_heads'] for number in range(2)]
+    networks = sorted(Path(folder, 'detail').glob('network_*'))
+    assert [path.name for path in networks] == ['network_0', 'network_1']
+    scores = []
+    for path in networks:
+        cfg = load_config(str(path / 'glit.py'))
+        assert [block['num_attn_heads'] for block in cfg.model.backbone.arch.blocks] == heads
+        assert cfg.model.type == 'ImageClassifier'
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].end == 2
+        model = build_model(cfg)
+        model.load_state_dict(torch.load(path / 'epoch_2.pth', weights_only=False)['state_dict'])
+        scores.append([accuracy(model, row.config, place.data, slice(half, None, 2)) for half in (0, 1)])
+    assert score == max(scores, key=lambda pair: pair[0])[1]
 
 
 def test_a_search_and_its_test_share_no_image(evidence, toy):
