@@ -772,8 +772,9 @@ def test_a_row_from_end_to_end(tmp_path):
 
 @pytest.mark.slow
 def test_every_network_of_every_row_starts(evidence, tmp_path):
-    """With the teacher's published weights, where it has one."""
-    told = run_program(tmp_path, '--rerun', '0')
-    for row in evidence.rows.ROWS:
+    """With the teacher's published weights, where it has one; of the many networks of ranks see above."""
+    rows = [row for row in evidence.rows.ROWS if not row.name.startswith('ranks-')]
+    told = run_program(tmp_path, *(row.name for row in rows), '--rerun', '0')
+    for row in rows:
         for name in row.arms:
             assert f'{row.name}, {name}, seed 0: ' in told
