@@ -5,7 +5,10 @@ from mmhybrid.utils.current_folder import leave_out_of_module_runs, refuse_libra
 leave_out_of_module_runs(__name__, __file__)
 refuse_libraries()
 
+from mmhybrid.utils.images import limit_opencv  # noqa: E402
 from mmhybrid.utils.optional import require  # noqa: E402
+
+limit_opencv()  # before anything imports OpenCV
 
 require('mmengine', 'mmhybrid')
 

@@ -125,7 +125,10 @@ def _found(network: ExportedNetwork, sample: Any) -> Any:
     """Return a data sample with the results of an end-to-end file for its photograph."""
     path = sample.metainfo.get('img_path') or ''
     check_image(path)
-    image = cv2.imread(str(path))
+    try:
+        image = cv2.imread(str(path))
+    except cv2.error:  # of more pixels than its limit
+        image = None
     if image is None:
         raise bad_value('img_path of the data', path, 'a photograph that OpenCV reads, which the file takes whole')
     found = network.run(np.ascontiguousarray(image[..., ::-1]))

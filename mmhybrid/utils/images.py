@@ -1,8 +1,7 @@
 """A check of the size of an image before it is decoded."""
 
+import os
 from pathlib import Path
-
-from PIL import Image
 
 from mmhybrid.utils.checks import bad_value
 
@@ -13,12 +12,26 @@ MOST_PIXELS = 2**27
 HIGH_RANGE = b'#?R'
 
 
+# OpenCV reads its limit, else 2**30 pixels, from this variable when it is imported.
+OPENCV_LIMIT = 'OPENCV_IO_MAX_IMAGE_PIXELS'
+
+
+def limit_opencv() -> None:
+    """Let OpenCV decode no image of more pixels than :func:`check_image` takes, unless the user has set its limit.
+
+    Pillow and OpenCV may see two sizes in one file, such as a JPEG 2000 with two headers.
+    """
+    os.environ.setdefault(OPENCV_LIMIT, str(MOST_PIXELS))
+
+
 def check_image(path: str | Path) -> None:
     """Raise ValueError for a path that is no file, and for an image of more pixels than any photograph has.
 
     An image that Pillow cannot read is left to the library that can. Pictures of high dynamic range are refused,
     because a compressed file of six megabytes may hold one of a gigabyte.
     """
+    from PIL import Image  # here, since ``import mmhybrid`` needs the limit alone
+
     if not Path(path).is_file():
         raise ValueError(f'image {path} {"is no file" if Path(path).exists() else "does not exist"}')
     try:
