@@ -70,6 +70,8 @@ class Preprocessing:
             scale = (max(scale), min(scale)) if keep_ratio else (int(scale[1]), int(scale[0]))
         multiple = int(steps.get('ResizeToMultiple', {}).get('size_divisor', 32 if 'ResizeToMultiple' in steps else 1))
         values = preprocessor_of(cfg)
+        if str(values.get('type')).endswith('ResizedInputs'):
+            raise bad_value('data_preprocessor', values['type'], 'one that resizes nothing, for --end-to-end')
         mean, std = (_three(values.get(name), default) for name, default in (('mean', 0.0), ('std', 1.0)))
         is_rgb = bool(values.get('bgr_to_rgb') or values.get('rgb_to_bgr'))
         border = None

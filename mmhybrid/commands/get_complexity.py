@@ -77,7 +77,7 @@ def space_tables(
     """
     kind = 'backbone' if around is None else 'network'
     for name, arch in (('smallest', space.smallest()), ('largest', space.largest())):
-        side = space.resolution(arch) if around is None else None
+        side = space.resolution(arch) if around is None or space.has_resolutions else None
         height, width = shape if side is None else (side, side)
         backbone = {**supernet.backbone_cfg, 'arch': space.decode(arch)}
         whole = backbone

@@ -86,7 +86,8 @@ class Workload:
         space: The search space.
         backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without the arguments that the space decides.
         input_size: Side of the image in pixels, or height and width; None if the architectures of the space decide it
-            (``resolution``). For detectors and segmentors, which resize no images, it replaces the architectures' size.
+            (``resolution``). For detectors and segmentors of one resolution, which resize no images, it replaces the
+            architectures' size.
         num_classes: Number of classes of a linear classifier behind the backbone; None for no classifier.
         around: Config of a detector or segmentor without its backbone, from :func:`surroundings_of`; None for none.
 
@@ -119,7 +120,7 @@ class Workload:
         self._channels = input_channels(self._network)
         self.known: dict[str, Part] = {}
         self._costs: dict[str, PartCost] = {}
-        genes = {name: space.choices[name].values for name in space.model_genes}
+        genes = {name: space.choices[name].values for name in space.settings(space.largest())}
         self._around = None if around is None else Surroundings(around, genes)
         if self._around is not None:
             arch = space.smallest()
@@ -157,7 +158,7 @@ class Workload:
         backbones = cls(space, supernet['backbone'], None if says_size else given, num_classes_of(model))
         if around is None:
             return backbones
-        whole = cls(space, supernet['backbone'], given, None, around)
+        whole = cls(space, supernet['backbone'], None if space.has_resolutions else given, None, around)
         try:
             whole.parts(space.smallest())
         except Exception as error:  # a host may raise any error

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mmhybrid.registry import MUTATORS
 from mmhybrid.space import Arch, SearchSpace
-from mmhybrid.utils.checks import check_int
+from mmhybrid.utils.checks import check_bool, check_int
 
 
 class Mutator(Protocol):
@@ -44,16 +44,23 @@ class SandwichMutator:
     Args:
         num_random: Random architectures a step.
         seed: Of the random ones.
+        one_resolution: Whether all architectures of a step have the same resolution, drawn at random, so that their
+            maps can be compared.
     """
 
-    def __init__(self, num_random: int = 2, seed: int = 0) -> None:
+    def __init__(self, num_random: int = 2, seed: int = 0, one_resolution: bool = False) -> None:
         self.num_random = check_int('num_random', num_random, 0)
         self.seed = check_int('seed', seed, 0)
+        self.one_resolution = check_bool('one_resolution', one_resolution)
 
     def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
         """The largest, the smallest, then the random ones."""
         rng = step_rng(self.seed, iteration)
-        return [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(self.num_random))]
+        archs = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(self.num_random))]
+        if not (self.one_resolution and space.has_resolutions):
+            return archs
+        side = rng.choice(space.choices['resolution'].values)
+        return [space.canonical({**arch, 'resolution': side}) for arch in archs]
 
 
 def step_rng(seed: int, iteration: int) -> random.Random:

@@ -16,12 +16,12 @@ from mmhybrid.models.distillation import (
     maps_of,
 )
 from mmhybrid.models.mutators import Mutator
-from mmhybrid.models.resized_inputs import resized
+from mmhybrid.models.resized_inputs import resized_batch
 from mmhybrid.models.supernets import Supernet
 from mmhybrid.models.supernets.whole_models import WholeModels
 from mmhybrid.models.teachers import Lesson, Normalisation
 from mmhybrid.registry import MODELS, MUTATORS
-from mmhybrid.space import Arch, SearchSpace
+from mmhybrid.space import Arch, SearchSpace, Value
 from mmhybrid.space.whole_model import with_genes
 from mmhybrid.utils.checks import bad_value, check_class
 
@@ -33,7 +33,8 @@ HEAD = 'head of logits'
 class OneShot(BaseModel):
     """Train the subnets that a mutator picks, with the loss of the wrapped model.
 
-    Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one. With ``genes``
+    Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one, and those of
+    other models where it has several; their images have to be square. With ``genes``
     of necks and heads an architecture is that of a whole model, see :class:`WholeModelSpace`.
 
     Args:
@@ -80,20 +81,22 @@ class OneShot(BaseModel):
         super().__init__(model.data_preprocessor, init_cfg)
         self.architecture = model
         self._models = models
-        self._settings = self.space.settings(self.space.largest())
+        self._beyond_backbone = self._genes_beyond(self.space.largest())
         self.mutator: Mutator = MUTATORS.build(dict(mutator))
         self.is_classifier = hasattr(model, 'head') and hasattr(model.head, 'num_classes')
-        self.resizes = self.is_classifier and 'resolution' in self.space.choices
+        self.resizes = self.space.has_resolutions or (self.is_classifier and 'resolution' in self.space.choices)
         self.distillation = None if distillation is None else Distillation(**distillation)
         # in a tuple, so that its weights are no part of this model
         self._lesson = () if teacher is None else (Lesson(teacher, 'logits', self.data_preprocessor),)
         self._check()
 
     def _check(self) -> None:
-        resolution = self.space.choices.get('resolution')
-        several_sizes = resolution is not None and len(resolution.values) > 1
-        if not self.is_classifier and resolution is not None and several_sizes:
-            raise bad_value('space.resolution', resolution.values, 'one value, for this model')
+        several_sizes = self.space.has_resolutions and not getattr(self.mutator, 'one_resolution', False)
+        if several_sizes and not self.is_classifier and self.distillation is not None:
+            allowed = 'one that draws one resolution for all of a step, SandwichMutator(one_resolution=True)'
+            raise bad_value('mutator', type(self.mutator).__name__, allowed)
+        if self.space.has_resolutions and (getattr(self.architecture, 'test_cfg', None) or {}).get('mode') == 'slide':
+            raise bad_value('test_cfg.mode', 'slide', "'whole', for images of several resolutions")
         if self.distillation is not None:
             self.distillation.check_model(self.architecture)
             if self.distillation.features and (self._lesson or several_sizes):
@@ -122,12 +125,12 @@ class OneShot(BaseModel):
     @property
     def arch(self) -> Arch:
         """The active architecture."""
-        return self.space.canonical({**self.supernet.arch, **self._settings})
+        return self.space.canonical({**self.supernet.arch, **self._beyond_backbone})
 
     @property
     def active(self) -> Any:
         """The wrapped model with the neck and the heads of the active architecture, as they are now."""
-        return self._models.get(self._settings)
+        return self._models.get(self.space.settings(self._beyond_backbone))
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
         """Make a subnet the active one.
@@ -143,13 +146,17 @@ class OneShot(BaseModel):
             raise ValueError(f'arch is not in the space of the models: {reason}')
         canonical = self.space.canonical(arch)
         self.supernet.set_arch(self.space.of_backbone(canonical))
-        self._settings = self.space.settings(canonical)
+        self._beyond_backbone = self._genes_beyond(canonical)
+
+    def _genes_beyond(self, arch: Arch) -> dict[str, Value]:
+        return {name: arch[name] for name in self.space.model_genes}
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
         """Run the wrapped model; mode ``loss`` trains the mutator's architectures, the others use the active one."""
         if mode == 'loss':
             return self._loss(inputs, data_samples)
-        return self.active(self._resized(inputs), data_samples, mode)
+        images, samples = self._resized(inputs, data_samples)
+        return self.active(images, samples, mode)
 
     def _loss(self, inputs: Tensor, data_samples: Any) -> Losses:
         iteration = MessageHub.get_current_instance().get_info('iter', 0)
@@ -172,13 +179,13 @@ class OneShot(BaseModel):
         self, inputs: Tensor, data_samples: Any, teacher: Outputs | None
     ) -> tuple[dict[str, Any], Outputs | None]:
         """The losses of the active subnet, and what others may learn of it."""
-        images, model = self._resized(inputs), self.active
+        (images, samples), model = self._resized(inputs, data_samples), self.active
         if self.distillation is None:
-            return model(images, data_samples, mode='loss'), None
+            return model(images, samples, mode='loss'), None
         head = LogitsHead.of(model) if self.distillation.alpha else None
         watched = {name: getattr(model, name) for name in self.distillation.features}
         with captured({**watched, **({} if head is None else {HEAD: head.head})}) as found:
-            losses = model(images, data_samples, mode='loss')
+            losses = model(images, samples, mode='loss')
         logits = [] if head is None else head.read(found[HEAD])
         outputs = Outputs(logits, {name: maps_of(found[name]) for name in watched})
         if teacher is None:
@@ -194,8 +201,9 @@ class OneShot(BaseModel):
         self._models.forget()
         return super()._apply(fn, recurse)
 
-    def _resized(self, images: Tensor) -> Tensor:
-        """Images at the resolution of the active architecture."""
+    def _resized(self, images: Tensor, samples: Any) -> tuple[Tensor, Any]:
+        """Images at the resolution of the active architecture, and their samples."""
         if not self.resizes:
-            return images
-        return resized(images, int(self.supernet.arch['resolution']))
+            return images, samples
+        genes = {**self.supernet.arch, **self._beyond_backbone}
+        return resized_batch(images, samples, int(genes['resolution']))

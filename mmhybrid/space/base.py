@@ -46,7 +46,7 @@ class SearchSpace:
         choices: Choices by gene name, in order, with the values that ``restrict`` keeps.
         steps: The choices, with these values, and the facts.
         parts: The same steps of each part.
-        model_genes: Names of the genes that decide settings of the model around the backbone.
+        model_genes: Names of the genes that decide settings of the model around the backbone, or its ``resolution``.
         num_parts: Number of parts in which ``restrict`` leaves at least one network; 1 for a space without parts.
 
     Raises:
@@ -263,7 +263,7 @@ class SearchSpace:
 
     def settings(self, arch: Mapping[str, Value]) -> dict[str, Value]:
         """Return the settings of the model around the backbone that an arch decides, by dotted names in its config."""
-        return {name: arch[name] for name in self.model_genes}
+        return {name: arch[name] for name in self.model_genes if name != 'resolution'}
 
     @property
     def backbone_space(self) -> 'SearchSpace':
@@ -306,6 +306,11 @@ class SearchSpace:
         resolution = self.canonical(arch).get('resolution')
         assert resolution is None or isinstance(resolution, int)
         return resolution
+
+    @property
+    def has_resolutions(self) -> bool:
+        """Whether networks differ in the resolution of their images."""
+        return 'resolution' in self.choices and len(self.choices['resolution'].values) > 1
 
     def to_config(self) -> dict[str, Any]:
         """Return a dict of plain JSON from which SEARCH_SPACES or :meth:`from_config` builds this space."""

@@ -22,6 +22,8 @@ class WholeModelSpace(SearchSpace):
         backbone: Space of the backbone, or its config as :meth:`SearchSpace.to_config` writes it.
         model: Values of settings, nested as in the config of the model: ``dict(neck=dict(out_channels=[32, 64]))``. The
             largest values together make the largest model, which has at least the layers of all others.
+            ``resolution`` is no setting but the side of the images in pixels, for a backbone whose space has no gene
+            for it.
         restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
 
     Raises:

@@ -147,6 +147,19 @@ def test_sizes_of_necks_and_heads_count(name: str) -> None:
             assert cost.macs_m == macs / 1e6
 
 
+def test_resolutions_count() -> None:
+    """Whatever size a search is told, networks of several resolutions have their own."""
+    cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')
+    model = {**cfg.model, 'genes': {'resolution': [64, 96]}}
+    workload = Workload.of_model(model, (128, 128), cfg.default_scope)
+    assert workload.sizes() == [64, 96]
+    estimate = Estimator(workload)
+    for arch in (workload.space.smallest(), workload.space.largest()):
+        network = standalone(model, cfg, workload.space.decode(arch))
+        counted = count_complexity(network, (3, arch['resolution'], arch['resolution']))
+        assert (estimate(arch).params_m, estimate(arch).macs_m) == (counted.params / 1e6, counted.macs / 1e6)
+
+
 def test_sizes_that_have_nothing_to_do_with_each_other_are_other_parts() -> None:
     """What reads the neck depends on both widths, what follows on that of the head, and a deeper layer on the depth."""
     cfg = load_config(f'configs/{MODELS_AROUND["rtmdet"]}')

@@ -105,6 +105,36 @@ def test_a_table_serves_its_own_model_alone(cfg: Config, workload: Workload, pat
     table.check_setting(whole(losses))
 
 
+def test_a_table_has_the_sizes_of_neck_and_head(cfg: Config, tmp_path: Path) -> None:
+    """A dozen detectors tell of all widths and depths; a table of one size of them is for a search of that alone."""
+    genes = {'neck': {'out_channels': [16, 48]}, 'bbox_head': {'feat_channels': [16, 48], 'stacked_convs': [1, 2]}}
+    workload = Workload.of_model({**cfg.model, 'genes': genes}, SIZE, cfg.default_scope)
+    device = Device.here('cpu', 'eager', 'float32', batch=1, threads=1, clock='thread')
+    profile(workload, device, Plan(networks=12, repeats=3), tmp_path / 'table.json')
+    table = LatencyTable.load(tmp_path / 'table.json')
+    estimate = build_estimator(workload, tmp_path / 'table.json').estimates
+    largest = workload.space.largest()
+    narrow = {**largest, 'neck.out_channels': 16, 'bbox_head.feat_channels': 16}
+    shallow = {**narrow, 'bbox_head.stacked_convs': 1}
+    latencies = [estimate(arch)['latency_ms'] for arch in (largest, narrow, shallow)]
+    assert latencies == sorted(latencies, reverse=True)
+    assert latencies[0] > latencies[2]
+    with pytest.raises(ValueError, match='measured for WholeModelSpace, not for GLNetSpace'):
+        table.check_setting(whole(cfg))
+
+
+def test_a_table_has_all_resolutions(cfg: Config, tmp_path: Path) -> None:
+    """Those of the space, whatever size the search names for detectors that have one alone."""
+    workload = Workload.of_model({**cfg.model, 'genes': {'resolution': [64, 128]}}, 96, cfg.default_scope)
+    device = Device.here('cpu', 'eager', 'float32', batch=1, threads=1, clock='thread')
+    profile(workload, device, Plan(networks=8, repeats=3), tmp_path / 'table.json')
+    table = LatencyTable.load(tmp_path / 'table.json')
+    assert table.resolutions == (64, 128)
+    estimate = build_estimator(workload, tmp_path / 'table.json').estimates
+    largest = workload.space.largest()
+    assert estimate({**largest, 'resolution': 64})['latency_ms'] < estimate(largest)['latency_ms']
+
+
 def test_a_file_builds_no_model_of_a_host(path: Path) -> None:
     """Components of hosts read files and programs that a config names; a table is data."""
     table = LatencyTable.load(path)

@@ -50,7 +50,7 @@ class WholeModels:
 
         # not all hosts take a backbone that is built
         self.widest: Any = MODELS.build({**self.config_of(self._largest), 'backbone': {'type': built}})
-        for name in space.model_genes:
+        for name in self._largest:
             self._check(name)
 
     def config_of(self, settings: Mapping[str, Any]) -> ConfigDict:

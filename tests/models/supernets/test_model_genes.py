@@ -96,6 +96,8 @@ def host_config(name: str) -> dict[str, Any]:
         model[part].update(values)
     for part, values in IN_ROI_HEAD.items() if name == 'mask-rcnn' else ():
         model.roi_head[part].update(values)
+    if name == 'mask-rcnn':
+        model.test_cfg.rcnn.score_thr = 0.0
     model.pop('data_preprocessor')
     return model
 
@@ -319,3 +321,145 @@ def test_a_value_with_layers_of_its_own_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(CASES, 'semantic-fpn', (base, changed, {}))
     with pytest.raises(ValueError, match=r'genes\.neck\.start_level: got 1, allowed: a value whose layers are part'):
         one_shot('semantic-fpn', {'neck': {'start_level': [1, 2]}})
+
+
+RESOLUTIONS = {'resolution': [64, 96]}
+
+
+def batch_of(name: str) -> dict[str, Any]:
+    """Two square images with boxes or labels, as a pipeline of a detector or segmentor leaves them."""
+    if name != 'semantic-fpn':
+        from mmdet.testing import demo_mm_inputs
+
+        masks = name == 'mask-rcnn'
+        batch = demo_mm_inputs(2, [[3, 96, 96]] * 2, num_items=[2, 1], num_classes=4, with_mask=masks)
+        for sample in batch['data_samples']:
+            sample.set_metainfo({'scale_factor': (0.5, 0.75), 'ori_shape': (128, 192)})
+        return batch
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    samples = []
+    for _ in range(2):
+        sample = SegDataSample(metainfo={'img_shape': (96, 96), 'ori_shape': (70, 80), 'pad_shape': (96, 96)})
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, 4, (1, 96, 96)))
+        samples.append(sample)
+    return {
+        'inputs': [torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8) for _ in range(2)],
+        'data_samples': samples,
+    }
+
+
+def preprocessor_of(name: str) -> dict[str, Any]:
+    kind = 'SegDataPreProcessor' if name == 'semantic-fpn' else 'DetDataPreprocessor'
+    return {'type': kind, 'mean': [120.0] * 3, 'std': [60.0] * 3, **({'size': (96, 96)} if kind[0] == 'S' else {})}
+
+
+def resolving(name: str, distillation: dict[str, Any] | None = None) -> OneShot:
+    config = host_config(name)
+    backbone = {'type': 'mmhybrid.GLNet', 'out_indices': (1, 2, 3) if name == 'rtmdet' else (0, 1, 2, 3)}
+    space = {'type': 'mmhybrid.GLNetSpace', 'around': NETWORK}
+    config['backbone'] = {'type': 'mmhybrid.Supernet', 'space': space, 'backbone': backbone}
+    config['data_preprocessor'] = preprocessor_of(name)
+    mutator = {'type': 'mmhybrid.SandwichMutator', 'num_random': 1, 'one_resolution': True}
+    model = OneShot(config, mutator, distillation, genes=RESOLUTIONS)
+    model.init_weights()
+    for weight in model.architecture.state_dict().values():
+        if weight.is_floating_point() and name != 'mask-rcnn':  # whose softmax would be sure that all is background
+            weight += 0.05 * torch.rand_like(weight)
+    return model
+
+
+def plain_at(name: str, model: OneShot, resolution: int) -> nn.Module:
+    """The model as it is exported: with a preprocessor that resizes."""
+    backbone, weights = model.supernet.export()
+    first = preprocessor_of(name)
+    wrapped = {'type': 'mmhybrid.ResizedInputs', 'size': resolution, 'preprocessor': first}
+    network = MODELS.build({**host_config(name), 'backbone': backbone, 'data_preprocessor': wrapped})
+    rest = {key: value for key, value in model.architecture.state_dict().items() if not key.startswith('backbone.')}
+    network.load_state_dict({**rest, **{f'backbone.{key}': value for key, value in weights.items()}})
+    return network
+
+
+@pytest.mark.parametrize('name', ['rtmdet', 'retinanet', 'mask-rcnn', 'semantic-fpn'])
+def test_images_of_a_lower_resolution_are_those_of_the_exported_model(name: str) -> None:
+    """Predictions are in the pixels of the original images, to the bit the same, and the batch stays as it was."""
+    model, batch = resolving(name).eval(), batch_of(name)
+    model.set_arch({**model.space.smallest(), 'resolution': 64})
+    given = copy.deepcopy(batch)
+    with torch.no_grad():
+        found = model.test_step(batch)
+        expected = plain_at(name, model, 64).eval().test_step(copy.deepcopy(given))
+    for ours, theirs, before in zip(found, expected, given['data_samples'], strict=True):
+        if name == 'semantic-fpn':
+            assert ours.pred_sem_seg.data.shape[-2:] == before.ori_shape
+            assert torch.equal(ours.pred_sem_seg.data, theirs.pred_sem_seg.data)
+        else:
+            assert len(ours.pred_instances) > 0
+            assert torch.equal(ours.pred_instances.bboxes, theirs.pred_instances.bboxes)
+            assert torch.equal(ours.pred_instances.scores, theirs.pred_instances.scores)
+            masks = ours.pred_instances.get('masks')
+            assert masks is None or (masks.any() and torch.equal(masks, theirs.pred_instances.masks))
+    for after, before in zip(batch['data_samples'], given['data_samples'], strict=True):
+        assert after.get('scale_factor') == before.get('scale_factor')
+
+
+def test_boxes_are_those_of_the_resized_images() -> None:
+    """Against MMDetection on images and boxes that are resized by hand."""
+    from torch.nn import functional
+
+    model, batch = resolving('rtmdet').eval(), batch_of('rtmdet')
+    model.set_arch({**model.space.largest(), 'resolution': 64})
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    images = functional.interpolate(data['inputs'], (64, 64), mode='bilinear', antialias=True)
+    samples = copy.deepcopy(data['data_samples'])
+    for sample in samples:
+        sample.set_metainfo({'img_shape': (64, 64), 'pad_shape': (64, 64), 'batch_input_shape': (64, 64)})
+        sample.set_metainfo({'scale_factor': tuple(64 / 96 * scale for scale in sample.scale_factor)})
+        sample.gt_instances.bboxes = sample.gt_instances.bboxes * (64 / 96)
+    with torch.no_grad():
+        expected = model.architecture(images, copy.deepcopy(samples), mode='loss')
+        model.mutator.archs = lambda space, iteration: [model.arch]
+        found = model(data['inputs'], data['data_samples'], mode='loss')
+        for name, loss in expected.items():
+            assert float(found[name]) == pytest.approx(float(sum(loss)), rel=1e-5)
+        ours = model(data['inputs'], data['data_samples'], mode='predict')
+        theirs = model.architecture(images, samples, mode='predict')
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.pred_instances.bboxes, other.pred_instances.bboxes)
+        assert one.pred_instances.bboxes.max() > 64  # in the pixels of the original
+
+
+@pytest.mark.parametrize('name', ['rtmdet', 'mask-rcnn', 'semantic-fpn'])
+def test_models_learn_at_several_resolutions(name: str) -> None:
+    alpha = 0 if name == 'mask-rcnn' else 0.5
+    model, batch = resolving(name, {'alpha': alpha, 'features': {'neck': 1.0}}).train(), batch_of(name)
+    sides = set()
+    for iteration in range(6):
+        archs = model.mutator.archs(model.space, iteration)
+        assert len({arch['resolution'] for arch in archs}) == 1
+        sides.add(archs[0]['resolution'])
+    assert sides == {64, 96}
+    data = model.data_preprocessor(batch, True)
+    for iteration in range(2):
+        MessageHub.get_current_instance().update_info('iter', iteration)
+        losses = model(**data, mode='loss')
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        assert losses['loss_neck_features'] > 0
+
+
+def test_maps_of_several_resolutions_are_not_compared() -> None:
+    config = host_config('rtmdet')
+    space = {'type': 'mmhybrid.GLNetSpace', 'around': NETWORK}
+    backbone = {'type': 'mmhybrid.GLNet', 'out_indices': (1, 2, 3)}
+    config['backbone'] = {'type': 'mmhybrid.Supernet', 'space': space, 'backbone': backbone}
+    with pytest.raises(ValueError, match=r'mutator: got .SandwichMutator., allowed: .*one_resolution=True'):
+        OneShot(config, {'type': 'mmhybrid.SandwichMutator'}, {'alpha': 0.5}, genes=RESOLUTIONS)
+
+
+def test_images_that_are_not_square_are_refused() -> None:
+    from mmdet.testing import demo_mm_inputs
+
+    model = resolving('rtmdet').eval()
+    with pytest.raises(ValueError, match=r'images: got \(64, 96\), allowed: square ones'):
+        model.test_step(demo_mm_inputs(1, [[3, *IMAGE]], num_classes=4))
