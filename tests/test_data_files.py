@@ -908,6 +908,14 @@ def test_a_terminal_obeys_no_table(tmp_path: Path, field: str, name: str) -> Non
         LatencyTable.load(path)
 
 
+@pytest.mark.parametrize(
+    ('field', 'value'), [('num_classes', 10**9), ('input_size', 10**9), ('input_size', [10**9, 1])]
+)
+def test_counts_of_a_table_are_those_of_networks(tmp_path: Path, field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf'table\.json: {field}: got 1000000000, allowed: an int from 1 to'):
+        LatencyTable.load(table(tmp_path, **{field: value}))
+
+
 OWN_SPACE = """
 from mmhybrid.registry import SEARCH_SPACES
 from mmhybrid.space import AutoViTSpace

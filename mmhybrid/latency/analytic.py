@@ -10,7 +10,7 @@ from typing import Any
 
 from mmhybrid.counting.estimator import UPPER_STDS, PartLatency
 from mmhybrid.counting.operations import Operation, PartCost
-from mmhybrid.latency.devices import Device
+from mmhybrid.latency.devices import MOST, Device
 from mmhybrid.models.parts import Part
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys
 from mmhybrid.utils.files import read_json, write_json
@@ -128,7 +128,7 @@ class AnalyticLatency:
             for kind, rate in rates[name].items():
                 check_float(f'{path}: rates.{name}.{kind}', rate, 0, above=name == 'macs_per_ms')
         check_float(f'{path}: rates.elements_per_ms', rates['elements_per_ms'], 0, above=True)
-        batch = check_int(f'{path}: batch', raw['batch'], 1)
+        batch = check_int(f'{path}: batch', raw['batch'], 1, MOST)
         device = None if raw['device'] is None else Device.parse(f'{path}: device', raw['device'])
         if device is not None and device.batch != batch:
             raise bad_value(f'{path}: batch', batch, f'that of its device, {device.batch}')

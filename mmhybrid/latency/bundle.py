@@ -19,7 +19,7 @@ from mmhybrid.latency.steps import Steps
 from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
 from mmhybrid.space import Arch
-from mmhybrid.utils.checks import check_keys
+from mmhybrid.utils.checks import check_keys, check_list
 from mmhybrid.utils.files import check_target, drop_link_outward, first_difference, read_json, write_json, write_whole
 
 SCRIPT, NETWORKS = 'measure.py', 'networks'
@@ -102,9 +102,17 @@ def table_of_timings(workload: Workload, name: str, raw: object) -> LatencyTable
     check_keys(f'{name}: setting', setting, ('format', *vars(workload.to_config()), 'device', 'plan', 'archs'))
     device = Device.parse(f'{name}: setting.device', setting['device'])
     plan = Plan.parse(f'{name}: setting.plan', setting['plan'])
+    another = f'{name}: of another config, option or version than these: setting.'
+    # what takes no time comes first: a plan of many networks, in a file that has few
+    listed, least = check_list(f'{name}: setting.archs', setting['archs']), plan.held_out * len(workload.sizes())
+    if difference := first_difference({**setting, 'archs': []}, setting_of(workload, device, plan, [])):
+        raise ValueError(f'{another}{difference}')
+    if len(listed) <= least:
+        found = f'a list of {len(listed)}' if listed else '[]'
+        raise ValueError(f'{another}archs was {found}, now of more than {least} by plan.held_out')
     archs, passes = plan_passes(workload, plan)
     if difference := first_difference(setting, setting_of(workload, device, plan, archs)):
-        raise ValueError(f'{name}: of another config, option or version than these: setting.{difference}')
+        raise ValueError(f'{another}{difference}')
     for each, rounds in passes.items():
         rounds.restore(f'{name}: {each}', raw[each], plan.repeats)
         _check_complete(f'{name}: {each}', rounds, plan)

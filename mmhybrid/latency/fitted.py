@@ -22,7 +22,7 @@ from mmhybrid.latency.analytic import NOMINAL, OPERATIONS, PRODUCTS, operations_
 from mmhybrid.latency.devices import Device
 from mmhybrid.latency.fit import BASE_OPERATIONS, MODEL_STDS, log_evidence, most_likely, updated
 from mmhybrid.latency.rounds import Measurement
-from mmhybrid.latency.timing import Plan, measure
+from mmhybrid.latency.timing import MOST_NETWORKS, Plan, measure
 from mmhybrid.models.parts import Part
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import bad_value, check_float, check_int, check_keys
@@ -98,7 +98,7 @@ class FittedLatency:
         for name, price in raw['prices_ms'].items():
             check_float(f'{path}: prices_ms.{name}', price, 0)
         error = check_float(f'{path}: error', raw['error'], 0)
-        networks = check_int(f'{path}: networks', raw['networks'], 1)
+        networks = check_int(f'{path}: networks', raw['networks'], 1, MOST_NETWORKS)
         return cls(raw['prices_ms'], error, Device.parse(f'{path}: device', raw['device']), networks)
 
 

@@ -192,7 +192,7 @@ class LatencyTable:
             if not check_list(f'{path}: {name}', raw[name]):
                 raise bad_value(f'{path}: {name}', raw[name], 'a list of at least one')
         if raw['num_classes'] is not None:
-            check_int(f'{path}: num_classes', raw['num_classes'], 1)
+            check_int(f'{path}: num_classes', raw['num_classes'], 1, MOST_CLASSES)
         if raw['input_size'] is not None:
             _checked_size(f'{path}: input_size', raw['input_size'])
         measurements, held_out = (
@@ -216,6 +216,8 @@ class LatencyTable:
         )
 
 
+# What a file may say: classes of a network, pixels of a side, runs that a latency is of.
+MOST_CLASSES, MOST_SIDE, MOST_RUNS = 2**20, 2**16, 2**31 - 1
 # The fields of a file, in this order.
 WORKLOAD, UNCERTAINTY = (tuple(field.name for field in fields(of)) for of in (WorkloadConfig, Uncertainty))
 FIELDS = ('format', *WORKLOAD, 'resolutions', 'device', *UNCERTAINTY, 'entries', 'measurements', 'held_out')
@@ -236,9 +238,9 @@ def _sizes(measurements: Sequence[Measurement], input_size: InputSize | None) ->
 def _checked_size(field: str, raw: object) -> Size:
     """Return a side, or the height and width of images that are not square; ValueError if it is neither."""
     if isinstance(raw, list):
-        height, width = (check_int(field, side, 1) for side in check_list(field, raw, 2))
+        height, width = (check_int(field, side, 1, MOST_SIDE) for side in check_list(field, raw, 2))
         return height, width
-    return check_int(field, raw, 1)
+    return check_int(field, raw, 1, MOST_SIDE)
 
 
 def parts_of_space(workload: Workload) -> list[str]:
@@ -277,5 +279,5 @@ def _figures(name: str, raw: object) -> tuple[float, float, int]:
     return (
         check_float(f'{name}.ms', raw['ms'], 0),
         check_float(f'{name}.spread', raw['spread'], 0),
-        check_int(f'{name}.repeats', raw['repeats'], 1),
+        check_int(f'{name}.repeats', raw['repeats'], 1, MOST_RUNS),
     )

@@ -18,6 +18,9 @@ from mmhybrid.utils.checks import check_int, check_keys
 # Number of parameters of all networks in memory at once. A machine of 8 GiB holds as many beside everything else.
 MAX_PARAMS_IN_MEMORY = 500_000_000
 
+# Networks of each resolution, and rounds, that a plan may have; those in files of others too.
+MOST_NETWORKS = MOST_ROUNDS = 10_000
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -41,13 +44,13 @@ class Plan:
     held_params: int | None = None
 
     def __post_init__(self) -> None:
-        check_int('networks', self.networks, 2)
-        check_int('repeats', self.repeats, 2)
-        check_int('warmup', self.warmup, 0)
-        check_int('held_out', self.held_out, 0)
+        check_int('networks', self.networks, 2, MOST_NETWORKS)
+        check_int('repeats', self.repeats, 2, MOST_ROUNDS)
+        check_int('warmup', self.warmup, 0, MOST_ROUNDS)
+        check_int('held_out', self.held_out, 0, MOST_NETWORKS)
         check_int('seed', self.seed, -(2**63), 2**63 - 1)
         if self.held_params is not None:
-            check_int('held_params', self.held_params, 1)
+            check_int('held_params', self.held_params, 1, 2**63 - 1)
 
     @classmethod
     def parse(cls, name: str, raw: object) -> 'Plan':

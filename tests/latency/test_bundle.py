@@ -225,6 +225,12 @@ WRONG = [
     (('setting', 'plan', 'repeats'), '3', "timings.json: setting.plan.repeats: got '3'"),
     (('setting', 'plan', 'networks'), 1, 'timings.json: setting.plan.networks: got 1'),
     (('setting', 'plan', 'networks'), 6, 'timings.json: of another config.*setting.archs was a list of 9'),
+    *(
+        (('setting', 'plan', name), 10**9, f'timings.json: setting.plan.{name}: got 1000000000, allowed: an int from')
+        for name in ('networks', 'repeats', 'warmup', 'held_out')
+    ),
+    (('setting', 'plan', 'held_params'), 10**99, 'timings.json: setting.plan.held_params: got 1000'),
+    (('setting', 'plan', 'held_out'), 9999, 'setting.archs was a list of 9, now of more than 9999 by plan.held_out'),
     (('setting', 'plan', 'seed'), 10**99, 'timings.json: setting.plan.seed: got 1000'),
     (('setting', 'plan', 'held_params'), 0, 'timings.json: setting.plan.held_params: got 0'),
     (('setting', 'plan', 'more'), 0, 'timings.json: setting.plan: surplus more'),
