@@ -104,6 +104,23 @@ def _shared(space: SearchSpace, epochs: int = 60) -> dict[str, Any]:
     return {**settings, 'max_epochs': epochs}
 
 
+def _start(name: str, network: str, alone: str, supernet: str) -> Row:
+    """A supernet around a network, from its weights and from nothing."""
+    return Row(
+        name,
+        'A supernet that begins as a trained network > one that begins from nothing, after as many epochs',
+        'ours',
+        supernet,
+        {
+            'from a network': Arm(judge=_THREE_SIZES, start=Arm(config=alone)),
+            'from nothing': Arm(judge=_THREE_SIZES),
+        },
+        (Ordering('from a network', 'from nothing'),),
+        f'The mean of the smallest, a middle and the largest subnet of the {network}, 20 epochs either way; the epochs '
+        'of the network alone, another 20, are not counted.',
+    )
+
+
 def _ranks(family: str, space: SearchSpace, alone: str, supernet: str) -> Row:
     """Twelve random networks of a space, trained alone with one config, and scored in the supernet of another one."""
     rng, shared = random.Random(0), _shared(space)
@@ -131,18 +148,9 @@ def _ranks(family: str, space: SearchSpace, alone: str, supernet: str) -> Row:
 
 
 SUPERNET_ROWS = (
-    Row(
-        'supernet-start',
-        'A supernet that begins as a trained network > one that begins from nothing, after as many epochs',
-        'ours',
-        'glnet_supernet_64px.py',
-        {
-            'from a network': Arm(judge=_THREE_SIZES, start=Arm(config='glnet_64px.py')),
-            'from nothing': Arm(judge=_THREE_SIZES),
-        },
-        (Ordering('from a network', 'from nothing'),),
-        'The mean of the smallest, a middle and the largest subnet of the GLNet of `glmix-branches`, 20 epochs either '
-        'way; the epochs of the network alone, another 20, are not counted.',
+    _start('supernet-start', 'GLNet of `glmix-branches`', 'glnet_64px.py', 'glnet_supernet_64px.py'),
+    _start(
+        'supernet-start-autovit', 'AutoViT of `autovit-hybrid`', 'autovit_alone_64px.py', 'autovit_supernet_64px.py'
     ),
     _ranks('GLNet', _GLNETS, 'glnet_64px.py', 'glnet_supernet_64px.py'),
     _ranks('GLiT', _GLITS, 'glit_64px.py', 'glit_supernet_64px.py'),
