@@ -59,7 +59,7 @@ def calibration_images(cfg: Config, model: Any, num_images: int | None, shape: S
     """
     for name in ('train_dataloader', 'test_dataloader'):
         if not (cfg.get(name) or {}).get('dataset'):
-            raise ValueError(f'dtype int8: the config has no {name}, of which calibration images are taken')
+            raise ValueError(f'dtype int8: the config has no {name}, from which calibration images are taken')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         pipeline = _plain(cfg.test_dataloader.dataset)[0].get('pipeline')
         datasets = [DATASETS.build(dict(each, pipeline=pipeline)) for each in _plain(cfg.train_dataloader.dataset)]

@@ -214,8 +214,8 @@ def _check_pooling(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1)):
             raise ValueError(
-                f'dynamic: {name} averages over {module.output_size} regions, of which files know one size; leave '
-                'open the batch alone, or nothing'
+                f'dynamic: {name} averages over {module.output_size} regions, whose size is fixed in a file; allowed: '
+                'batch, or none'
             )
 
 

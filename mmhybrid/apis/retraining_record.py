@@ -77,7 +77,9 @@ class RetrainingRecord:
         content = read_json(path)
         check_keys(str(path), content, ('settings', 'networks'))
         if difference := first_difference(content['settings'], self.settings):
-            raise ValueError(f'{path} is of networks retrained otherwise, choose another folder: {difference}')
+            raise ValueError(
+                f'{path}: networks were retrained with other settings, choose another folder: {difference}'
+            )
         try:
             return dict(map(self._read_network, content['networks']))
         except (TypeError, KeyError) as error:

@@ -172,7 +172,7 @@ class ExportedNetwork:
         self._process = None
         process.communicate()
         if self._is_late:
-            return f'no answer within {self.seconds:g} s; a file that needs longer takes --timeout, another has no end'
+            return f'no answer within {self.seconds:g} s; a larger --timeout helps, unless the file never ends'
         if process.returncode >= 0:
             return 'the runtime has ended without an answer'
         name = signal.Signals(-process.returncode).name

@@ -92,11 +92,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     if args.intervals and not args.front:
         parser.error('--intervals: allowed with --front')
     if (args.arch is None) != (args.work_dir is not None):
-        parser.error('--work-dir: the work directory of a search, with --front or --within and without --arch')
+        parser.error('--work-dir: required with --front and --within, not allowed with --arch')
     if args.arch is not None and args.storage is not None:
-        parser.error('--storage: of the search in --work-dir, not with --arch')
+        parser.error('--storage: not allowed with --arch, which needs no search')
     if args.front and args.name != DEFAULT_NAME:
-        parser.error('--name: of one network, not with --front, where the genes name each')
+        parser.error('--name: not allowed with --front, which names each network after its genes')
     return args
 
 

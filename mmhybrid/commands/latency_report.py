@@ -79,7 +79,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     args = parser.parse_args(argv)
     check_cfg_options(parser, args)
     if args.recorded and args.breakdown:
-        parser.error('--breakdown measures, --recorded does not')
+        parser.error('--breakdown: not allowed with --recorded, which measures nothing')
     return args
 
 
@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, value in figures.items():
             print(f'{name}: {value:.4g}')
         if len(networks) < ENOUGH_NETWORKS:
-            print(f'fewer than {ENOUGH_NETWORKS} networks: figures are coarse')
+            print(f'fewer than {ENOUGH_NETWORKS} held-out networks: the figures are coarse')
         breakdown, by_runtime = take_apart(models, table) if models else ({}, {})
         if breakdown:
             print_breakdown(breakdown)

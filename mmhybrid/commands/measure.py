@@ -48,9 +48,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     args = parser.parse_args(argv)
     given = [name for name in NAMES if vars(args)[name] is not None]
     if args.table is not None and given:
-        parser.error(f'--{given[0]}: without --table, which says it')
+        parser.error(f'--{given[0]}: not allowed with --table, which sets it')
     if args.table is None and (is_arch(args.network) or args.arch is not None):
-        parser.error('genes say nothing without the --table of their space')
+        parser.error('--table: required to build a network from its genes')
     return args
 
 

@@ -98,10 +98,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         parser.error('--remote-python and --pause are for --remote HOST')
     if args.held_out and (args.fit or args.analytic):
         parser.error(
-            '--held-out judges a table; --fit tells what each network is off by under the prices of the others'
+            '--held-out: not allowed with --fit and --analytic, since it judges a table; --fit reports its own error'
         )
     if (args.out is None) != (args.bundle is not None):
-        parser.error('--out FILE is required, but for --bundle DIR, which takes none')
+        parser.error('--out FILE is required, except with --bundle DIR, which does not allow it')
     return args
 
 
@@ -115,7 +115,7 @@ def table_elsewhere(args: Namespace, workload: Workload) -> LatencyTable:
     """Make the table from the timings of a bundle, which hold their device and plan."""
     for name in (*NAMES, *PLAN):
         if vars(args)[name] is not None:
-            raise bad_value(f'--{name.replace("_", "-")}', vars(args)[name], 'nothing, the bundle was written with it')
+            raise bad_value(f'--{name.replace("_", "-")}', vars(args)[name], 'no value, since the bundle sets it')
     check_target(args.out)
     table = read_timings(workload, args.timings)
     table.save(args.out)
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             model = profile_few(workload, device_of(args), plan_of(args))
             model.save(args.out)
             print(f'{args.out}: the model of {model.device.name} from {model.networks} networks')
-            print(f'{100 * model.error:.1f} %: what a network is off by which the model was not fitted to')
+            print(f'{100 * model.error:.1f} %: error of the model on networks that it was not fitted to')
             return
         if args.timings is not None:
             table = table_elsewhere(args, workload)
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             table = profile(workload, device_of(args), plan_of(args), args.out)
     found = f'{len(table.entries)} parts from {len(table.measurements)} networks'
     print(f'{args.out}: {found}, which deviate by {100 * table.uncertainty.residual:.1f} % from the sum of their parts')
-    print(f'{100 * table.uncertainty.speed_spread:.1f} %: how much the speed of {table.device.name} varied by')
+    print(f'{100 * table.uncertainty.speed_spread:.1f} %: standard deviation of the speed of {table.device.name}')
     if len(table.held_out) > 1:
         beside = recorded(table)
         errors = prediction_errors(predict(Estimator(workload, table), beside.archs)[0], beside.milliseconds)

@@ -79,7 +79,7 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
     settings.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, settings, providers=['CPUExecutionProvider'])
     if [given.name for given in session.get_inputs()] != ['image']:
-        raise ValueError(f'{file} takes no photograph: write it with mmhybrid export --end-to-end')
+        raise ValueError(f'{file} does not take a photograph; write it with mmhybrid export --end-to-end')
     names = [output.name for output in session.get_outputs()]
     options = onnxruntime.RunOptions()
     # takes effect between two layers, or two iterations of a loop
@@ -89,12 +89,12 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
         found = dict(zip(names, session.run(names, {'image': image}, options), strict=True))
     except Exception as error:
         if options.terminate:
-            raise ValueError(f'{file}: nothing within {seconds:g} s, allowed are as many as --timeout says') from error
+            raise ValueError(f'{file}: no result within {seconds:g} s; --timeout allows more') from error
         raise
     finally:
         alarm.cancel()
     if not is_expected(found, image):
-        raise ValueError(f'{file} gives something else than mmhybrid export --end-to-end writes')
+        raise ValueError(f'{file} does not return boxes or a segmentation; write it with mmhybrid export --end-to-end')
     return found, names_of_classes(session.get_modelmeta().custom_metadata_map.get('classes', '[]'))
 
 

@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_run(parser)
     args = parser.parse_args(argv)
     if args.runtime is not None and (args.tta or args.deploy):
-        parser.error('--runtime: an exported file is scored as it is, without --tta and --deploy')
+        parser.error('--runtime: not allowed with --tta and --deploy, since an exported file is evaluated as it is')
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out: got {args.out}, allowed: a file ending in .pkl or .pickle')
     return args

@@ -62,7 +62,7 @@ class Feed:
             if field.name in kept and old != new:
                 raise ValueError(
                     f'training cannot resume in the middle of an epoch with another {field.name}: the checkpoint has '
-                    f'{old}, the config {new}; go on with the former, or take the weights alone (load_from)'
+                    f'{old}, the config {new}; continue with the former, or load only the weights (load_from)'
                 )
 
 

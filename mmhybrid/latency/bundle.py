@@ -102,7 +102,7 @@ def table_of_timings(workload: Workload, name: str, raw: object) -> LatencyTable
     check_keys(f'{name}: setting', setting, ('format', *vars(workload.to_config()), 'device', 'plan', 'archs'))
     device = Device.parse(f'{name}: setting.device', setting['device'])
     plan = Plan.parse(f'{name}: setting.plan', setting['plan'])
-    another = f'{name}: of another config, option or version than these: setting.'
+    another = f'{name}: measured with another config, option or version: setting.'
     # what takes no time comes first: a plan of many networks, in a file that has few
     listed, least = check_list(f'{name}: setting.archs', setting['archs']), plan.held_out * len(workload.sizes())
     if difference := first_difference({**setting, 'archs': []}, setting_of(workload, device, plan, [])):

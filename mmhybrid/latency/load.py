@@ -45,7 +45,7 @@ def build_estimator(workload: Workload, path: str | Path | None, analytic: str |
     """
     if path is None:
         if analytic is not None:
-            raise bad_value('analytic', f'{analytic}', 'what fills a latency_table; alone it is a latency_table itself')
+            raise bad_value('analytic', f'{analytic}', 'none without a latency_table; alone, it is the latency_table')
         return Estimator(workload)
     loaded = load_latency(path)
     loaded.warn_if_elsewhere()

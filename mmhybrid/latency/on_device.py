@@ -292,7 +292,7 @@ class Bundle:
         if self.out.exists():
             begun = _read(self.out)
             if begun.keys() != self.timings.keys() or begun['setting'] != setting:
-                raise MistakeError(f'{self.out}: begun with other networks, or versions; remove it to begin anew')
+                raise MistakeError(f'{self.out}: begun with other networks or versions; remove it to begin anew')
             self.timings = begun
 
     def measure(self, runtime: Runtime, pause: float) -> None:

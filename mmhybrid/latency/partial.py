@@ -33,7 +33,7 @@ class Partial:
         raw = read_json(self.path)
         check_keys(f'{self.path}', raw, ('setting', *passes))
         if difference := first_difference(raw['setting'], self.setting):
-            raise ValueError(f'{self.path}: begun otherwise, remove it to begin anew: {difference}')
+            raise ValueError(f'{self.path}: begun with another setting; remove it to begin anew: {difference}')
         for name, rounds in passes.items():
             rounds.restore(f'{self.path}: {name}', raw[name], repeats)
 

@@ -168,7 +168,7 @@ def measure_remotely(
     """
     check_target(out)
     if is_special(out):
-        raise ValueError(f'{out}: a device or a pipe, beside which no bundle is kept')
+        raise ValueError(f'{out}: a device or a pipe; a bundle can only be kept beside a file')
     if not PROGRAM.fullmatch(python):
         raise bad_value('python', python, 'the name or the path of a program, without spaces')
     check_float('pause', pause, 0, LONGEST_PAUSE)

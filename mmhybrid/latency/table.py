@@ -121,7 +121,7 @@ class LatencyTable:
         for key in parts_of_space(workload):
             if key not in self.entries:
                 raise ValueError(
-                    f'latency table: measured for another space or with too few networks, it lacks the part "{key}"'
+                    f'latency table: lacks the part "{key}"; it was measured for another space or too few networks'
                 )
 
     def check_setting(self, workload: Workload) -> None:

@@ -220,7 +220,9 @@ def test_other_settings_in_the_same_place_are_refused(arguments: list[str], whol
     before = (whole / 'networks.json').read_bytes()
 
     def refused(*more: str, **budget: Any) -> str:
-        with pytest.raises(ValueError, match='is of networks retrained otherwise, choose another folder: ') as error:
+        with pytest.raises(
+            ValueError, match='networks were retrained with other settings, choose another folder: '
+        ) as error:
             retrain(arguments, whole, *more, **budget)
         return str(error.value)
 

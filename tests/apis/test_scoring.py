@@ -146,7 +146,7 @@ def test_an_image_of_another_size(classifier, monkeypatch):
 def test_command_line(capsys):
     with pytest.raises(SystemExit):
         evaluation(['config.py', 'a.onnx', '--runtime', 'onnxruntime', '--tta'])
-    assert '--runtime: an exported file is scored as it is' in capsys.readouterr().err
+    assert '--runtime: not allowed with --tta and --deploy' in capsys.readouterr().err
 
 
 def exported(config, checkpoint, *arguments):

@@ -178,7 +178,7 @@ def test_mistakes_on_the_device_end_in_a_sentence(there, tmp_path):
     (copied / 'timings.json').write_text('{')
     assert 'remove what was begun' in run_there(copied, device).stderr
     (copied / 'timings.json').write_text(json.dumps({'setting': {}, 'timed': [], 'again': []}))
-    assert 'begun with other networks, or versions' in run_there(copied, device).stderr
+    assert 'begun with other networks or versions' in run_there(copied, device).stderr
 
 
 def test_the_program_stands_alone(tmp_path):

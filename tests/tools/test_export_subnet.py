@@ -221,11 +221,11 @@ def test_the_best_for_a_budget_is_taken_out(
     assert 'got latency_ms, allowed: an estimate and the most of it' in told('--within', 'latency_ms')
     assert 'not allowed with' in told('--within', 'macs_m=1', '--front')
     assert 'does not exist' in told('--front', '--work-dir', str(tmp_path / 'nothing'))
-    assert '--work-dir: the work directory' in told('--arch', 'best_arch.json')
-    assert '--name: of one network' in told('--front', '--name', 'mine')
+    assert '--work-dir: required with --front' in told('--arch', 'best_arch.json')
+    assert '--name: not allowed with --front' in told('--front', '--name', 'mine')
     with pytest.raises(SystemExit):
         export_subnet.main([*arguments[:3], '--arch', 'a.json', '--storage', 'a.db', '--out-dir', 'none'])
-    assert '--storage: of the search' in capsys.readouterr().err
+    assert '--storage: not allowed with --arch' in capsys.readouterr().err
     assert not (tmp_path / 'none').exists()
 
 

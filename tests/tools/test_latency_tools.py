@@ -208,7 +208,7 @@ def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
     load('profile_latency')([*back, '--input-size', '32'])
     table = LatencyTable.load('table.json')
     assert len(table.measurements) == 9
-    assert capsys.readouterr().out.splitlines()[-2].startswith('0.0 %: how much the speed of')
+    assert capsys.readouterr().out.splitlines()[-2].startswith('0.0 %: standard deviation of the speed of')
     for arguments, word in (
         (back, 'setting.input_size was 32, now 224'),
         ([*back, '--input-size', '32', '--networks', '9'], '--networks: got 9, allowed: nothing'),
@@ -218,7 +218,7 @@ def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
         ([config, '--bundle', 'other', '--input-size', '0'], 'input_size: got 0'),
         ([config, '--bundle', 'other'], "backend: got 'eager', allowed: what runs exported networks elsewhere"),
         ([config, '--bundle', 'other', '--analytic'], 'not allowed with'),
-        ([config, '--bundle', 'other', '--out', 'table.json'], '--out FILE is required, but for --bundle DIR'),
+        ([config, '--bundle', 'other', '--out', 'table.json'], '--out FILE is required, except with --bundle DIR'),
         ([config], '--out FILE is required'),
         ([config, '--remote', 'board'], '--out FILE is required'),
         ([config, '--remote', '-oProxyCommand=id', '--out', 'o.json'], 'expected one argument'),
@@ -231,7 +231,7 @@ def test_a_table_of_another_machine(config, tmp_path, monkeypatch, capsys):
             "python: got 'a b', allowed",
         ),
         ([config, '--remote', 'board', '--bundle', 'other'], 'not allowed with'),
-        ([config, '--fit', '--held-out', '3', '--out', 'o.json'], '--held-out judges a table'),
+        ([config, '--fit', '--held-out', '3', '--out', 'o.json'], '--held-out: not allowed with --fit'),
         ([config, '--pause', '5', '--out', 'table.json'], '--remote-python and --pause are for --remote HOST'),
     ):
         with pytest.raises(SystemExit) as end:

@@ -105,11 +105,11 @@ def test_genes_of_another_space_end_with_a_sentence(table, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('words', 'told'),
     [
-        (['a.json'], 'genes say nothing without the --table of their space'),
-        (['topk.csv:1', '--backend', 'eager'], 'genes say nothing without the --table'),
-        (['a.py', '--arch', 'a.json'], 'genes say nothing without the --table'),
-        (['a.json', '--table', 't.json', '--threads', '2'], '--threads: without --table, which says it'),
-        (['a.json', '--table', 't.json', '--batch', '0'], '--batch: without --table, which says it'),
+        (['a.json'], '--table: required to build a network from its genes'),
+        (['topk.csv:1', '--backend', 'eager'], '--table: required to build a network'),
+        (['a.py', '--arch', 'a.json'], '--table: required to build a network'),
+        (['a.json', '--table', 't.json', '--threads', '2'], '--threads: not allowed with --table, which sets it'),
+        (['a.json', '--table', 't.json', '--batch', '0'], '--batch: not allowed with --table, which sets it'),
         (['a.py', '--batch', '0'], 'device.batch: got 0, allowed: an int from 1 to 1048576'),
         (['a.py', '--threads', '0'], 'device.threads: got 0, allowed: an int from 1 to 1024'),
     ],
