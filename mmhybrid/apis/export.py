@@ -32,7 +32,7 @@ from mmhybrid.utils.optional import require
 
 # File name suffixes that runtimes require; the file of Core ML is a folder.
 ENDINGS = {'coreml': '.mlpackage', 'openvino': '.xml', 'executorch': '.pte'}
-WEIGHTS = '.bin'  # of the file beside an .xml
+WEIGHTS = '.bin'  # suffix of the weights' file beside an .xml
 
 
 class TensorModel(nn.Module):

@@ -45,8 +45,8 @@ def before_network(op: Nodes, rule: Preprocessing) -> tuple[str, str, str]:
     sides = op('Cast', size, to=DOUBLE)  # MMCV computes in double precision
     factors = []
     if rule.scale is not None and rule.keep_ratio:
-        # The smaller quotient belongs to the longer side. OpenVINO computes a number divided by ReduceMax(sides) upside
-        # down.
+        # The smaller quotient belongs to the longer side. ReduceMax(sides) is not used here: as a divisor of a number,
+        # OpenVINO computes the inverse ratio with it.
         for most, least in zip(rule.scale, ('ReduceMin', 'ReduceMax'), strict=True):
             factors.append(op(least, op('Div', np.array(float(most)), sides), keepdims=0))
     elif rule.canvas is not None:

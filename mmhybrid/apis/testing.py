@@ -15,7 +15,7 @@ from mmhybrid.engine.phase import Phase
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.models.checkpoints import read_checkpoint
 
-# of a detector's images, with those that undo a flip
+# keys of a detector's images, including those that undo a flip
 _META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
 
 

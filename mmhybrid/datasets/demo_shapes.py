@@ -51,12 +51,12 @@ OUTLINES = {
     'star': polar(np.arange(10) * 2 * np.pi / 10, np.tile([1.2, 0.52], 5)),
     'triangle': polar(np.arange(3) * 2 * np.pi / 3, 1.15),
 }
-"""The outline of each class about the origin, in units of an object's radius; in alphabetical order of the classes,
-which is the order that folders of the ImageNet layout are numbered in."""
+"""Outline of each class around the origin, in units of an object's radius. The classes are in alphabetical order, in
+which labels number the folders of the ImageNet layout."""
 
 CLASSES = tuple(OUTLINES)
 SEGMENTATION_CLASSES = ('ground', *CLASSES)
-"""The classes of the ADE layout, where label i + 1 of a map stands for class i and 0 for none of them."""
+"""Classes of the ADE layout. In a label map, i + 1 stands for class i, and 0 for no class."""
 
 
 def _wave(x: Array) -> Array:
@@ -82,7 +82,7 @@ TEXTURES: tuple[Callable[[Array, Array], Array], ...] = (
     lambda x, y: _sharp(_wave(x + _zigzag(y))),  # zigzag
     lambda x, y: _wave(0.25 * x),  # shading
 )
-"""Patterns in [0, 1] over coordinates in radians; the i-th is worn by class i more often than by the others."""
+"""Patterns in [0, 1] over coordinates in radians. Class i has the i-th texture more often than other classes do."""
 
 
 @dataclass(frozen=True)

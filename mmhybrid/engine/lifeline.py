@@ -55,7 +55,7 @@ class Lifeline:
         self._main_ends = threading.Event()
         self._ends = threading.Lock()  # the thread that ends the process acquires it and keeps it
         self._peers = _connect()
-        # Otherwise a worker would keep the connection of a rank that has disappeared open.
+        # Otherwise a worker process would keep the connection open after its rank has disappeared.
         os.register_at_fork(after_in_child=self._close)
         threading.Thread(target=self._listen, name='lifeline', daemon=True).start()
 
