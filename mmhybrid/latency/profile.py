@@ -1,7 +1,7 @@
 """Latency tables from few measurements of whole networks.
 
-The latency of a part is what a network gains when the part is removed or exchanged, which differs from the latency of
-the part alone. Only whole networks are therefore timed, and the latency of each is the sum of its parts:
+The latency of a part is the time that a network saves when the part is removed, which differs from the latency of the
+part alone. Only whole networks are therefore timed, and the latency of each is the sum of its parts:
 :mod:`~mmhybrid.latency.design` chooses the networks, :mod:`~mmhybrid.latency.timing` times them,
 :mod:`~mmhybrid.latency.fit` estimates their parts.
 """
