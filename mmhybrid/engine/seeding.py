@@ -7,8 +7,8 @@ generators. The sampler determines the order of the samples from its seed and th
 already seen are skipped without being loaded.
 
 This is exact for samplers that draw from nothing but their ``seed`` and ``set_epoch`` (those of MMEngine, repeated
-augmentation, aspect-ratio batches) and for transforms that keep nothing between samples (MMDetection's CachedMosaic
-does).
+augmentation, aspect-ratio batches) and for transforms that keep nothing between samples. It is not exact for
+MMDetection's CachedMosaic, for example, which keeps earlier images.
 """
 
 import itertools

@@ -31,7 +31,7 @@ class Measurement:
         arch: Genes of the network.
         ms: Median latency of a batch in milliseconds.
         spread: Standard deviation of that median.
-        repeats: Number of timed runs without outliers.
+        repeats: Number of timed runs, not counting outliers.
     """
 
     arch: Mapping[str, Any]

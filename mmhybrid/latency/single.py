@@ -27,7 +27,7 @@ class Timed:
     Args:
         ms: Median latency of a batch in milliseconds.
         spread: Standard deviation of that median.
-        repeats: Number of timed runs without outliers.
+        repeats: Number of timed runs, not counting outliers.
     """
 
     ms: float
