@@ -31,8 +31,8 @@ def calibrate(device: Device, workload: Workload) -> AnalyticLatency:
     """Measure the analytic model of ``device``, which takes seconds.
 
     The rates come from large and small products of each kind and from an addition. Operations run more slowly within a
-    network than alone, since other operations used the caches before them. The rates are therefore divided by the
-    geometric mean of measured over predicted latency of the smallest and the largest network.
+    network than alone, since other operations used the caches before them. All operations are therefore slowed by the
+    ratio of measured to predicted latency, which is the geometric mean over the smallest and the largest network.
 
     Args:
         device: The device and how it is used.
