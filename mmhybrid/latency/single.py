@@ -44,8 +44,8 @@ class Predicted:
 
     Args:
         ms: Milliseconds of a batch.
-        low: 5th percentile of a measurement, in milliseconds.
-        high: 95th percentile of a measurement, in milliseconds.
+        low: 5th percentile of a measurement in milliseconds, at least 0.
+        high: 95th percentile of a measurement in milliseconds.
     """
 
     ms: float

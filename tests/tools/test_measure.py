@@ -87,7 +87,8 @@ def test_a_network_of_a_table(table, tmp_path, capsys):
     cost = Estimator(costs, content)(arch)
     assert written['predicted']['ms'] == pytest.approx(cost.latency_ms)
     assert written['predicted']['high'] == pytest.approx(cost.latency_upper_ms)
-    assert written['predicted']['low'] == pytest.approx(2 * cost.latency_ms - cost.latency_upper_ms)
+    low = max(0.0, 2 * cost.latency_ms - cost.latency_upper_ms)  # a busy machine's spread may exceed the latency
+    assert written['predicted']['low'] == pytest.approx(low)
     assert written['measured']['ms'] > 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith('eager on ')
