@@ -115,7 +115,7 @@ def table_elsewhere(args: Namespace, workload: Workload) -> LatencyTable:
     """Make the table from the timings of a bundle, which hold their device and plan."""
     for name in (*NAMES, *PLAN):
         if vars(args)[name] is not None:
-            raise bad_value(f'--{name.replace("_", "-")}', vars(args)[name], 'no value, since the bundle sets it')
+            raise bad_value(f'--{name.replace("_", "-")}', vars(args)[name], 'nothing, since the bundle sets it')
     check_target(args.out)
     table = read_timings(workload, args.timings)
     table.save(args.out)

@@ -224,7 +224,7 @@ WRONG = [
     (('setting', 'plan'), DELETED, 'timings.json: setting: missing plan'),
     (('setting', 'plan', 'repeats'), '3', "timings.json: setting.plan.repeats: got '3'"),
     (('setting', 'plan', 'networks'), 1, 'timings.json: setting.plan.networks: got 1'),
-    (('setting', 'plan', 'networks'), 6, 'timings.json: of another config.*setting.archs was a list of 9'),
+    (('setting', 'plan', 'networks'), 6, 'timings.json: measured with another config.*setting.archs was a list of 9'),
     *(
         (('setting', 'plan', name), 10**9, f'timings.json: setting.plan.{name}: got 1000000000, allowed: an int from')
         for name in ('networks', 'repeats', 'warmup', 'held_out')
@@ -240,7 +240,7 @@ WRONG = [
     (('setting', 'device', 'versions', 'torch'), 5, 'timings.json: setting.device.versions: got'),
     (('setting', 'device', 'clock'), 'mine', 'timings.json: setting.device.clock: got'),
     (('setting', 'space', 'type'), 'os.system', 'setting.space.type was .os.system., now'),
-    (('setting', 'num_classes'), 6, 'timings.json: of another config.*: setting.num_classes was 6'),
+    (('setting', 'num_classes'), 6, 'timings.json: measured with another config.*: setting.num_classes was 6'),
     (('setting', 'format'), 99, 'setting.format was 99'),
     (('setting', 'archs', 0), {}, r'setting.archs\[0\]'),
     (('setting', 'archs'), [], r'setting.archs was \[\]'),
