@@ -402,3 +402,10 @@ def test_command_line_of_other_formats(capsys):
     with pytest.raises(SystemExit):
         export_tool(['a.py', '--out', 'a', '--format', 'torchscript', '--end-to-end'])
     assert '--end-to-end: allowed with --format onnx' in capsys.readouterr().err
+
+
+def test_a_network_of_a_lower_resolution_is_refused() -> None:
+    """Its data preprocessor resizes between padding and network, for which the file has no part."""
+    model = {'data_preprocessor': {'type': 'mmhybrid.ResizedInputs', 'size': 64, 'preprocessor': {'type': 'A'}}}
+    with pytest.raises(ValueError, match=r'data_preprocessor: got .mmhybrid.ResizedInputs., allowed: one that resizes'):
+        Preprocessing.of_config(Config({'model': model}), (96, 96))

@@ -186,6 +186,14 @@ def test_a_subnet_is_the_plain_model_of_its_sizes(name: str) -> None:
     assert not any(a.shape == b.shape and torch.equal(a, b) for a, b in itertools.combinations(seen, 2))
 
 
+def test_the_depth_of_the_neck_of_rtmdet_is_a_setting_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, changes, _ = CASES['rtmdet']
+    changes = {**changes, 'neck': {**changes['neck'], 'num_csp_blocks': 3}}
+    genes = {'neck': {'out_channels': [8, 24], 'num_csp_blocks': [1, 2, 3]}}
+    monkeypatch.setitem(CASES, 'rtmdet', (base, changes, genes))
+    test_a_subnet_is_the_plain_model_of_its_sizes('rtmdet')
+
+
 @pytest.mark.parametrize('name', CASES)
 def test_names_and_sizes_are_those_of_the_model_without_genes(name: str) -> None:
     models = [one_shot(name, genes) for genes in (None, CASES[name][2])]
