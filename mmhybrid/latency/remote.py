@@ -8,11 +8,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmhybrid.counting.workload import Workload
 from mmhybrid.latency.bundle import (
@@ -43,6 +44,8 @@ PROGRAM = re.compile(r'[\w./][\w./+-]*', re.ASCII)
 AT_ONCE = 16
 # Bytes of a line, and of the end of a program's messages that is kept.
 LONGEST_LINE = 2000
+# Within which the last of it is read once the program has ended.
+SECONDS_FOR_REST = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,12 @@ class Remote:
         streams: Any = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
         with subprocess.Popen(words, **streams) as process:
             assert process.stdout is not None
+            left = LARGEST
             while line := process.stdout.readline(LONGEST_LINE):
+                left -= len(line)
+                if left < 0:
+                    process.kill()
+                    raise ValueError(f'{self.name}: its program said more than {LARGEST} bytes')
                 last = printable(line.decode(errors='replace').strip())
                 say(last)
         self._check(process.returncode, words, last)
@@ -117,16 +125,17 @@ class Remote:
         return [*self.shell, ' '.join(command)]
 
     def _run(self, words: Sequence[str], start: Path) -> bytes:
-        with tempfile.TemporaryFile() as errors:
-            streams: Any = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': errors}
-            with subprocess.Popen(words, cwd=start, **streams) as process:
-                assert process.stdout is not None
-                answer: bytes = process.stdout.read(LARGEST + 1)
-                if len(answer) > LARGEST:
-                    process.kill()
-                    raise ValueError(f'{self.name}: more than {LARGEST} bytes came back')
-            errors.seek(max(0, errors.seek(0, os.SEEK_END) - LONGEST_LINE))
-            said = errors.read().decode(errors='replace').split('\n')
+        streams: Any = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+        with subprocess.Popen(words, cwd=start, **streams) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            end = _End(process.stderr)
+            answer: bytes = process.stdout.read(LARGEST + 1)
+            if len(answer) > LARGEST:
+                process.kill()
+                raise ValueError(f'{self.name}: more than {LARGEST} bytes came back')
+            process.wait()
+            said = end.text().split('\n')
         self._check(process.returncode, words, next((line for line in reversed(said) if line.strip()), ''))
         return answer
 
@@ -135,6 +144,30 @@ class Remote:
         if code:
             said = f': {printable(last.strip())}' if last.strip() else ''
             raise CannotGoOnError(f'{" ".join(words)} ended with {code}{said}; the same command continues')
+
+
+class _End:
+    """What a program says last on a stream, which is read as it comes: it may say more than a disk holds.
+
+    Args:
+        stream: Of bytes, not buffered.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._last = b''
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with suppress(OSError, ValueError):  # the stream is closed
+            while part := os.read(self._stream.fileno(), 2**16):
+                self._last = (self._last + part)[-LONGEST_LINE:]
+
+    def text(self) -> str:
+        """Return it, once the program has ended; what ssh leaves behind may hold the stream, and is not waited for."""
+        self._thread.join(SECONDS_FOR_REST)
+        return self._last.decode(errors='replace')
 
 
 def measure_remotely(

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -193,6 +194,36 @@ def test_what_comes_back_is_not_believed(device, monkeypatch, answer, word):
     with pytest.raises(ValueError, match=word):
         measure('board')
     assert not Path('table.json').exists()
+
+
+def test_a_device_that_complains_without_end_takes_no_disk(device, monkeypatch):
+    """Forty megabytes on stderr, of which the last line is told."""
+    python = device.folder / 'bin/python3'
+    python.write_text('#!/bin/bash\nhead -c 40000000 /dev/zero >&2; echo; echo; echo the end >&2\nexit 3\n')
+
+    def refuse(*arguments, **options):
+        raise AssertionError('no file of what it says')
+
+    monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
+    with pytest.raises(CannotGoOnError, match=r'ended with 3: .*the end; the same command continues'):
+        Remote.parse('board').answer('python3', '--version')
+
+
+def test_what_is_left_behind_by_ssh_is_not_waited_for(device, monkeypatch):
+    """A master of shared connections (ControlPersist) keeps its stderr."""
+    (device.folder / 'bin/python3').write_text('#!/bin/bash\nsleep 60 >/dev/null &\necho oh >&2\nexit 3\n')
+    monkeypatch.setattr(remote, 'SECONDS_FOR_REST', 0.2)
+    began = time.monotonic()
+    with pytest.raises(CannotGoOnError, match='ended with 3: oh'):
+        Remote.parse('board').answer('python3', '--version')
+    assert time.monotonic() - began < 30
+
+
+def test_a_program_there_says_no_more_than_a_file_holds(device, monkeypatch):
+    monkeypatch.setattr(remote, 'LARGEST', 100_000)
+    (device.folder / 'bin/python3').write_text('#!/bin/bash\nyes | tr -d "\\n"\n')
+    with pytest.raises(ValueError, match='board: its program said more than 100000 bytes'):
+        Remote.parse('board').follow(['python3'], lambda line: None)
 
 
 def test_files_that_a_device_calls_missing_are_ours(device, monkeypatch):
