@@ -21,6 +21,10 @@ HUB_KEY = 'data_position'
 STRIDED = ('DefaultSampler', 'InfiniteSampler', 'RepeatAugSampler')
 _PROBES = 32  # number of samples by which two data sets of one size are told apart
 
+# Times as many samples as an iteration has now, and samples in any case, that one may have had before.
+MOST_TIMES, MOST_SAMPLES = 64, 2**14
+_MOST = 2**31 - 1  # of samples of a batch, and of processes
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -86,10 +90,23 @@ class DataPosition:
         for name in ('epoch', 'samples'):
             check_int(f'{HUB_KEY}.{name}', data[name], 0)
         for name in ('batch_size', 'num_processes'):
-            check_int(f'{HUB_KEY}.feed.{name}', data['feed'][name], 1)
+            check_int(f'{HUB_KEY}.feed.{name}', data['feed'][name], 1, _MOST)
         for name in ('dataset', 'sampler', 'batch_sampler'):
             check_class(f'{HUB_KEY}.feed.{name}', data['feed'][name], str)
         return cls(data['epoch'], data['samples'], Feed(**data['feed']))
+
+    def check_reached(self, iterations: int, feed: Feed) -> None:
+        """Raise ValueError if no training gets here in so many iterations.
+
+        Samples of a sampler that never ends are left out one by one, and so many as a file says may take years.
+
+        Args:
+            iterations: Those of the checkpoint.
+            feed: What the training goes on with.
+        """
+        check_int(f'{HUB_KEY}.epoch', self.epoch, 0, iterations)
+        most = iterations * max(MOST_TIMES * feed.samples, MOST_SAMPLES)
+        check_int(f'{HUB_KEY}.samples', self.samples, 0, most)
 
 
 def describe_feed(loader: DataLoader, sampler_cfg: object) -> Feed:

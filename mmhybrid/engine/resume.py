@@ -80,7 +80,7 @@ class _SeededLoop(BaseLoop):
             ValueError: If the data set, the sampler or their settings differ from those in the checkpoint.
         """
         self._skip, self._first_epoch, self._samples = 0, self._epoch, 0
-        if not self._iter:
+        if not self._iter or (self.endless and self._is_over()):  # the latter leaves nothing out, since nothing follows
             return
         if self._feed is None:
             self.runner.message_hub.runtime_info.pop(HUB_KEY, None)  # left by a training whose loader was a config
@@ -91,6 +91,7 @@ class _SeededLoop(BaseLoop):
             self._skip = self._batches_without_position()
             return
         position = DataPosition.from_dict(saved)
+        position.check_reached(self._iter, self._feed)
         if self.endless or position.epoch == self._epoch:
             self._first_epoch = position.epoch
             self._samples = position.samples // self._feed.num_processes

@@ -266,6 +266,33 @@ def test_checkpoints_without_a_position_resume(train_cfg, tmp_path):
     assert seen == whole[6 if train_cfg is EPOCHS else 9 :]
 
 
+@pytest.mark.parametrize(
+    ('field', 'value', 'most'),
+    [('samples', 2**60, 9 * 2**14), ('samples', 9 * 2**14 + 1, 9 * 2**14), ('epoch', 10**30, 9)],
+)
+def test_a_position_is_one_that_its_iterations_reach(field, value, most, tmp_path, alarm):
+    """Samples that a file calls used are left out one by one, of a sampler that never ends without end."""
+    cfg = make_cfg(tmp_path / 'before', ITERS, sampler='InfiniteSampler')
+    train(cfg)
+    checkpoint = load_local(tmp_path / 'before/iter_9.pth', 'cpu')
+    checkpoint['message_hub']['runtime_info']['data_position'][field] = value
+    torch.save(checkpoint, tmp_path / 'far.pth')
+    after = make_cfg(tmp_path / 'after', ITERS, sampler='InfiniteSampler')
+    with pytest.raises(ValueError, match=rf'data_position\.{field}: got {value}, allowed: an int from 0 to {most}$'):
+        train(after, tmp_path / 'far.pth')
+
+
+def test_a_training_that_is_over_leaves_nothing_out(tmp_path, alarm):
+    """Its checkpoint may say any number of iterations."""
+    train(make_cfg(tmp_path / 'before', ITERS, sampler='InfiniteSampler'))
+    checkpoint = load_local(tmp_path / 'before/iter_9.pth', 'cpu')
+    checkpoint['message_hub']['runtime_info']['data_position']['samples'] = 2**50
+    checkpoint['meta']['iter'] = 2**50
+    torch.save(checkpoint, tmp_path / 'over.pth')
+    after = make_cfg(tmp_path / 'after', ITERS, sampler='InfiniteSampler', num_workers=1, persistent_workers=True)
+    assert train(after, tmp_path / 'over.pth')[0] == []
+
+
 @pytest.mark.parametrize('kind', [DefaultSampler, InfiniteSampler])
 @pytest.mark.parametrize('processes', [1, 2, 3, 6])
 def test_another_number_of_processes_goes_on(kind, processes, monkeypatch):
