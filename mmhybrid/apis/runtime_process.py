@@ -2,8 +2,8 @@
 
     python runtime_process.py RUNTIME FILE
 
-This script of runtimes.py needs only NumPy and the runtime, and imports nothing from mmhybrid. Either side sends a line
-of JSON, followed by the bytes of the arrays that the line describes.
+This script of runtimes.py needs only NumPy, the runtime and, for ONNX files, onnx, and imports nothing from mmhybrid.
+Either side sends a line of JSON, followed by the bytes of the arrays that the line describes.
 """
 
 import json
@@ -26,10 +26,34 @@ MOST_BYTES = 2**34
 NUMBERS = tuple(np.dtype(kind).str for kind in 'bBhHiIlL?efd')
 
 
+def metadata_of_onnx(path: str) -> dict[str, str]:
+    """Read what an ONNX file says of itself.
+
+    Raises:
+        ValueError: If a tensor's values are elsewhere. That may be an address in memory, which OpenVINO reads from.
+    """
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    left = [model]
+    while left:
+        message = left.pop()
+        if isinstance(message, onnx.TensorProto):
+            if message.external_data or message.data_location == onnx.TensorProto.EXTERNAL:
+                allowed = 'values in the file itself, as mmhybrid export writes them'
+                raise ValueError(f'a tensor: got {message.name!r}, allowed: {allowed}')
+            continue
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                left += [value] if hasattr(value, 'ListFields') else value
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def open_onnxruntime(path: str) -> Opened:
     """Open an ONNX file with ONNX Runtime."""
     import onnxruntime
 
+    told = metadata_of_onnx(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised anyway
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
@@ -39,13 +63,14 @@ def open_onnxruntime(path: str) -> Opened:
     def run(images: np.ndarray) -> Arrays:
         return dict(zip(outputs, session.run(outputs, {given[0].name: images}), strict=True))
 
-    return inputs, None, run
+    return inputs, told, run
 
 
 def open_openvino(path: str) -> Opened:
     """Open an ONNX file, or one of OpenVINO's own format, with OpenVINO in float32."""
     import openvino
 
+    about = metadata_of_onnx(path) if path.endswith('.onnx') else None
     core = openvino.Core()
     model = core.read_model(path)
     compiled = core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
@@ -54,6 +79,7 @@ def open_openvino(path: str) -> Opened:
         for given in model.inputs
     }
     told = model.get_rt_info(['mmhybrid']).value if model.has_rt_info(['mmhybrid']) else None
+    told = told if about is None else about
 
     def run(images: np.ndarray) -> Arrays:
         found = compiled({0: images})

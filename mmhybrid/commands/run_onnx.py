@@ -35,6 +35,7 @@ HOLDERS = {
     'sparse tensor': {1: 'tensor', 2: 'tensor'},
 }
 EXTERNAL_DATA = 13  # field number in a tensor
+MOST_MESSAGES = 2**20  # nodes, attributes and tensors of a file, each of which may take two bytes
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -101,7 +102,7 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
 def check_values(file: str, content: bytes) -> None:
     """Raise ValueError if tensor values are in another file, which ONNX Runtime 1.23 would read from anywhere."""
     other_format = content[4:8] == b'ORTM'  # the format of ONNX Runtime itself
-    left = [] if other_format else [('model', memoryview(content))]
+    left, count = [] if other_format else [('model', memoryview(content))], 0
     try:
         while left:
             kind, message = left.pop()
@@ -113,6 +114,9 @@ def check_values(file: str, content: bytes) -> None:
                 inside = HOLDERS.get(kind, {}).get(number)
                 if inside is not None:
                     left.append((inside, part))
+                    count += 1
+                    if count > MOST_MESSAGES:
+                        raise ValueError(f'{file}: more than {MOST_MESSAGES} nodes, attributes and tensors')
     except IndexError:
         other_format = True
     if other_format:

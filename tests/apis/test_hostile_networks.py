@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -269,6 +270,38 @@ def test_where_onnx_may_keep_tensors() -> None:
 def test_what_is_no_onnx_is_said_to_be_none(content: bytes) -> None:
     with pytest.raises(ValueError, match=r'a\.onnx is no ONNX file, or damaged'):
         run_onnx.check_values('a.onnx', content)
+
+
+def empty_nodes(path: Path, count: int) -> Path:
+    """A graph of nodes that are nothing, of two bytes each."""
+    graph, length = b'\x0a\x00' * count, b''
+    size = len(graph)
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    path.write_bytes(b'\x08\x08\x3a' + length + bytes([size]) + graph)
+    return path
+
+
+def test_nodes_take_no_memory_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred times what the file is long; its own process may take it."""
+    file = empty_nodes(tmp_path / 'a.onnx', 10**6)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError('read in this process')
+
+    monkeypatch.setattr(onnx, 'load', refuse)
+    for runtime in ('onnxruntime', 'openvino'):
+        if runtime == 'openvino' and find_spec(runtime) is None:
+            continue
+        with pytest.raises(ValueError, match=r'a\.onnx cannot be read: ') as caught:
+            open_network(file, runtime, seconds=120)
+        assert 'this process' not in str(caught.value)
+
+
+def test_a_file_on_a_device_has_as_many_nodes_as_networks_have(tmp_path: Path) -> None:
+    file = empty_nodes(tmp_path / 'a.onnx', 2**20 + 1)
+    with pytest.raises(ValueError, match=r'a\.onnx: more than 1048576 nodes, attributes and tensors'):
+        run_onnx.check_values(str(file), file.read_bytes())
 
 
 @pytest.fixture
