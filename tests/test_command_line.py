@@ -51,7 +51,7 @@ def test_a_tool_is_the_command_of_its_name() -> None:
 @pytest.mark.parametrize(
     ('arguments', 'code', 'told'),
     [
-        (['--help'], 0, 'export-subnet       Take a searched network'),
+        (['--help'], 0, 'export-subnet       Export a searched network'),
         (['report', '--help'], 0, 'usage: mmhybrid report'),
         (['--version'], 0, 'mmhybrid 0.'),
         ([], 2, 'COMMAND'),
