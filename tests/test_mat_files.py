@@ -33,9 +33,9 @@ def packed(data: bytes) -> bytes:
 
 
 def overlapping(count: int) -> bytes:
-    """Cells whose second one is the first within the first, whose second one is the first within that."""
-    cell = header(CELL, 1, 2, b'')
-    return b''.join(struct.pack('<II', MATRIX, len(cell)) + cell for _ in range(count))
+    """Cells of two cells, of which the second is the first within the first, and so on."""
+    cell, end = header(CELL, 1, 2, b''), element(MATRIX, header(NUMBERS, 1, 1, b'') + element(2, b'\1'))
+    return b''.join(struct.pack('<II', MATRIX, len(cell)) + cell for _ in range(count)) + end * 2
 
 
 GREEDY = {
