@@ -17,7 +17,7 @@ from mmhybrid_autoload import Execute, around_import
 
 READER = 'mat4py.loadmat'
 # Bytes, values and rows of a file together: three times those of Stanford Cars, which has the most of these data sets.
-MOST_READ = 2**25
+MOST_READ = 2**26
 # As how many of these a matrix counts, for the time that its header takes; Stanford Cars has 113,295.
 MATRIX = 128
 
