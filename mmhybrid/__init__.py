@@ -12,10 +12,9 @@ limit_opencv()  # before anything imports OpenCV
 
 require('mmengine', 'mmhybrid')
 
-from mmhybrid import compat, mat_files, model_index  # noqa: E402
+from mmhybrid import compat, model_index  # noqa: E402
 
 compat.apply()
-mat_files.bound()
 model_index.announce()
 
 from mmhybrid import registry  # noqa: E402

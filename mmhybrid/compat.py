@@ -28,7 +28,7 @@ from mmengine.fileio import PickleHandler, YamlHandler
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.registry import Registry
 
-from mmhybrid import mmcv_ops
+from mmhybrid import mat_files, mmcv_ops
 from mmhybrid.torch_api import TORCH, require_torch
 from mmhybrid.utils.current_folder import without_it
 from mmhybrid_autoload import Execute, around_import, find_configs
@@ -59,6 +59,7 @@ def apply() -> None:
         around_import(FSDP, let_fsdp_resume)
     declare_torchvision_ops()
     mmcv_ops.install()
+    mat_files.bound()
     find_configs()
     around_import(MULTIMODAL, import_without_transformers)
     read_data_safely()

@@ -126,7 +126,7 @@ def test_a_superuser_keeps_to_databases_of_superusers(other: PostgresServer) -> 
     url = address(other, 'search', 'other')
     server_wide = address(other, 'keeper', 'other')
     other.ask('create role keeper login in role pg_execute_server_program')
-    told = "'mallory' could have them by functions that they add to the "
+    told = "'mallory' could have them through functions added to the "
     owned: dict[str, str] = {
         'database': 'reassign owned by mallory to search; alter database other owner to mallory',
         'table': 'alter database other owner to search; alter table trials owner to mallory',

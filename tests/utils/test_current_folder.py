@@ -56,6 +56,8 @@ def plant(folder: Path, trace: Path, *names: str) -> Path:
 def run_in(folder: Path, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, '-W', 'ignore', *map(str, words)]
     environment = {**environment_of(), **variables}
+    if 'PYTHONSAFEPATH' not in variables:  # programs that ran in the process of these tests have set it
+        environment.pop('PYTHONSAFEPATH', None)
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
