@@ -37,6 +37,7 @@ FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
 DATA_FILES = 'mmhybrid.data_files'
 EPS = 'PIL.EpsImagePlugin'
+OPENCV, LIBRARY_PATH = 'cv2', 'LD_LIBRARY_PATH'
 CHECKPOINT = 'mmengine.runner.checkpoint'
 # The hosts' modules that unpickle what a config names as data: images, volumes, lists of tags.
 UNPICKLING = ('mmpretrain.datasets.cifar', 'mmseg.utils.io', 'mmpretrain.models.multimodal.ram.ram')
@@ -69,6 +70,7 @@ def apply() -> None:
     probes = [(name, tell_vector_probe) for name in VECTOR_PROBES if sys.version_info < (3, 11)]
     for name, mend in (
         (EPS, refuse_eps),
+        (OPENCV, keep_library_path),
         (CHECKPOINT, allow_nothing_more),
         *unpickle,
         (OPEN_IMAGES, load_arrays_safely),
@@ -335,6 +337,23 @@ def refuse_eps(module: ModuleType, execute: Execute | None = None) -> None:
         execute(module)
     if module.gs_binary is None:
         module.gs_binary = False  # type: ignore[attr-defined]
+
+
+def keep_library_path(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let OpenCV add no entry for the current folder to ``LD_LIBRARY_PATH``.
+
+    Cause: where the variable is not set, OpenCV ends it in a colon. The empty entry behind it stands for the current
+    folder, from which all programs that are started later, such as the compiler that MMEngine asks for its version,
+    would load libraries. An entry that was there before stays.
+    Can go when OpenCV adds no empty entry.
+    """
+    known = os.environ.get(LIBRARY_PATH, '').split(':') if execute is not None and os.environ.get(LIBRARY_PATH) else []
+    if execute is not None:
+        execute(module)
+    entries = os.environ.get(LIBRARY_PATH, '').split(':')
+    kept = [entry for entry in entries if entry.startswith('/') or entry in known]
+    if kept != entries and LIBRARY_PATH in os.environ:
+        os.environ[LIBRARY_PATH] = ':'.join(kept)
 
 
 def read_data_safely() -> None:

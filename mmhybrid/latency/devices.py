@@ -104,8 +104,8 @@ class Device:
         if not _is_name(raw['name']):
             raise bad_value(f'{name}.name', raw['name'], 'the name of a processor or GPU')
         versions = raw['versions']
-        if not isinstance(versions, Mapping) or not all(isinstance(text, str) for text in versions.values()):
-            raise bad_value(f'{name}.versions', versions, 'a mapping of package to version, both strings')
+        if not isinstance(versions, Mapping) or not all(map(_is_name, [*versions, *versions.values()])):
+            raise bad_value(f'{name}.versions', versions, 'a mapping of package to version, both printable strings')
         return cls(**raw)
 
     def open(self) -> Backend:

@@ -15,6 +15,11 @@ WITHOUT_IT = 'import sys; sys.path[:1] == [""] and sys.path.pop(0)\n'
 # Libraries that NVIDIA's cusparselt opens when torch is imported, or later. It comes with the CUDA builds of torch, and
 # an empty entry in its RUNPATH stands for the current folder.
 LIBRARIES = re.compile(r'lib(cuda|nvrtc|cask)[\w.-]*\.so(\.\d+)*')
+# In these folders, and in these within each other, the loader of glibc looks first; they are named after processors.
+HARDWARE = re.compile(
+    r'tls|glibc-hwcaps|x86[-_]64.*|haswell|xeon_phi|avx512_1|i\d86|sse2|aarch64|atomics|power\d+|z\d+'
+)
+DEEPEST = 4
 
 
 def refuse_libraries() -> None:
@@ -27,15 +32,26 @@ def refuse_libraries() -> None:
     """
     if 'torch' in sys.modules:
         return
-    try:
-        names = sorted(filter(LIBRARIES.fullmatch, os.listdir()))
-    except OSError:  # the folder is gone or may not be listed, so nobody can guess its libraries either
-        names = []
-    if names:
+    name = _library_in('.', DEEPEST)
+    if name:
         raise ImportError(
-            f'the current folder has {names[0]}, which torch would load in place of the one of the system: change to '
+            f'the current folder has {name}, which torch would load in place of the one of the system: change to '
             'another folder'
         )
+
+
+def _library_in(folder: str, depth: int) -> str:
+    """Return the path of such a library in a folder, or below it where the loader looks too; empty if there is none."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:  # the folder is gone or may not be listed, so nobody can guess its libraries either
+        return ''
+    paths = {name: os.path.normpath(os.path.join(folder, name)) for name in names}
+    found = [path for name, path in paths.items() if LIBRARIES.fullmatch(name)]
+    if depth:
+        below = (_library_in(path, depth - 1) for name, path in paths.items() if HARDWARE.fullmatch(name))
+        found += filter(None, below)
+    return found[0] if found else ''
 
 
 def leave_out_of_module_runs(package: str, file: str) -> None:

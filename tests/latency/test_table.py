@@ -147,6 +147,8 @@ def set_in_first_entry(name, value):
         (lambda raw: raw['device'].update(name=7), 'device.name: got 7'),
         (lambda raw: raw['device'].update(versions=['torch']), r"device.versions: got \['torch'\]"),
         (lambda raw: raw['device']['versions'].update(torch=2), 'device.versions: got .*2'),
+        (lambda raw: raw['device']['versions'].update(torch='2\x1b[31m'), 'device.versions: got'),
+        (lambda raw: raw['device']['versions'].update({'a\nb': '2'}), 'device.versions: got'),
         (lambda raw: raw['space'].update(type=None), "space: got {'type': None"),
         (lambda raw: raw['backbone'].update(type=None), "backbone: got {'type': None"),
         (lambda raw: raw['space'].update(colour='red'), 'space: .*surplus colour.*embed_dims'),

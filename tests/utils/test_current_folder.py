@@ -1,5 +1,6 @@
 """What lies in the current folder is no module of a program of ours, nor of the processes that it starts."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -173,9 +174,21 @@ def test_the_scripts_of_several_gpus_name_no_empty_folder(tmp_path: Path, trace:
             assert done.stdout.strip() == f'{ROOT}/tools/..' + (given and f':{given}')
 
 
-@pytest.mark.parametrize('name', ['libcuda.so.1', 'libnvrtc.so.13', 'libcask_profile_interface.so'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'libcuda.so.1',
+        'libnvrtc.so.13',
+        'libcask_profile_interface.so',
+        'tls/libcuda.so.1',
+        'x86_64/libcuda.so.1',
+        'tls/haswell/x86_64/libcuda.so.1',
+        'glibc-hwcaps/x86-64-v3/libcuda.so.1',
+    ],
+)
 def test_libraries_that_torch_would_load_are_refused(tmp_path: Path, name: str) -> None:
     """Not run: what loads them is the CUDA build of torch, of which these tests need no more than the names."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(b'no library')
     done = run_in(tmp_path, ROOT / 'tools' / 'plot_arch.py', '--help')
     assert done.returncode != 0
@@ -190,3 +203,21 @@ def test_other_libraries_and_a_loaded_torch_are_none_of_its_business(tmp_path: P
     assert run_in(tmp_path, '-c', 'import mmhybrid').returncode == 0
     (tmp_path / 'libcuda.so.1').touch()
     assert run_in('/', '-c', f'import os, torch; os.chdir({str(tmp_path)!r}); import mmhybrid').returncode == 0
+
+
+@pytest.mark.parametrize('imports', ['mmhybrid, cv2', 'cv2, mmhybrid'])
+@pytest.mark.parametrize(
+    ('given', 'kept'), [(None, []), ('/opt/lib', ['/opt/lib']), ('lib:/opt/lib', ['lib', '/opt/lib'])]
+)
+def test_opencv_makes_it_no_folder_of_libraries(
+    tmp_path: Path, imports: str, given: str | None, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that are started later take an empty entry for it."""
+    monkeypatch.delenv('LD_LIBRARY_PATH', raising=False)
+    told = f'import {imports}, os; print(repr(os.environ.get("LD_LIBRARY_PATH")))'
+    done = run_in(tmp_path, '-c', told, **({} if given is None else {'LD_LIBRARY_PATH': given}))
+    entries = (ast.literal_eval(done.stdout) or '/').split(':')
+    assert '' not in entries, done.stderr
+    if imports.startswith('mmhybrid'):  # else nobody knows whose the others are
+        assert [entry for entry in entries if entry in kept] == kept
+    assert all(entry.startswith('/') or entry in kept for entry in entries)
