@@ -323,6 +323,7 @@ def test_no_reader_imports_or_runs_what_a_file_names(
 REVIEWED = {
     'mmhybrid/compat.py': 'a module of this project',
     'mmhybrid/data_files.py': 'pickles and YAML; tests/test_data_pickles.py',
+    'mmhybrid/mat_files.py': 'MATLAB files; tests/test_mat_files.py',
     'mmhybrid/search/intervals.py': 'numbers and plain names, from JSON',
     'mmhybrid/datasets/coco_annotations.py': 'JSON; tests/datasets/test_coco_annotations.py',
     'mmhybrid/datasets/demo_data.py': 'demo data',
