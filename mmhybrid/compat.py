@@ -347,13 +347,13 @@ def keep_library_path(module: ModuleType, execute: Execute | None = None) -> Non
     would load libraries. An entry that was there before stays.
     Can go when OpenCV adds no empty entry.
     """
-    known = os.environ.get(LIBRARY_PATH, '').split(':') if execute is not None and os.environ.get(LIBRARY_PATH) else []
+    before = os.environ.get(LIBRARY_PATH)
     if execute is not None:
         execute(module)
-    entries = os.environ.get(LIBRARY_PATH, '').split(':')
-    kept = [entry for entry in entries if entry.startswith('/') or entry in known]
-    if kept != entries and LIBRARY_PATH in os.environ:
-        os.environ[LIBRARY_PATH] = ':'.join(kept)
+        if before and '' in before.split(':'):
+            return
+    if LIBRARY_PATH in os.environ:
+        os.environ[LIBRARY_PATH] = ':'.join(filter(None, os.environ[LIBRARY_PATH].split(':')))
 
 
 def read_data_safely() -> None:

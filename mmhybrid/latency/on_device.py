@@ -91,7 +91,8 @@ def provider_of(device: str, dtype: str) -> tuple[str, dict[str, str]]:
     options: dict[str, str] = {}
     if device == 'tensorrt':
         options = {'trt_fp16_enable': str(dtype == 'float16'), 'trt_int8_enable': str(dtype == 'int8')}
-        folder = Path.home() / '.cache/mmhybrid/tensorrt'
+        cache = os.environ.get('XDG_CACHE_HOME')
+        folder = (Path(cache) if cache else Path.home() / '.cache') / 'mmhybrid/tensorrt'
         with suppress(OSError):  # the home folder may be read-only; kernels are then timed for each network
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             options |= {'trt_timing_cache_enable': 'True', 'trt_timing_cache_path': str(folder)}

@@ -21,6 +21,7 @@ class Opened(Exception):
 def opened(monkeypatch, tmp_path):
     """The providers that a session was asked for, and a home that is empty."""
     monkeypatch.setattr(Path, 'home', lambda: tmp_path)
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
     asked = SimpleNamespace(providers=None, home=tmp_path)
 
     def session(content, options, providers):
@@ -47,6 +48,12 @@ def test_the_session_has_the_precision_and_keeps_what_kernels_took(opened, dtype
     }
     assert opened.providers == [('TensorrtExecutionProvider', expected)]
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_another_folder_for_caches_is_taken(opened, monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'elsewhere'))
+    options = on_device.provider_of('tensorrt', 'float32')[1]
+    assert options['trt_timing_cache_path'] == str(tmp_path / 'elsewhere/mmhybrid/tensorrt')
 
 
 def test_a_home_that_cannot_be_written_to_keeps_nothing(opened):
