@@ -1,4 +1,4 @@
-"""The backbone families."""
+"""The backbones, one family a module."""
 
 from mmhybrid.models.backbones.autovit import AutoViT
 from mmhybrid.models.backbones.convnext import ElasticConvNeXt

@@ -1,8 +1,8 @@
-"""Adapters: networks of other libraries as backbones of ours, made elastic from outside.
+"""Adapters, which make networks of other libraries elastic backbones without changing their classes.
 
-An adapter says where a network has its stages, its blocks, and within these a kernel and hidden channels. The class of
-the network stays as it is: what an architecture leaves of it is cut out of an instance, the leading blocks and channels
-and the middles of kernels, which are the parts that a supernet shares (see :mod:`mmhybrid.models.supernets.sharing`).
+An adapter names the stages of a network, their blocks, and the layers with the kernel and the hidden channels of a
+block. It cuts an instance of the network down to an architecture: the leading blocks and channels and the middles of
+kernels stay, which are also the parts that a supernet shares (see :mod:`mmhybrid.models.supernets.sharing`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,18 +21,19 @@ from mmhybrid.models.parts import Part, Piece, Size, sides
 from mmhybrid.utils.checks import bad_value
 
 Shape = tuple[int, ...]
-# Pixels a side of the image on which an adapter looks for the widths and strides of its outputs.
+# Side, in pixels, of the image with which an adapter measures the widths and strides of its outputs.
 SIDE = 64
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a stage is in a network, by the names of its layers.
+    """The names of a stage's layers in a network.
 
     Args:
-        blocks: The list of its blocks. The first may change the map; all behind it are alike but for what is elastic.
-        before: What is in front of the blocks: the stem, or what makes the map smaller.
-        after: What is behind its output and belongs to the task, such as a norm.
+        blocks: Name of the list of its blocks. The first block may change the shape of the map; the blocks after it
+            differ in their elastic sizes only.
+        before: Names of the layers in front of the blocks: the stem, or a down-sampling.
+        after: Names of the layers behind its output that belong to the task, such as a norm.
     """
 
     blocks: str
@@ -42,13 +43,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class BlockLayers:
-    """What is elastic in a block, by the names of its layers in it; names that a block lacks are passed over.
+    """The names of the elastic layers in a block; names that a block lacks are ignored.
 
     Args:
-        kernel: The convolution whose kernel may be smaller; '' for none.
-        before: The layers that give the hidden channels or keep them apart: a projection, norms, a depth-wise
+        kernel: Name of the convolution whose kernel may be smaller; '' for none.
+        before: Names of the layers whose outputs are the hidden channels: a projection, norms, a depth-wise
             convolution.
-        after: The layers that take them; the weights of the first say how much each channel matters.
+        after: Names of the layers whose inputs are the hidden channels; the weights of the first one determine the
+            importance of each channel.
     """
 
     kernel: str = ''
@@ -57,25 +59,27 @@ class BlockLayers:
 
 
 class Adapter(HybridBackbone):
-    """Base of the adapters.
+    """Base class of the adapters.
 
     A subclass builds the network, sets :attr:`block_layers` and implements :meth:`compute_outputs`, which runs
-    :attr:`network`. Layers, weights and checkpoints have the names that the network gives them. Layer groups, outputs
-    and parts follow from the stages, whose outputs are there to choose from.
+    :attr:`network`. Layers, weights and checkpoints keep the names that the network gives them. Layer groups, outputs
+    and parts follow from ``stages``; each stage is an available output.
 
     Args:
-        network: A new instance of the whole network.
-        stages: Where it has its stages.
-        arch: What to leave of it, as :meth:`ElasticArch.parse` takes it; None for all.
-        out_indices: Stages whose output is returned; see :class:`HybridBackbone`, as for the following.
-        init_cfg: None for that of the network.
+        network: New instance of the whole network.
+        stages: Stages of the network.
+        arch: Part of the network to keep, as :meth:`ElasticArch.parse` takes it; None for the whole network.
+        out_indices: Indices of the stages whose outputs are returned. See :class:`HybridBackbone` for this and the
+            following arguments.
+        init_cfg: Initialisation config of MMEngine; None for that of the network.
 
     Attributes:
-        arch: What is there, kernels and hidden channels of all blocks that have them.
-        block_layers: What is elastic in a block.
+        arch: Architecture of what is kept, with the kernels and hidden channels of all stages whose blocks have them.
+        block_layers: Names of the elastic layers in a block.
 
     Raises:
-        ValueError: If a stage or its blocks are not there, or ``arch`` asks for more than the network has.
+        AttributeError: If the network has no layers of the names in ``stages``.
+        ValueError: If ``arch`` has another number of stages than the network or asks for more than the network has.
     """
 
     block_layers = BlockLayers()
@@ -92,8 +96,8 @@ class Adapter(HybridBackbone):
     ) -> None:
         init_cfg = getattr(network, 'init_cfg', None) if init_cfg is None else init_cfg
         super().__init__(len(stages), out_indices, frozen_stages, norm_eval, False, init_cfg)
-        # In a tuple, so that it is no layer of its own: the adapter has its layers, parameters and buffers, by the same
-        # names, in the very dicts in which the network keeps them.
+        # The tuple keeps torch from registering the network as a submodule. The adapter shares the dicts in which the
+        # network keeps its layers, parameters and buffers, so it has them by the same names.
         self._network = (network,)
         for tensors in ('_modules', '_parameters', '_buffers', '_non_persistent_buffers_set'):
             self.__dict__[tensors] = network.__dict__[tensors]
@@ -108,17 +112,17 @@ class Adapter(HybridBackbone):
 
     @property
     def network(self) -> Any:
-        """The network, whose class is another library's."""
+        """The network, whose class belongs to another library."""
         return self._network[0]
 
     def train(self, mode: bool = True) -> 'Adapter':
-        """Set the mode, see :meth:`HybridBackbone.train`."""
-        self.network.training = mode  # it is none of the modules
+        """Set the mode as :meth:`HybridBackbone.train` does."""
+        self.network.training = mode  # since the network is not a submodule
         super().train(mode)
         return self
 
     def layer_groups(self) -> list[LayerGroup]:
-        """What is in front of the first stage, then the blocks."""
+        """Return the layers in front of the first stage, then the blocks."""
         groups = [LayerGroup(0, self._stages[0].before)]
         for i, (stage, depth) in enumerate(zip(self._stages, self.arch.depths, strict=True)):
             for j in range(depth):
@@ -127,22 +131,23 @@ class Adapter(HybridBackbone):
         return groups
 
     def layers_behind(self, index: int) -> tuple[str, ...]:
-        """What the stage has behind its output."""
+        """Return the names of the layers behind the stage's output."""
         return self._stages[index].after
 
     def outputs(self, arch: ElasticArch) -> tuple[Output, ...]:
-        """Those of the stages, whose widths and strides are the same in all architectures.
+        """Return the sizes of the stages' outputs, which are the same for all architectures.
 
-        An output that is returned has the width that it is returned with: behind the last blocks there may be more.
+        The size of an output in ``out_indices`` is measured as it is returned, since layers behind the last block may
+        change it.
         """
         trace = self._trace((input_channels(self), SIDE, SIDE))
         returned = dict(zip(self.out_indices, trace.returned, strict=True))
         return tuple(_output(returned.get(i, given), given) for i, (_, given) in enumerate(trace.blocks))
 
     def parts(self, arch: ElasticArch, input_shape: Sequence[int]) -> Iterator[Part]:
-        """The blocks, and all the rest as one part.
+        """Yield everything outside the blocks as one part, then the blocks.
 
-        Arguments are those of :meth:`HybridBackbone.parts`.
+        The arguments are those of :meth:`HybridBackbone.parts`.
         """
         trace = self._trace(tuple(input_shape))
         yield Part('rest', sides(*input_shape[1:]), 1, trace.rest)
@@ -163,7 +168,7 @@ class Adapter(HybridBackbone):
                 yield Part(f'stage{i}', {**sizes, **sides(*shape[-2:])}, len(places), pieces, variant)
 
     def sort_channels(self) -> None:
-        """Sort the hidden channels of each block."""
+        """Sort the hidden channels of each block by importance."""
         for block in self._blocks():
             if takers := _found(block, self.block_layers.after):
                 sort_hidden(_found(block, self.block_layers.before), takers[0], also=takers[1:])
@@ -173,11 +178,11 @@ class Adapter(HybridBackbone):
             yield from self.get_submodule(stage.blocks).children()
 
     def _own_arch(self) -> ElasticArch:
-        """What is there now."""
+        """Return the architecture of the network as it is now."""
         stages = [list(self.get_submodule(stage.blocks).children()) for stage in self._stages]
 
         def of_all(sizes: Iterable[int | None]) -> tuple[int, ...]:
-            """One for each block, or none where a block lacks it."""
+            """Return the size of each block, or an empty tuple if a block has none."""
             listed = list(sizes)
             return () if None in listed else tuple(size for size in listed if size is not None)
 
@@ -194,7 +199,7 @@ class Adapter(HybridBackbone):
         return input_width(takers[0]) if takers else None
 
     def _cut(self, arch: ElasticArch) -> None:
-        """Leave what an architecture has."""
+        """Cut the network down to an architecture."""
         own = self.arch
         if len(arch.depths) != len(own.depths):
             raise bad_value('arch.depths', list(arch.depths), f'{len(own.depths)} stages')
@@ -213,7 +218,7 @@ class Adapter(HybridBackbone):
                     narrow_inputs(layer, width)
 
     def _trace(self, image: Shape) -> '_Trace':
-        """What happens to an image; the same in all architectures, for a stage has one block at least."""
+        """Return the shapes for an image, which cutting does not change, since a stage keeps its first block."""
         if image not in self._traces:
             self._traces[image] = _Trace.of(self, [stage.blocks for stage in self._stages], image)
         return self._traces[image]
@@ -224,9 +229,9 @@ class _Trace:
     """The shapes of maps in a network, without the batch axis.
 
     Args:
-        blocks: Of each stage, what its first block takes and gives; all behind it take and give the latter.
-        rest: All that is in no block, as the pieces of a part.
-        returned: Of the outputs.
+        blocks: Input and output shape of the first block of each stage; the later blocks take and return the latter.
+        rest: Everything outside the blocks, as the pieces of a part.
+        returned: Shapes of the returned outputs.
     """
 
     blocks: tuple[tuple[Shape, Shape], ...]
@@ -235,7 +240,7 @@ class _Trace:
 
     @classmethod
     def of(cls, adapter: Adapter, lists: Sequence[str], image: Shape) -> '_Trace':
-        """Run an image through a network."""
+        """Return the trace of an image of zeros that the network processes."""
         taken: dict[str, list[Shape]] = {}
         given: dict[str, Shape] = {}
 
@@ -277,19 +282,22 @@ class _Trace:
 
 
 def _output(shape: Shape, of_blocks: Shape) -> Output:
-    """Of maps (C, H, W), tokens (L, C) or vectors (C,); vectors have the stride of the blocks' maps."""
+    """Return the size of an output, which is a map (C, H, W), tokens (L, C) or a vector (C,).
+
+    The stride follows from the output if it is a map, and else from the output of the blocks.
+    """
     rows = next((one[1] for one in (shape, of_blocks) if len(one) == 3), 1)
     return Output(shape[-1] if len(shape) == 2 else shape[0], SIDE // rows)
 
 
 def _found(block: nn.Module, names: Iterable[str]) -> list[nn.Module]:
-    """The layers of a block that have these names."""
+    """Return the layers of a block that have these names."""
     layers = dict(block.named_modules())
     return [layers[name] for name in names if name and name in layers]
 
 
 def _at_most(field: str, value: int, own: tuple[int, ...]) -> int:
-    """What a network has itself; ValueError if it has none, or ``value`` is more."""
+    """Return the network's own size; raise a ValueError if it has none, or ``value`` is larger."""
     if not own:
         raise bad_value(field, value, 'none, since the blocks of this stage keep what they have')
     if value > own[0]:

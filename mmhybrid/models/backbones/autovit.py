@@ -1,12 +1,13 @@
 """AutoViT: a lightweight network of inverted residuals and transformer blocks on unfolded patches.
 
 Paper: "AutoViT: Achieving Real-Time Vision Transformers on Mobile via Latency-aware Coarse-to-Fine Search". No code
-was released, and the paper gives widths, heads and ratios only. What it leaves open is settled here after MobileViT:
-the presets are a reconstruction within 6 % of the published sizes. "Depth [5]" in table 5 counts the blocks.
+was released, and the paper gives widths, heads and ratios only. This module follows MobileViT where the paper leaves a
+choice open, so the presets are a reconstruction, whose parameter counts are within 6 % of the published ones.
+"Depth [5]" in table 5 is the number of transformer blocks.
 
 stem - MBConv-1 - MBConv-2 - MBConv-3 - Transformer-1 to -3, -4 or -5 (each behind one MBConv) - MBPool
 
-This file is a long one, since a family is read from top to bottom in one file.
+This module is long because a family is read from top to bottom in one file.
 """
 
 import math
@@ -33,7 +34,7 @@ from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_bool, check_float, check_int
 
 HEAD_DIM = 16
-# Of what leads into each stage: pixels of the map before for one behind it.
+# Strides of the stem and of the first layer of each stage.
 STEM_STRIDE = 2
 CONV_STRIDES = (1, 2, 2)
 TRANSFORMER_STRIDES = (1, 2, 2, 1, 1)
@@ -41,7 +42,7 @@ POOL_RATIO = 6
 
 
 class MBConv(nn.Module):
-    """Inverted residual at expansion 1: depth-wise convolution, norm, activation, point-wise convolution, norm."""
+    """An inverted residual of expansion 1: depth-wise convolution, norm, activation, point-wise convolution, norm."""
 
     def __init__(self, in_width: int, width: int, kernel_size: int, stride: int, layers: LayerConfig) -> None:
         super().__init__()
@@ -53,17 +54,17 @@ class MBConv(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, width, H / stride, W / stride); residual where the shape stays."""
+        """(B, C, H, W) -> (B, width, H / stride, W / stride); adds ``x`` if the shape stays the same."""
         out = self.norm2(self.conv(self.act(self.norm1(self.dwconv(x)))))
         return x + out if self.stride == 1 and x.shape[1] == out.shape[1] else out
 
     def fold(self) -> None:
-        """Put the norms into the convolutions before them."""
+        """Fold the norms into the convolutions before them."""
         self.norm1, self.norm2 = fold_norm(self.dwconv, self.norm1), fold_norm(self.conv, self.norm2)
 
 
 class TransformerLayer(nn.Module):
-    """Pre-norm attention and FFN."""
+    """A transformer layer: attention and FFN, each behind a norm and within a residual."""
 
     def __init__(
         self, embed_dims: int, num_heads: int, mlp_ratio: float, drop_path: float, layers: LayerConfig
@@ -76,23 +77,23 @@ class TransformerLayer(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, positions, patches, d), attending over the patches of each position -> the same shape."""
+        """(B, positions, patches, d) -> (B, positions, patches, d); attends over the patches of each position."""
         x = x + self.drop_path(self.attention(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class TransformerStage(nn.Module):
-    """One MBConv, then local convolution, transformer layers on the unfolded map, and fusion with the input.
+    """A transformer stage: MBConv, local convolution, transformer layers on patches, and fusion with the MBConv's map.
 
     Args:
         in_width: Channels of the input.
-        embed_dims: Channels of the tokens, from which those of the map follow.
-        stride: Of the MBConv.
-        num_heads: Of each layer.
-        mlp_ratio: Of each layer.
-        drop_paths: Rate of each layer's stochastic depth.
+        embed_dims: Channels of the tokens, which determine those of the map (see :func:`channels_of`).
+        stride: Stride of the MBConv.
+        num_heads: Number of heads of each layer.
+        mlp_ratio: Ratio of the hidden width of each layer's FFN to ``embed_dims``.
+        drop_paths: Stochastic depth rate of each layer.
         transformer_only: See :class:`AutoViTArch`.
-        layers: Norm and activation.
+        layers: Configs of the convolutions, norms and activations.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class TransformerStage(nn.Module):
         fused(self.fuse[0], into=(2, width))
 
     def forward(self, x: Tensor, run_block: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """(B, C, H, W) -> (B, width, H / stride, W / stride); ``run_block`` may checkpoint the layers."""
+        """(B, C, H, W) -> (B, width, H / stride, W / stride); ``run_block`` calls a layer and may checkpoint it."""
         x = run_block(self.down, x)
         hidden = self.proj_in(self.local(x))
         size = (hidden.shape[-2], hidden.shape[-1])
@@ -137,19 +138,22 @@ class TransformerStage(nn.Module):
 
 
 def unfold_patches(x: Tensor) -> Tensor:
-    """Map (B, d, H, W), even sides -> (B, 4, H * W / 4, d): the 2x2 pixel positions, the patches of each."""
+    """Return the patches of 2 x 2 pixels of a map with even sides: (B, d, H, W) -> (B, 4, H * W / 4, d).
+
+    The axes of the output are the batch, the position in the patch, the patch and the channel.
+    """
     x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
     return x.permute(0, 3, 5, 2, 4, 1).flatten(3, 4).flatten(1, 2)
 
 
 def fold_patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """Inverse of :func:`unfold_patches` for a map of ``size``."""
+    """Return the map (B, d, H, W) of ``size`` (H, W) from its patches, as the inverse of :func:`unfold_patches`."""
     x = tokens.unflatten(1, (2, 2)).unflatten(3, (size[0] // 2, size[1] // 2))
     return x.permute(0, 5, 3, 1, 4, 2).flatten(4, 5).flatten(2, 3)
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, as MobileViT resizes odd maps; padding would leak into the attention."""
+    """Resize a map bilinearly, as MobileViT does with odd sides; padding would leak into the attention."""
     if is_known(*x.shape[-2:], *size) and (x.shape[-2], x.shape[-1]) == size:
         return x
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
@@ -159,18 +163,20 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 class AutoViT(HybridBackbone):
     """AutoViT backbone: maps at strides 4, 8, 16 and 32.
 
-    The outputs 0 to 3 are MBConv-2, Transformer-1, Transformer-2 and the last transformer stage.
+    The outputs 0 to 3 are those of MBConv-2, Transformer-1, Transformer-2 and the last transformer stage.
 
     Args:
-        arch: A preset's name, or what else :meth:`AutoViTArch.parse` takes.
+        arch: Name of a preset, or anything else that :meth:`AutoViTArch.parse` takes.
         in_channels: Channels of the input.
-        out_indices: Outputs to return, from 0 to 3.
-        mbpool: Expand the last output sixfold as the classifier takes it (MBPool); dense prediction wants False.
-        drop_path_rate: Stochastic depth of the last transformer layer, growing linearly over all of them.
-        norm_cfg: Norm behind the convolutions.
-        act_cfg: Activation everywhere.
-        out_norm_cfg: A norm for each output, for dense prediction; None for none.
-        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
+        out_indices: Indices of the outputs to return, from 0 to 3.
+        mbpool: Whether a point-wise convolution multiplies the channels of the last output by six, as the classifier
+            needs it (MBPool); should be False for dense prediction.
+        drop_path_rate: Stochastic depth rate of the last transformer layer; the rates grow linearly from 0 over all
+            transformer layers.
+        norm_cfg: Config of the norms behind convolutions; None for batch norm.
+        act_cfg: Config of all activations; None for SiLU.
+        out_norm_cfg: Config of a norm for each output, for dense prediction; None for no norms.
+        frozen_stages: See :class:`HybridBackbone` for this and the remaining arguments.
     """
 
     output_layers = (*HybridBackbone.output_layers, 'mbpool')
@@ -222,15 +228,20 @@ class AutoViT(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """Truncated normal (0.02) for linear weights, Kaiming for convolutions, unless ``init_cfg`` says else."""
+        """Initialise the weights, unless ``init_cfg`` is given.
+
+        Linear weights get a truncated normal distribution of standard deviation 0.02, and convolutions Kaiming's normal
+        one.
+        """
         if self.init_cfg is None:
             self.apply(_init_weights)
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, the MBConv layers, the transformer layers and MBPool.
+        """Return the stem, the MBConv layers, the transformer layers and MBPool.
 
-        What leads into the transformer layers of a stage is a group of its own, what follows them goes with the last.
+        The layers of a stage before its transformer layers are a group of their own; those after them belong to the
+        group of its last transformer layer.
         """
         groups = [LayerGroup(0, ('stem',))]
         for stage, depth in enumerate(self.arch.conv_depths):
@@ -248,7 +259,7 @@ class AutoViT(HybridBackbone):
         return groups
 
     def outputs(self, arch: AutoViTArch) -> tuple[Output, ...]:
-        """MBConv-2, Transformer-1, Transformer-2 and the last transformer stage, which MBPool widens."""
+        """Return the sizes of the outputs, of which MBPool widens the last."""
         dims = (*arch.embed_dims[:2], arch.embed_dims[-1])
         widths = [arch.conv_widths[1], *(channels_of(width) for width in dims)]
         if self.mbpool is not None:
@@ -256,9 +267,9 @@ class AutoViT(HybridBackbone):
         return tuple(Output(*output) for output in zip(widths, (4, 8, 16, 32), strict=True))
 
     def parts(self, arch: AutoViTArch, input_shape: Sequence[int]) -> Iterator[Part]:
-        """Stem, inverted residuals, and of each transformer stage its convolutions, attentions and MLPs.
+        """Yield stem, MBConv layers, MBPool, and the convolutions, attentions and MLPs of each transformer stage.
 
-        Arguments are those of :meth:`HybridBackbone.parts`.
+        The arguments are those of :meth:`HybridBackbone.parts`.
         """
         plain = 'plain' if arch.transformer_only else ''
         width, size = arch.stem_width, strided(input_shape[1:], STEM_STRIDE)
@@ -274,7 +285,7 @@ class AutoViT(HybridBackbone):
         yield Part('pool', {'in': width, **sides(*size)}, 1, (('mbpool', (width, *size)), ('out_norms.3',)))
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
-        """Images (B, in_channels, H, W), H and W >= 32 -> maps of the outputs in ``out_indices``."""
+        """Return the maps in ``out_indices`` for images (B, in_channels, H, W) with H and W >= 32."""
         x = self.stem(x)
         maps = []
         for blocks in self.conv_stages:
@@ -294,7 +305,7 @@ class AutoViT(HybridBackbone):
 def _conv_parts(
     stage: int, width: int, size: tuple[int, ...], out: int, depth: int, kernel: int, variant: str
 ) -> tuple[Part, ...]:
-    """The parts of a MBConv stage on a map of ``width`` channels: its first layer, and the others."""
+    """Return the parts of an MBConv stage on a map of ``width`` channels: its first layer, and the others."""
     path = f'conv_stages.{stage}'
     pieces: tuple[Piece, ...] = ((f'{path}.0', (width, *size)),)
     if stage == 1:
@@ -319,7 +330,7 @@ def _transformer_parts(
     mlp_ratio: float,
     variant: str,
 ) -> tuple[Part, ...]:
-    """The parts of a transformer stage on a map of ``width`` channels: its convolutions, attentions and MLPs."""
+    """Return the parts of a transformer stage on a map of ``width`` channels: its convolutions, attentions and MLPs."""
     path, out = f'transformer_stages.{stage}', channels_of(hidden)
     before, size = (width, *size), strided(size, TRANSFORMER_STRIDES[stage])
     after = (out, *size)
@@ -357,7 +368,7 @@ def _init_weights(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
-        # fan_in: the fan_out of a depth-wise convolution counts all channels, and would shrink its output to nothing
+        # fan_in, since torch's fan_out of a depth-wise convolution counts all channels and makes its output vanish
         nn.init.kaiming_normal_(module.weight, mode='fan_in')
 
 

@@ -1,4 +1,4 @@
-"""What every mmhybrid backbone has: outputs, freezing, checkpointing, layer depth."""
+"""The base class of the backbones: their outputs, freezing, activation checkpointing and layer-wise depth."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,11 +23,12 @@ from mmhybrid.utils.checks import bad_value, check_bool, check_int, check_list
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Parameters that are frozen together and share a depth.
+    """Parameters that are frozen together and have the same depth in layer-wise learning-rate decay.
 
     Args:
-        frozen_from: The least ``frozen_stages`` that freezes it: 0 for the stem, n for what leads to the n-th output.
-        names: Prefixes of parameter names.
+        frozen_from: Smallest ``frozen_stages`` that freezes the group: 0 for the stem, n for the layers between the
+            outputs n - 1 and n, counted from 1.
+        names: Prefixes of the parameters' names.
     """
 
     frozen_from: int
@@ -35,11 +36,11 @@ class LayerGroup:
 
 
 class Output(NamedTuple):
-    """An output of a backbone.
+    """The size of an output of a backbone.
 
     Args:
-        width: Its channels.
-        stride: Pixels of the image for one of the map.
+        width: Number of channels.
+        stride: Stride of the map with respect to the image, in pixels.
     """
 
     width: int
@@ -47,23 +48,24 @@ class Output(NamedTuple):
 
 
 class HybridBackbone(BaseModule):
-    """Base of the backbones.
+    """Base class of the backbones.
 
-    A subclass builds its layers, keeps its architecture as ``arch`` and then calls :meth:`finish`. It implements
-    :meth:`compute_outputs` and :meth:`layer_groups`, and for costs :meth:`outputs` and :meth:`parts`.
+    The constructor of a subclass builds the layers, stores the architecture as ``arch`` and then calls :meth:`finish`.
+    A subclass implements :meth:`compute_outputs` and :meth:`layer_groups`, and :meth:`outputs` and :meth:`parts` if its
+    cost is to be predicted.
 
     Args:
-        num_outputs: How many outputs there are to choose from: stages, or GLiT's blocks.
-        out_indices: Which outputs to return; negative ones count from the last.
-        frozen_stages: -1 freezes nothing, 0 the stem, n the stem and all that leads to the first n outputs, with the
-            output norms behind them. Frozen parameters get no gradient, and frozen modules stay in eval mode when the
-            model is set to train.
-        norm_eval: Keep all batch normalisation in eval mode (its statistics fixed) during training.
-        with_cp: Recompute activations in the backward pass instead of keeping them.
-        init_cfg: As in MMEngine.
+        num_outputs: Number of available outputs: one for each stage, or for each block of a GLiT.
+        out_indices: Indices of the outputs to return; negative ones count from the last.
+        frozen_stages: Number of outputs whose layers are frozen. -1 freezes nothing, 0 the stem, and n the stem, all
+            layers up to the n-th output, and the norms of these outputs. Frozen parameters get no gradient, and frozen
+            modules stay in eval mode when the model is set to train.
+        norm_eval: Whether all batch norms stay in eval mode during training, so that their statistics are fixed.
+        with_cp: Whether to recompute activations in the backward pass instead of keeping them.
+        init_cfg: Initialisation config of MMEngine.
 
     Attributes:
-        output_layers: Layers behind the outputs, which belong to the task and not to the network.
+        output_layers: Names of the layers behind the outputs, which belong to the task and not to the network.
     """
 
     output_layers: tuple[str, ...] = ('norm', 'out_norms')
@@ -86,25 +88,29 @@ class HybridBackbone(BaseModule):
         torch_api.register_load_hook(self, _adopt_output_layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images -> the outputs in ``out_indices``, each contiguous, whatever memory format the layers compute in.
+        """Return the outputs in ``out_indices`` of a batch of images.
 
-        Kernels that read raw memory, such as MMCV's RoIAlign and deformable convolutions, take a map in channels_last
-        for another map without a word, and a neck hands the format of its inputs on to them. The gradient of ``x`` is
-        contiguous for the same reason.
+        Every output is contiguous, whatever memory format the layers compute in. Kernels that read raw memory, such as
+        MMCV's RoIAlign and deformable convolutions, silently misread a map in channels_last, and a neck passes the
+        format of its inputs on to them. The gradient of ``x`` is contiguous for the same reason.
         """
         return tuple(out.contiguous() for out in self.compute_outputs(with_contiguous_grad(x)))
 
     def compute_outputs(self, x: Tensor) -> Iterable[Tensor]:
-        """Images -> the outputs in ``out_indices``, in any memory format."""
+        """Return the outputs in ``out_indices`` of a batch of images, in any memory format."""
         raise NotImplementedError(f'{type(self).__name__} must compute its outputs')
 
     def init_weights(self) -> None:
-        """Give the weights their initial values; a checkpoint of which nothing fits is refused."""
+        """Initialise the weights.
+
+        Raises:
+            ValueError: If ``init_cfg`` names a checkpoint of which no tensor fits this network.
+        """
         check_pretrained(self)
         super().init_weights()
 
     def finish(self) -> None:
-        """Freeze what is to be frozen; the last step of a subclass's constructor."""
+        """Freeze the parameters that ``frozen_stages`` names; a subclass calls this at the end of its constructor."""
         for name, parameter in self.named_parameters() if self.frozen_stages >= 0 else ():
             if self._is_frozen(name):
                 parameter.requires_grad = False
@@ -115,12 +121,13 @@ class HybridBackbone(BaseModule):
         final_norm_cfg: Mapping[str, Any] | None,
         out_channels: Sequence[int],
     ) -> None:
-        """Create ``norm`` (of the last output, as in classification) or ``out_norms`` (one for each output).
+        """Create ``out_norms``, one norm for each returned output, or ``norm``, one norm behind the last output.
 
         Args:
-            out_norm_cfg: None for what is published: a single norm behind the last output, or none.
-            final_norm_cfg: The type of that norm; None for none.
-            out_channels: Channels of all outputs there are to choose from.
+            out_norm_cfg: Config of the norms of all returned outputs, as dense prediction needs them; None for the
+                published network.
+            final_norm_cfg: Config of the published norm behind the last output; None if there is none.
+            out_channels: Channels of all available outputs.
         """
         if out_norm_cfg is not None:
             self.out_norms = nn.ModuleDict(
@@ -130,56 +137,59 @@ class HybridBackbone(BaseModule):
             self.norm = build_norm(final_norm_cfg, out_channels[-1])
 
     def output_norm(self, index: int, x: Tensor) -> Tensor:
-        """The output ``x`` with number ``index``, normed where a norm belongs to it."""
+        """Return the output ``x`` with number ``index``, normalised if a norm belongs to it."""
         if hasattr(self, 'out_norms'):
             return self.out_norms[str(index)](x)
         return self.norm(x) if hasattr(self, 'norm') and index == self.num_outputs - 1 else x
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, then each block in order; what is named by none counts as output."""
+        """Return the stem, then the blocks in order; parameters in no group count as output layers."""
         raise NotImplementedError(f'{type(self).__name__} must name its layers')
 
     def layers_behind(self, index: int) -> tuple[str, ...]:
-        """What stands behind the output with number ``index``; a network may lack it."""
+        """Return the names of the layers behind the output with number ``index``, which need not exist."""
         return (f'out_norms.{index}', *(('norm',) if index == self.num_outputs - 1 else ()))
 
     def outputs(self, arch: Any) -> tuple[Output, ...]:
-        """All outputs that there are to choose from, of a network of this family.
+        """Return the sizes of all available outputs of a network of this family.
 
         Args:
-            arch: Its architecture; all else is as in this network.
+            arch: Architecture of the network, whose other arguments are those of this network.
         """
         raise NotImplementedError(f'{type(self).__name__} must name its outputs')
 
     def parts(self, arch: Any, input_shape: Sequence[int]) -> Iterable[Part]:
-        """What the cost of a network of this family is the sum of: the whole network, unless a family tells more.
+        """Yield the parts whose costs add up to the cost of a network of this family.
+
+        There is one part, the whole network, unless the family overrides this.
 
         Args:
-            arch: Its architecture; all else is as in this network.
-            input_shape: (C, H, W) of the image.
+            arch: Architecture of the network, whose other arguments are those of this network.
+            input_shape: Shape (C, H, W) of the image.
 
-        Returns:
-            The parts, whose pieces are found in a network that is built with ``arch``.
+        Yields:
+            The parts; their pieces name modules of a network built with ``arch``.
         """
         yield Part('whole', sides(*input_shape[1:]), 1, (('', tuple(input_shape)),), f'{arch}')
 
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """``block(x)``, recomputed in the backward pass with ``with_cp``."""
+        """Return ``block(x)``, which the backward pass recomputes if ``with_cp`` is set."""
         if not (self.with_cp and self.training and x.requires_grad):
             return block(x)
-        if torch_api.is_compiling():  # torch.compile repeats no side effects, and takes no contexts
+        if torch_api.is_compiling():  # torch.compile does not repeat side effects, and does not accept context_fn
             return checkpoint(block, x, use_reentrant=False)
         return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _without_statistics(block)))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay.
+        """Return the depth of a parameter for layer-wise learning-rate decay.
 
         Args:
             param_name: Name of the parameter in the whole model.
-            prefix: Where the backbone is in the model, e.g. ``'backbone.'``.
+            prefix: Prefix of the backbone's parameters in the model, such as ``'backbone.'``.
 
         Returns:
-            (depth, number of layers): 0 is the stem, 1 the first block, number of layers - 1 the outputs and heads.
+            The depth and the number of layers. Depth 0 is the stem, 1 the first block, and the number of layers minus
+            1 the output layers and heads.
         """
         groups = self.layer_groups()
         if param_name.startswith(prefix):
@@ -190,7 +200,7 @@ class HybridBackbone(BaseModule):
         return len(groups), len(groups) + 1
 
     def train(self, mode: bool = True) -> 'HybridBackbone':
-        """Set the mode; frozen modules, and with ``norm_eval`` all batch normalisation, stay in eval mode."""
+        """Set the mode; frozen modules stay in eval mode, and so do all batch norms if ``norm_eval`` is set."""
         super().train(mode)
         if mode and (self.frozen_stages >= 0 or self.norm_eval):
             for name, module in self.named_modules():
@@ -199,11 +209,12 @@ class HybridBackbone(BaseModule):
         return self
 
     def switch_to_deploy(self) -> None:
-        """Fold norms, residual convolutions and factors into the layers beside them, and compute in one memory format.
+        """Make the network faster for inference; it can neither be trained afterwards nor changed back.
 
-        The outputs in eval mode stay what they were, to 1e-5 in float32, and take less time: on a CPU, linear layers
-        and point-wise convolutions run on oneDNN (see :mod:`.layers.packed`). The network goes into eval mode and
-        cannot be trained or changed back; its state dict has other names than before.
+        Norms, residual convolutions and layer scales are folded into the layers beside them, weights get the memory
+        format channels_last, and on a CPU, linear layers and point-wise convolutions run on oneDNN (see
+        :mod:`.layers.packed`). The outputs are those of eval mode before, to 1e-5 in float32. The network is set to
+        eval mode, and the names in its state dict change.
         """
         self.eval()
         fold(self)
@@ -220,10 +231,10 @@ class HybridBackbone(BaseModule):
 
 
 def normalise_out_indices(out_indices: Sequence[int], num_outputs: int) -> tuple[int, ...]:
-    """Sorted, non-negative indices.
+    """Return the indices as non-negative numbers in ascending order.
 
     Raises:
-        ValueError: If there are none, one is out of range, or one is named twice.
+        ValueError: If there is no index, or one is out of range or named twice.
     """
     allowed = f'indices from {-num_outputs} to {num_outputs - 1}, each once'
     indices = check_list('out_indices', [out_indices] if isinstance(out_indices, int) else out_indices)
@@ -237,26 +248,26 @@ def normalise_out_indices(out_indices: Sequence[int], num_outputs: int) -> tuple
 
 
 def drop_path_rates(drop_path_rate: float, num_blocks: int) -> list[float]:
-    """Stochastic depth linear over the global depth, from 0 to ``drop_path_rate``."""
+    """Return the stochastic depth rate of each block, which grows linearly from 0 to ``drop_path_rate``."""
     return [drop_path_rate * i / max(num_blocks - 1, 1) for i in range(num_blocks)]
 
 
 def output_widths(network: nn.Module, in_channels: int = 3) -> tuple[int, ...]:
-    """Channels of the outputs of a backbone on the meta device."""
+    """Return the channels of each output of a backbone on the meta device; sets it to eval mode."""
     images = torch.empty(1, in_channels, 64, 64, device='meta')
-    network.eval()  # of which MMPretrain's backbones return nothing
+    network.eval()  # a statement of its own, since eval() of MMPretrain's backbones does not return the network
     with torch.no_grad():
         return tuple(out.shape[channel_axis(out)] for out in network(images))
 
 
 def channel_axis(x: Tensor) -> int:
-    """The axis of channels in maps (B, C, H, W), vectors (B, C) and tokens (B, L, C)."""
+    """Return the channel axis of maps (B, C, H, W), vectors (B, C) or tokens (B, L, C)."""
     return 2 if x.dim() == 3 else 1
 
 
 @contextmanager
 def _without_statistics(block: nn.Module) -> Iterator[None]:
-    """Leave running statistics alone during a recomputation, or a batch would count twice."""
+    """Keep running statistics unchanged during a recomputation, which would count a batch twice."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -273,11 +284,11 @@ def _belongs(name: str, prefixes: Sequence[str]) -> bool:
 
 
 def _adopt_output_layers(module: HybridBackbone, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
-    """Let a classification checkpoint load into a dense predictor and the other way round.
+    """Let a classification checkpoint load into a dense predictor, and the other way round.
 
-    The layers behind the outputs belong to the task: ``norm`` of a classifier has no place in a backbone with
-    ``out_norms`` (or without the last stage among its outputs), and ``out_norms`` of which a checkpoint has nothing
-    keep their initial values. Any other difference is reported by load_state_dict as usual.
+    Output layers belong to the task. Those that only the checkpoint has are dropped, such as a classifier's ``norm`` in
+    a backbone with ``out_norms`` or without the last stage among its outputs. Those of which the checkpoint has nothing
+    keep their initial values. load_state_dict reports any other difference as usual.
     """
     layers = module.output_layers
     own = {prefix + name: value for name, value in module.state_dict().items() if _belongs(name, layers)}

@@ -1,8 +1,7 @@
-"""MMPretrain's ConvNeXt, made elastic from outside.
+"""MMPretrain's ConvNeXt as an elastic backbone.
 
-Papers: "A ConvNet for the 2020s" (Liu et al., CVPR 2022), "ConvNeXt V2" (Woo et al., CVPR 2023). The network is that of
-:class:`mmpretrain.models.ConvNeXt`, whose weights it takes; depths, kernels and the channels inside the blocks may be
-less.
+Papers: "A ConvNet for the 2020s" (Liu et al., CVPR 2022), "ConvNeXt V2" (Woo et al., CVPR 2023). The network is a
+:class:`mmpretrain.models.ConvNeXt` and loads its weights; depths, kernels and hidden channels of blocks may be smaller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +21,25 @@ NUM_STAGES = 4
 
 @MODELS.register_module()
 class ElasticConvNeXt(Adapter):
-    """ConvNeXt backbone of MMPretrain: maps at strides 4, 8, 16 and 32, or their mean as the classifier takes it.
+    """ConvNeXt backbone of MMPretrain: maps at strides 4, 8, 16 and 32, or their means for a classifier.
+
+    The arguments from ``in_channels`` to ``with_cp`` are those of :class:`mmpretrain.models.ConvNeXt`.
 
     Args:
-        network: The whole network, by what MMPretrain's ConvNeXt takes as its ``arch``: ``tiny``, or a dict of
-            ``depths`` and ``channels``.
-        arch: What to leave of it, see :class:`ElasticArch`; None for all.
-        in_channels: Of the images; this and the following as in MMPretrain.
-        stem_patch_size: Stride of the stem.
-        linear_pw_conv: Compute point-wise convolutions by linear layers.
-        use_grn: Global response normalization inside the blocks (ConvNeXt V2).
-        drop_path_rate: Stochastic depth of the last block of the whole network, growing linearly.
-        layer_scale_init_value: Of the layer scales; 0 for none.
-        out_indices: Stages whose output is returned.
-        gap_before_final_norm: Return means, (B, C), as in classification; dense prediction wants False.
-        with_cp: Recompute activations in the backward pass.
-        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments: -1 freezes nothing, 0 the stem.
+        network: Architecture of the whole network, as the ``arch`` of MMPretrain's ConvNeXt: a name such as ``tiny``,
+            or a dict of ``depths`` and ``channels``.
+        arch: Part of the network to keep, as :meth:`ElasticArch.parse` takes it; None for the whole network.
+        in_channels: Channels of the images.
+        stem_patch_size: Kernel size and stride of the stem.
+        linear_pw_conv: Whether linear layers compute the point-wise convolutions.
+        use_grn: Whether blocks have global response normalisation (ConvNeXt V2).
+        drop_path_rate: Stochastic depth rate of the last block of the whole network; the rates grow linearly from 0.
+        layer_scale_init_value: Initial value of the layer scales; 0 for no layer scales.
+        out_indices: Indices of the stages whose outputs are returned.
+        gap_before_final_norm: Whether to return means over the map, (B, C), as in classification; should be False for
+            dense prediction.
+        with_cp: Whether to recompute activations in the backward pass instead of keeping them.
+        frozen_stages: See :class:`HybridBackbone` for this and the remaining arguments.
     """
 
     block_layers = BlockLayers('depthwise_conv', ('pointwise_conv1', 'grn'), ('pointwise_conv2',))
@@ -59,7 +61,7 @@ class ElasticConvNeXt(Adapter):
         norm_eval: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        from mmpretrain.models import ConvNeXt  # seconds of imports
+        from mmpretrain.models import ConvNeXt  # here, since it takes seconds to import
 
         if isinstance(network, str):
             check_choice('network', network, sorted(ConvNeXt.arch_settings))
@@ -88,6 +90,6 @@ class ElasticConvNeXt(Adapter):
         super().__init__(whole, stages, arch, indices, frozen_stages, norm_eval, init_cfg)
 
     def compute_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, in_channels, H, W) -> the outputs in ``out_indices``, normed."""
+        """Return the normalised outputs in ``out_indices`` for images (B, in_channels, H, W)."""
         outputs: tuple[Tensor, ...] = self.network(x)
         return outputs

@@ -2,9 +2,9 @@
 
 Paper: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (Tan and Le, ICML 2019), table 1 and
 section 4, as released for mobile devices in the TensorFlow repository ``tpu``, ``models/official/efficientnet/lite``
-(2020). Differences of the release from the paper: no squeeze-and-excitation, ReLU6 in the place of SiLU, and stem, head
-and the depths of the first and last stage do not grow. Where this differs from the release: stochastic depth reaches
-its rate in the last block itself, and the dropout in front of the classifier is the classifier's.
+(2020). Unlike the paper, the release has no squeeze-and-excitation and ReLU6 instead of SiLU, and its larger networks
+keep the stem, the head and the depths of the first and the last stage. Unlike the release, the stochastic depth rate
+here reaches its maximum in the last block itself, and the dropout in front of the classifier belongs to the classifier.
 
 stem - seven stages of MBConv blocks - head (point-wise convolution)
 """
@@ -29,20 +29,20 @@ from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_bool, check_float, check_int
 
 STEM_STRIDE = 2
-# Of the first block of each stage: pixels of the map before for one behind it.
+# Stride of the first block of each stage.
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
-# The last stage at each of the strides 4, 8, 16 and 32, which are the outputs.
+# Indices of the last stages at the strides 4, 8, 16 and 32, whose maps are the outputs.
 OUTPUT_STAGES = (1, 2, 4, 6)
-# TensorFlow's momentum of 0.99 is what torch calls 0.01.
+# A momentum of 0.99 in TensorFlow is 0.01 in torch.
 NORM = {'type': 'BN', 'eps': 1e-3, 'momentum': 0.01}
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with an odd kernel whose output has ceil(side / stride) pixels a side, padded as TensorFlow does.
+    """A convolution with an odd kernel, padded as TensorFlow does: a side of the output has ceil(side / stride) pixels.
 
-    Of an odd number of rows or columns of zeros there is one more behind the image than in front of it. MMCV's
-    ``Conv2dAdaptivePadding`` computes the same, but branches on sizes, which an export for any size must not, and pads
-    by a layer of its own at stride 1 too.
+    If the number of rows or columns of zeros is odd, the bottom or right gets one more than the top or left. MMCV's
+    ``Conv2dAdaptivePadding`` computes the same, but it branches on sizes, which fails in an export for any size, and
+    it pads in a separate step at stride 1 too.
     """
 
     def __init__(self, in_width: int, width: int, kernel_size: int, stride: int = 1, groups: int = 1) -> None:
@@ -59,10 +59,11 @@ class SameConv2d(nn.Conv2d):
 
 
 class MBConv(nn.Module):
-    """Inverted residual: a convolution to the hidden channels, a depth-wise one, and one back without activation.
+    """An inverted residual: point-wise expansion, depth-wise convolution, and point-wise projection without activation.
 
-    A block that does not expand (ratio 1) works on the channels of its input, which are not the hidden ones of another
-    network: its layers have other names, so that a supernet does not let them share weights.
+    A block with ratio 1 has no expansion, and its depth-wise convolution works on the channels of its input. These do
+    not correspond to the hidden channels of a block with another ratio, so its layers have other names, which keeps a
+    supernet from sharing weights between the two.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class MBConv(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, width, ceil(H / stride), ceil(W / stride)); residual where the shape stays."""
+        """(B, C, H, W) -> (B, width, ceil(H / stride), ceil(W / stride)); adds ``x`` if the shape stays the same."""
         out: Tensor = self.layers(x)
         return x + self.drop_path(out) if self.stride == 1 and x.shape[1] == out.shape[1] else out
 
@@ -101,7 +102,7 @@ class MBConv(nn.Module):
 
 
 def hidden_width(in_width: int, expand_ratio: float) -> int:
-    """Channels between the layers of a block."""
+    """Return the hidden channels of a block."""
     return int(expand_ratio * in_width)
 
 
@@ -109,19 +110,21 @@ def hidden_width(in_width: int, expand_ratio: float) -> int:
 class EfficientNetLite(HybridBackbone):
     """EfficientNet-Lite backbone: maps at strides 4, 8, 16 and 32.
 
-    The outputs 0 to 3 are the stages 2, 3, 5 and 7.
-    Images are normalised by the mean 127 and the deviation 128 of each channel where released weights are used.
+    The outputs 0 to 3 are those of the stages 2, 3, 5 and 7. The released weights expect images normalised with the
+    mean 127 and the standard deviation 128 in each channel.
 
     Args:
-        arch: A preset's name, or what else :meth:`EfficientNetLiteArch.parse` takes.
+        arch: Name of a preset, or anything else that :meth:`EfficientNetLiteArch.parse` takes.
         in_channels: Channels of the input.
-        out_indices: Outputs to return, from 0 to 3.
-        head_conv: Widen the last output as the classifier takes it; dense prediction wants False.
-        drop_path_rate: Stochastic depth of the last block, growing linearly over all of them; 0.2 as released.
-        norm_cfg: Norm behind the convolutions; None for the released one, :data:`NORM`.
-        act_cfg: Activation everywhere.
-        out_norm_cfg: A norm for each output, for dense prediction; None for none.
-        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
+        out_indices: Indices of the outputs to return, from 0 to 3.
+        head_conv: Whether a point-wise convolution widens the last output, as the classifier needs it; should be False
+            for dense prediction.
+        drop_path_rate: Stochastic depth rate of the last block; the rates grow linearly from 0 over all blocks. The
+            release trains with 0.2.
+        norm_cfg: Config of the norms behind convolutions; None for the released one, :data:`NORM`.
+        act_cfg: Config of all activations; None for ReLU6.
+        out_norm_cfg: Config of a norm for each output, for dense prediction; None for no norms.
+        frozen_stages: See :class:`HybridBackbone` for this and the remaining arguments.
     """
 
     output_layers = (*HybridBackbone.output_layers, 'head_conv')
@@ -157,13 +160,16 @@ class EfficientNetLite(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """Draw convolutions by the fan out of a group, as released, unless ``init_cfg`` says else."""
+        """Initialise the convolutions as the release does, unless ``init_cfg`` is given.
+
+        Weights get a normal distribution of standard deviation sqrt(2 / fan_out), with the fan_out of one group.
+        """
         if self.init_cfg is None:
             self.apply(_init_weights)
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, the blocks and the head."""
+        """Return the stem, the blocks and the head."""
         groups = [LayerGroup(0, ('stem',))]
         for stage, depth in enumerate(self.arch.depths):
             frozen_from = 1 + next(i for i, last in enumerate(OUTPUT_STAGES) if stage <= last)
@@ -173,16 +179,16 @@ class EfficientNetLite(HybridBackbone):
         return groups
 
     def outputs(self, arch: EfficientNetLiteArch) -> tuple[Output, ...]:
-        """The stages 2, 3, 5 and 7, of which the head widens the last."""
+        """Return the sizes of the outputs, of which the head widens the last."""
         widths = [arch.embed_dims[stage] for stage in OUTPUT_STAGES]
         if self.head_conv is not None:
             widths[-1] = arch.head_width
         return tuple(Output(*output) for output in zip(widths, (4, 8, 16, 32), strict=True))
 
     def parts(self, arch: EfficientNetLiteArch, input_shape: Sequence[int]) -> Iterator[Part]:
-        """Stem, blocks and head.
+        """Yield the stem, the blocks and the head.
 
-        Arguments are those of :meth:`HybridBackbone.parts`.
+        The arguments are those of :meth:`HybridBackbone.parts`.
         """
         size = tuple(input_shape[1:])
         yield Part('stem', {'width': arch.stem_width, **sides(*size)}, 1, (('stem', tuple(input_shape)),))
@@ -201,7 +207,7 @@ class EfficientNetLite(HybridBackbone):
         yield Part('head_conv', {**sizes, **sides(*size)}, 1, (('head_conv', (width, *size)), ('out_norms.3',)))
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
-        """Images (B, in_channels, H, W), H and W >= 32 -> maps of the outputs in ``out_indices``."""
+        """Return the maps in ``out_indices`` for images (B, in_channels, H, W) with H and W >= 32."""
         x = self.stem(x)
         maps = []
         for blocks in self.stages:
@@ -214,7 +220,7 @@ class EfficientNetLite(HybridBackbone):
 
 
 def _blocks(arch: EfficientNetLiteArch) -> Iterator[list[tuple[int, int, int, int, float]]]:
-    """Of each stage's blocks the channels of input and output, the kernel, the stride and the expansion."""
+    """Yield for each stage its blocks: channels of input and output, kernel size, stride and expansion ratio."""
     in_width = arch.stem_width
     for stage, width in enumerate(arch.embed_dims):
         blocks = []

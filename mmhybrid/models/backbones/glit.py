@@ -1,13 +1,13 @@
 """GLiT: a plain vision transformer whose heads are split between attention and convolution.
 
 Paper: "GLiT: Neural Architecture Search for Global and Local Image Transformer" (Chen et al., ICCV 2021). As in the
-released code the FFN's activation is GELU (the paper says Swish), and in a mixed block the first channels go to the
-attention heads, the last ones to the convolution heads, with no projection across the two.
+released code, the FFN's activation is GELU (the paper says Swish). In a mixed block, the first channels go to the
+attention heads and the last ones to the convolution heads, with no projection across the two.
 
-A block computes ``x += mixer(norm(x))``, ``x += ffn(norm(x))`` on the class token followed by the patches. What the
-ablation of table 6 puts in place of the convolution over the sequence is in :data:`LOCAL_HEADS`.
+A block computes ``x += mixer(norm(x))``, ``x += ffn(norm(x))`` on the class token followed by the patches.
+:data:`LOCAL_HEADS` has the alternatives to the convolution over the sequence that table 6 compares.
 
-This file is a long one, since a family is read from top to bottom in one file.
+This module is long because a family is read from top to bottom in one file.
 """
 
 import math
@@ -40,23 +40,24 @@ OUT_TYPES = ('cls_token', *MAP_OUT_TYPES)
 
 
 class RowConv(nn.Conv1d):
-    """``nn.Conv1d`` over a map of one row (B, C, 1, L), in whose memory the channels of a token lie side by side.
+    """A one-dimensional convolution of maps of one row, (B, C, 1, L), in the memory format channels_last.
 
-    That is how tokens lie, and torch's kernels for it are an order of magnitude faster than its depth-wise ``Conv1d``.
+    Tokens lie in memory in this format, and torch's two-dimensional kernels for it are an order of magnitude faster
+    than its depth-wise ``Conv1d``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, 1, L) -> (B, C, 1, L)."""
-        if self.kernel_size == (1,) and self.groups == 1:  # the same as a linear layer, which is a little faster
+        if self.kernel_size == (1,) and self.groups == 1:  # a linear layer, which is a little faster
             return F.linear(x.permute(0, 2, 3, 1), self.weight.squeeze(-1), self.bias).permute(0, 3, 1, 2)
         padding = (0, *map(int, self.padding))
         return F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=padding, groups=self.groups)
 
 
 class ConvHeads(nn.Module):
-    """The local sub-module (figure 3): expand, GLU, depth-wise convolution over the tokens, norm, Swish, reduce.
+    """The local sub-module (figure 3): expansion, GLU, depth-wise convolution over tokens, norm, Swish and reduction.
 
-    ``conv`` says whether the tokens are a sequence (B, L, C) or a map (B, H, W, C).
+    With ``conv=RowConv``, the tokens are a sequence (B, L, C); with ``nn.Conv2d``, they are a map (B, H, W, C).
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class ConvHeads(nn.Module):
         """(B, ..., C) -> (B, ..., C)."""
         rows = x.unsqueeze(1) if x.dim() == 3 else x
         out = self.expand(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        # along the last axis: what torch makes of its gradient lies otherwise than torch.compile is told
+        # over the last axis: over another one, the gradient has other strides than torch.compile expects
         out = F.glu(out, dim=-1).permute(0, 3, 1, 2)
         out = self.reduce(F.silu(self.norm(self.dwconv(out))))
         return out.permute(0, 2, 3, 1).reshape(x.shape)
 
     def fold(self) -> None:
-        """Put the norm into the convolution before it."""
+        """Fold the norm into the convolution before it."""
         self.norm = fold_norm(self.dwconv, self.norm)
 
     def sort_channels(self) -> None:
@@ -91,7 +92,8 @@ class ConvHeads(nn.Module):
 class WindowHeads(nn.Module):
     """Attention within windows of consecutive tokens.
 
-    The first window also takes what is left over: at 224 px and with the paper's sizes the class token.
+    The first window also takes the tokens that are left over: with the paper's sizes and images of 224 x 224, the class
+    token.
     """
 
     def __init__(self, num_heads: int, head_dim: int, ratio: float, window: int) -> None:
@@ -110,10 +112,10 @@ class WindowHeads(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-# How the local heads of each locality are built, from their number, the width of each, ``conv_ratio`` and
-# ``kernel_size``. Convolution over the sequence; table 6: over the map, with kernels of 3, 5 or 7; attention within
-# windows of 14, 28 or 49 tokens, queries and keys conv_ratio times as wide as the channels. How the windows lie the
-# paper does not say.
+# Functions that build the local heads of each locality from the number of heads, their width, ``conv_ratio`` and
+# ``kernel_size``. The network of the paper has convolutions over the sequence. Table 6 compares convolutions over the
+# map, with kernel sizes 3, 5 or 7, and attention within windows of 14, 28 or 49 tokens, in which ``conv_ratio`` is the
+# ratio of the width of queries, keys and values to the channels. The paper does not say how the windows are placed.
 LOCAL_HEADS: dict[str, Callable[[int, int, float, int], nn.Module]] = {
     'conv1d': partial(ConvHeads, conv=RowConv),
     'conv2d': partial(ConvHeads, conv=nn.Conv2d),
@@ -122,7 +124,7 @@ LOCAL_HEADS: dict[str, Callable[[int, int, float, int], nn.Module]] = {
 
 
 class GlobalLocal(nn.Module):
-    """The first channels through attention heads, the last ones through convolution heads (figure 2)."""
+    """The mixer: attention heads on the first channels and local heads on the last ones (figure 2)."""
 
     def __init__(self, head_dim: int, num_heads: int, block: GLiTBlockArch, locality: str) -> None:
         super().__init__()
@@ -148,7 +150,7 @@ class GlobalLocal(nn.Module):
 
 
 class GLiTBlock(nn.Module):
-    """One global-local block."""
+    """A global-local block: the mixer and the FFN."""
 
     def __init__(self, embed_dims: int, num_heads: int, block: GLiTBlockArch, locality: str, drop_path: float) -> None:
         super().__init__()
@@ -166,26 +168,27 @@ class GLiTBlock(nn.Module):
 
 @MODELS.register_module()
 class GLiT(HybridBackbone):
-    """GLiT backbone: blocks of one width at the stride of the patches.
+    """GLiT backbone: blocks of one width, at the stride of the patches.
 
-    Images whose sides are no multiple of the patch size are padded with zeros at the right and at the bottom.
+    Images whose sides are not multiples of the patch size are padded with zeros at the right and at the bottom.
 
     Args:
-        arch: A preset's name, or what else :meth:`GLiTArch.parse` takes.
-        img_size: Image side, or height and width, that the position embedding is made for; other sizes are reached by
-            bicubic interpolation. So are those of checkpoints, which are taken for square unless they have as many
-            positions as the network; a class token's and a distillation token's are found by their number.
-        patch_size: Side of a patch.
+        arch: Name of a preset, or anything else that :meth:`GLiTArch.parse` takes.
+        img_size: Side, or height and width, of the images that the position embedding is made for. Bicubic
+            interpolation adapts it to images of other sizes, and adapts the embedding of a checkpoint with another
+            number of positions to ``img_size``. Such a checkpoint is assumed to have a square grid of patches; the
+            positions beyond the largest square are those of class and distillation tokens.
+        patch_size: Side of a patch in pixels.
         in_channels: Channels of the input.
-        out_indices: Blocks to return.
-        out_type: ``cls_token`` (B, C), unless the arch has none (``locality='conv2d'``); ``featmap`` (B, C,
-            H / patch_size, W / patch_size); ``avg_featmap``, its mean, (B, C); ``raw``, class token and patches,
-            (B, L, C).
-        drop_path_rate: Stochastic depth of the last block, growing linearly over all blocks.
-        out_norm_cfg: A norm for each output, for dense prediction (``featmap`` only); None for the classifier's
-            single LayerNorm behind the last block.
-        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments; the stem is the patch, class-token
-            and position embedding.
+        out_indices: Indices of the blocks to return.
+        out_type: Type of the outputs. ``cls_token``, (B, C), needs an arch with a class token (not
+            ``locality='conv2d'``); ``featmap`` has the shape (B, C, H / patch_size, W / patch_size); ``avg_featmap``,
+            (B, C), is its mean; ``raw``, (B, L, C), has the class token, if there is one, and the patches.
+        drop_path_rate: Stochastic depth rate of the last block; the rates grow linearly from 0 over all blocks.
+        out_norm_cfg: Config of a norm for each output, for dense prediction (``featmap`` only); None for the single
+            LayerNorm of the classifier, behind the last block.
+        frozen_stages: See :class:`HybridBackbone` for this and the remaining arguments; the stem consists of the patch
+            embedding, the class token and the position embedding.
     """
 
     def __init__(
@@ -227,7 +230,11 @@ class GLiT(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """Truncated normal (0.02) for tokens and linear weights as DeiT has it, unless ``init_cfg`` says else."""
+        """Initialise the weights as DeiT does, unless ``init_cfg`` is given.
+
+        Class token, position embedding and linear weights get a truncated normal distribution of standard deviation
+        0.02.
+        """
         if self.init_cfg is None:
             if self.cls_token is not None:
                 trunc_normal_(self.cls_token, std=0.02)
@@ -236,18 +243,18 @@ class GLiT(HybridBackbone):
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The embeddings, then the blocks."""
+        """Return the embeddings, then the blocks."""
         stem = LayerGroup(0, ('patch_embed', 'cls_token', 'pos_embed'))
         return [stem, *(LayerGroup(i + 1, (f'blocks.{i}',)) for i in range(self.num_outputs))]
 
     def outputs(self, arch: GLiTArch) -> tuple[Output, ...]:
-        """One of each block."""
+        """Return the sizes of the blocks' outputs."""
         return (Output(arch.embed_dims, self.patch_size),) * len(arch.blocks)
 
     def parts(self, arch: GLiTArch, input_shape: Sequence[int]) -> Iterator[Part]:
-        """Stem, and of each block its attention heads, local heads and FFN.
+        """Yield the stem, and the attention heads, local heads and FFN of each block.
 
-        Arguments are those of :meth:`HybridBackbone.parts`.
+        The arguments are those of :meth:`HybridBackbone.parts`.
         """
         width, (channels, *size) = arch.embed_dims, input_shape
         rows, columns = strided(size, self.patch_size)
@@ -261,8 +268,8 @@ class GLiT(HybridBackbone):
             yield from _block_parts(i, block, width, arch.num_heads, arch.locality, length, (rows, columns))
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
-        """Images (B, in_channels, H, W) -> the outputs of the blocks in ``out_indices``, see ``out_type``."""
-        # nothing negative: torch.compile knows no modulo of it, and ONNX's integers divide towards zero
+        """Return outputs of type ``out_type`` of the blocks in ``out_indices``, for images (B, in_channels, H, W)."""
+        # no negative numbers: torch.compile lacks their modulo, and ONNX's integer division rounds towards zero
         size = self.patch_size
         pad_h, pad_w = ((side + size - 1) // size * size - side for side in x.shape[-2:])
         if not is_known(pad_h, pad_w) or pad_h or pad_w:
@@ -297,7 +304,7 @@ class GLiT(HybridBackbone):
         return self.output_norm(index, featmap) if hasattr(self, 'out_norms') else featmap
 
 
-@lru_cache(maxsize=10_000)  # a network has dozens of blocks, a space few different ones
+@lru_cache(maxsize=10_000)  # a network has dozens of blocks, but a space has few different ones
 def _block_parts(
     index: int,
     block: GLiTBlockArch,
@@ -307,7 +314,7 @@ def _block_parts(
     length: int,
     grid: tuple[int, int],
 ) -> tuple[Part, ...]:
-    """The parts of a block on ``length`` tokens, which are a map of ``grid`` where the local heads see one."""
+    """Return the parts of a block on ``length`` tokens, or on a map of ``grid`` if the local heads see a map."""
     path, parts, on_map = f'blocks.{index}', [], locality == 'conv2d'
     places = grid if on_map else (length,)
     attn_heads = block.num_attn_heads
@@ -317,7 +324,7 @@ def _block_parts(
         pieces: tuple[Piece, ...] = ((f'{path}.mixer.attention', (length, attn_dims)),)
         parts.append(Part('attention', {'d': width, **split, 'length': length}, 1, pieces))
     if block.conv_ratio is not None and block.kernel_size is not None:
-        shape = sides(*grid) if on_map and grid[0] != grid[1] else {}  # of a square one, the length tells it
+        shape = sides(*grid) if on_map and grid[0] != grid[1] else {}  # the length determines a square grid
         split = {'heads': Share(num_heads - attn_heads, num_heads), 'ratio': float(block.conv_ratio)}
         sizes = {'d': width, **split, 'kernel': block.kernel_size, 'length': length, **shape}
         pieces = ((f'{path}.mixer.conv', (*places, width - attn_dims)),)
@@ -327,12 +334,12 @@ def _block_parts(
 
 
 def resize_pos_embed(pos_embed: Tensor, own: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Resize the position embedding of a grid of patches for another grid.
+    """Return the position embedding of a grid of patches, resized to another grid.
 
     Args:
-        pos_embed: (1, L, C), of the patches, with a class token's first if there is one.
-        own: Patches down and across that it is for.
-        grid: Patches down and across that it shall be for.
+        pos_embed: Embedding (1, L, C) of the class token, if there is one, and of the patches.
+        own: Rows and columns of the grid that it is made for.
+        grid: Rows and columns of the new grid.
     """
     if is_known(*grid) and grid == own:
         return pos_embed
@@ -344,14 +351,14 @@ def resize_pos_embed(pos_embed: Tensor, own: tuple[int, int], grid: tuple[int, i
 
 
 def _grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
-    """Patches down and across of an image."""
+    """Return the rows and columns of an image's grid of patches."""
     sides = [img_size] * 2 if isinstance(img_size, int) else check_list('img_size', img_size, 2)
     height, width = (check_int('img_size', side, patch_size) // patch_size for side in sides)
     return height, width
 
 
 def _adopt_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
-    """Let the position embedding of another image size load, with another class token or a distillation token too."""
+    """Let a position embedding load that was made for another image size, or for other tokens beside the patches."""
     key = f'{prefix}pos_embed'
     loaded = state_dict.get(key)
     ours = module.pos_embed
@@ -359,7 +366,7 @@ def _adopt_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: str, *_: 
         return
     side = math.isqrt(loaded.shape[1])
     num_tokens = loaded.shape[1] - side**2
-    if num_tokens > 2:  # neither a class token nor a distillation token: torch says that the shapes differ
+    if num_tokens > 2:  # more than a class token and a distillation token: torch reports that the shapes differ
         return
     patches = resize_pos_embed(loaded[:, num_tokens:], (side, side), module.grid)
     if module.cls_token is None:

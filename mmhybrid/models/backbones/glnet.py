@@ -1,12 +1,13 @@
 """GLNet: local convolution on pixels and global attention on semantic slots, side by side.
 
 Paper: "Revisiting the Integration of Convolution and Attention for Vision Backbone" (Zhu et al., NeurIPS 2024). Where
-paper and released code differ, this follows the code, since the released weights depend on it: slots are pooled from
-a block's input before its position encoding and norm, and the scale of the cosine is one learned number a block.
+the paper and the released code differ, this module follows the code, since the released weights depend on it: slots are
+pooled from a block's input before its position encoding and norm, and the scale of the cosine similarity is one learned
+number for each block.
 
 A block computes ``x += pos_conv(x)``, ``x += mixer(norm(x))``, ``x += ffn(norm(x))``.
 
-This file is a long one, since a family is read from top to bottom in one file.
+This module is long because a family is read from top to bottom in one file.
 """
 
 import itertools
@@ -35,12 +36,12 @@ from mmhybrid.models.parts import Part, Piece, Size, sides, strided
 from mmhybrid.registry import MODELS
 from mmhybrid.utils.checks import check_float, check_int
 
-# Pixels of the image, or of the map before, for one behind a down-sampling.
+# Stride of the down-sampling in front of each stage.
 STRIDES = (4, 2, 2, 2)
 
 
 class GLMix(nn.Module):
-    """Global and local branch added (figure 4), or one of them alone (table 6)."""
+    """The sum of the global and the local branch (figure 4), or one of them alone (table 6)."""
 
     def __init__(self, local: LocalConv | WindowAttention | None, slots: SlotAttention | None) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class GLMix(nn.Module):
         self.slots = slots
 
     def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
-        """Normed map and the block's input, both (B, C, H, W) -> (B, C, H, W)."""
+        """Normalised map and the block's input, both (B, C, H, W) -> (B, C, H, W)."""
         if self.slots is None:
             assert self.local is not None
             return self.local(x)
@@ -56,14 +57,14 @@ class GLMix(nn.Module):
         return out + (x if self.local is None else self.local(x))
 
     def last_layers(self) -> list[Product]:
-        """The layers whose sum the output is; none where the normed map itself is part of it."""
+        """Return the layers whose outputs add up to the mixer's; none if the normalised map itself is added too."""
         if self.local is None:
             return []
         return [self.local.last_layer(), *([] if self.slots is None else [self.slots.last_layer()])]
 
 
 class SequentialMix(nn.Module):
-    """The two branches one behind the other, within one residual (table 6; the paper leaves the residuals open)."""
+    """The two branches one after the other (table 6), within one residual, which the paper does not specify."""
 
     def __init__(self, local: LocalConv, slots: SlotAttention, global_first: bool) -> None:
         super().__init__()
@@ -72,26 +73,26 @@ class SequentialMix(nn.Module):
         self.global_first = global_first
 
     def forward(self, x: Tensor, block_input: Tensor) -> Tensor:
-        """Normed map and the block's input, from which the slots start, both (B, C, H, W) -> (B, C, H, W)."""
+        """Normalised map and the block's input, both (B, C, H, W) -> (B, C, H, W); the slots start from the latter."""
         initial_slots = self.slots.initial_slots(block_input)
         if self.global_first:
             return self.local(self.slots(x, initial_slots))
         return self.slots(self.local(x), initial_slots)
 
     def last_layers(self) -> list[Product]:
-        """The layer whose output is theirs."""
+        """Return the layer whose output is the mixer's."""
         return [self.local.last_layer() if self.global_first else self.slots.last_layer()]
 
 
 class MHSA(SelfAttention):
-    """Full attention over all pixels."""
+    """Multi-head self-attention over all pixels."""
 
     def forward(self, x: Tensor, block_input: Tensor) -> Tensor:  # type: ignore[override]
-        """Normed map (B, C, H, W) -> (B, C, H, W); the block's input is not used."""
+        """Normalised map (B, C, H, W) -> (B, C, H, W); the block's input is not used."""
         return super().forward(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
     def last_layers(self) -> list[Product]:
-        """The layer whose output is theirs."""
+        """Return the layer whose output is the mixer's."""
         return [self.last_layer()]
 
 
@@ -100,12 +101,12 @@ class MixerSizes:
     """The sizes of a token mixer.
 
     Args:
-        kind: One of :data:`MIXERS`.
-        width: Channels.
+        kind: Kind of mixer, a key of :data:`MIXERS`.
+        width: Number of channels.
         head_dim: Channels of a head of any attention.
-        kernel_size: Of the depth-wise convolution of a local branch.
-        num_slots: Of a global branch.
-        learned_slots: See :class:`GLNetArch`, as for ``fixed_scale``.
+        kernel_size: Kernel size of the depth-wise convolution of a local branch.
+        num_slots: Number of slots of a global branch.
+        learned_slots: See :class:`GLNetArch`, also for ``fixed_scale``.
     """
 
     kind: str
@@ -117,7 +118,7 @@ class MixerSizes:
     fixed_scale: bool
 
     def build(self) -> nn.Module:
-        """A mixer of these sizes."""
+        """Return a mixer of these sizes."""
         if self.kind == 'mhsa':
             return MHSA(self.width, self.width // self.head_dim, self.head_dim)
         local: LocalConv | WindowAttention | None = None
@@ -134,13 +135,13 @@ class MixerSizes:
 
 
 class GLNetBlock(nn.Module):
-    """One block.
+    """A GLNet block: position encoding, token mixer and FFN.
 
     Args:
-        mixer: Sizes of its mixer, the width among them.
-        hidden_dims: Of the FFN.
-        pos_encoding: See :class:`GLNetArch`, as for ``conv_ffn`` and ``layer_scale``.
-        drop_path: Rate of its stochastic depth.
+        mixer: Sizes of the mixer, whose width is the block's.
+        hidden_dims: Hidden width of the FFN.
+        pos_encoding: See :class:`GLNetArch`, also for ``conv_ffn`` and ``layer_scale``.
+        drop_path: Stochastic depth rate.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class GLNetBlock(nn.Module):
         return x + self.drop_path(self.scale2(self.ffn(self.norm2(x))))
 
     def fold(self) -> None:
-        """Put the factors of the branches into the layers that end them."""
+        """Fold the layer scales into the last layers of the mixer and the FFN."""
         if isinstance(self.scale1, LayerScale) and (ends := self.mixer.last_layers()):
             for layer in ends:
                 scale_outputs(layer, self.scale1.gamma)
@@ -187,13 +188,14 @@ class GLNet(HybridBackbone):
     """GLNet backbone: four stages at strides 4, 8, 16 and 32.
 
     Args:
-        arch: A preset's name, or what else :meth:`GLNetArch.parse` takes.
+        arch: Name of a preset, or anything else that :meth:`GLNetArch.parse` takes.
         in_channels: Channels of the input.
-        out_indices: Stages to return, from 0 to 3.
-        drop_path_rate: Stochastic depth of the last block, growing linearly over all blocks.
-        norm_cfg: Norm of the stem, of the down-sampling and behind the last stage.
-        out_norm_cfg: A norm for each output, for dense prediction; None for the classifier's single one.
-        frozen_stages: See :class:`HybridBackbone`, as for the remaining arguments.
+        out_indices: Indices of the stages to return, from 0 to 3.
+        drop_path_rate: Stochastic depth rate of the last block; the rates grow linearly from 0 over all blocks.
+        norm_cfg: Config of the norms in the stem, in the down-samplings and behind the last stage; None for batch norm.
+        out_norm_cfg: Config of a norm for each output, for dense prediction; None for the single norm of the
+            classifier, behind the last stage.
+        frozen_stages: See :class:`HybridBackbone` for this and the remaining arguments.
     """
 
     def __init__(
@@ -225,10 +227,11 @@ class GLNet(HybridBackbone):
         self.finish()
 
     def init_weights(self) -> None:
-        """Initialise as the released code does, unless ``init_cfg`` says else.
+        """Initialise the weights as the released code does, unless ``init_cfg`` is given.
 
-        Linear layers: truncated normal (0.02); attention's projections of its input: Xavier; convolutions: torch's own,
-        but for those that stand for linear layers, see :meth:`GLNetArch.has_linear_ffns`.
+        Linear layers get a truncated normal distribution of standard deviation 0.02, but the query-key-value
+        projections get Xavier's uniform one. Convolutions keep torch's initialisation, except those that stand for
+        linear layers (see :meth:`GLNetArch.has_linear_ffns`).
         """
         if self.init_cfg is None:
             for name, module in self.named_modules():
@@ -240,7 +243,7 @@ class GLNet(HybridBackbone):
         super().init_weights()
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, then all blocks; a stage's down-sampling goes with its first block."""
+        """Return the stem, then the blocks; a stage's down-sampling belongs to the group of its first block."""
         groups = [LayerGroup(0, ('downsamplers.0',))]
         for stage, depth in enumerate(self.arch.depths):
             for index in range(depth):
@@ -249,14 +252,14 @@ class GLNet(HybridBackbone):
         return groups
 
     def outputs(self, arch: GLNetArch) -> tuple[Output, ...]:
-        """Those of the stages."""
+        """Return the sizes of the stages' outputs."""
         strides = itertools.accumulate(STRIDES, operator.mul)
         return tuple(Output(*output) for output in zip(arch.embed_dims, strides, strict=True))
 
     def parts(self, arch: GLNetArch, input_shape: Sequence[int]) -> Iterator[Part]:
-        """The down-samplings, and of each stage's blocks the position encodings, the branches of the mixers, the FFNs.
+        """Yield the down-samplings, and for each stage the position encodings, branches of the mixers and FFNs.
 
-        Arguments are those of :meth:`HybridBackbone.parts`.
+        The arguments are those of :meth:`HybridBackbone.parts`.
         """
         in_width, *sides_in = input_shape
         size, layout = tuple(sides_in), 'overlapped' if arch.overlapped_patches else 'patches'
@@ -275,8 +278,8 @@ class GLNet(HybridBackbone):
             in_width = width
 
     def compute_outputs(self, x: Tensor) -> list[Tensor]:
-        """Images (B, in_channels, H, W), H and W >= 32 -> maps of the stages in ``out_indices``."""
-        x = x.contiguous(memory_format=torch.channels_last)  # the norms and the slots run along channels
+        """Return maps of the stages in ``out_indices`` for images (B, in_channels, H, W) with H and W >= 32."""
+        x = x.contiguous(memory_format=torch.channels_last)  # norms and slots read all channels of a pixel together
         outs = []
         for stage, (downsample, blocks) in enumerate(zip(self.downsamplers, self.stages, strict=True)):
             x = downsample(x)
@@ -288,7 +291,7 @@ class GLNet(HybridBackbone):
 
 
 def _stage(arch: GLNetArch, stage: int, drop_paths: Iterator[float]) -> nn.ModuleList:
-    """The blocks of a stage, each of which takes the next of ``drop_paths``."""
+    """Return the blocks of a stage, each of which takes the next rate of ``drop_paths``."""
     width, flags = arch.embed_dims[stage], (arch.learned_slots, arch.fixed_scale)
     sizes = (width, arch.head_dim, arch.local_kernels[stage], arch.num_slots[stage], *flags)
     hidden_dims = int(arch.ffn_ratios[stage] * width)
@@ -300,7 +303,7 @@ def _stage(arch: GLNetArch, stage: int, drop_paths: Iterator[float]) -> nn.Modul
 
 
 class _Options(NamedTuple):
-    """What all blocks of a network have in common and their parts depend on."""
+    """The settings on which the parts of all blocks of a network depend."""
 
     head_dim: int
     slots_variant: str
@@ -313,7 +316,7 @@ class _Options(NamedTuple):
 def _downsampling_part(
     stage: int, in_width: int, size: tuple[int, ...], width: int, layout: str
 ) -> tuple[Part, tuple[int, ...]]:
-    """The down-sampling in front of a stage, and the size of the map behind it."""
+    """Return the down-sampling in front of a stage, and the size of the map behind it."""
     before, stride = (in_width, *size), STRIDES[stage]
     size = strided(size, stride) if layout == 'overlapped' else tuple(side // stride for side in size)
     pieces: tuple[Piece, ...] = ((f'downsamplers.{stage}', before), (f'out_norms.{stage}',))
@@ -333,7 +336,7 @@ def _block_parts(
     ffn_ratio: float,
     options: _Options,
 ) -> tuple[Part, ...]:
-    """The parts of a stage's blocks, on maps of ``size``."""
+    """Return the parts of a stage's blocks on maps of ``size``."""
     place, pixels, depth, parts = sides(*size), (width, *size), len(mixers), []
     blocks_of: dict[str, list[int]] = {}
     for index, mixer in enumerate(mixers):
@@ -364,9 +367,9 @@ def _block_parts(
 
 
 def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:
-    """Swin's layout: the stem projects and norms, the later ones norm and project.
+    """Return a down-sampling in Swin's layout: norm after the projection in the stem, and before it in later stages.
 
-    The names differ from those of overlapped patches, since layers of one name share weights in a supernet.
+    The names differ from those of overlapped patches, since layers of the same name share weights in a supernet.
     """
     size = STRIDES[stage]
     if stage == 0:
@@ -379,7 +382,7 @@ def _patch_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) ->
 
 
 def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dict) -> nn.Sequential:
-    """3x3 convolutions of stride 2, each followed by a norm; two of them in the stem."""
+    """Return a 3x3 convolution of stride 2 and a norm; the stem has two of them with GELU in between."""
     if stage == 0:
         return nn.Sequential(
             nn.Conv2d(in_width, width // 2, 3, stride=2, padding=1),
@@ -392,7 +395,7 @@ def _overlapped_downsampler(stage: int, in_width: int, width: int, norm_cfg: dic
 
 
 def _init_weights(name: str, module: nn.Module) -> None:
-    """Initialise one layer; its name decides, since a supernet holds an attention's layers without the attention."""
+    """Initialise a layer by its name, since a supernet holds the layers of an attention without the attention."""
     if not isinstance(module, nn.Linear):
         return
     _init_linear(module)
