@@ -1,1 +1,1 @@
-"""The layers that the backbones are built from."""
+"""The layers from which the backbones are built."""

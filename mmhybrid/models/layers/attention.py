@@ -10,7 +10,8 @@ from mmhybrid.models.layers.order import sort_hidden, sort_within_heads
 class SelfAttention(nn.Module):
     """Softmax attention with one fused query-key-value projection.
 
-    ``embed_dims`` channels go in and out; the heads are ``head_dim`` wide, whatever the embedding width.
+    Inputs and outputs have ``embed_dims`` channels. A head has ``head_dim`` channels, which may differ from
+    ``embed_dims / num_heads``.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, head_dim: int) -> None:
@@ -20,17 +21,17 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., L, C) -> (..., L, C); any number of leading axes, one at least."""
-        tokens = x.flatten(0, -3)  # fused kernels and the ONNX exporter know one batch axis
+        """(..., L, C) -> (..., L, C) with one or more leading axes."""
+        tokens = x.flatten(0, -3)  # fused kernels and the ONNX exporter support one batch axis
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(*qkv.unbind(0))
         return self.proj(heads.transpose(1, 2).flatten(2)).reshape(x.shape)
 
     def last_layer(self) -> nn.Linear:
-        """The layer whose output is the attention's."""
+        """Return the layer whose output is the attention's."""
         return self.proj
 
     def sort_channels(self) -> None:
-        """Sort the heads, and the channels within each."""
+        """Sort the heads, and the channels within each head, by importance."""
         sort_hidden([self.qkv], self.proj)
         sort_within_heads(self.qkv, self.proj)

@@ -1,4 +1,4 @@
-"""Layers that torch lacks, and the note that some channels are a group."""
+"""Small layers and functions that several networks use, and the mark of channels that form groups."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,52 +16,52 @@ Axes = tuple[int, ...]
 
 
 def fused(layer: Layer, out: Axes | None = None, into: Axes | None = None) -> Layer:
-    """Note that the output (or input) channels of a layer are a group, such as the (3, heads, head_dim) of a QKV.
+    """Mark the output (or input) channels of a layer as several axes in one, such as a QKV's (3, heads, head_dim).
 
-    The layer computes what it did before. A supernet slices along each axis of a group, never across its parts.
+    The layer computes the same as before. A supernet slices each of the axes on its own.
     """
-    layer.__dict__['fused_axes'] = (out, into)  # no tensor and no module
+    layer.__dict__['fused_axes'] = (out, into)  # neither a tensor nor a module, so it need not be registered
     return layer
 
 
 def fused_axes(layer: nn.Module) -> tuple[Axes | None, Axes | None]:
-    """The groups of a layer's output and input channels, None where they are none."""
-    # most layers have none, and a module is slow to say that it lacks an attribute
+    """Return the axes of a layer's output and of its input channels, each None if it is not marked by :func:`fused`."""
+    # not by getattr, since most layers are not marked and a module is slow to raise AttributeError
     groups: tuple[Axes | None, Axes | None] = layer.__dict__.get('fused_axes', (None, None))
     return groups
 
 
 def same_conv2d(in_width: int, width: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias and with same padding."""
+    """Return a convolution without bias and with same padding."""
     return nn.Conv2d(in_width, width, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
 
 
 def depthwise_conv2d(width: int, kernel_size: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
-    """A depth-wise convolution with same padding."""
+    """Return a depth-wise convolution with same padding."""
     return nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width, bias=bias)
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Whether a layer computes what torch's layer does that its class is, or is derived from, or is one of ours.
+    """Return whether a layer is one of mmhybrid's, or computes the same as the torch layer that it is derived from.
 
-    Those of other libraries may do more: timm's norms activate, and its convolutions standardise their weights.
+    Layers of other libraries may do more: norms of timm may activate, and its convolutions may standardise weights.
     """
     own: Any = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith('torch.'))
     return type(layer).forward is own.forward or type(layer).__module__.startswith('mmhybrid.')
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in float32 where its type is a half one; float32 and float64 stay, or gradients could not be checked."""
+    """Return ``x`` in float32 if it is float16 or bfloat16; float64 stays, since gradients are checked in it."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def is_known(*sizes: int) -> bool:
-    """Whether sizes are numbers and not symbols: an export with dynamic sizes must not depend on their values."""
+    """Return whether sizes are numbers, not symbols, on whose values an export with dynamic sizes must not depend."""
     return all(isinstance(size, int) for size in sizes)
 
 
 def layer_config(field: str, cfg: object, default: str) -> dict[str, Any]:
-    """The config of a layer, of type ``default`` for None; ValueError if it is none."""
+    """Return the config of a layer, of type ``default`` for None; raise a ValueError if ``cfg`` is no config."""
     if cfg is None:
         return {'type': default}
     if not isinstance(cfg, Mapping) or not (isinstance(cfg.get('type'), str) or callable(cfg.get('type'))):
@@ -70,7 +70,9 @@ def layer_config(field: str, cfg: object, default: str) -> dict[str, Any]:
 
 
 def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
-    """The norm of a config; ``LN2d`` is :class:`LayerNorm2d` with ``eps`` and ``requires_grad``, others are MMCV's.
+    """Build a norm from its config.
+
+    ``LN2d`` is :class:`LayerNorm2d`, whose config may have ``eps`` and ``requires_grad``; other types are MMCV's.
 
     Raises:
         ValueError: If the config names no type, the type is unknown, or ``LN2d`` has another argument or a wrong value.
@@ -88,7 +90,7 @@ def build_norm(norm_cfg: Mapping[str, Any], width: int) -> nn.Module:
 
 
 def build_act(act_cfg: Mapping[str, Any]) -> nn.Module:
-    """The activation of a config.
+    """Build an activation from its config.
 
     Raises:
         ValueError: If its type is unknown.
@@ -101,12 +103,12 @@ def build_act(act_cfg: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """How a network convolves, and the norm and the activation that a config chose.
+    """The kinds of convolution, norm and activation that a network uses.
 
     Args:
-        conv2d: Makes a convolution without bias and with same padding, as :func:`same_conv2d` does.
-        norm_cfg: See :func:`build_norm`.
-        act_cfg: See :func:`build_act`.
+        conv2d: Function that makes a convolution without bias and with same padding, as :func:`same_conv2d` does.
+        norm_cfg: Config of the norms, see :func:`build_norm`.
+        act_cfg: Config of the activations, see :func:`build_act`.
     """
 
     conv2d: Callable[[int, int, int, int, int], nn.Conv2d]
@@ -116,15 +118,15 @@ class LayerConfig:
     def conv(
         self, in_width: int, width: int, kernel_size: int = 1, stride: int = 1, groups: int = 1, act: bool = True
     ) -> nn.Sequential:
-        """Convolution without bias, norm, and an activation unless ``act`` says no."""
+        """Return a convolution without bias, a norm, and an activation if ``act`` is set."""
         return built(_conv, self, in_width, width, kernel_size, stride, groups, act)
 
     def norm(self, width: int) -> nn.Module:
-        """A new norm."""
+        """Return a new norm."""
         return build_norm(self.norm_cfg, width)
 
     def act(self) -> nn.Module:
-        """A new activation layer."""
+        """Return a new activation layer."""
         return build_act(self.act_cfg)
 
 
@@ -144,7 +146,7 @@ class _ContiguousGrad(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        pass  # apart from forward, as torch.func wants it
+        pass  # torch.func needs this method beside forward
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
@@ -152,12 +154,12 @@ class _ContiguousGrad(torch.autograd.Function):
 
 
 def with_contiguous_grad(x: Tensor) -> Tensor:
-    """``x``, whose gradient is handed on contiguous: the layer that ``x`` comes from may read its memory as it lies."""
+    """Return ``x`` with a gradient that is made contiguous for the layer before, whose kernel may read raw memory."""
     return _ContiguousGrad.apply(x) if x.requires_grad else x
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of an NCHW map; statistics are computed in float32 under autocast."""
+    """Layer norm over the channels of an NCHW map; under autocast, statistics are computed in float32."""
 
     def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
         super().__init__(num_channels, eps=eps)
@@ -169,7 +171,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class LayerScale(nn.Module):
-    """A learned factor for each channel of an NCHW map (CaiT)."""
+    """A learned scale for each channel of an NCHW map (CaiT)."""
 
     def __init__(self, num_channels: int, init_value: float) -> None:
         super().__init__()

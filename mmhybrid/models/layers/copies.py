@@ -1,4 +1,4 @@
-"""Blocks that are copied instead of built: a supernet builds a network in each step, mostly of blocks it has built."""
+"""A cache of blocks: a supernet builds a network in each step, and copying a block is faster than building it."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -15,16 +15,16 @@ _blocks: ContextVar['Blocks | None'] = ContextVar('blocks', default=None)
 
 
 class Blocks:
-    """The blocks that were built last, by what they were built from."""
+    """The blocks that were used last, by the function and the arguments that built them."""
 
     def __init__(self) -> None:
         self._built: OrderedDict[Hashable, nn.Module] = OrderedDict()
 
     @contextmanager
     def copied(self) -> Iterator[None]:
-        """Within the block :func:`built` copies those that are known.
+        """Return a context in which :func:`built` copies known blocks.
 
-        The tensors of a copy are those of the first: they have to be replaced before anybody reads or writes them.
+        A copy shares its tensors with the original; they have to be replaced before anything reads or writes them.
         """
         token = _blocks.set(self)
         try:
@@ -33,8 +33,8 @@ class Blocks:
             _blocks.reset(token)
 
     def get(self, make: Callable[..., Block], args: tuple[Any, ...]) -> Block:
-        """A copy of what ``make`` builds of the arguments."""
-        # 1, 1.0 and True are equal, and a block may tell them apart
+        """Return a copy of the block that ``make`` builds from the arguments."""
+        # types too, since 1, 1.0 and True are equal but may give different blocks
         key = (make, args, tuple(map(type, args)))
         try:
             known = self._built.get(key)
@@ -50,21 +50,21 @@ class Blocks:
 
 
 def built(make: Callable[..., Block], *args: Any) -> Block:
-    """``make(*args)``, or within :meth:`Blocks.copied` a copy of what it built from equal arguments before.
+    """Return ``make(*args)``, or within :meth:`Blocks.copied` a copy of what it built from equal arguments before.
 
     Args:
-        make: Builds a block from its arguments alone; the modules of the block are its children and nothing else of it
-            refers to one of them.
-        args: Its arguments.
+        make: Function that builds a block from its arguments alone. The block may refer to its modules as children
+            only, not in other attributes.
+        args: Arguments of the function.
     """
     blocks = _blocks.get()
     return make(*args) if blocks is None else blocks.get(make, args)
 
 
 def _copied(module: nn.Module) -> nn.Module:
-    """Another module with the same tensors and with copies of the children."""
+    """Return a new module with the same tensors and with copies of the children."""
     made = module.__class__.__new__(module.__class__)
-    # dicts of hooks, of tensors, sets of names
+    # containers are copied: dicts of hooks and of tensors, sets of names
     state = {
         name: value.copy() if isinstance(value, dict | set | list) else value for name, value in vars(module).items()
     }

@@ -1,6 +1,6 @@
-"""Layers that are made smaller in place: the leading channels, and the middle of a kernel.
+"""Functions that make layers smaller in place: they keep the leading channels, or the middle of a kernel.
 
-Each gets new parameters and buffers, the values of the old ones; other attributes than torch's own stay.
+A layer gets new parameters and buffers with values of the old ones; attributes that are not torch's own stay.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from mmhybrid.utils.checks import bad_value
 
 
 def input_width(layer: nn.Module) -> int:
-    """Channels that a linear layer or a convolution takes.
+    """Return the input channels of a linear layer or a convolution.
 
     Raises:
-        ValueError: If it is another layer, or its channels are in groups.
+        ValueError: If the layer is of another kind, has groups or is transposed.
     """
     if isinstance(layer, nn.Linear):
         return layer.in_features
@@ -26,16 +26,16 @@ def input_width(layer: nn.Module) -> int:
 
 
 def kernel_size(layer: nn.Module) -> int | None:
-    """Side of the kernel of a convolution; None for a layer that has no square one."""
+    """Return the side of a convolution's kernel; None if the kernel is not square, or the layer is of another kind."""
     sides = set(layer.kernel_size) if isinstance(layer, _ConvNd) else set()
     return int(sides.pop()) if len(sides) == 1 else None
 
 
 def narrow_outputs(layer: nn.Module, width: int, wide: int) -> None:
-    """Keep the first ``width`` of the ``wide`` channels that a layer gives: linear, a convolution or a norm.
+    """Keep the first ``width`` of the ``wide`` output channels of a linear layer, a convolution or a norm.
 
     Raises:
-        ValueError: If the layer has another number of channels, they are in groups of several, or it is transposed.
+        ValueError: If the layer has another number of channels, is transposed, or has groups without being depth-wise.
     """
     if isinstance(layer, _ConvNd) and layer.transposed:
         raise bad_value('layer', type(layer).__name__, 'a convolution that is not transposed')
@@ -62,10 +62,10 @@ def narrow_outputs(layer: nn.Module, width: int, wide: int) -> None:
 
 
 def narrow_inputs(layer: nn.Module, width: int) -> None:
-    """Keep the first ``width`` of the channels that a linear layer or a convolution takes.
+    """Keep the first ``width`` input channels of a linear layer or a convolution.
 
     Raises:
-        ValueError: If it is another layer, or its channels are in groups.
+        ValueError: If the layer is of another kind, has groups or is transposed.
     """
     input_width(layer)
     _put(layer, 'weight', layer.get_parameter('weight')[:, :width])
@@ -73,11 +73,11 @@ def narrow_inputs(layer: nn.Module, width: int) -> None:
 
 
 def crop_kernel(layer: nn.Module, size: int) -> None:
-    """Keep the middle of a convolution's kernel, and as much less of its padding.
+    """Keep the middle of a convolution's kernel, and reduce the padding by what is cut off at each side.
 
     Raises:
-        ValueError: If there is no middle (``size`` and the kernel are not both odd or even), or too little padding, so
-            that maps would become larger.
+        ValueError: If there is no middle, since only one of ``size`` and the kernel size is odd, or if the padding is
+            smaller than what is cut off, so that maps would become larger.
     """
     assert isinstance(layer, _ConvNd)
     cut, rest = divmod(layer.kernel_size[0] - size, 2)
@@ -96,7 +96,7 @@ def crop_kernel(layer: nn.Module, size: int) -> None:
     layer.kernel_size = (size,) * len(layer.kernel_size)
     if not isinstance(layer.padding, str):
         layer.padding = tuple(max(padding - less, 0) for padding, less in zip(layer.padding, least, strict=True))
-    # for other padding than zeros, as torch wants it: of the last axis first, before and behind
+    # torch needs this for padding modes other than zeros: before and after each axis, the last axis first
     repeated = layer._reversed_padding_repeated_twice
     steps = [less for less in reversed(least) for _ in range(2)]
     layer._reversed_padding_repeated_twice = [max(had - step, 0) for had, step in zip(repeated, steps, strict=True)]
@@ -108,7 +108,7 @@ def _tensors(layer: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _put(layer: nn.Module, name: str, part: Tensor) -> None:
-    """Give a layer a tensor of its own with the values of ``part``."""
+    """Replace a tensor of a layer by a copy of ``part``."""
     old = getattr(layer, name)
     new = part.detach().clone()
     if isinstance(old, nn.Parameter):

@@ -1,6 +1,6 @@
-"""What a layer computes, put into the weights of the one beside it: the form in which networks are deployed.
+"""Functions that fold a layer into the weights of the layer beside it, for deployment.
 
-Every function gives a layer new parameters and leaves the old ones alone, which a supernet may share.
+Each function gives a layer new parameters and leaves the old tensors unchanged, since a supernet may share them.
 """
 
 from itertools import pairwise
@@ -16,7 +16,7 @@ Product = _ConvNd | nn.Linear
 
 
 class ResidualDepthwiseConv2d(nn.Conv2d):
-    """``x`` plus a depth-wise convolution of it, with same padding; folded, one convolution."""
+    """``x`` plus a depth-wise convolution of ``x`` with same padding; folding makes it a single convolution."""
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__(width, width, kernel_size, padding=kernel_size // 2, groups=width)
@@ -28,7 +28,7 @@ class ResidualDepthwiseConv2d(nn.Conv2d):
         return x + out if self.adds_input else out
 
     def fold(self) -> None:
-        """Add the input by the kernel's middle."""
+        """Add 1 to the middle of the kernel, which adds the input."""
         if self.adds_input:
             weight, middle = self.weight.detach().clone(), self.weight.shape[-1] // 2
             weight[:, :, middle, middle] += 1
@@ -36,10 +36,10 @@ class ResidualDepthwiseConv2d(nn.Conv2d):
 
 
 def fold_norm(layer: Product, norm: nn.Module) -> nn.Module:
-    """Put the batch norm behind a layer into it.
+    """Fold the batch norm behind a layer into the layer.
 
     Returns:
-        What takes the norm's place: nothing, or a norm of another kind as it is.
+        Replacement of the norm: an identity, or the norm itself if it is no batch norm with running statistics.
     """
     if not _is_fixed(norm):
         return norm
@@ -49,7 +49,10 @@ def fold_norm(layer: Product, norm: nn.Module) -> nn.Module:
 
 
 def fold_norm_before(norm: nn.Module, conv: _ConvNd) -> nn.Module:
-    """Put the batch norm in front of a convolution that pads nothing into it; returns what takes the norm's place."""
+    """Fold the batch norm in front of a convolution into it, and return the replacement of the norm.
+
+    A norm in front of a convolution with padding or groups stays.
+    """
     if not _is_fixed(norm) or any(conv.padding) or conv.groups > 1:
         return norm
     factor, shift = _factor_and_shift(norm)
@@ -61,7 +64,7 @@ def fold_norm_before(norm: nn.Module, conv: _ConvNd) -> nn.Module:
 
 
 def scale_outputs(layer: Product, factor: Tensor, shift: Tensor | None = None) -> None:
-    """Multiply what a layer gives by a factor for each channel, and add a shift."""
+    """Change a layer's weights so that its outputs are multiplied by a factor for each channel and shifted."""
     weight, factor = layer.weight.detach().double(), factor.detach().double()
     bias = None if layer.bias is None else layer.bias.detach().double() * factor
     if shift is not None:
@@ -83,9 +86,9 @@ def fold_sequence(layers: nn.Sequential) -> None:
 
 
 def fold(network: nn.Module) -> None:
-    """Fold whatever can be within a network in eval mode.
+    """Fold everything that can be folded in a network in eval mode.
 
-    Modules with a method ``fold`` fold what is theirs, sequences of layers what follows each other.
+    A sequence folds batch norms into its convolutions, and a module with a method ``fold`` folds its own layers.
     """
     for module in list(network.modules()):
         if isinstance(module, nn.Sequential) and is_plain(module):
@@ -99,7 +102,7 @@ def _is_fixed(norm: nn.Module) -> bool:
 
 
 def _factor_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """A batch norm in eval mode: ``x * factor + shift``."""
+    """Return the factor and the shift of a batch norm, which computes ``x * factor + shift`` in eval mode."""
     assert isinstance(norm, _BatchNorm)
     assert norm.running_mean is not None
     assert norm.running_var is not None

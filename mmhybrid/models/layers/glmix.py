@@ -11,7 +11,7 @@ from mmhybrid.models.layers.order import sort_by_distance, sort_hidden
 
 
 class LocalConv(nn.Module):
-    """The local branch: point-wise, depth-wise, point-wise convolution."""
+    """The local branch: a point-wise, a depth-wise and a point-wise convolution."""
 
     def __init__(self, embed_dims: int, kernel_size: int) -> None:
         super().__init__()
@@ -24,18 +24,18 @@ class LocalConv(nn.Module):
         return self.conv2(self.dwconv(self.conv1(x)))
 
     def last_layer(self) -> nn.Conv2d:
-        """The layer whose output is the branch's."""
+        """Return the layer whose output is the branch's."""
         return self.conv2
 
     def sort_channels(self) -> None:
-        """Sort the channels between the point-wise convolutions."""
+        """Sort the channels between the point-wise convolutions by importance."""
         sort_hidden([self.conv1, self.dwconv], self.conv2)
 
 
 class WindowAttention(SelfAttention):
-    """Attention within windows of ``window_size`` pixels a side, in place of the local branch (table 6).
+    """Attention within windows of ``window_size`` x ``window_size`` pixels, in place of the local branch (table 6).
 
-    Maps that no whole number of windows covers are padded with zeros at the bottom and the right.
+    Maps whose sides are not multiples of the window size are padded with zeros at the bottom and the right.
     """
 
     def __init__(self, embed_dims: int, head_dim: int = 32, window_size: int = 7) -> None:
@@ -45,7 +45,7 @@ class WindowAttention(SelfAttention):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         size, (height, width) = self.window_size, x.shape[2:]
-        # nothing negative: torch.compile knows no modulo of it, and ONNX's integers divide towards zero
+        # no negative numbers: torch.compile lacks their modulo, and ONNX's integer division rounds towards zero
         below, right = ((side + size - 1) // size * size - side for side in (height, width))
         x = F.pad(x, (0, right, 0, below))
         grid = x.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
@@ -55,16 +55,16 @@ class WindowAttention(SelfAttention):
 
 
 def pool_by_products(x: Tensor, side: int) -> Tensor:
-    """``F.adaptive_avg_pool2d`` as two matrix products, which exporters know at any size of the map.
+    """Compute ``F.adaptive_avg_pool2d``, (B, C, H, W) -> (B, C, side, side), by two matrix products.
 
-    (B, C, H, W) -> (B, C, side, side).
+    Exporters support these for maps of any size.
     """
     rows, columns = (_bins(size, side, x) for size in (x.shape[2], x.shape[3]))
     return rows @ x @ columns.transpose(0, 1)
 
 
 def _bins(size: int, bins: int, like: Tensor) -> Tensor:
-    """The average over each of ``bins`` overlapping intervals of ``size`` values, (bins, size)."""
+    """Return the matrix (bins, size) that averages ``size`` values over ``bins`` intervals, which may overlap."""
     number = torch.arange(bins, device=like.device)[:, None]
     begin, end = number * size // bins, ((number + 1) * size + bins - 1) // bins
     place = torch.arange(size, device=like.device)
@@ -73,11 +73,12 @@ def _bins(size: int, bins: int, like: Tensor) -> Tensor:
 
 
 class SlotAttention(nn.Module):
-    """The global branch: cluster the pixels softly into slots, attend among the slots, dispatch them to the pixels.
+    """The global branch: soft clustering of pixels into slots, attention among slots, and dispatch to the pixels.
 
-    ``num_slots`` is a square: slots start as an average pool of the map to sqrt(num_slots) a side, or, with
-    ``learned_slots``, as parameters (equations 1 to 4 of the paper). The number does not depend on the size of the
-    map, so the cost is linear in the pixels. With ``fixed_scale``, the scale of the cosine is a buffer.
+    ``num_slots`` is a square number. Slots start as an average pool of the map with sqrt(num_slots) rows and columns
+    or, with ``learned_slots``, as parameters (equations 1 to 4 of the paper). Their number does not depend on the size
+    of the map, so the cost is linear in the number of pixels. With ``fixed_scale``, the scale of the cosine similarity
+    is a buffer instead of a parameter.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SlotAttention(nn.Module):
         self.init_slots = nn.Parameter(torch.randn(1, num_slots, embed_dims) * 0.02) if learned_slots else None
 
     def initial_slots(self, block_input: Tensor) -> Tensor:
-        """Slots to start from, (B or 1, M, C), for the block's input (B, C, H, W)."""
+        """Return the initial slots, (B or 1, M, C), for the block's input (B, C, H, W)."""
         if self.init_slots is not None:
             return self.init_slots
         exporting = torch.onnx.is_in_onnx_export() or torch_api.is_exporting()
@@ -108,28 +109,29 @@ class SlotAttention(nn.Module):
         return pool(block_input, self.grid_size).flatten(2).transpose(1, 2)
 
     def logits(self, slots: Tensor, x: Tensor) -> Tensor:
-        """Scaled cosine similarity of slots (B, M, C) and pixels (B, C, L), equation 2: (B, M, L).
+        """Return the scaled cosine similarity (B, M, L) of slots (B, M, C) and pixels (B, C, L), equation 2.
 
-        The norms are taken in float32 at least: in float16 the squares of a wide map overflow, and the epsilon
-        vanishes. The latter is such that its inverse is still a float16: the similarity to a blank pixel is 0.
+        The L2 norms are computed in at least float32: in float16, the squares of a map with many channels overflow, and
+        the epsilon becomes 0. The epsilon is so large that its inverse square root is finite in float16, so that the
+        similarity to a pixel of zeros is 0.
         """
         slots = F.normalize(at_least_float32(slots), dim=-1) * self.scale
         inverse_norm = at_least_float32(x).square().sum(1, keepdim=True).clamp_min(1e-8).rsqrt()
         return (slots.to(x.dtype) @ x) * inverse_norm.to(x.dtype)
 
     def forward(self, x: Tensor, slots: Tensor) -> Tensor:
-        """Normed map (B, C, H, W) and initial slots (B, M, C) -> global features (B, C, H, W)."""
+        """Normalised map (B, C, H, W) and initial slots (B, M, C) -> global features (B, C, H, W)."""
         pixels = x.flatten(2)
         logits = self.logits(slots, pixels)
         slots = self.attention(logits.softmax(-1) @ pixels.transpose(1, 2))
-        # computed as (B, L, C), the memory order that the local branch's output has behind a LayerNorm2d
+        # computed as (B, L, C), since the local branch's output behind a LayerNorm2d has this memory order
         return (logits.softmax(1).transpose(1, 2) @ slots).transpose(1, 2).reshape(x.shape)
 
     def last_layer(self) -> nn.Linear:
-        """The layer whose output, spread over the pixels, is the branch's: each pixel's shares sum to one."""
+        """Return the layer of whose outputs the branch's is a weighted mean: a pixel's weights of slots sum to 1."""
         return self.attention.last_layer()
 
     def sort_channels(self) -> None:
-        """Sort the slots, if they are learned."""
+        """Sort the slots with :func:`sort_by_distance` if they are learned."""
         if self.init_slots is not None:
             self.init_slots.copy_(sort_by_distance(self.init_slots[0])[None])

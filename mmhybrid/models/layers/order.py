@@ -1,8 +1,8 @@
-"""The order of channels that a network is free to choose: those inside a block, which no other block counts on.
+"""Functions that sort channels by importance, the most important first, as in once-for-all (Cai et al., 2020).
 
-A supernet's smaller networks keep the leading channels of its largest, so the most important come first, as in
-once-for-all (Cai et al., 2020): importance is the L1 norm of what the following layer takes of a channel. The network
-computes what it did before, but for the order of its sums.
+The smaller networks of a supernet keep the leading channels of its largest network. Only channels inside a block are
+sorted, since other blocks do not depend on their order. The importance of a channel is the L1 norm of the following
+layer's weights for it. The network computes the same as before, except that sums have another order.
 """
 
 import math
@@ -15,7 +15,7 @@ from mmhybrid.models.layers.basic import fused_axes
 
 
 def sort_channels(network: nn.Module) -> None:
-    """Sort whatever is free in a network; modules with a method ``sort_channels`` sort what is theirs."""
+    """Sort the channels of a network: every module with a method ``sort_channels`` sorts its own."""
     with torch.no_grad():
         for module in network.modules():
             if callable(own := getattr(module, 'sort_channels', None)):
@@ -23,14 +23,14 @@ def sort_channels(network: nn.Module) -> None:
 
 
 def sort_hidden(before: Sequence[nn.Module], after: nn.Module, axis: int = 0, also: Sequence[nn.Module] = ()) -> None:
-    """Sort the channels between two layers.
+    """Sort the channels between two layers by importance.
 
     Args:
-        before: The layers whose output channels they are, norms and depth-wise convolutions among them.
-        after: The layer that takes them.
-        axis: Which axis of its input channels to sort, where those are a group (see :func:`fused`); every layer of
-            ``before`` that has a group counts it from the end of its own.
-        also: Other layers that take them, such as those of an attention over channels.
+        before: Layers whose outputs are the channels, including norms and depth-wise convolutions.
+        after: Layer whose inputs are the channels, and whose weights determine their importance.
+        axis: Axis to sort, if the input channels of ``after`` are several axes in one (see :func:`fused`). The last
+            axes of the layers in ``before`` correspond to these.
+        also: Other layers whose inputs are the channels, such as those of an attention over channels.
     """
     order = _importance(after, axis).argsort(descending=True, stable=True)
     for layer in before:
@@ -48,7 +48,7 @@ def sort_hidden(before: Sequence[nn.Module], after: nn.Module, axis: int = 0, al
 
 
 def sort_within_heads(qkv: nn.Linear, proj: nn.Linear) -> None:
-    """Sort the channels within each head: those of queries and keys together, those of values apart."""
+    """Sort the channels within each head: those of queries and keys together, those of values separately."""
     axes = fused_axes(qkv)[0]
     assert axes is not None
     queries, keys, _ = qkv.weight.unflatten(0, axes).abs().sum(-1)
@@ -66,9 +66,10 @@ def sort_within_heads(qkv: nn.Linear, proj: nn.Linear) -> None:
 
 
 def sort_by_distance(vectors: Tensor) -> Tensor:
-    """Vectors (N, C) in an order in which each is as far in direction as can be from all before it, the longest first.
+    """Return vectors (N, C) in an order that starts with the longest and continues with the most different direction.
 
-    Of two vectors of one direction the later is the one to do without.
+    Each next vector is the one whose largest cosine similarity to the vectors before it is smallest. Vectors with
+    directions similar to those of earlier ones thus come last, where a smaller network leaves them out.
     """
     directions = nn.functional.normalize(vectors, dim=-1)
     order = [int(vectors.norm(dim=-1).argmax())]
@@ -85,7 +86,7 @@ def _input_axes(layer: nn.Module) -> tuple[int, ...]:
 
 
 def _importance(layer: nn.Module, axis: int) -> Tensor:
-    """The L1 norm of what a layer takes of each channel of an axis of its input."""
+    """Return the L1 norm of a layer's weights for each channel of an axis of its input."""
     weight = layer.get_parameter('weight')
     parts = weight.abs().flatten(2).sum(-1) if weight.dim() > 2 else weight.abs()
     parts = parts.sum(0).unflatten(0, _input_axes(layer))

@@ -1,6 +1,6 @@
-"""Linear layers and point-wise convolutions on oneDNN, with their weights in the order that its kernels read.
+"""Linear layers and point-wise convolutions that run on oneDNN, with weights in the memory layout of its kernels.
 
-Torch computes them with MKL on a CPU, whose kernels for processors that are not Intel's take more than twice as long.
+On a CPU, torch computes them with MKL, which takes more than twice as long on processors that are not made by Intel.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from mmhybrid.torch_api import autocasts_on_cpu, is_compiling, is_exporting
 
 
 class _Packed(nn.Module):
-    """A product with a weight, whose copy in oneDNN's order is made when it is first needed."""
+    """A product with a weight, of which a copy in oneDNN's layout is made when it is first needed."""
 
     weight: Tensor
     bias: Any
@@ -31,7 +31,7 @@ class _Packed(nn.Module):
         return _onednn(x, packed, self.bias)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the copy, which cannot be written."""
+        """Return the state without the copy in oneDNN's layout, which cannot be pickled."""
         return {name: value for name, value in self.__dict__.items() if name != 'packed'}
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
@@ -44,7 +44,7 @@ class _Packed(nn.Module):
 
 
 class PackedLinear(_Packed, nn.Linear):
-    """A linear layer."""
+    """A linear layer that runs on oneDNN."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., width)."""
@@ -52,7 +52,7 @@ class PackedLinear(_Packed, nn.Linear):
 
 
 class PackedConv(_Packed, _ConvNd):
-    """A point-wise convolution of maps whose channels lie side by side in memory."""
+    """A point-wise convolution of maps in channels_last that runs on oneDNN."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H, W)."""
@@ -60,10 +60,10 @@ class PackedConv(_Packed, _ConvNd):
 
 
 def pack(network: nn.Module) -> None:
-    """Let all linear layers and point-wise convolutions of a network run on oneDNN where it can run them.
+    """Let all linear layers and point-wise convolutions of a network run on oneDNN where possible.
 
-    That is in float32 on a CPU, without gradients; elsewhere, and in exports, they are what they were. Where this
-    torch is without oneDNN, nothing changes.
+    They do so in float32 on a CPU without gradients. Otherwise, in exports and in compiled code, they compute as
+    before. If this torch lacks oneDNN, nothing changes.
     """
     if not is_available():
         return
@@ -75,7 +75,7 @@ def pack(network: nn.Module) -> None:
 
 
 def is_available() -> bool:
-    """Whether this torch has oneDNN, and the functions of it that are needed."""
+    """Return whether this torch has oneDNN with the functions that are needed here."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_reorder_linear_weight')
 
 
