@@ -1,7 +1,7 @@
-"""MixToken: a rectangle of every image's tokens comes from another image of the batch.
+"""MixToken, which replaces a rectangle of every image's tokens by those of another image of the batch.
 
 Paper: "All Tokens Matter: Token Labeling for Training Better Vision Transformers" (Jiang et al., NeurIPS 2021),
-section 3.3; image i is paired with the i-th from the end, and all images of a batch share the rectangle.
+section 3.3. The i-th image is paired with the i-th from the end, and all images of a batch share the rectangle.
 """
 
 import math
@@ -15,7 +15,7 @@ from mmhybrid.utils.checks import check_float, check_int
 
 
 class Region(NamedTuple):
-    """Cells [top, bottom) x [left, right) of a map."""
+    """A rectangle of a map: the rows from ``top`` to ``bottom - 1`` and the columns from ``left`` to ``right - 1``."""
 
     top: int
     left: int
@@ -24,23 +24,22 @@ class Region(NamedTuple):
 
     @property
     def area(self) -> int:
-        """Cells inside."""
+        """Number of cells."""
         return (self.bottom - self.top) * (self.right - self.left)
 
     def scaled(self, factor: int) -> 'Region':
-        """This region on a map ``factor`` times as large."""
+        """Return this region on a map with ``factor`` times as many rows and columns."""
         return Region(*(factor * side for side in self))
 
 
 class MixToken:
-    """Draws the regions.
-
-    A region is a function of the seed, the rank and the iteration, so it is the same after a resume.
+    """A sampler of regions, which depend on the seed, the rank and the iteration alone and so survive a resume.
 
     Args:
-        alpha: Of the Beta(alpha, alpha) distribution of the share that stays; the region's sides are its complement's
-            square root of the map's, around any cell, cut at the edges.
-        seed: Of the choice.
+        alpha: Parameter of the Beta(alpha, alpha) distribution of lambda, the fraction of an image that stays. The
+            ratio of the region's sides to the map's is sqrt(1 - lambda). The region lies around a cell that is drawn
+            uniformly, and is clipped at the edges of the map.
+        seed: Seed of the draws.
     """
 
     def __init__(self, alpha: float = 1.0, seed: int = 0) -> None:
@@ -48,7 +47,7 @@ class MixToken:
         self.seed = check_int('mix_token.seed', seed, 0)
 
     def region(self, height: int, width: int, rank: int, iteration: int) -> Region:
-        """A region, which may be empty, of a map of ``height`` x ``width`` cells."""
+        """Return a region, which may be empty, of a map of ``height`` x ``width`` cells."""
         rng = random.Random(f'{self.seed}:{rank}:{iteration}')
         side = math.sqrt(1 - rng.betavariate(self.alpha, self.alpha))
         rows, columns = int(height * side) // 2, int(width * side) // 2
@@ -57,7 +56,7 @@ class MixToken:
 
 
 def swap_region(x: Tensor, region: Region) -> Tensor:
-    """Maps (B, C, H, W) with the region taken from the batch in reverse order; doing it twice undoes it."""
+    """Return maps (B, C, H, W) whose region comes from the batch in reverse order; a second call undoes the first."""
     rows = torch.arange(x.shape[2], device=x.device)[:, None]
     columns = torch.arange(x.shape[3], device=x.device)
     inside = (rows >= region.top) & (rows < region.bottom) & (columns >= region.left) & (columns < region.right)

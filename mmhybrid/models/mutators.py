@@ -1,6 +1,6 @@
-"""Which architectures a step of supernet training activates.
+"""Mutators, which choose the architectures that a step of supernet training activates.
 
-The answer is a pure function of the seed and the iteration, so it is the same on every rank and after a resume.
+The choice is a pure function of the seed and the iteration, so it is the same on every rank and after a resume.
 """
 
 import random
@@ -12,40 +12,42 @@ from mmhybrid.utils.checks import check_bool, check_int
 
 
 class Mutator(Protocol):
-    """What :class:`OneShot` asks."""
+    """The interface that :class:`OneShot` uses."""
 
     def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
-        """Architectures of an iteration, in the order in which they run; the first one may teach the others."""
+        """Return the architectures of an iteration in the order in which they run; the first may teach the others."""
 
 
 @MUTATORS.register_module()
 class UniformMutator:
-    """Uniform single path: one random architecture a step (SPOS; GLiT section 3.3; AutoViT algorithm 1).
+    """Mutator of uniform single-path training: one random architecture in each step.
 
-    What is uniform are the values of each gene, in the order of the space, among those that go with the earlier ones;
-    in a union of spaces the space before them (:meth:`SearchSpace.sample`). The archs are not equally likely, nor are
-    their sizes: docs/spaces.md has the quartiles for each shipped space, and what share a search would look at.
+    Sources: SPOS; GLiT, section 3.3; AutoViT, algorithm 1. Genes are drawn in the order of the space, each uniformly
+    among the values that are compatible with the genes before; in a union of spaces, the space is drawn first
+    (:meth:`SearchSpace.sample`). Architectures are therefore not equally likely. docs/spaces.md has the quartiles of
+    their sizes for each shipped config, and the share of them that lies in the searched range.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_int('seed', seed, 0)
 
     def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
-        """One random architecture."""
+        """Return one random architecture."""
         return [space.sample(step_rng(self.seed, iteration))]
 
 
 @MUTATORS.register_module()
 class SandwichMutator:
-    """The sandwich rule: the largest, the smallest and some random ones (Yu & Huang, "Universally Slimmable", 2019).
+    """Mutator of the sandwich rule: the largest, the smallest and some random architectures in each step.
 
-    The random ones are drawn as :class:`UniformMutator` draws its own.
+    Source: "Universally Slimmable Networks" (Yu and Huang, 2019). The random architectures are drawn as in
+    :class:`UniformMutator`.
 
     Args:
-        num_random: Random architectures a step.
-        seed: Of the random ones.
-        one_resolution: Whether all architectures of a step have the same resolution, drawn at random, so that their
-            maps can be compared.
+        num_random: Number of random architectures in each step.
+        seed: Seed of the random architectures.
+        one_resolution: Whether all architectures of a step have the same random resolution, so that their maps can be
+            compared.
     """
 
     def __init__(self, num_random: int = 2, seed: int = 0, one_resolution: bool = False) -> None:
@@ -54,7 +56,7 @@ class SandwichMutator:
         self.one_resolution = check_bool('one_resolution', one_resolution)
 
     def archs(self, space: SearchSpace, iteration: int) -> list[Arch]:
-        """The largest, the smallest, then the random ones."""
+        """Return the largest, the smallest, then the random architectures."""
         rng = step_rng(self.seed, iteration)
         archs = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(self.num_random))]
         if not (self.one_resolution and space.has_resolutions):
@@ -64,5 +66,5 @@ class SandwichMutator:
 
 
 def step_rng(seed: int, iteration: int) -> random.Random:
-    """A generator that depends on the seed and the iteration alone."""
+    """Return a random generator that depends on the seed and the iteration alone."""
     return random.Random(f'{seed}:{iteration}')

@@ -1,4 +1,4 @@
-"""Heads."""
+"""The heads."""
 
 from mmhybrid.models.heads.token_label_head import TokenLabelHead
 

@@ -1,4 +1,4 @@
-"""Class logits, and logits at each position that learn from a teacher's label map."""
+"""A head for token labelling: class logits for the image, and logits for each position of the last map."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,17 +18,19 @@ from mmhybrid.utils.checks import bad_value, check_float, check_int
 class TokenLabelHead(BaseModule):
     """GLNet's head for token labelling: two linear layers, on the mean over the last map and on each of its pixels.
 
-    Both learn from the label map alone, as in the released code: the class logits from its mean over the crop, the
-    others from its part at their position. A ground-truth label is not used.
+    As in the released code, both layers learn from the teacher's label map and not from the ground-truth label. The
+    target of the class logits is the mean of the label map over the crop, and the target at each position is the part
+    of the label map at that position.
 
     Args:
-        num_classes: Classes of the label maps.
+        num_classes: Number of classes of the label maps.
         in_channels: Channels of the last map.
-        dense_weight: Weight of the positions' loss; the class logits' has 1.
+        dense_weight: Weight of the loss of the positions; the loss of the class logits has weight 1.
         label_smooth_val: Label smoothing of all targets.
-        aux_weight: At inference, this much of the maximal logit over the positions is added to the class logits
-            (released: 0.5); 0 leaves the class logits alone.
-        init_cfg: As in MMEngine.
+        aux_weight: Factor of the maximum of each class's logits over the positions, which inference adds to the class
+            logits. The release uses 0.5; 0 adds nothing.
+        init_cfg: Initialisation config of MMEngine; None for a truncated normal distribution of standard deviation
+            0.02.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class TokenLabelHead(BaseModule):
         return self.aux_fc(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Maps of the backbone, of which the last one counts -> logits (B, num_classes) for inference."""
+        """Return the logits (B, num_classes) for inference from the last of the backbone's maps."""
         x = with_contiguous_grad(feats[-1])
         logits = self.class_logits(x)
         if not self.aux_weight:
@@ -67,16 +69,17 @@ class TokenLabelHead(BaseModule):
     def loss(
         self, feats: Sequence[Tensor], data_samples: Sequence[Any], region: Region | None = None
     ) -> dict[str, Tensor]:
-        """Cross-entropies with the label maps.
+        """Return the cross-entropies of both kinds of logits with the label maps.
 
         Args:
-            feats: As for :meth:`forward`.
-            data_samples: With ``label_map`` (2, K, H, W) and ``label_map_box``, see ``mmhybrid.LoadLabelMap``.
-            region: Cells of the last map that came from the batch in reverse order (MixToken). Their logits go back
-                to their image, and the class target is mixed by the region's share.
+            feats: Maps of the backbone, of which the last one is used.
+            data_samples: Samples with ``label_map`` (2, K, H, W) and ``label_map_box``, as ``mmhybrid.LoadLabelMap``
+                writes them.
+            region: Cells of the last map that come from the batch in reverse order (MixToken). Their logits are moved
+                back to their own image, and the class targets of both images are mixed in the ratio of the areas.
 
         Raises:
-            ValueError: If a sample has no label map, or one with a class that the head does not have.
+            ValueError: If a sample has no label map, or its label map has a class beyond ``num_classes``.
         """
         x = with_contiguous_grad(feats[-1])
         class_target, token_target = self._targets(data_samples, x)
@@ -91,10 +94,10 @@ class TokenLabelHead(BaseModule):
         }
 
     def predict(self, feats: Sequence[Tensor], data_samples: Sequence[Any] | None = None) -> list[Any]:
-        """The data samples, new ones where none are given, with ``pred_score`` and ``pred_label``."""
+        """Return the data samples, or new ones if none are given, with ``pred_score`` and ``pred_label``."""
         scores = self(feats).softmax(1)
         if data_samples is None:
-            from mmpretrain.structures import DataSample  # it imports mmdet where that is installed
+            from mmpretrain.structures import DataSample  # here, since it imports mmdet if that is installed
 
             data_samples = [DataSample() for _ in scores]
         labels = scores.argmax(1, keepdim=True).detach()
@@ -104,16 +107,16 @@ class TokenLabelHead(BaseModule):
         ]
 
     def _targets(self, data_samples: Sequence[Any], x: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets of the class logits (B, num_classes) and of those at each position (B, num_classes, H, W)."""
+        """Return the targets of the image, (B, num_classes), and of the positions, (B, num_classes, H, W)."""
         if not all('label_map' in sample for sample in data_samples):
             raise bad_value('data_samples', 'no label_map', 'samples that mmhybrid.LoadLabelMap has read')
         label_maps = torch.stack([sample.label_map for sample in data_samples]).to(x.device)
         largest = int(label_maps[:, 1].max())
-        if largest >= self.num_classes:  # on a GPU the index error would end the process
+        if largest >= self.num_classes:  # checked, since an index error on a GPU would end the process
             raise bad_value('class of a label map', largest, f'less than num_classes of the head, {self.num_classes}')
         boxes = torch.tensor([sample.label_map_box for sample in data_samples])
         smooth = self.label_smooth_val
-        with torch.autocast(x.device.type, enabled=False):  # logits lose a tenth in half precision
+        with torch.autocast(x.device.type, enabled=False):  # half precision would change logits by up to 0.1
             maps = dense_maps(label_maps, self.num_classes)
             whole, cells = (
                 crop_targets(maps, boxes, *size) * (1 - smooth) + smooth / self.num_classes
@@ -123,5 +126,5 @@ class TokenLabelHead(BaseModule):
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Logits and probabilities (B, classes, ...) -> the mean of the cross-entropies."""
+    """Return the mean cross-entropy of logits with target probabilities, both (B, classes, ...)."""
     return -(target * at_least_float32(logits).log_softmax(1)).sum(1).mean()

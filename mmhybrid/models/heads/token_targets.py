@@ -1,4 +1,4 @@
-"""What a label map says of a crop: soft labels for each position and for the whole (LV-ViT; ReLabel's RoIAlign)."""
+"""Soft labels of a crop, for each position and for the whole, from a label map (LV-ViT; ReLabel's RoIAlign)."""
 
 import torch
 from torch import Tensor
@@ -7,23 +7,26 @@ from mmhybrid.models.layers.basic import at_least_float32
 
 
 def dense_maps(label_maps: Tensor, num_classes: int) -> Tensor:
-    """Label maps (B, 2, K, H, W) of logits and their classes -> logits (B, num_classes, H, W), 0 where none was."""
+    """Return the logits (B, num_classes, H, W) of label maps (B, 2, K, H, W), which hold K logits and their classes.
+
+    Classes that a label map does not have get a logit of 0.
+    """
     logits, classes = at_least_float32(label_maps).unbind(1)
     maps = logits.new_zeros(len(logits), num_classes, *logits.shape[-2:])
     return maps.scatter(1, classes.long(), logits)
 
 
 def crop_targets(maps: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
-    """Distributions over the classes in ``height`` x ``width`` equal cells of a crop.
+    """Return the distributions over the classes in ``height`` x ``width`` equal cells of a crop.
 
-    Logits are averaged as RoIAlign does it (Mask R-CNN, section 3: bilinear samples, as many as a cell is wide in
-    pixels of the map, pixel centres at .5), then go through a softmax.
+    They are the softmax of logits that are averaged as in RoIAlign (Mask R-CNN, section 3). Along each axis, the number
+    of bilinear samples in a cell is its size in pixels of the map, rounded up; pixel centres are at .5.
 
     Args:
-        maps: Logits (B, classes, H, W) over whole images.
-        boxes: The crops (B, 4) as shares of the image: left, top, right, bottom.
-        height: Cells of the result from top to bottom.
-        width: Cells of the result from left to right.
+        maps: Logits (B, classes, H, W) of whole images.
+        boxes: Crops (B, 4) as fractions of the image: left, top, right, bottom.
+        height: Number of rows of cells.
+        width: Number of columns of cells.
 
     Returns:
         Probabilities (B, classes, height, width).
@@ -35,7 +38,7 @@ def crop_targets(maps: Tensor, boxes: Tensor, height: int, width: int) -> Tensor
 
 
 def _bin_weights(low: Tensor, high: Tensor, size: int, num_bins: int) -> Tensor:
-    """RoIAlign along one axis of ``size`` pixels: what each pixel counts in each bin, (B, num_bins, size)."""
+    """Return RoIAlign's weight of each pixel in each bin, (B, num_bins, size), along an axis of ``size`` pixels."""
     bin_size = ((high - low) * size / num_bins)[:, None, None]
     counts = bin_size.ceil().clamp_min(1)
     samples = torch.arange(int(counts.max()))

@@ -1,4 +1,4 @@
-"""Necks."""
+"""The necks."""
 
 from mmhybrid.models.necks.simple_feature_pyramid import SimpleFeaturePyramid
 

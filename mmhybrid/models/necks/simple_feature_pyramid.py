@@ -1,4 +1,4 @@
-"""A feature pyramid out of one map, for plain backbones.
+"""A feature pyramid from a single map, for plain backbones.
 
 Paper: "Exploring Plain Vision Transformer Backbones for Object Detection" (Li et al., ECCV 2022), figure 2 c.
 """
@@ -17,15 +17,16 @@ from mmhybrid.utils.checks import check_int
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """Maps at 1/4, 1/2, 1 and 2 times the stride of the last input, and coarser ones.
+    """Neck with maps at 1/4, 1/2, 1 and 2 times the stride of the last input, and coarser ones.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of every output.
-        num_outs: Maps, 5 at most; behind that of twice the stride each is every second pixel of the one before.
-        norm_cfg: Norm behind the convolutions.
-        start_level: 0, or 1 to begin at 1/2 of the stride, as one-stage detectors do.
-        init_cfg: As in MMEngine.
+        num_outs: Number of outputs, from ``4 - start_level`` to 5. Each output after the one of twice the stride takes
+            every second row and column of the one before.
+        norm_cfg: Config of the norms behind convolutions; None for ``LN2d``.
+        start_level: Index of the first output: 0, or 1 to begin at 1/2 of the stride, as one-stage detectors do.
+        init_cfg: Initialisation config of MMEngine.
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps of a backbone, the last of them (B, in_channels, H, W) -> ``num_outs`` maps, largest first.
+        """Return ``num_outs`` maps, the largest first, from the last of a backbone's maps, (B, in_channels, H, W).
 
-        Each is contiguous, and so is the gradient of the input, see :meth:`HybridBackbone.forward`.
+        Each output is contiguous, and so is the gradient of the input; :meth:`HybridBackbone.forward` says why.
         """
         x = with_contiguous_grad(inputs[-1])
         outs = [output(scale(x)).contiguous() for scale, output in zip(self.scales, self.outputs, strict=True)]

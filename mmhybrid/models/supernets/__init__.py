@@ -1,4 +1,4 @@
-"""Supernets."""
+"""Supernets: all networks of a search space in one set of weights."""
 
 from mmhybrid.models.supernets.supernet import Supernet
 

@@ -1,8 +1,8 @@
-"""Which part of a shared tensor a smaller layer uses.
+"""Weight entanglement: the part of a shared tensor that a smaller layer uses.
 
-Weight entanglement: a smaller layer uses the leading channels of a larger one of the same name, and the centre of its
-kernel. Channels that are a fused group, such as the (3, heads, head_dim) of a query-key-value projection, are sliced
-along each axis of the group: head h's query is the same weights in every network that has head h.
+A smaller layer uses the leading channels of the larger one of the same name, and the centre of its kernel. Channels
+that are several axes in one, such as the (3, heads, head_dim) of a query-key-value projection, are sliced along each
+axis: the query of head h has the same weights in every network that has head h.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from mmhybrid.models.layers.basic import fused_axes
 
 
 def channel_axes(layer: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
-    """A tensor's shape with the fused groups of its layer taken apart."""
+    """Return a tensor's shape with the fused channels of its layer as separate axes (see :func:`fused`)."""
     out_axes, in_axes = fused_axes(layer)
     axes: list[int] = []
     for dim, size in enumerate(shape):
@@ -29,9 +29,9 @@ class Slice:
     """A part of a tensor.
 
     Args:
-        view: The shape in which the tensor is cut.
-        cuts: Axis, start and length of each cut.
-        shape: Of the part.
+        view: Shape in which the tensor is sliced, with fused channels as separate axes.
+        cuts: Axis, start and length of each slice.
+        shape: Shape of the part.
     """
 
     view: tuple[int, ...]
@@ -40,7 +40,7 @@ class Slice:
 
     @classmethod
     def between(cls, large: nn.Module, large_shape: Sequence[int], small: nn.Module, shape: Sequence[int]) -> 'Slice':
-        """What the tensor of ``shape`` in the layer ``small`` uses of the one in ``large``."""
+        """Return the part of a tensor of the layer ``large`` that is the tensor of ``shape`` in the layer ``small``."""
         have, want = channel_axes(large, large_shape), channel_axes(small, shape)
         first_kernel_axis = len(have) - (len(shape) - 2 if isinstance(large, _ConvNd) and len(shape) > 2 else 0)
         cuts = []
@@ -51,7 +51,7 @@ class Slice:
         return cls(have, tuple(cuts), tuple(shape))
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The part of ``tensor``, a view of it unless a fused group has to be put together again."""
+        """Return the part of ``tensor``, as a view unless a slice of fused channels needs a copy."""
         if not self.cuts:
             return tensor
         is_fused = len(self.view) > len(self.shape)

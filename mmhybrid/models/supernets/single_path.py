@@ -1,4 +1,4 @@
-"""Lists of blocks in which every candidate keeps weights of its own (single path), and the names of these weights."""
+"""Single-path weights: in some lists of blocks, every candidate has its own weights, with a name of their own."""
 
 import re
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from mmhybrid.utils.checks import check_choice
 
 @dataclass(frozen=True)
 class SinglePath:
-    """Where the candidates of blocks are among the shared weights: ``blocks.0@kernel_size=31.norm1``, for instance.
+    """The names of candidates among the shared weights, such as ``blocks.0@kernel_size=31.norm1``.
 
     Args:
-        lists: Names of the lists of blocks; none for a supernet in which all candidates share.
+        lists: Names of the lists of blocks; empty for a supernet in which all candidates share weights.
     """
 
     lists: tuple[str, ...]
 
     def check(self, space: SearchSpace, network: nn.Module) -> None:
-        """Raise ValueError unless each block of the lists has genes of its own, and none a layer in it."""
+        """Raise a ValueError unless the genes of each list belong to its blocks, as in ``blocks.0.kernel_size``."""
         levels: dict[str, set[int]] = {}
         for gene in space.choices:
             levels.setdefault(gene.split('.')[0], set()).add(gene.count('.'))
@@ -31,14 +31,14 @@ class SinglePath:
             check_choice('separate', name, allowed)
 
     def shared_path(self, path: str, arch: Arch) -> str:
-        """Where a layer of the network of ``arch`` is among the shared ones."""
+        """Return the path among the shared weights of a layer of the network of ``arch``."""
         parts = path.split('.')
         if parts[0] in self.lists and len(parts) > 1:
             parts[1] = _candidate(f'{parts[0]}.{parts[1]}.', parts[1], arch)
         return '.'.join(parts)
 
     def rename(self, network: nn.Module, arch: Arch) -> None:
-        """Give the blocks of the lists the names of their candidates."""
+        """Rename the blocks of the lists in ``network`` after their candidates."""
         for name in self.lists:
             blocks = network.get_submodule(name)
             named = {_candidate(f'{name}.{i}.', i, arch): block for i, block in blocks.named_children()}
@@ -47,7 +47,7 @@ class SinglePath:
 
 
 def name_in_block(name: str) -> str:
-    """The name of a shared parameter as a network has it, without that of its candidate."""
+    """Return the name that a shared parameter has in a network, without the genes of its candidate."""
     return re.sub('@[^.]*', '', name)
 
 

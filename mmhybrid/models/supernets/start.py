@@ -1,4 +1,4 @@
-"""Networks that a supernet starts from, by what a config says of them."""
+"""Trained networks from which a supernet starts, as an ``init_cfg`` describes them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,21 +20,22 @@ PREFIX = 'backbone.'
 def starting_network(
     init_cfg: Mapping[str, Any], space: SearchSpace, backbone: Mapping[str, Any]
 ) -> tuple[HybridBackbone, Arch, list[str]]:
-    """The network that an ``init_cfg`` of type ``mmhybrid.FromNetwork`` describes, with its weights.
+    """Return the network that an ``init_cfg`` of type ``mmhybrid.FromNetwork`` describes, with its weights.
 
     Args:
-        init_cfg: ``arch``, as :meth:`SearchSpace.encode` takes it; ``checkpoint``, a file with the weights of the
-            backbone, or of a model with one, a classifier's for a detector too; ``sort``, whether the most important
-            channels come first, which is the default.
-        space: Of the supernet.
-        backbone: Config of the family's backbone, as the supernet has it.
+        init_cfg: Config with ``arch``, as :meth:`SearchSpace.encode` takes it; ``checkpoint``, a file with the weights
+            of the backbone or of a whole model, which may be a classifier even for a detector; and optionally ``sort``,
+            whether to sort channels by importance, which is the default.
+        space: Search space of the supernet.
+        backbone: Config of the backbone, as the supernet has it.
 
     Returns:
-        The network, its genes, and the layers behind its outputs of which the file has nothing: the norms of a
-        classifier are not those of a detector.
+        The network, its genes, and the names of the output layers of which the file has nothing, such as the output
+        norms of a detector in a classifier's checkpoint.
 
     Raises:
-        ValueError: If a field is missing or wrong, the network is not in the space, or nothing of the file fits it.
+        ValueError: If a field is missing or wrong, the network is not in the space, or the file lacks weights of the
+            network or has others of another shape.
     """
     check_keys('init_cfg', init_cfg, ('type', 'arch', 'checkpoint'), ('sort',))
     if not isinstance(init_cfg['checkpoint'], str):

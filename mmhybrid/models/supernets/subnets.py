@@ -1,4 +1,4 @@
-"""Subnets: standalone networks whose tensors are parts of shared ones, of which the latest are kept."""
+"""Subnets, which are standalone networks whose tensors are parts of shared ones, and a cache of the latest subnets."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Network = TypeVar('Network', bound=nn.Module)
 
 @dataclass(frozen=True)
 class Binding:
-    """One tensor of a subnet, by its name in a layer, and the part of the shared one that it is."""
+    """The link between a tensor of a subnet and the part of the shared tensor that it is."""
 
     layer: dict[str, Tensor | None]
     shared: dict[str, Tensor | None]
@@ -26,13 +26,13 @@ class Binding:
     part: Slice
 
     def refresh(self) -> None:
-        """Look at the shared tensor as it is now."""
+        """Point the subnet's tensor to the shared tensor as it is now."""
         tensor = self.shared[self.name]
         assert tensor is not None
         self.layer[self.name] = self.part.of(tensor)
 
     def put(self) -> None:
-        """Write the tensor of the subnet into its part of the shared one."""
+        """Write the subnet's tensor into its part of the shared tensor."""
         shared, own = self.shared[self.name], self.layer[self.name]
         assert shared is not None
         assert own is not None
@@ -40,12 +40,12 @@ class Binding:
 
 
 def bind(network: nn.Module, weights: nn.Module, path_of: Callable[[str], str]) -> list[Binding]:
-    """Which part of the shared tensors each tensor of a network is.
+    """Return the bindings of all tensors of a network to parts of shared tensors.
 
     Args:
-        network: The network.
-        weights: The layers with the shared tensors.
-        path_of: Where a layer of the network is among them.
+        network: Network to bind.
+        weights: Module whose layers have the shared tensors.
+        path_of: Function from the path of a layer in the network to its path in ``weights``.
     """
     bindings = []
     for path, layer in network.named_modules():
@@ -72,7 +72,7 @@ def synchronised_as(weights: nn.Module, network: Network) -> Network:
 
 
 class LatestSubnets(Generic[Network]):
-    """The subnets that were asked for last; they hold no state of their own, and a copy has none of them."""
+    """A cache of the subnets used last; it is empty after a copy, since subnets have no state of their own."""
 
     def __init__(self) -> None:
         self._subnets: OrderedDict[Arch, tuple[Network, list[Binding]]] = OrderedDict()
@@ -81,7 +81,7 @@ class LatestSubnets(Generic[Network]):
         return LatestSubnets, ()
 
     def get(self, arch: Arch, make: Callable[[], tuple[Network, list[Binding]]]) -> Network:
-        """The subnet of ``arch``, on the shared tensors as they are now; ``make`` builds one that is not kept."""
+        """Return the subnet of ``arch`` on the shared tensors as they are now; ``make`` builds it if none is cached."""
         if arch not in self._subnets:
             self._subnets[arch] = make()
             if len(self._subnets) > CACHED_SUBNETS:
@@ -93,7 +93,7 @@ class LatestSubnets(Generic[Network]):
         return network
 
     def clear(self) -> None:
-        """Let go of all of them, whose tensors would keep replaced ones in memory."""
+        """Drop all subnets, because their tensors would keep replaced ones in memory."""
         self._subnets.clear()
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
-"""The supernet: shared weights, and a standalone backbone that looks at them.
+"""The supernet: shared weights, and standalone backbones whose tensors are parts of them.
 
-A subnet here is an ordinary backbone whose parameters and buffers are parts of the shared tensors, put into place just
-before it runs. It therefore computes what the standalone backbone with exported weights computes, by construction, and
-a backbone needs no elastic twin: two networks share what has the same name (see :mod:`.sharing` for the sizes).
+A subnet is an ordinary backbone whose parameters and buffers are parts of the shared tensors, set just before it runs.
+By construction, it computes the same as a standalone backbone with the exported weights, and a backbone needs no
+second, elastic implementation. Networks share the layers of the same name (:mod:`.sharing` describes which parts).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,19 +29,20 @@ from mmhybrid.utils.checks import check_list
 
 @MODELS.register_module()
 class Supernet(BaseModule):
-    """All networks of a search space in one set of weights, a backbone in place of a single one.
+    """Backbone that holds all networks of a search space in one set of weights and runs the active one.
 
     Args:
-        space: Config of a search space (``type='mmhybrid.AutoViTSpace'``).
-        backbone: Config of the backbone (``type='mmhybrid.AutoViT'``) without what the space decides.
-        separate: Lists of blocks, such as ``blocks`` of GLiT, in which every candidate keeps weights of its own
-            (single path) instead of sharing them with the others of its place. The genes of block i must be named
+        space: Config of a search space, such as ``dict(type='mmhybrid.AutoViTSpace')``.
+        backbone: Config of the backbone, such as ``dict(type='mmhybrid.AutoViT')``, without ``arch``, which the space
+            decides.
+        separate: Names of lists of blocks, such as ``blocks`` of GLiT, in which every candidate of a block has its own
+            weights (single path) instead of sharing them with the other candidates. The genes of block i must be named
             ``<list>.<i>.<gene>``.
-        init_cfg: As in MMEngine, or of type ``mmhybrid.FromNetwork``, see :func:`starting_network`: begin as a trained
-            network, whose tensors become the parts that its own architecture looks at.
+        init_cfg: Initialisation config of MMEngine; or one of type ``mmhybrid.FromNetwork``, which starts from a
+            trained network (see :func:`starting_network`), whose tensors become the parts for its own architecture.
 
     Raises:
-        ValueError: If ``backbone`` names what the space decides, or the space does not name the blocks of a list.
+        ValueError: If ``backbone`` has ``arch``, or a list in ``separate`` has no genes of this form.
     """
 
     init_cfg: Any
@@ -69,7 +70,7 @@ class Supernet(BaseModule):
         widths = []
         for arch in covering_archs(self.space, joint=bool(self.single_path.lists)):
             network = self._outline(arch)
-            # the largest is at its widest everywhere, but in a network with fewer stages other stages are the outputs
+            # the largest network has the widest stages, but a network with fewer stages outputs other stages
             if arch == self.arch or self._num_stages(arch) != self._num_stages(self.arch):
                 widths.append(output_widths(network, self.backbone_cfg.get('in_channels', 3)))
             if adds_to(self.weights, network, partial(self.single_path.shared_path, arch=arch)):
@@ -79,7 +80,7 @@ class Supernet(BaseModule):
         self.out_channels = tuple(max(sizes) for sizes in zip(*widths, strict=True))
 
     def init_weights(self) -> None:
-        """Give the weights their initial values, which may be those of a network; that is the active one then."""
+        """Initialise the weights; a network that ``init_cfg`` starts from becomes the active one."""
         start = self.init_cfg
         if not isinstance(start, Mapping) or str(start.get('type')).removeprefix(SCOPE) != FROM_NETWORK:
             super().init_weights()
@@ -94,7 +95,7 @@ class Supernet(BaseModule):
         self._take(network)
 
     def _take(self, network: HybridBackbone) -> None:
-        """Write the tensors of a network into the parts that the active one looks at."""
+        """Write the tensors of a network into the shared ones, at the parts of the active network."""
         with torch.no_grad():
             for binding in self._bind(network):
                 binding.put()
@@ -112,28 +113,28 @@ class Supernet(BaseModule):
 
     @property
     def subnet(self) -> HybridBackbone:
-        """The active network; its tensors are parts of the shared ones as they are now."""
+        """The active network, whose tensors are parts of the shared ones as they are now."""
         network = self._subnets.get(self.arch, self._make_subnet)
         if network.training != self.training:
             network.train(self.training)
         return network
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What the active network returns, with channels of zeros up to the widest network's.
+        """Return the outputs of the active network, padded with channels of zeros to the widest network's width.
 
-        A head or neck for the widest network thus serves all: on narrower ones only its leading input channels count.
-        Padding keeps the memory format, so the outputs are contiguous as the network's are.
+        A head or neck for the widest network therefore fits all networks: of its input channels, narrower networks use
+        the leading ones. Padding keeps the memory format, so the outputs are contiguous as the network's are.
         """
         return tuple(_widened(out, width) for out, width in zip(self.subnet(x), self.out_channels, strict=True))
 
     def export(self, arch: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Config and weights of a standalone backbone.
+        """Return the config and the weights of a standalone backbone.
 
         Args:
-            arch: The network, by default the active one, which stays active.
+            arch: Architecture to export; None for the active one. The active architecture does not change.
 
         Returns:
-            The config of the backbone with ``arch``, and a state dict of its own.
+            The config of the backbone with ``arch``, and its state dict, which is a copy.
         """
         active = self.arch
         self.set_arch(active if arch is None else arch)
@@ -144,12 +145,12 @@ class Supernet(BaseModule):
             self.arch = active
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """The depth in the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
-        # a candidate is as deep as its block
+        """Return the depth in the largest backbone, see :meth:`HybridBackbone.get_layer_depth`."""
+        # without the genes, since all candidates of a block have its depth
         return self.weights.get_layer_depth(name_in_block(param_name), f'{prefix}weights.')
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the blocks of subnets, which hold no state of their own, so that models can be copied (EMA)."""
+        """Return the state without cached blocks, which have no state of their own, so that EMA can copy the model."""
         return {**self.__dict__, '_blocks': Blocks()}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'Supernet':
@@ -160,7 +161,7 @@ class Supernet(BaseModule):
         return MODELS.build({**self.backbone_cfg, 'arch': self.space.decode(arch)})
 
     def _outline(self, arch: Arch) -> HybridBackbone:
-        """A network that is looked at, and neither changed nor kept."""
+        """Return a network on the meta device that is only inspected, and neither changed nor kept."""
         return self._build_on_meta(arch)
 
     def _build_on_meta(self, arch: Arch) -> HybridBackbone:
@@ -173,21 +174,21 @@ class Supernet(BaseModule):
         return network.train(self.training), self._bind(network)
 
     def _bind(self, network: HybridBackbone) -> list[Binding]:
-        """Which part of the shared tensors each tensor of a network is that is built as the active one."""
+        """Return the bindings of a network of the active architecture to the shared tensors."""
         return bind(network, self.weights, partial(self.single_path.shared_path, arch=self.arch))
 
     def _num_stages(self, arch: Arch) -> list[Any]:
-        """The depths of the network as a whole; those within a stage have a dotted name."""
+        """Return the genes that are depths of the whole network; depths of a stage have dotted names."""
         return [arch[name] for name, choice in self.space.choices.items() if choice.is_depth and '.' not in name]
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
-    """Channels of zeros appended up to ``width``."""
+    """Return ``x`` with channels of zeros appended up to ``width``."""
     axis = channel_axis(x)
     missing = width - x.shape[axis]
     return F.pad(x, (*(0, 0) * (x.dim() - 1 - axis), 0, missing)) if missing else x
 
 
 def _forget_subnets(supernet: Supernet, _: object) -> None:
-    """Let go of the subnets, whose tensors would keep replaced ones in memory."""
+    """Drop the subnets, because their tensors would keep replaced ones in memory."""
     supernet._subnets.clear()

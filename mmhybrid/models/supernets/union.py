@@ -1,6 +1,6 @@
 """The union of weights: every layer of the networks of a space, at its largest size.
 
-Networks share what has the same name; which part of a tensor a smaller layer uses says :mod:`.sharing`.
+Networks share the layers of the same name; :mod:`.sharing` describes which part of a tensor a smaller layer uses.
 """
 
 import itertools
@@ -14,11 +14,12 @@ from mmhybrid.space import Arch, SearchSpace
 
 
 def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
-    """Networks that together have every layer of the space at its largest size.
+    """Yield networks that together have every layer of the space at its largest size.
 
-    Genes of the same field (``blocks.0.mixer``, ``blocks.1.mixer``) take the same of their values, all others the last
-    one, which is the largest; ``joint`` combines the values of all fields, as candidates with separate weights need.
-    In a space of several parts this goes for each of them: the largest of one may have a layer that another lacks.
+    Each network varies one field: all genes of that field (``blocks.0.mixer``, ``blocks.1.mixer``) take the value of
+    the same index, and all other genes take their last value, which is the largest. With ``joint``, the values of all
+    fields are combined, as candidates with separate weights need. A space of several parts yields networks of each
+    part, since a part may have a layer that the largest network of another part lacks.
     """
     fields: dict[str, int] = {}
     for name, choice in space.choices.items():
@@ -44,12 +45,12 @@ def covering_archs(space: SearchSpace, joint: bool) -> Iterator[Arch]:
 
 
 def adds_to(weights: nn.Module, network: nn.Module, path_of: Callable[[str], str]) -> bool:
-    """Whether a network has a tensor that the shared ones lack or that is larger.
+    """Return whether a network has a tensor that the union lacks or has at a smaller size.
 
     Args:
-        weights: The union so far.
-        network: The network.
-        path_of: Where a layer of the network is in the union.
+        weights: Union of weights so far.
+        network: Network to compare with it.
+        path_of: Function from the path of a layer in the network to its path in the union.
     """
     for path, layer in network.named_modules():
         owner = find(weights, path_of(path))
@@ -61,11 +62,11 @@ def adds_to(weights: nn.Module, network: nn.Module, path_of: Callable[[str], str
 
 
 def graft(ours: nn.Module, theirs: nn.Module) -> None:
-    """Add to ``ours`` the layers of ``theirs`` that it lacks, and take the larger of those that both have."""
+    """Add to ``ours`` the layers of ``theirs`` that it lacks, and of layers that both have, keep the larger."""
     for name, layer in theirs.named_children():
         mine = ours._modules.get(name)
         if mine is None:
-            ours.__dict__.pop(name, None)  # where a layer is optional, None stands in its place
+            ours.__dict__.pop(name, None)  # an optional layer that is absent is a plain attribute, None
             ours.add_module(name, layer)
         elif not any(True for _ in mine.children()) and not all(
             _covers(mine, getattr(mine, key), layer, tensor) for key, tensor in _own_tensors(layer)
@@ -92,7 +93,7 @@ def _covers(large: nn.Module, have: Tensor, small: nn.Module, want: Tensor) -> b
 
 
 def find(module: nn.Module, path: str) -> nn.Module | None:
-    """The layer of that path, None if there is none; in a tenth of the time that ``get_submodule`` takes."""
+    """Return the layer of that path, or None if there is none, in a tenth of the time that ``get_submodule`` takes."""
     for name in path.split('.') if path else ():
         found = module._modules.get(name)
         if found is None:

@@ -1,4 +1,4 @@
-"""Whole models around one supernet: standalone necks and heads whose tensors are parts of those of the widest."""
+"""Whole models around one supernet, whose necks and heads have tensors that are parts of the widest model's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,24 +20,24 @@ from mmhybrid.utils.checks import bad_value
 class WholeModels:
     """All whole models of a space, which differ in settings of the necks and heads around one supernet.
 
-    Each is an ordinary model of its host whose tensors are parts of those of the same name in the widest model, which
-    alone has weights, as the subnets of a supernet are ordinary backbones.
+    Each is an ordinary model of its host, whose tensors are parts of those of the same name in the widest model. Only
+    the widest model has weights of its own.
 
     Args:
-        config: Config of a host's model, whatever its backbone is.
-        supernet: The backbone of all models.
-        space: Space of the models; without genes of the model there is only the widest.
+        config: Config of a host's model; its backbone is ignored.
+        supernet: Backbone of all models.
+        space: Space of the models; if it has no genes of the model, there is only the widest one.
 
     Attributes:
-        widest: The model whose settings are the largest of each; its tensors are the shared ones.
+        widest: Model with the largest value of each setting, whose tensors are the shared ones.
 
     Raises:
-        ValueError: If the model lacks a setting of the space, or a network has layers that are no part of the widest's.
+        ValueError: If the model lacks a setting of the space, or a model has layers that are not part of the widest's.
     """
 
     def __init__(self, config: Mapping[str, Any], supernet: Supernet, space: SearchSpace) -> None:
         scope = DefaultScope.get_current_instance()
-        # by the time that a smaller one is built, another scope may be the default one
+        # kept, since another scope may be the default when a smaller model is built
         given: dict[str, Any] = {} if scope is None else {'_scope_': scope.scope_name}
         self._config = ConfigDict({**given, **{key: part for key, part in config.items() if key != 'backbone'}})
         self._read_widths = supernet.out_channels
@@ -48,7 +48,7 @@ class WholeModels:
         def built() -> Supernet:
             return supernet
 
-        # not all hosts take a backbone that is built
+        # a callable type, since not all hosts accept a backbone that is already built
         self.widest: Any = MODELS.build({**self.config_of(self._largest), 'backbone': {'type': built}})
         for name in self._largest:
             self._check(name)
@@ -81,7 +81,7 @@ class WholeModels:
         return model
 
     def _check(self, name: str) -> None:
-        """Raise ValueError if a value of a setting is no smaller form of the largest."""
+        """Raise a ValueError if the layers for a value of a setting are not part of those for the largest value."""
         for value in self._space.choices[name].values:
             if adds_to(self.widest, self._without_backbone({**self._largest, name: value}), lambda path: path):
                 allowed = f'a value whose layers are part of those of {self._largest[name]}'
