@@ -1,4 +1,4 @@
-"""Backbones as plain classifiers, outside any host, and random weights that are always the same."""
+"""Plain classifiers around backbones, without any host, and reproducible random weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """A backbone, the mean over its last map where it is one, and a linear layer if there are classes.
+    """A classifier: a backbone, the mean over its last output if that is a map, and a linear layer.
 
     Args:
-        backbone: Its last output counts.
+        backbone: Backbone, of which the last output is used.
         in_width: Channels of that output.
-        num_classes: None for the last output as it is.
+        num_classes: Number of classes; None to return the last output unchanged.
     """
 
     def __init__(self, backbone: nn.Module, in_width: int, num_classes: int | None) -> None:
@@ -22,7 +22,7 @@ class Classifier(nn.Module):
         self.head = None if num_classes is None else nn.Linear(in_width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> logits (B, num_classes), or the last output."""
+        """Return logits (B, num_classes), or the last output, for images (B, 3, H, W)."""
         x = self.backbone(x)[-1]
         if self.head is None:
             return x
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
 
 @contextmanager
 def own_generator() -> Iterator[None]:
-    """Random numbers that are always the same, and leave torch's global generator as it was."""
+    """Seed torch's random numbers with 0 in a context, and restore the state of its global generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield

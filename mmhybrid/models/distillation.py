@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: logits (AutoViT section 5.1; DeiT), and the maps that a head reads."""
+"""Distillation losses between a student's and a teacher's logits (AutoViT, section 5.1; DeiT) and feature maps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from mmhybrid.utils.checks import bad_value, check_choice, check_float, check_ke
 
 KINDS = ('soft', 'hard')
 FEATURES = ('backbone', 'neck')
-SMALLEST_SQUARES = 1e-12  # of a teacher's map, so that one of zeros divides nothing by 0
+SMALLEST_SQUARES = 1e-12  # lower bound of the sum of squares of a teacher's map, to avoid a division by 0
 
 
 @contextmanager
 def captured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
-    """Keep what modules compute last, by the names given to them.
+    """Return a context with a dict of the latest output of each module, under the module's name in ``modules``.
 
-    Their ``forward`` is another one meanwhile: MMSegmentation's heads call it past all hooks.
+    The context replaces ``forward`` of the modules, since MMSegmentation's heads call it without running hooks.
     """
     outputs: dict[str, Any] = {}
 
@@ -46,13 +46,13 @@ def captured(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class LogitsHead:
-    """The head of a model that computes logits of classes, for images or for places in maps.
+    """The head of a model that computes class logits, for images or for positions in maps.
 
     Args:
-        head: The head.
-        losses: How the names of the losses begin that labels give for the same logits.
-        of_boxes: Its logits are the first of what it returns, a map for each level.
-        sigmoid: Each logit is a probability of its own.
+        head: Head of the model.
+        losses: Prefix of the names of the losses that compare these logits with labels.
+        of_boxes: Whether the logits are the first item of its output, as a map for each level.
+        sigmoid: Whether each logit stands for a probability of its own.
     """
 
     head: nn.Module
@@ -62,7 +62,7 @@ class LogitsHead:
 
     @classmethod
     def of(cls, model: nn.Module) -> 'LogitsHead | None':
-        """That of a classifier, a segmentor or a detector of one stage; None for other models."""
+        """Return the head of a classifier, a segmentor or a one-stage detector with sigmoids; None for other models."""
         parts: dict[str, Any] = {name: getattr(model, name, None) for name in ('head', 'decode_head', 'bbox_head')}
         if hasattr(parts['head'], 'num_classes'):
             return cls(parts['head'], '')
@@ -73,44 +73,46 @@ class LogitsHead:
         return None
 
     def shares(self, loss: str) -> bool:
-        """Whether a loss, by its name, is that of the labels for the same logits."""
+        """Return whether the loss of this name compares the same logits with labels."""
         return loss.startswith(self.losses) and 'loss' in loss
 
     def read(self, output: Any) -> list[Tensor]:
-        """The logits (B, classes, ...) in what a forward of the head has returned."""
+        """Return the logits (B, classes, ...) in an output of the head's ``forward``."""
         return maps_of(output[0] if self.of_boxes else output)
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model has computed on the way to its losses.
+    """The outputs of a model's modules that distillation compares.
 
     Args:
-        logits: Of its head, see :class:`LogitsHead`; empty for none.
-        features: The maps of its modules, by their names.
+        logits: Logits of its head, see :class:`LogitsHead`; empty if they are not compared.
+        features: Maps of modules, by the modules' names.
     """
 
     logits: list[Tensor]
     features: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def detach(self) -> 'Outputs':
-        """The same without gradients."""
+        """Return the same outputs without gradients."""
         features = {name: [one.detach() for one in maps] for name, maps in self.features.items()}
         return Outputs([one.detach() for one in self.logits], features)
 
 
 class Distillation:
-    """How a student is compared with its teacher.
+    """The losses that compare a student with its teacher.
 
     Args:
-        kind: ``soft``, t^2 KL(teacher / t || student / t) as in DeiT, or ``hard``, the cross-entropy with the teacher's
-            choice. In maps it is the mean over their places. For heads of sigmoids it is the sum over all logits,
-            divided by the sum of the teacher's probabilities, as their loss of the labels is by the sum of its targets.
-        alpha: Weight of it; the loss of the labels for the same logits has 1 - alpha.
-        temperature: t, for ``soft``.
-        features: Weights by module, ``neck`` or ``backbone``, of the squared distance of its maps from the teacher's,
-            divided by the squares of the teacher's; the mean over the maps. They come on top of all other losses. Of a
-            teacher with more channels the first count, which are the same as the student's in a supernet.
+        kind: Kind of loss between logits: ``soft``, t^2 KL(teacher / t || student / t) as in DeiT, or ``hard``, the
+            cross-entropy with the teacher's most probable class. For maps of logits, it is the mean over the positions.
+            For sigmoid heads, it is the sum over all logits, divided by the sum of the teacher's probabilities, just as
+            such heads divide their loss for labels by the sum of the targets.
+        alpha: Weight of this loss; the loss of the same logits for the labels has weight 1 - alpha.
+        temperature: Temperature t of ``soft``.
+        features: Weights by module, ``neck`` or ``backbone``, of a loss that is added for its maps: the ratio of the
+            squared distance between the student's and the teacher's map to the squared norm of the teacher's, averaged
+            over the maps. If a teacher has more channels, its first ones are compared; in a supernet, they are those of
+            the student. None for no such losses.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class Distillation:
         }
 
     def check_model(self, model: nn.Module) -> None:
-        """Raise ValueError if a model has no module of ``features``, or no logits that could be compared."""
+        """Raise a ValueError if a model lacks a module of ``features``, or has no logits to compare."""
         name = type(model).__name__
         for module in self.features:
             if getattr(model, module, None) is None:
@@ -145,7 +147,7 @@ class Distillation:
             raise bad_value('distillation.alpha', self.alpha, 'a number above 0, or features')
 
     def losses(self, student: Outputs, teacher: Outputs, sigmoid: bool) -> dict[str, Tensor]:
-        """What is added to the losses of the labels."""
+        """Return the losses that are added to those for the labels."""
         losses: dict[str, Tensor] = {}
         if student.logits and sigmoid:
             losses['loss_distillation'] = self.sigmoid_loss(student.logits, teacher.logits)
@@ -159,13 +161,13 @@ class Distillation:
     def joined(
         self, losses: Mapping[str, Any], student: Outputs, teacher: Outputs, head: LogitsHead | None
     ) -> dict[str, Any]:
-        """The losses of the labels with those of the teacher, each with its weight.
+        """Return the losses for the labels and those for the teacher, each with its weight.
 
         Args:
-            losses: As the model returns them, tensors or lists of these by name.
-            student: What it computed.
-            teacher: What is to be learned.
-            head: Of the logits that are compared, None for none.
+            losses: Losses for the labels as the model returns them: tensors or lists of tensors by name.
+            student: Outputs of the student.
+            teacher: Outputs of the teacher.
+            head: Head whose logits are compared; None if logits are not compared.
         """
         if head is not None:
             losses = {
@@ -174,7 +176,7 @@ class Distillation:
         return {**losses, **self.losses(student, teacher, head is not None and head.sigmoid)}
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Logits (B, classes, ...) of both -> alpha times the mean over the batch and the places."""
+        """Return alpha times the mean loss over the batch and the positions, for logits (B, classes, ...) of both."""
         student, teacher = (logits.movedim(1, -1).flatten(0, -2) for logits in (student, teacher))
         if self.kind == 'hard':
             return self.alpha * F.cross_entropy(student, teacher.argmax(-1))
@@ -185,7 +187,10 @@ class Distillation:
         return self.alpha * t**2 * divergence
 
     def sigmoid_loss(self, students: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
-        """Logits of both, of any shapes -> alpha times the sum of all divergences over that of the probabilities."""
+        """Return alpha times the ratio of the summed divergences to the teacher's summed probabilities.
+
+        The logits may have any shapes, which are the same for student and teacher.
+        """
         t = self.temperature
         student, teacher = (
             torch.cat([at_least_float32(one).flatten() for one in logits]) / t for logits in (students, teachers)
@@ -207,5 +212,5 @@ def _scaled(loss: Any, factor: float) -> Any:
 
 
 def maps_of(output: Any) -> list[Tensor]:
-    """The tensors that a module has returned, one or a sequence."""
+    """Return the tensors in a module's output, which is a tensor or a sequence of tensors."""
     return [output] if isinstance(output, Tensor) else list(output)

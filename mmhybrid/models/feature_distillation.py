@@ -1,4 +1,4 @@
-"""Learning a teacher's features from images without labels: a backbone, or all networks of a supernet."""
+"""Feature distillation: a backbone, or all networks of a supernet, learns a teacher's features without labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,32 +20,33 @@ from mmhybrid.registry import MODELS, MUTATORS
 from mmhybrid.utils.checks import bad_value, check_choice
 
 LOSSES = ('cosine', 'smooth_l1')
-# Below it the smooth L1 loss is a square ("Contrastive Learning Rivals Masked Image Modeling in Fine-tuning via Feature
-# Distillation", Wei et al., 2022, section 3).
+# Difference below which the smooth L1 loss is quadratic ("Contrastive Learning Rivals Masked Image Modeling in
+# Fine-tuning via Feature Distillation", Wei et al., 2022, section 3).
 SMOOTH_BELOW = 2.0
 
 
 @MODELS.register_module()
 class FeatureDistiller(BaseModel):
-    """Train a backbone until a linear layer behind it gives what a teacher gives.
+    """Model that trains a backbone so that a linear layer on its last output predicts a teacher's features.
 
-    Its last output counts. Weights of the backbone are saved under ``backbone.``, as a classifier's are; the linear
-    layer, ``projection``, is of no use afterwards.
+    The weights of the backbone are saved with the prefix ``backbone.``, like those of a classifier. The linear layer,
+    ``projection``, has no use after the training.
 
     Args:
-        backbone: Config of a backbone, or of a :class:`Supernet`.
-        teacher: Arguments of :class:`Lesson`; images of any size are resized to its own, and normalised as it wants.
-        features: ``pooled``, one vector an image, or ``maps``, one for each place of the student's last map, to whose
-            size that of the teacher is resized.
-        loss: ``cosine``, 1 minus the similarity of vectors, or ``smooth_l1``, of the teacher's vectors with mean 0 and
-            variance 1; either is a mean over all vectors.
-        mutator: With a supernet, config of what picks the architectures of a step; their losses are averaged.
-        data_preprocessor: Config; the type is MMPretrain's ``ClsDataPreprocessor`` where it names none.
-        init_cfg: As in MMEngine.
+        backbone: Config of a backbone or of a :class:`Supernet`.
+        teacher: Config of the teacher, see :class:`Lesson`. Images are resized to its size and normalised as it needs.
+        features: Kind of features: ``pooled``, one vector for each image, or ``maps``, one vector for each position of
+            the student's last map, to whose size the teacher's map is resized.
+        loss: Kind of loss, averaged over all vectors: ``cosine``, 1 minus the cosine similarity, or ``smooth_l1``, the
+            smooth L1 distance from the teacher's vectors, which are normalised to mean 0 and variance 1.
+        mutator: Config of the mutator, for a supernet only; the losses of a step's architectures are averaged.
+        data_preprocessor: Config of the data preprocessor, whose type is MMPretrain's ``ClsDataPreprocessor`` by
+            default.
+        init_cfg: Initialisation config of MMEngine.
 
     Raises:
         ValueError: If an argument is wrong, the teacher or the student has no such features, a supernet has no mutator
-            or another backbone has one, or pixels cannot be had back from the inputs.
+            or another backbone has one, or pixels cannot be recovered from the inputs.
     """
 
     def __init__(
@@ -71,17 +72,17 @@ class FeatureDistiller(BaseModel):
             if mutator is not None:
                 raise bad_value('mutator', mutator, f'None, for a {type(self.backbone).__name__}')
             widths = output_widths(build_on_meta(backbone), backbone.get('in_channels', 3))
-        # in a tuple, so that its weights are no part of this model
+        # the tuple keeps torch from registering the teacher's weights as part of this model
         self._lesson = (Lesson(teacher, features, self.data_preprocessor),)
         self.projection = nn.Linear(widths[-1], self.lesson.width)
 
     @property
     def lesson(self) -> Lesson:
-        """What it learns of its teacher."""
+        """The teacher and what the student learns from it."""
         return self._lesson[0]
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
-        """The loss of a step with ``mode`` ``loss``, else the outputs of the backbone."""
+        """Return the loss of a step in mode ``loss``, and the outputs of the backbone in other modes."""
         if mode == 'loss':
             return {'loss_features': self._loss(inputs, data_samples)}
         return self.backbone(inputs)
@@ -101,7 +102,7 @@ class FeatureDistiller(BaseModel):
         return torch.stack(losses).mean()
 
     def _distance(self, images: Tensor, wanted: Tensor) -> Tensor:
-        """The loss of the active network, for features (B, C) or (B, C, H, W) of the teacher."""
+        """Return the loss of the active network for features (B, C) or (B, C, H, W) of the teacher."""
         out: Tensor = self.backbone(images)[-1]
         if self.features == 'maps':
             if out.dim() != 4:

@@ -1,10 +1,10 @@
-"""What a teacher gives for images, on disk, found again by what the images show.
+"""Outputs of a teacher on disk, which are looked up by digests of the images' pixels.
 
-A folder with ``kept.json``, which says what the outputs depend on beside the images, and for each :data:`ROWS` images
-or fewer ``outputs-00000.npy``, of float32, and ``digests-00000.npy``: 16 bytes for each image as the teacher gets it,
-behind all augmentation. An output is looked up by them, whatever the order of the images; for an image that has
-changed, or that another augmentation has made, none is found. The digests of a file are written behind its outputs, and
-removed before those are replaced.
+The file ``kept.json`` of a folder says what the outputs depend on beside the images. For each :data:`ROWS` images or
+fewer, there are ``outputs-00000.npy`` in float32 and ``digests-00000.npy``, which has 16 bytes for each image as the
+teacher gets it after all augmentations. The order of the images does not matter, and an image that has changed or was
+augmented differently has no output. The digests of a file are written after its outputs and removed before the outputs
+are replaced, so that a file with digests is complete.
 """
 
 import hashlib
@@ -25,23 +25,23 @@ from mmhybrid.utils.files import drop_link_outward, first_difference, read_json,
 PLAN = 'kept.json'
 FORMAT = 1
 KINDS = ('logits', 'pooled', 'maps')
-ROWS = 1024  # of a file, so that what a killed process has lost is little
-FILE_MB = 64  # and no more than this of outputs
+ROWS = 1024  # largest number of images in a file, so that a killed process loses little
+FILE_MB = 64  # largest size of a file of outputs in MiB, unless a single output is larger
 DIGEST = 16  # bytes
-# How far from a whole number pixels are that were normalised and are to be had back.
+# Largest difference from an integer that a pixel may have after normalisation and its inverse.
 ROUNDING = 1e-2
 
 
 @dataclass(frozen=True)
 class KeptPlan:
-    """What outputs depend on beside the images, and how many there are.
+    """The settings on which kept outputs depend beside the images, and the number of images.
 
     Args:
-        kind: One of :data:`KINDS`.
-        teacher: See :meth:`mmhybrid.models.teachers.Teacher.record`.
-        student: The normalisation of its images, of which the teacher gets pixels with these roundings.
-        shape: Of one output.
-        rows: How many there are.
+        kind: Kind of output, one of :data:`KINDS`.
+        teacher: Record of the teacher, see :meth:`mmhybrid.models.teachers.Teacher.record`.
+        student: Normalisation of the student's images, whose rounding the recovered pixels have.
+        shape: Shape of one output.
+        rows: Number of images.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class KeptPlan:
 
     @classmethod
     def read(cls, folder: Path) -> 'KeptPlan':
-        """The plan of a folder; ValueError if it has none, or not one of this format."""
+        """Return the plan of a folder; raise a ValueError if there is none, or it has another format."""
         path = folder / PLAN
         data = read_json(path)
         check_keys(str(path), data, ['format', *(field.name for field in fields(cls))])
@@ -66,10 +66,10 @@ class KeptPlan:
         return cls(**data)
 
     def write(self, folder: Path) -> None:
-        """Make the folder with the plan, or hold it against the one that is there.
+        """Create the folder with the plan, or check that the existing folder has the same plan.
 
         Raises:
-            ValueError: If that is another one.
+            ValueError: If the existing plan differs, or the path is not a folder.
         """
         if (folder / PLAN).exists():
             self.check_is(KeptPlan.read(folder), folder)
@@ -81,39 +81,39 @@ class KeptPlan:
         write_json(folder / PLAN, {'format': FORMAT, **asdict(self)})
 
     def check_is(self, there: 'KeptPlan', folder: Path) -> None:
-        """Raise ValueError if the plan of a folder is not this one."""
+        """Raise a ValueError if the plan ``there``, of a folder, differs from this one."""
         difference = first_difference(asdict(there), asdict(self))
         if difference:
             raise ValueError(f'{folder}: outputs of another teacher, model or data set: {difference}')
 
     @property
     def rows_per_file(self) -> int:
-        """Outputs in a file, the last of which may have fewer."""
+        """Number of outputs in each file but the last, which may have fewer."""
         return max(1, min(ROWS, FILE_MB * 2**20 // (4 * math.prod(self.shape))))
 
     @property
     def num_files(self) -> int:
-        """How many files there are of each kind."""
+        """Number of files of outputs, and of files of digests."""
         return -(-self.rows // self.rows_per_file)
 
     def file(self, folder: Path, number: int) -> 'KeptFile':
-        """One of the files."""
+        """Return one of the files."""
         return KeptFile(folder, number, len(self.rows_of(number)), self.shape)
 
     def rows_of(self, number: int) -> range:
-        """The rows of a file."""
+        """Return the rows of a file."""
         start = number * self.rows_per_file
         return range(start, min(start + self.rows_per_file, self.rows))
 
 
 class KeptFile:
-    """The outputs of some images, and their digests.
+    """A file of outputs, and the file of the digests of their images.
 
     Args:
-        folder: Of the plan.
-        number: Of the file.
-        rows: How many images it is of.
-        shape: Of an output.
+        folder: Folder of the plan.
+        number: Number of the file.
+        rows: Number of its images.
+        shape: Shape of an output.
     """
 
     def __init__(self, folder: Path, number: int, rows: int, shape: Sequence[int]) -> None:
@@ -123,19 +123,19 @@ class KeptFile:
         self._shape = tuple(shape)
 
     def is_there(self) -> bool:
-        """Whether it was written to its end."""
+        """Return whether the file was written completely."""
         return self._digests.exists()
 
     def digests(self) -> np.ndarray:
-        """(rows, 16) bytes; ValueError as :meth:`outputs`."""
+        """Return the digests, (rows, 16) bytes; raise a ValueError as :meth:`outputs` does."""
         return np.array(_mapped(self._digests, np.dtype('u1'), (self._rows, DIGEST)))
 
     def outputs(self) -> np.ndarray:
-        """(rows, *shape), mapped into memory; ValueError if the file is none, or not of this kind and size."""
+        """Return the outputs, (rows, *shape), mapped into memory; raise a ValueError if the file has no such array."""
         return _mapped(self._outputs, np.dtype('<f4'), (self._rows, *self._shape))
 
     def write(self, digests: np.ndarray, outputs: np.ndarray) -> None:
-        """Write both, whole or not at all."""
+        """Write both files, each completely or not at all."""
         self._digests.unlink(missing_ok=True)
         for path, array in ((self._outputs, outputs.astype('<f4', copy=False)), (self._digests, digests)):
             content = io.BytesIO()
@@ -157,17 +157,17 @@ def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def digests_of(pixels: Tensor, field: str) -> np.ndarray:
-    """A digest of each image.
+    """Return a digest of each image.
 
     Args:
-        pixels: (B, C, H, W), whole numbers from 0 to 255 but for roundings.
-        field: What asks, for the message.
+        pixels: Pixels (B, C, H, W), which are integers from 0 to 255 except for rounding errors.
+        field: Name of the field for the error message.
 
     Returns:
-        (B, 16), bytes.
+        Digests, (B, 16) bytes.
 
     Raises:
-        ValueError: If they are others.
+        ValueError: If pixels have other values.
     """
     whole = pixels.round()
     if bool(((pixels - whole).abs() > ROUNDING).any()) or bool((whole < 0).any()) or bool((whole > 255).any()):
@@ -180,17 +180,17 @@ def digests_of(pixels: Tensor, field: str) -> np.ndarray:
 
 
 class KeptOutputs:
-    """The outputs in a folder, of which no more is in memory than is used.
+    """The outputs in a folder, which are mapped into memory.
 
     Args:
-        folder: Where they are.
-        kind: What they have to be, as the two that follow, see :class:`KeptPlan`.
-        teacher: See there.
-        student: See there.
-        width: Of an output, which for ``maps`` has two more sizes.
+        folder: Folder of the outputs.
+        kind: Expected kind, see :class:`KeptPlan`.
+        teacher: Expected record of the teacher, see :class:`KeptPlan`.
+        student: Expected normalisation of the student's images, see :class:`KeptPlan`.
+        width: Expected number of channels of an output; the height and width of ``maps`` are not checked.
 
     Raises:
-        ValueError: If they are others, are not all there, or a file is broken.
+        ValueError: If the outputs have other settings or are incomplete, or a file is damaged.
     """
 
     def __init__(self, folder: Path, kind: str, teacher: dict[str, Any], student: dict[str, Any], width: int) -> None:
@@ -212,14 +212,14 @@ class KeptOutputs:
         self._outputs = [one.outputs() for one in files]
 
     def of(self, digests: np.ndarray, names: Sequence[str]) -> Tensor:
-        """Outputs (B, *shape) for digests of images.
+        """Return the outputs (B, *shape) of images by their digests.
 
         Args:
-            digests: See :func:`digests_of`.
-            names: Of the images, for the message.
+            digests: Digests of the images, see :func:`digests_of`.
+            names: Names of the images for the error message.
 
         Raises:
-            ValueError: If there is none for an image.
+            ValueError: If an image has no output.
         """
         found = [self._row(digest, name) for digest, name in zip(digests.view('<u8'), names, strict=True)]
         outputs = [self._outputs[row // self._rows_per_file][row % self._rows_per_file] for row in found]

@@ -1,4 +1,4 @@
-"""One-shot training: a classifier, detector or segmentor whose backbone is a supernet, trained subnet by subnet."""
+"""One-shot training of a classifier, detector or segmentor whose backbone is a supernet."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,32 +31,33 @@ HEAD = 'head of logits'
 
 @MODELS.register_module()
 class OneShot(BaseModel):
-    """Train the subnets that a mutator picks, with the loss of the wrapped model.
+    """Model that trains the subnets that a mutator chooses, with the loss of the wrapped model.
 
-    Images of a classifier are resized to the ``resolution`` of an architecture, where the space has one, and those of
-    other models where it has several; their images have to be square. With ``genes``
-    of necks and heads an architecture is that of a whole model, see :class:`WholeModelSpace`.
+    If the space has a gene ``resolution``, the images of a classifier are resized to its value. Images of other models
+    are resized if the gene has several values, and then have to be square. With ``genes`` of necks and heads, an
+    architecture is that of a whole model (see :class:`WholeModelSpace`).
 
     Args:
-        architecture: Config of any mmpretrain, mmdet or mmseg model whose backbone is a :class:`Supernet`. Its neck or
-            heads read what the widest subnet has, whatever ``in_channels`` they name.
-        mutator: Config of what picks the architectures of a step.
-        distillation: With a ``teacher``, or with a mutator of several architectures (the first of them teaches the
-            others in place): arguments of :class:`Distillation`.
-        teacher: Arguments of :class:`Lesson`, for a classifier; it teaches its logits alone.
-        data_preprocessor: Of the wrapped model, where the host's config has it on the top level.
-        init_cfg: As in MMEngine.
-        genes: Values of settings of the model around the backbone, see :class:`WholeModelSpace`:
-            ``dict(bbox_head=dict(feat_channels=[32, 64], stacked_convs=[1, 2]))``. The wrapped model has the largest of
-            each, and the others use parts of its layers.
+        architecture: Config of an MMPretrain, MMDetection or MMSegmentation model whose backbone is a
+            :class:`Supernet`. The ``in_channels`` of its neck or heads are replaced by the widths of the widest subnet.
+        mutator: Config of the mutator, which chooses the architectures of a step.
+        distillation: Arguments of :class:`Distillation`. They need a ``teacher``, or a mutator of several
+            architectures, the first of which then teaches the others.
+        teacher: Config of the teacher of a classifier's logits, see :class:`Lesson`; None for no teacher.
+        data_preprocessor: Config of the wrapped model's data preprocessor, if the host's config has it at the top
+            level.
+        init_cfg: Initialisation config of MMEngine.
+        genes: Values of settings of the model around the backbone, see :class:`WholeModelSpace`, such as
+            ``dict(bbox_head=dict(feat_channels=[32, 64], stacked_convs=[1, 2]))``. The wrapped model has the largest
+            value of each setting, and models with other values use parts of its layers.
 
     Attributes:
         space: Search space of the networks.
 
     Raises:
-        ValueError: If the backbone is no supernet, a neck or head reads more outputs than it has, teacher and student
-            disagree on the classes, nothing teaches, the model has nothing of what is to be compared, or a teacher
-            cannot get its pixels back from the inputs.
+        ValueError: If the backbone is not a supernet, a neck or head reads more outputs than it has, teacher and
+            student have different numbers of classes, there is distillation without a teacher, the model lacks what is
+            to be compared, or pixels for the teacher cannot be recovered from the inputs.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class OneShot(BaseModel):
         self.is_classifier = hasattr(model, 'head') and hasattr(model.head, 'num_classes')
         self.resizes = self.space.has_resolutions or (self.is_classifier and 'resolution' in self.space.choices)
         self.distillation = None if distillation is None else Distillation(**distillation)
-        # in a tuple, so that its weights are no part of this model
+        # the tuple keeps torch from registering the teacher's weights as part of this model
         self._lesson = () if teacher is None else (Lesson(teacher, 'logits', self.data_preprocessor),)
         self._check()
 
@@ -114,12 +115,12 @@ class OneShot(BaseModel):
 
     @property
     def lesson(self) -> Lesson | None:
-        """What it learns of a teacher; None without one."""
+        """The teacher and what the student learns from it; None without a teacher."""
         return self._lesson[0] if self._lesson else None
 
     @property
     def supernet(self) -> Supernet:
-        """The backbone."""
+        """The supernet, which is the backbone of the wrapped model."""
         return self.architecture.backbone
 
     @property
@@ -129,7 +130,7 @@ class OneShot(BaseModel):
 
     @property
     def active(self) -> Any:
-        """The wrapped model with the neck and the heads of the active architecture, as they are now."""
+        """The wrapped model with the neck and the heads of the active architecture, on the weights as they are now."""
         return self._models.get(self.space.settings(self._beyond_backbone))
 
     def set_arch(self, arch: Mapping[str, Any]) -> None:
@@ -152,7 +153,7 @@ class OneShot(BaseModel):
         return {name: arch[name] for name in self.space.model_genes}
 
     def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
-        """Run the wrapped model; mode ``loss`` trains the mutator's architectures, the others use the active one."""
+        """Run the wrapped model: the mutator's architectures in mode ``loss``, and the active one in other modes."""
         if mode == 'loss':
             return self._loss(inputs, data_samples)
         images, samples = self._resized(inputs, data_samples)
@@ -170,7 +171,7 @@ class OneShot(BaseModel):
             if teacher is None and outputs is not None:
                 teacher = outputs.detach()
             for name, loss in losses.items():
-                # as MMEngine adds a list up; what a detector returns may differ in shape between subnets
+                # lists are summed as MMEngine does it, since a detector's losses may differ in shape between subnets
                 parts = loss if isinstance(loss, list) else [loss]
                 total[name] = total.get(name, 0) + torch.stack([part.mean() for part in parts]).sum() / len(archs)
         return total
@@ -178,7 +179,7 @@ class OneShot(BaseModel):
     def _subnet_loss(
         self, inputs: Tensor, data_samples: Any, teacher: Outputs | None
     ) -> tuple[dict[str, Any], Outputs | None]:
-        """The losses of the active subnet, and what others may learn of it."""
+        """Return the losses of the active subnet, and its outputs if there is distillation."""
         (images, samples), model = self._resized(inputs, data_samples), self.active
         if self.distillation is None:
             return model(images, samples, mode='loss'), None
@@ -202,7 +203,7 @@ class OneShot(BaseModel):
         return super()._apply(fn, recurse)
 
     def _resized(self, images: Tensor, samples: Any) -> tuple[Tensor, Any]:
-        """Images at the resolution of the active architecture, and their samples."""
+        """Return the images at the resolution of the active architecture, and their samples."""
         if not self.resizes:
             return images, samples
         genes = {**self.supernet.arch, **self._beyond_backbone}

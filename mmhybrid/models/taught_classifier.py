@@ -1,4 +1,4 @@
-"""A classifier that learns from a teacher beside the labels."""
+"""A classifier that learns from a teacher in addition to the labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,21 +16,23 @@ HEAD = 'head of logits'
 
 @MODELS.register_module()
 class TaughtClassifier(ImageClassifier):
-    """MMPretrain's ``ImageClassifier`` that learns a teacher's logits; its weights have the names of one that does not.
+    """MMPretrain's ``ImageClassifier`` that also learns a teacher's logits; its weights have the same names.
+
+    The other arguments are those of ``ImageClassifier``.
 
     Args:
-        backbone: As for ``ImageClassifier``.
-        teacher: Arguments of :class:`Lesson`.
-        distillation: Arguments of :class:`Distillation`; it compares logits alone.
-        neck: As for ``ImageClassifier``, and so are the others.
-        head: Whose logits are compared.
-        pretrained: Checkpoint of the whole model.
-        train_cfg: With ``augments``, what mixes images; the teacher sees them mixed too.
-        data_preprocessor: Whose normalisation is known.
-        init_cfg: As in MMEngine.
+        backbone: Config of the backbone.
+        teacher: Config of the teacher, see :class:`Lesson`.
+        distillation: Arguments of :class:`Distillation`, without ``features``, since only logits are compared.
+        neck: Config of the neck.
+        head: Config of the head, whose logits are compared with the teacher's.
+        pretrained: Path of a checkpoint of the whole model.
+        train_cfg: Config of the training; its ``augments`` mix images, and the teacher sees the mixed images too.
+        data_preprocessor: Config of the data preprocessor, which must be of MMPretrain or MMEngine.
+        init_cfg: Initialisation config of MMEngine.
 
     Raises:
-        ValueError: If an argument is wrong, or teacher and student disagree on the classes.
+        ValueError: If an argument is wrong, or teacher and student have different numbers of classes.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class TaughtClassifier(ImageClassifier):
         if self.distillation.features:
             raise bad_value('distillation.features', self.distillation.features, 'None, with a teacher')
         self.distillation.check_model(self)
-        # in a tuple, so that its weights are no part of this model
+        # the tuple keeps torch from registering the teacher's weights as part of this model
         self._lesson = (Lesson(teacher, 'logits', self.data_preprocessor),)
         if self.lesson.width != self.head.num_classes:
             allowed = f'the {self.head.num_classes} of the student'
@@ -58,11 +60,11 @@ class TaughtClassifier(ImageClassifier):
 
     @property
     def lesson(self) -> Lesson:
-        """What it learns of its teacher."""
+        """The teacher and what the student learns from it."""
         return self._lesson[0]
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Any]:
-        """Losses of the labels and of the teacher."""
+        """Return the losses of the labels and of the teacher."""
         head = LogitsHead.of(self)
         assert head is not None
         with captured({HEAD: head.head}) as found:

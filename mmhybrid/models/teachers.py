@@ -1,4 +1,4 @@
-"""Trained classifiers, of MMPretrain or timm, that others learn from, and the pixels that they see."""
+"""Teachers, which are trained classifiers of MMPretrain or timm, and the pixels that they see."""
 
 import copy
 import hashlib
@@ -21,20 +21,20 @@ from mmhybrid.models.resized_inputs import resized
 from mmhybrid.utils.checks import bad_value, check_class, check_int, check_keys, check_list
 from mmhybrid.utils.errors import first_line
 
-# Of an image one vector, or one for each place of a map.
+# Kinds of features: one vector for each image, or one for each position of a map.
 FEATURES = ('pooled', 'maps')
-# Pixels a side of the image that tells how wide features are, where a teacher takes any.
+# Side, in pixels, of the image with which the width of features is measured if a teacher has no size of its own.
 SIDE = 224
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How a preprocessor makes inputs of pixels, whose channels are in the order BGR.
+    """The normalisation of pixels in BGR order by a data preprocessor.
 
     Args:
-        mean: Subtracted, (channels, 1, 1).
-        std: Divisor, in the same shape.
-        to_rgb: Whether the order of the channels is turned round first.
+        mean: Mean that is subtracted, (channels, 1, 1).
+        std: Standard deviation by which the difference is divided, in the same shape.
+        to_rgb: Whether the order of the channels is reversed first.
     """
 
     mean: Tensor
@@ -43,10 +43,10 @@ class Normalisation:
 
     @classmethod
     def of(cls, preprocessor: nn.Module) -> 'Normalisation':
-        """What an MMPretrain or MMEngine preprocessor does.
+        """Return the normalisation of an MMPretrain or MMEngine preprocessor.
 
         Raises:
-            ValueError: If it is one of another kind, whose normalisation is unknown.
+            ValueError: If the preprocessor is of another kind, whose normalisation is unknown.
         """
         to_rgb = getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', None))
         if to_rgb is None:
@@ -57,32 +57,33 @@ class Normalisation:
         return cls(mean, std, to_rgb)
 
     def record(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """Return the normalisation as plain JSON."""
         return {'mean': self.mean.flatten().tolist(), 'std': self.std.flatten().tolist(), 'to_rgb': bool(self.to_rgb)}
 
     def undo(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, C, H, W) back to pixels."""
+        """Return the pixels of normalised inputs (B, C, H, W)."""
         pixels = inputs * self.std.to(inputs) + self.mean.to(inputs)
         return pixels.flip(1) if self.to_rgb else pixels
 
 
 class Teacher:
-    """A trained classifier, in eval mode, without gradients, and outside of any checkpoint.
+    """A trained classifier in eval mode, which gets no gradients and is saved in no checkpoint.
 
     Args:
-        config: An mmpretrain config, its path, or the name of a shipped one
-            (``mmhybrid::efficientnet-lite/efficientnet-lite0_in1k.py``). Give either this or ``timm``.
-        timm: Name of a timm model, where timm is installed; with the tag of the weights (``regnety_320.tv2_in1k``)
-            their mean, standard deviation and size of images are used, without one those of timm's default weights.
         checkpoint: Path of the weights, or an address such as ``package://NAME``.
-        size: Pixels a side of the images that it sees; they are resized from the student's. By default the size of its
-            own weights: timm's ``input_size``, or what the test pipeline of the config crops to; without either, the
-            student's.
-        classes: The numbers of the student's classes among its own, for a student that knows some of them alone.
+        config: MMPretrain config, its path, or the name of a shipped one, such as
+            ``mmhybrid::efficientnet-lite/efficientnet-lite0_in1k.py``. Either this or ``timm`` is required.
+        timm: Name of a timm model. With a tag of weights, as in ``regnety_320.tv2_in1k``, the mean, standard deviation
+            and image size of these weights are used, and without a tag, those of timm's default weights.
+        size: Side, in pixels, of the images that it sees, which are resized from the student's. The default is the size
+            of its weights: timm's ``input_size``, or the size of the config's test pipeline. If neither is known, the
+            images are not resized.
+        classes: Indices of the student's classes among the teacher's, for a student that has only some of them; None if
+            both have the same classes.
 
     Raises:
-        ValueError: If a file is missing, the weights cannot be read or are not those of the model, or neither or both
-            of ``config`` and ``timm`` are given.
+        ValueError: If a file is missing, the weights cannot be read or do not fit the model, timm is needed and not
+            installed, or neither or both of ``config`` and ``timm`` are given.
     """
 
     def __init__(
@@ -120,11 +121,11 @@ class Teacher:
             self._preprocessor = ImgDataPreprocessor(mean, std, bgr_to_rgb=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'Teacher':
-        return self  # it never changes, and a moving average of the student needs none of its own
+        return self  # a teacher never changes, so a moving average of the student can share it
 
     @property
     def num_classes(self) -> int:
-        """Classes that it teaches."""
+        """Number of classes that the teacher's logits have."""
         return self._own_classes if self.classes is None else len(self.classes)
 
     @property
@@ -143,20 +144,21 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
-        """(B, classes) for pixels in the order BGR, as images are read; the teacher's own preprocessor takes them."""
+        """Return the logits (B, classes) for pixels in BGR order, which the teacher's own preprocessor normalises."""
         logits: Tensor = self.model(self._inputs(pixels))
         return logits if self.classes is None else logits[:, self.classes]
 
     @torch.no_grad()
     def features(self, pixels: Tensor, kind: str) -> Tensor:
-        """What the classifier takes, (B, C), for ``pooled``, or the last map, (B, C, H, W), for ``maps``.
+        """Return the features of images.
 
         Args:
-            pixels: As for :meth:`logits`.
-            kind: One of :data:`FEATURES`.
+            pixels: Pixels (B, 3, H, W) in BGR order, as for :meth:`logits`.
+            kind: Kind of features: ``pooled`` for the input of the classifier's last layer, (B, C), or ``maps`` for the
+                last map, (B, C, H, W).
 
         Raises:
-            ValueError: If it has no such features.
+            ValueError: If the teacher has no such features.
         """
         inputs = self._inputs(pixels)
         found = self._of_mmpretrain(inputs, kind) if self._is_mmpretrains else self._of_timm(inputs, kind)
@@ -169,7 +171,7 @@ class Teacher:
         return found
 
     def record(self) -> dict[str, Any]:
-        """What its outputs depend on, as plain JSON: digests of network and weights, size of images, and classes."""
+        """Return what determines its outputs as plain JSON: digests of network and weights, image size and classes."""
         network = json.dumps(self._network, sort_keys=True, default=repr)
         weights = hashlib.sha256()
         for name, weight in sorted(self.model.state_dict().items()):
@@ -183,7 +185,7 @@ class Teacher:
         }
 
     def feature_width(self, kind: str) -> int:
-        """Channels of :meth:`features`."""
+        """Return the number of channels of :meth:`features`."""
         side = SIDE if self.size is None else self.size
         return self.features(torch.zeros(1, 3, side, side), kind).shape[1]
 
@@ -215,17 +217,17 @@ class Teacher:
 
 
 class Lesson:
-    """What a student learns of its images from a teacher, who computes it in each step or has done so once.
+    """A teacher with the kind of output that a student learns from it, computed in each step or read from a folder.
 
     Args:
-        cfg: Arguments of :class:`Teacher`, and ``kept``, the folder of a teacher's outputs (``mmhybrid keep-teacher``),
-            where it is not to compute them.
-        kind: ``logits``, or one of :data:`FEATURES`.
-        preprocessor: Of the student.
+        cfg: Arguments of :class:`Teacher`; optionally with ``kept``, the folder of outputs that ``mmhybrid
+            keep-teacher`` computed, which are then read instead of computed.
+        kind: Kind of output: ``logits``, or one of :data:`FEATURES`.
+        preprocessor: Data preprocessor of the student.
 
     Raises:
-        ValueError: If an argument is wrong, pixels cannot be had back from what the preprocessor makes of them, or
-            images are mixed that outputs are kept of.
+        ValueError: If an argument is wrong, the normalisation of the preprocessor is unknown, or outputs are kept while
+            the preprocessor mixes images.
     """
 
     def __init__(self, cfg: Mapping[str, Any], kind: str, preprocessor: nn.Module) -> None:
@@ -241,23 +243,23 @@ class Lesson:
         self._outputs: KeptOutputs | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> 'Lesson':
-        return self  # as its teacher
+        return self  # for the same reason as the teacher
 
     def computed(self, pixels: Tensor) -> Tensor:
-        """What the teacher gives for pixels, see :meth:`Teacher.logits`, in float32 or more."""
+        """Compute the teacher's output for pixels (see :meth:`Teacher.logits`), in at least float32."""
         if self.kind == 'logits':
             return at_least_float32(self.teacher.logits(pixels))
         return at_least_float32(self.teacher.features(pixels, self.kind))
 
     def of(self, pixels: Tensor, samples: Any) -> Tensor:
-        """What the teacher gives, or has given, for pixels.
+        """Return the teacher's output for pixels, computed now or read from the folder ``kept``.
 
         Args:
-            pixels: See :meth:`Teacher.logits`.
-            samples: Of the batch, or None; an image that nothing is kept of is named by them.
+            pixels: Pixels of the images, see :meth:`Teacher.logits`.
+            samples: Data samples of the batch, or None; their paths name images without kept outputs in errors.
 
         Raises:
-            ValueError: If the kept outputs are not those of this teacher, or there is none for an image.
+            ValueError: If the kept outputs are not those of this teacher, or an image has none.
         """
         if self.kept is None:
             return self.computed(pixels)
@@ -271,7 +273,7 @@ class Lesson:
         return self._outputs.of(digests, names).to(pixels.device)
 
     def plan(self, shape: Sequence[int], rows: int) -> KeptPlan:
-        """What outputs of a shape depend on, for a number of images."""
+        """Return the plan of kept outputs of a shape for a number of images."""
         return KeptPlan(self.kind, self.teacher.record(), self.student, list(shape), rows)
 
 
@@ -295,7 +297,7 @@ def _mmpretrain_model(config: Config) -> nn.Module:
 
 
 def _cropped_size(config: Config) -> int | None:
-    """Side of the square images that the test pipeline of a config ends in, None where it does not say it."""
+    """Return the side of the square images that a config's test pipeline produces; None if it does not name one."""
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     for transform in reversed(dataset.get('pipeline') or config.get('test_pipeline') or []):
         size = transform.get('crop_size', transform.get('scale'))

@@ -1,4 +1,4 @@
-"""A classifier that mixes tokens behind its stem and learns from label maps."""
+"""A classifier for token labelling, which mixes tokens behind its stem and learns from label maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,21 +18,22 @@ STEM_STRIDE, LAST_STRIDE = 4, 32
 
 @MODELS.register_module()
 class TokenLabelClassifier(BaseModel):
-    """An mmpretrain classifier for token labelling; its weights have the names of an ``ImageClassifier``'s.
+    """Classifier for token labelling, whose weights have the names of an MMPretrain ``ImageClassifier``.
 
-    In training, a rectangle of the stem's output is exchanged between images (MixToken), on the grid of the last map,
-    and the head is told which.
+    In training, a rectangle of the stem's output is exchanged between images (MixToken). The rectangle consists of
+    whole cells of the last map, and the head receives it too.
 
     Args:
         backbone: Config of a :class:`GLNet`, whose ``downsamplers[0]`` is the stem.
         head: Config of a :class:`TokenLabelHead`.
         mix_token: Arguments of :class:`MixToken`; None for no mixing.
-        data_preprocessor: Config; the type is ``ClsDataPreprocessor`` where it names none.
-        init_cfg: As in MMEngine.
+        data_preprocessor: Config of the data preprocessor, whose type is MMPretrain's ``ClsDataPreprocessor`` by
+            default.
+        init_cfg: Initialisation config of MMEngine.
 
     Raises:
-        ValueError: When called: if tokens are mixed and a side of the images is no multiple of 32, so that the cells of
-            the last map are no cells of the stem's.
+        ValueError: When called, if tokens are mixed and a side of the images is not a multiple of 32, so that a cell of
+            the last map does not consist of whole cells of the stem's map.
     """
 
     def __init__(
@@ -49,18 +50,18 @@ class TokenLabelClassifier(BaseModel):
         self.mix_token = None if mix_token is None else MixToken(**mix_token)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) -> maps of the backbone."""
+        """Return the maps of the backbone for images (B, 3, H, W)."""
         return self.backbone(inputs)
 
     def forward(self, inputs: Tensor, data_samples: Sequence[Any] | None = None, mode: str = 'tensor') -> Any:
-        """Logits (B, num_classes), or with ``mode`` the losses (``loss``) or the data samples (``predict``)."""
+        """Return logits (B, num_classes), or the losses with mode ``loss``, or data samples with mode ``predict``."""
         if mode == 'loss':
             return self.loss(inputs, data_samples or ())
         feats = self.extract_feat(inputs)
         return self.head.predict(feats, data_samples) if mode == 'predict' else self.head(feats)
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Losses of a batch, with tokens mixed."""
+        """Return the losses of a batch, whose tokens are mixed."""
         region = self._region(inputs)
         if region is None:
             return self.head.loss(self.extract_feat(inputs), data_samples)
