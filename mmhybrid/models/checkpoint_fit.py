@@ -1,4 +1,4 @@
-"""Whether weights are those of a network, before MMEngine loads what it can and goes on without a word."""
+"""Checks that weights fit a network, since MMEngine loads the tensors that fit and continues even if none does."""
 
 import re
 from collections import Counter
@@ -12,21 +12,24 @@ from torch import Tensor, nn
 from mmhybrid.models.checkpoints import read_checkpoint, weights_of
 from mmhybrid.utils.errors import few, printable, shortened
 
-# Characters of what a partial fit is said to leave out: some hundred names.
+# Largest length, in characters, of a warning about a partial fit, which is enough for some hundred names.
 MOST_TOLD = 20_000
-# Parts of a name in front of which a prefix may end; a file may have names of a million.
+# Largest number of parts in a prefix, since a name in a file may have a million parts.
 MOST_PARTS = 10
 
 
 def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> None:
-    """Raise ValueError if ``weights`` have no tensor for ``module``; log what a partial fit leaves out.
+    """Check that at least one tensor of ``weights`` fits ``module``, and log what a partial fit leaves out.
 
-    A tensor fits by its name and, but for axes of one, its shape. MMEngine itself loads nothing and goes on.
+    A tensor fits if it has the name and, except for axes of length 1, the shape of one of the module's.
 
     Args:
-        module: A model, or a part of one.
-        weights: Of a checkpoint, without the prefix that loading takes off.
-        source: What the message calls them.
+        module: Model, or a part of one.
+        weights: Weights of a checkpoint, without the prefix that loading removes.
+        source: Name of the weights in messages.
+
+    Raises:
+        ValueError: If no tensor fits.
     """
     own = module.state_dict()
     shared = {name for name in own.keys() & weights.keys() if isinstance(weights[name], Tensor)}
@@ -49,7 +52,7 @@ def check_fit(module: nn.Module, weights: Mapping[str, Any], source: str) -> Non
 
 
 def check_pretrained(module: nn.Module) -> None:
-    """Raise ValueError if a checkpoint that the ``init_cfg`` of ``module`` names has nothing for it."""
+    """Raise ValueError if ``init_cfg`` of ``module`` names a checkpoint of which no tensor fits the module."""
     configs = getattr(module, 'init_cfg', None) or ()
     for cfg in (configs,) if isinstance(configs, Mapping) else configs:
         if cfg.get('type') not in ('Pretrained', 'PretrainedInit') or not isinstance(cfg.get('checkpoint'), str):
@@ -66,7 +69,7 @@ def check_pretrained(module: nn.Module) -> None:
 
 
 def _told(sentence: str) -> str:
-    """What a terminal may show, for names in files may hold anything."""
+    """Return the sentence shortened and safe for a terminal, since names in files may contain anything."""
     return printable(shortened(sentence, MOST_TOLD))
 
 
@@ -75,7 +78,7 @@ def _size(tensor: Any) -> tuple[int, ...]:
 
 
 def _likely_prefix(longer: Iterable[str], shorter: Iterable[str]) -> str:
-    """What most of the names in ``longer`` have in front of a name in ``shorter``; '' if none has any."""
+    """Return the prefix that most often separates a name in ``longer`` from one in ``shorter``; '' if there is none."""
     ends = set(shorter)
     prefixes: Counter[str] = Counter()
     for name in longer:

@@ -1,7 +1,7 @@
-"""Checkpoints of MMEngine and of its hosts, read with ``weights_only=True`` and written whole.
+"""Functions that read checkpoints of MMEngine and its hosts with ``weights_only=True``, and write them atomically.
 
-What torch writes is a zip archive with a checksum of each entry, which torch itself does not look at; in a safetensors
-file of ours the checksum is in its metadata.
+Torch writes a zip archive with a checksum of each entry, which torch itself does not verify. A safetensors file of
+mmhybrid has a checksum in its metadata.
 """
 
 import hashlib
@@ -30,14 +30,17 @@ from mmhybrid.utils.files import is_special, write_whole
 
 CHECKSUM = 'sha256'
 _ZIP = b'PK\x03\x04'
-# What a zip archive ends in: the sizes and places of its directory, of large ones in a record of their own before.
+# Formats of the records at the end of a zip archive, which have the size and position of its directory; large archives
+# have them in a record of their own before.
 _END, _LOCATOR, _LARGE_END = '<4s8xLLH', '<4s4xQ4x', '<40xQQ'
-# How torch says which class or function a pickle names that weights have no use for.
+# Torch's error messages for a class or function that weights do not need.
 _NAMED = re.compile(r'GLOBAL (\S+)|Unsupported class (\S+)')
-# Before it, torch believes a file that says it has more values than it has, and reads and writes memory behind them.
+# First version of torch that does not trust the number of values that a file claims; earlier ones read and write memory
+# beyond the values.
 CHECKED = (2, 10)
-# Of what torch reads with ``weights_only=True``, what weights have a use for; beside it are types of values, and what
-# :mod:`mmhybrid.compat` or a user allows. The rest makes memory of a size that a file says, and does not clear it.
+# Names that torch allows with ``weights_only=True`` and that weights need. Types of values are allowed too, and so are
+# the names that :mod:`mmhybrid.compat` or a user adds. The other names that torch allows create uninitialised memory of
+# a size that the file chooses.
 _USEFUL = {
     '_codecs.encode',
     'builtins.complex',
@@ -57,10 +60,10 @@ _USEFUL = {
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """The content of a local file or URL, on the CPU.
+    """Return the content of a checkpoint, which is a local file or a URL, on the CPU.
 
     Raises:
-        ValueError: If there is no such file, or it is damaged, of another kind, or holds more than tensors and values.
+        ValueError: If the file does not exist, is damaged or of another kind, or holds more than tensors and values.
     """
     if '://' not in path and not Path(path).is_file():
         raise ValueError(f'checkpoint {path} does not exist')
@@ -68,7 +71,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except UnpicklingError as error:
         raise ValueError(f'{path} is not read: {_refusal(error)}') from error
-    except Exception as error:  # a damaged pickle may raise nearly anything
+    except Exception as error:  # a damaged pickle may raise almost any error
         raise ValueError(f'{path} is not a checkpoint that can be read: {first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} is not a checkpoint: it holds a {type(checkpoint).__name__}')
@@ -82,15 +85,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def load_local(path: str, map_location: Any) -> Any:
-    """The content of a local file; what MMEngine reads checkpoints with once this module is imported.
+    """Return the content of a local file; MMEngine reads checkpoints with this function once this module is imported.
 
     Raises:
-        ValueError: If its checksum is not that of its content.
-        UnpicklingError: If it names a class or function that weights have no use for.
+        ValueError: If the file is damaged or special, or its tensors need far more memory than the file has.
+        UnpicklingError: If the file names a class or function that weights do not need.
     """
     path = str(Path(path).expanduser())
     if is_special(path):
-        raise ValueError('it is no file')  # a pipe would be waited for without end
+        raise ValueError('it is no file')  # reading a pipe could block forever
     if path.endswith('.safetensors'):
         return {'state_dict': read_safetensors(path)}
     check_entries(path)
@@ -114,10 +117,10 @@ def _is_type_of_values(name: str) -> bool:
 
 
 def _surplus(content: Any) -> int:
-    """Bytes by which tensors are larger than their storages: one that was expanded is written with a stride of 0.
+    """Return the bytes by which tensors exceed their storages, as an expanded tensor with a stride of 0 does.
 
     Raises:
-        ValueError: If there are more than :data:`MOST_ITEMS` values, those that are there in several places counted so.
+        ValueError: If there are more than :data:`MOST_ITEMS` values; a value counts once for each place that has it.
     """
     surplus = count = 0
     left = [content]
@@ -128,7 +131,7 @@ def _surplus(content: Any) -> int:
             left += item.values()
         elif isinstance(item, list | tuple | set):
             left += item
-        elif hasattr(item, 'local_shards'):  # torch's ShardedTensor, which has no size in memory of its own
+        elif hasattr(item, 'local_shards'):  # torch's ShardedTensor, whose shards have the memory
             left += [shard.tensor for shard in item.local_shards()]
         elif isinstance(item, Tensor) and item.layout == torch.strided and not item.is_meta:
             surplus += max(0, item.numel() * item.element_size() - item.untyped_storage().nbytes())
@@ -141,7 +144,7 @@ compat.read_checkpoints_safely(load_local)
 
 
 def check_entries(path: str | Path) -> None:
-    """Raise ValueError if an entry of a file of torch is not what its checksum says; older formats have none."""
+    """Raise ValueError if an entry of a file of torch does not match its checksum, which the legacy format lacks."""
     with open(path, 'rb') as file:
         if file.read(len(_ZIP)) != _ZIP:
             return
@@ -156,13 +159,14 @@ def check_entries(path: str | Path) -> None:
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f'damaged or cut short ({first_line(error)})') from error
     if damaged is not None:
-        raise ValueError(f'damaged, since the checksum of {damaged} is another')
+        raise ValueError(f'damaged, since the checksum of {damaged} does not match')
 
 
 def _check_directory(path: str | Path) -> None:
-    """Raise ValueError unless the directory of an archive is where Python and torch both look for it.
+    """Raise ValueError unless Python and torch find the same directory of an archive.
 
-    Python looks before the end, torch where the end says: one may see other entries than the other.
+    Python looks for it right before the end records, and torch at the offset in these records, so that the two could
+    see different entries.
     """
     with open(path, 'rb') as file:
         end = file.seek(0, io.SEEK_END) - struct.calcsize(_END)
@@ -185,16 +189,16 @@ def _check_directory(path: str | Path) -> None:
 
 
 def write_safetensors(path: str | Path, weights: Mapping[str, Tensor]) -> None:
-    """Write weights with a checksum, whole or not at all."""
+    """Write weights with a checksum to a file, completely or not at all."""
     weights = {name: weight.contiguous() for name, weight in weights.items()}
     write_whole(path, safetensors.torch.save(weights, {CHECKSUM: _digest(weights)}))
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
-    """The weights of a safetensors file.
+    """Return the weights of a safetensors file.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If the file is damaged.
     """
     try:
         with safetensors.safe_open(path, 'pt') as file:
@@ -203,7 +207,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f'no file of safetensors, or damaged ({first_line(error)})') from error
     if checksum is not None and checksum != _digest(weights):
-        raise ValueError('damaged, since its checksum is another')
+        raise ValueError('damaged, since its checksum does not match')
     return weights
 
 
@@ -223,33 +227,33 @@ def _refusal(error: UnpicklingError) -> str:
 
 
 def plain_weights(path: str) -> dict[str, Any]:
-    """The weights as trained, out of a checkpoint that MMEngine's ``EMAHook`` saved.
+    """Return the plain weights, without averaging, of a checkpoint that MMEngine's ``EMAHook`` saved.
 
-    The hook saves averaged weights under that name, and those that were trained under ``ema_state_dict``.
+    The hook saves the averaged weights as ``state_dict`` and the plain ones as ``ema_state_dict``.
 
     Returns:
-        ``state_dict`` and ``meta``, as the weights of a checkpoint without that hook are named.
+        A dict with the plain weights as ``state_dict``, under the names that they have without the hook, and ``meta``.
 
     Raises:
-        ValueError: If the file cannot be read, or was saved without that hook.
+        ValueError: If the file cannot be read, or was saved without the hook.
     """
     checkpoint = read_checkpoint(path)
     if not isinstance(checkpoint.get('ema_state_dict'), Mapping):
         raise ValueError(f'{path} has no averaged weights beside its plain ones: no entry ema_state_dict')
-    prefix = 'module.'  # of the averaged model, whose other entries count its steps
+    prefix = 'module.'  # prefix of the averaged model's weights; its other entries count steps
     weights = [item for item in checkpoint['ema_state_dict'].items() if isinstance(item[0], str)]
     state_dict = {name.removeprefix(prefix): weight for name, weight in weights if name.startswith(prefix)}
     return {'meta': checkpoint.get('meta', {}), 'state_dict': state_dict}
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a checkpoint, or of a file that holds nothing else, without a leading ``module.``."""
+    """Return the weights of a checkpoint or of a plain state dict, with names without a leading ``module.``."""
     weights = checkpoint.get('state_dict', checkpoint)
     return {name.removeprefix('module.'): weight for name, weight in weights.items()}
 
 
 def write_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all; its folder is made where there is none."""
+    """Write a checkpoint to a file, completely or not at all, and create the folder if it does not exist."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     torch.save(checkpoint, content)

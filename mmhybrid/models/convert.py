@@ -1,7 +1,7 @@
-"""Released checkpoints under our names.
+"""Conversion of released checkpoints to mmhybrid's names.
 
-Each family says how its own are named (:class:`Layout`). The architecture is read from the tensors, or is the preset
-whose names and shapes are the checkpoint's.
+Each family has layouts of its released checkpoints (:class:`Layout`). The architecture is read from the tensors, or is
+the preset whose names and shapes match those of the checkpoint.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class _Fit:
-    """A checkpoint against an architecture: our names to released ones, and what has no counterpart."""
+    """A comparison of a checkpoint with an architecture: mmhybrid's names, the released ones, and the differences."""
 
     arch: Arch
     expected: dict[str, Shape]
@@ -42,21 +42,21 @@ def convert_file(
     num_slots: int | None = None,
     head_dim: int | None = None,
 ) -> dict[str, Any]:
-    """Convert the released file ``source`` and write ``target``, whole or not at all.
+    """Convert the released file ``source`` and write the file ``target``, completely or not at all.
 
     Args:
-        source: As :func:`mmhybrid.models.released.read_released` takes it, with ``key``.
-        target: Loadable with ``weights_only=True``.
-        key: Where the state dict is in the file.
-        arch: As for :func:`convert`.
-        num_slots: As for :func:`convert`.
-        head_dim: As for :func:`convert`.
+        source: Path of the released file.
+        target: Path of the new file, which can be loaded with ``weights_only=True``.
+        key: Key of the state dict in the file, see :func:`mmhybrid.models.released.read_released`.
+        arch: Name of the preset, see :func:`convert`.
+        num_slots: Number of pooled slots, see :func:`convert`.
+        head_dim: Channels of a head, see :func:`convert`.
 
     Returns:
-        ``meta`` of :func:`convert`.
+        The entry ``meta`` of the new checkpoint.
 
     Raises:
-        ValueError: As these two do.
+        ValueError: If :func:`mmhybrid.models.released.read_released` or :func:`convert` raises it.
         OSError: If a file cannot be read or written.
     """
     checkpoint = convert(read_released(source, key), arch, num_slots, head_dim)
@@ -68,21 +68,24 @@ def convert_file(
 def convert(
     released: Mapping[str, Tensor], arch: str | None = None, num_slots: int | None = None, head_dim: int | None = None
 ) -> dict[str, Any]:
-    """A released state dict as a checkpoint of an mmpretrain classifier.
+    """Return a checkpoint of an MMPretrain classifier from a released state dict.
 
     Args:
-        released: As :func:`mmhybrid.models.released.read_released` returns it.
-        arch: The preset that it is. For GLNet this, or the following, has to be said: tensors do not tell it.
-        num_slots: GLNet: how many slots are pooled.
-        head_dim: GLNet: channels of a head.
+        released: State dict as :func:`mmhybrid.models.released.read_released` returns it.
+        arch: Name of the preset; None to find the architecture from the tensors. GLNet needs either ``arch`` or the
+            following two arguments, which its tensors do not determine.
+        num_slots: Number of pooled slots of a GLNet.
+        head_dim: Channels of a head of a GLNet.
 
     Returns:
-        ``state_dict`` with ``backbone.*`` and ``head.*``, and ``meta`` with the ``backbone`` config it fits.
+        A dict with ``state_dict``, whose names begin with ``backbone.`` or ``head.``, and ``meta``, which has the
+        config of the ``backbone``.
 
     Raises:
-        ValueError: If no family has these names, what the tensors do not tell is not said, the released class has an
-            option that our backbone lacks, or a tensor is missing, is left over, or has another shape than in the
-            architecture, of families without :attr:`Layout.read_arch` the nearest preset; the first of each are named.
+        ValueError: If no family has these names, an argument that GLNet needs is missing, the checkpoint has an option
+            that mmhybrid's backbone lacks, or it does not match the architecture. If the family has no
+            :attr:`Layout.read_arch`, it is compared with the nearest preset. The message names the first tensor that
+            is missing and the first that is left over.
     """
     layouts = [(family, layout) for family in FAMILIES.values() for layout in family.layouts()]
     found = next(((family, layout) for family, layout in layouts if layout.marker in released), None)
@@ -123,8 +126,8 @@ def _best_fit(
 
 
 def _class_names(shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """Where MMPretrain looks for the names of classes; nothing unless they are ImageNet's thousand."""
-    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # late, since it imports all data sets
+    """Return the names of ImageNet's classes as MMPretrain's metadata, or nothing unless there are 1000 classes."""
+    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # here, since it imports all data sets
 
     heads = [shape for name, shape in shapes.items() if name.startswith('head.') and name.endswith('.bias')]
     is_imagenet = bool(heads) and heads[0] == (IMAGENET_CLASSES,)
@@ -147,7 +150,7 @@ def _fit(family: Family, layout: Layout, arch: Arch, released: Mapping[str, Tens
 
 
 def _expected_shapes(family: Family, arch: Arch, renamed: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """Shapes of our backbone and of the heads that a checkpoint under our names has; it tells the number of classes."""
+    """Return the shapes of the backbone and of the heads, whose numbers of classes are those of the checkpoint."""
     backbone = build_on_meta({'type': f'mmhybrid.{family.name}', 'arch': arch})
     shapes = _shapes(backbone.state_dict(prefix='backbone.'))
     width = backbone.outputs(backbone.arch)[-1].width
@@ -161,7 +164,7 @@ def _expected_shapes(family: Family, arch: Arch, renamed: Mapping[str, Tensor]) 
 
 
 def _rename(name: str, rules: Rules) -> str:
-    """Our name, or the released one where no rule has it."""
+    """Return mmhybrid's name for a released one, or the released name if no rule matches."""
     for pattern, ours in rules:
         if match := pattern.match(name):
             return match.expand(ours) + name[match.end() :]
@@ -169,7 +172,10 @@ def _rename(name: str, rules: Rules) -> str:
 
 
 def _without_ones(shape: Shape) -> Shape:
-    """What counts of a shape: linear layers became 1x1 convolutions, layer scales of (1, C, 1, 1) plain vectors."""
+    """Return a shape without axes of length 1.
+
+    Released linear layers became 1x1 convolutions here, and layer scales of shape (1, C, 1, 1) became vectors.
+    """
     return tuple(size for size in shape if size != 1)
 
 

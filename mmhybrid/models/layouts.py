@@ -1,4 +1,4 @@
-"""How released checkpoints name their tensors: a layout is data, which a family's ``released_*.py`` holds."""
+"""Layouts, which describe as data how released checkpoints name their tensors; ``released_*.py`` has each family's."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,13 +14,14 @@ Rules = tuple[tuple[re.Pattern[str], str], ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """How some of a family's released checkpoints are recognised and renamed.
+    """The rules by which some of a family's released checkpoints are recognised and renamed.
 
     Args:
-        marker: A tensor that they have and no other layout's.
-        rules: Beginnings of released names and what they become, or what tells these for an architecture, where the
-            names depend on it; the first that matches counts.
-        read_arch: Reads an architecture beyond the presets, see :func:`mmhybrid.models.released_glnet.read_arch`.
+        marker: Name of a tensor that only checkpoints of this layout have.
+        rules: Patterns for the beginnings of released names, with their replacements; the first pattern that matches
+            applies. If the names depend on the architecture, a function from the architecture to the rules.
+        read_arch: Function that reads an architecture from the tensors, such as
+            :func:`mmhybrid.models.released_glnet.read_arch`; None if the architecture is always a preset.
     """
 
     marker: str
@@ -28,10 +29,16 @@ class Layout:
     read_arch: Callable[[Mapping[str, Tensor], int | None, int | None], str | dict[str, Any]] | None = None
 
     def rules_of(self, arch: NetworkArch) -> Rules:
-        """The rules for a network of this architecture."""
+        """Return the rules for a network of this architecture."""
         return self.rules(arch) if callable(self.rules) else self.rules
 
 
 def renaming(renamed: Mapping[str, str], released: str = '', ours: str = '') -> Rules:
-    """Rules that replace the beginning of a name; ``released`` is a pattern and ``ours`` its replacement."""
+    """Return rules that rename the beginnings of names.
+
+    Args:
+        renamed: Beginnings of released names, and the names that replace them.
+        released: Pattern in front of each released name.
+        ours: Replacement of that pattern.
+    """
     return tuple((re.compile(released + re.escape(old)), ours + new) for old, new in renamed.items())

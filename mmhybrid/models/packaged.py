@@ -1,7 +1,7 @@
-"""Weights that Python packages of others hold: ``package://NAME`` wherever MMEngine takes a checkpoint.
+"""Weights in installed Python packages, named by the address ``package://NAME`` wherever MMEngine takes a checkpoint.
 
-In ``load_from``, in the ``init_cfg`` of a model or of a supernet, for a teacher, and in the model index. The package is
-one that is installed; nothing is downloaded. Its checkpoint is read with ``weights_only=True`` and gets our names.
+Such places are ``load_from``, the ``init_cfg`` of a model or supernet, a teacher, and the model index. Nothing is
+downloaded. The checkpoint is read with ``weights_only=True``, and its tensors get mmhybrid's names.
 """
 
 import re
@@ -21,14 +21,17 @@ _NAME = re.compile(r'[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?')
 
 
 def load_from_package(address: str, map_location: Any = None) -> dict[str, Any]:
-    """The checkpoint of an installed package, as :func:`convert` returns it; how MMEngine reads ``package://NAME``.
+    """Return the checkpoint of an installed package, as :func:`convert` returns it.
+
+    MMEngine calls this function for addresses ``package://NAME``.
 
     Args:
-        address: ``package://`` and the name by which pip knows the package.
-        map_location: As for ``torch.load``.
+        address: ``package://`` followed by the name of the package in pip.
+        map_location: Device of the tensors, as for ``torch.load``.
 
     Raises:
-        ValueError: If the package is not installed, does not hold one checkpoint, or that is of no family.
+        ValueError: If the package is not installed, does not have exactly one checkpoint, or the checkpoint is of no
+            family.
     """
     path = checkpoint_in_package(address.removeprefix(PREFIX))
     content = load_local(str(path), map_location)
@@ -38,10 +41,10 @@ def load_from_package(address: str, map_location: Any = None) -> dict[str, Any]:
 
 
 def checkpoint_in_package(name: str) -> Path:
-    """The one file of weights in an installed package.
+    """Return the path of the only file of weights in an installed package.
 
     Raises:
-        ValueError: If the package is not installed, or has none or several.
+        ValueError: If the package is not installed, or does not have exactly one file of weights.
     """
     if not _NAME.fullmatch(name):
         raise bad_value(

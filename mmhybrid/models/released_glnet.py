@@ -1,7 +1,7 @@
-"""A released GLNet: its architecture, read from the names and shapes of its tensors, and how it names them.
+"""The layouts of a released GLNet, and its architecture, which is read from the names and shapes of its tensors.
 
-Options of the released class that our backbone lacks are refused by the names they have there. Two leave no trace in
-the tensors and have to be said: how many slots are pooled, and how wide a head is.
+Options of the released class that mmhybrid's backbone lacks are refused by their names in the released class. The
+number of pooled slots and the width of a head leave no trace in the tensors and have to be given.
 """
 
 import re
@@ -21,16 +21,16 @@ INITIAL_LAYER_SCALE = 1e-4  # the weights replace it
 
 
 def read_arch(released: Mapping[str, Tensor], num_slots: int | None, head_dim: int | None) -> str | dict[str, Any]:
-    """``arch`` of our backbone: the preset's name where it is one, else a dict.
+    """Return ``arch`` of the backbone, which is the name of a preset or else a dict.
 
     Args:
-        released: Released names and tensors.
-        num_slots: How many slots are pooled; of learned ones the tensors tell it.
+        released: Tensors of the checkpoint by their released names.
+        num_slots: Number of pooled slots; None if slots are learned, since the tensors then have their number.
         head_dim: Channels of a head.
 
     Raises:
-        ValueError: If the released class has an option that our backbone lacks, a tensor is missing that tells others,
-            or what the tensors do not tell is not said.
+        ValueError: If the checkpoint has an option that mmhybrid's backbone lacks, a tensor that is needed is missing,
+            or ``num_slots`` or ``head_dim`` is needed and not given.
     """
     stages = _read_blocks(released)
     first = stages[0][0]
@@ -58,7 +58,7 @@ def read_arch(released: Mapping[str, Tensor], num_slots: int | None, head_dim: i
 
 
 def _read_blocks(released: Mapping[str, Tensor]) -> list[list[Block]]:
-    """The tensors of each block of each stage."""
+    """Return the tensors of each block of each stage."""
     blocks: dict[tuple[int, int], Block] = {}
     for name, tensor in released.items():
         if match := BLOCK.fullmatch(name):
@@ -110,12 +110,12 @@ def _read_mixer(block: Block) -> str:
 
 
 def _first(stage: Sequence[Block], name: str, axis: int, default: int) -> int:
-    """The size of a tensor of the first block that has it."""
+    """Return the length along an axis of a tensor in the first block that has it, or ``default`` if none has it."""
     return next((block[name].shape[axis] for block in stage if name in block), default)
 
 
 def _has_fixed_scale(stages: Sequence[Sequence[Block]]) -> bool:
-    """Whether no scale of slots has moved, as with the released ``scale_mode='const'``."""
+    """Return whether all scales of slots have their initial values, as with the released ``scale_mode='const'``."""
     scales = [
         (block['slot_scale'], _need(block, 'norm1.weight').numel() ** -0.5)
         for stage in stages

@@ -1,9 +1,11 @@
-"""Read checkpoints as ``torch.load(weights_only=True)`` does, where torch cannot be told of MMEngine's classes.
+"""A reader of checkpoints in place of ``torch.load(weights_only=True)``, for versions of torch before 2.10.
 
-That takes torch 2.6: before, the function refuses what MMEngine's message hub holds. Up to torch 2.9 it believes a file
-that says it has more values than it has.
-Here the pickle reaches only the names of ``_NAMES``, and any other one is an error. What they stand for is kept as it
-is until all of the pickle is read, as in :mod:`mmhybrid.models.pickles`, and then becomes tensors, arrays and buffers.
+Before torch 2.6, that function cannot be told of MMEngine's classes and refuses the contents of its message hub. Before
+2.10, it trusts a file that claims to have more values than it has.
+
+Here a pickle can use only the names in ``_NAMES``, and any other name is an error. As in
+:mod:`mmhybrid.models.pickles`, objects are only recorded until the whole pickle is read, and then become tensors,
+arrays and buffers.
 """
 
 import pickle
@@ -28,16 +30,16 @@ _KINDS = set('biuf')  # of NumPy's dtypes: bool, int, unsigned, float
 
 
 def read_restricted(path: str, map_location: Any) -> Any:
-    """The content of a file that torch wrote.
+    """Return the content of a file that torch wrote.
 
     Args:
-        path: The file.
-        map_location: As for ``torch.load``.
+        path: Path of the file.
+        map_location: Device of the tensors, as for ``torch.load``.
 
     Raises:
-        UnpicklingError: If it names a class or function that checkpoints have no use for, is damaged or no file of
-            torch, as of what torch reads.
-        OSError: If it cannot be opened.
+        UnpicklingError: If the file names a class or function that checkpoints do not need, is damaged, or was not
+            written by torch.
+        OSError: If the file cannot be opened.
     """
     with Path(path).open('rb') as file:
         try:
@@ -45,12 +47,12 @@ def read_restricted(path: str, map_location: Any) -> Any:
             return _Content(read_storage, map_location).of(content)
         except pickle.UnpicklingError:
             raise
-        except Exception as error:  # a damaged pickle may raise nearly anything
+        except Exception as error:  # a damaged pickle may raise almost any error
             raise pickle.UnpicklingError(f'no file of torch, or damaged ({first_line(error)})') from error
 
 
 class _Kept(Inert):
-    """What a pickle makes an object of: the arguments of its class and its state, neither looked at yet."""
+    """A recorded object of a pickle: the arguments of its class and its state, neither of them converted yet."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments: tuple[Any, ...] = arguments
@@ -60,12 +62,12 @@ class _Kept(Inert):
         self.state = state
 
     def value(self, content: '_Content') -> Any:
-        """What it stands for."""
+        """Return the value of the object."""
         raise ValueError(f'a {type(self).__name__.removeprefix("_")} by itself')
 
 
 class _KeptDict(dict[Any, Any]):
-    """An OrderedDict; its state is where modules keep their versions."""
+    """An OrderedDict, whose state has the versions of modules."""
 
     state: object = None
 
@@ -74,7 +76,7 @@ class _KeptDict(dict[Any, Any]):
 
 
 class _Bytes(_Kept):
-    """Bytes, which the second protocol of pickles writes as text and the name of an encoding."""
+    """Bytes, which protocol 2 of pickle writes as text and the name of an encoding."""
 
     def value(self, content: '_Content') -> bytes:
         text, encoding = self.arguments
@@ -84,7 +86,7 @@ class _Bytes(_Kept):
 
 
 class _NoBytes(_Kept):
-    """What the second protocol writes for no bytes: the class, called without arguments."""
+    """Empty bytes, which protocol 2 of pickle writes as a call of the class without arguments."""
 
     def value(self, content: '_Content') -> bytes:
         if self.arguments:
@@ -93,7 +95,7 @@ class _NoBytes(_Kept):
 
 
 class _Counter(_Kept):
-    """A Counter, in which schedulers keep their milestones."""
+    """A Counter, which schedulers use for their milestones."""
 
     def value(self, content: '_Content') -> Counter[Any]:
         counts = content.of(self.arguments[0]) if self.arguments else {}
@@ -103,7 +105,7 @@ class _Counter(_Kept):
 
 
 class _Dtype(_Kept):
-    """A dtype of NumPy; its state has the byte order in the second place."""
+    """A dtype of NumPy, whose state has the byte order as its second item."""
 
     def value(self, content: '_Content') -> np.dtype[Any]:
         name, *_ = self.arguments
@@ -113,21 +115,21 @@ class _Dtype(_Kept):
 
 
 class _Array(_Kept):
-    """An array of NumPy; its state is (version, shape, dtype, order, bytes)."""
+    """An array of NumPy, whose state is (version, shape, dtype, whether it is in Fortran order, bytes)."""
 
     def value(self, content: '_Content') -> np.ndarray:
-        if self.state is None:  # made to be filled, and not filled
+        if self.state is None:  # an array whose content the pickle does not set
             return np.empty(0, np.int8)
         _version, shape, dtype, by_columns, data = (content.of(part) for part in self.state)
         return np.frombuffer(data, dtype).reshape(shape, order='F' if by_columns else 'C').copy()
 
 
 class _ArrayClass(_Kept):
-    """NumPy's class of arrays, which :class:`_Array` takes."""
+    """NumPy's class of arrays, which is an argument of :class:`_Array`."""
 
 
 class _Scalar(_Kept):
-    """A scalar of NumPy: its dtype and bytes."""
+    """A scalar of NumPy, whose arguments are its dtype and bytes."""
 
     def value(self, content: '_Content') -> Any:
         dtype, data = (content.of(part) for part in self.arguments)
@@ -135,19 +137,19 @@ class _Scalar(_Kept):
 
 
 class _Buffer(_Kept):
-    """MMEngine's history of a logged value."""
+    """MMEngine's buffer with the history of a logged value."""
 
     def value(self, content: '_Content') -> HistoryBuffer:
         if not isinstance(self.state, dict) or not self.state.keys() <= _BUFFER_PARTS:
             raise ValueError('a history buffer with other parts than MMEngine gives it')
         buffer, parts = HistoryBuffer(), content.of(self.state)
-        parts.pop('statistics_methods', None)  # of the class, which has them already
+        parts.pop('statistics_methods', None)  # the class has them already
         buffer.__setstate__(parts)
         return buffer
 
 
 class _Attribute(_Kept):
-    """What ``getattr`` is asked for."""
+    """A call of ``getattr``, which is allowed for the statistics of history buffers."""
 
     def value(self, content: '_Content') -> Any:
         owner, name = self.arguments
@@ -155,7 +157,7 @@ class _Attribute(_Kept):
 
 
 class _Content:
-    """Makes of what a pickle holds what it stands for."""
+    """Converts the recorded objects of a pickle to their values."""
 
     def __init__(self, read_storage: Callable[[str], bytes], map_location: Any) -> None:
         self._read_storage = read_storage
@@ -164,9 +166,9 @@ class _Content:
         self._count = 0
 
     def of(self, item: Any) -> Any:
-        """The value of an item, and of all that it holds."""
+        """Return the value of an item and of everything in it."""
         self._count += 1
-        if self._count > MOST_ITEMS:  # a list of one list twice, of one list twice, ... is a short pickle
+        if self._count > MOST_ITEMS:  # a short pickle can nest a list that has the same list twice, and so on
             raise ValueError(f'it holds more than {MOST_ITEMS} values, or one within itself')
         if isinstance(item, dict):
             pairs = [(self.of(key), self.of(value)) for key, value in item.items()]
@@ -198,7 +200,7 @@ class _Content:
         return empty.set_(storage, offset, tuple(stored.size), tuple(stored.stride))
 
     def _storage(self, stored: Storage) -> torch.UntypedStorage:
-        """The storage, once for all of its tensors."""
+        """Return the storage, which all of its tensors share."""
         if stored.key not in self._storages:
             data = bytearray(self._read_storage(stored.key))
             flat = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
@@ -222,7 +224,7 @@ _NAMES: dict[tuple[str, str], Any] = {
     ('mmengine.logging.history_buffer', 'HistoryBuffer'): _Buffer,
     ('numpy', 'dtype'): _Dtype,
     ('numpy', 'ndarray'): _ArrayClass,
-    **{  # NumPy 2 renamed the module, and checkpoints outlive it
+    **{  # both names, since NumPy 2 renamed the module and older checkpoints are read too
         (f'numpy.{core}.multiarray', name): kind
         for core in ('_core', 'core')
         for name, kind in (('_reconstruct', _Array), ('scalar', _Scalar))
@@ -231,10 +233,10 @@ _NAMES: dict[tuple[str, str], Any] = {
 
 
 class _CheckpointReader(Reader):
-    """Finds what checkpoints need."""
+    """A reader that knows the names in checkpoints of MMEngine."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What the table holds under a name; UnpicklingError if nothing."""
+        """Return the entry of the table for a name; raise an UnpicklingError if there is none."""
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f'GLOBAL {module}.{name} is not what a checkpoint needs')

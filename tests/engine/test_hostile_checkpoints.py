@@ -365,7 +365,7 @@ def test_a_changed_weight_is_named_as_damage(tmp_path: Path) -> None:
         content = path.read_bytes()
         place = content.index(WEIGHTS['linear.weight'].numpy().tobytes()) + 4
         path.write_bytes(content[:place] + b'\x01' + content[place + 1 :])
-        with pytest.raises(ValueError, match=r'damaged, since .*checksum.* is another'):
+        with pytest.raises(ValueError, match=r'damaged, since .*checksum.* does not match'):
             read_checkpoint(str(path))
 
 
