@@ -1,4 +1,7 @@
-"""Models: backbones, necks, heads, supernets, one-shot training. Importing it registers all but the search's."""
+"""Models: backbones, necks, heads, supernets and one-shot training.
+
+Importing this package registers all models except those of the search.
+"""
 
 from importlib import import_module
 from typing import Any
@@ -30,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A component of the search, which a config without strings imports from here too."""
+    """Return a component of the search, since pure-Python configs import these from here too."""
     if name in MODELS.of_search:
         return getattr(import_module(MODELS.of_search[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

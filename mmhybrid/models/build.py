@@ -1,4 +1,4 @@
-"""Models from configs, with random weights or, where only names, shapes and operations are asked, with none at all."""
+"""Functions that build models from configs, with random weights, or without values if only names and shapes matter."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,16 +18,16 @@ _FILLING = {Tensor.zero_, Tensor.fill_, Tensor.uniform_, Tensor.normal_}
 
 
 def build_model(cfg: Config) -> Any:
-    """The model of a whole config, weights at random, as MMEngine's runner builds it.
+    """Build the model of a whole config as MMEngine's runner does, with random weights.
 
-    Components are looked up in the ``default_scope`` of the config; that of the process stays what it is.
+    Components are looked up in the ``default_scope`` of the config; the default scope of the process does not change.
 
     Raises:
         ValueError: If the config has no model.
     """
     if 'model' not in cfg:
         raise ValueError(f'config {cfg.filename} has no model')
-    model_cfg = deepcopy(dict(cfg.model))  # hosts write into what they are given
+    model_cfg = deepcopy(dict(cfg.model))  # copied, since hosts change the configs that they get
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
@@ -35,29 +35,28 @@ def build_model(cfg: Config) -> Any:
 
 
 def build_on_meta(config: Mapping[str, Any]) -> Any:
-    """A model or a part of one, a backbone say, from its config, on torch's meta device; see :func:`on_meta`."""
+    """Build a model, or a part of one such as a backbone, on torch's meta device (see :func:`on_meta`)."""
     with on_meta():
         return MODELS.build(deepcopy(dict(config)))
 
 
 def build_unfilled(config: Mapping[str, Any]) -> Any:
-    """Return a model or a part of one whose layers have no initial values and take no random numbers."""
+    """Build a model, or a part of one, without initialising its layers and without changing the random state."""
     with own_generator(), _NoInitialValues():
         return MODELS.build(deepcopy(dict(config)))
 
 
 @contextmanager
 def on_meta() -> Iterator[None]:
-    """Modules that are built meanwhile are on torch's meta device, and no time goes into their initial values."""
+    """Build modules within the context on torch's meta device, without initialising them."""
     with torch.device('meta'), _NoInitialValues():
         yield
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Layers are built without initial values: on the meta device they would be thrown away.
+    """A mode in which layers are built without initial values, which would cost time and are not needed.
 
-    Numbers that a constructor reads back have values: MMPretrain's backbones take rates of stochastic depth out of
-    ``torch.linspace``.
+    ``torch.linspace`` still returns values, since MMPretrain's backbones read stochastic depth rates from it.
     """
 
     def __torch_function__(

@@ -1,4 +1,4 @@
-"""Whole models in the form in which they are deployed."""
+"""The deployed form of whole models."""
 
 from torch import nn
 
@@ -6,12 +6,12 @@ from mmhybrid.models.backbones.base import HybridBackbone
 
 
 def switch_to_deploy(model: nn.Module) -> None:
-    """Put every backbone of ours within a model into the form of :meth:`HybridBackbone.switch_to_deploy`.
+    """Call :meth:`HybridBackbone.switch_to_deploy` of every mmhybrid backbone in a model, and set it to eval mode.
 
-    The model goes into eval mode; what is not ours in it stays as it is.
+    Other parts of the model do not change. The model must have no supernet; export a subnet of it first.
 
     Raises:
-        ValueError: If there is none: another backbone, or a supernet, out of which a subnet is exported first.
+        ValueError: If the model has no such backbone.
     """
     backbones = [module for module in model.modules() if isinstance(module, HybridBackbone)]
     if not backbones:

@@ -1,4 +1,4 @@
-"""The families of networks, each registered once, in its own file; whoever goes through all of them finds them here."""
+"""The families of networks; each family registers itself in its own module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from mmhybrid.utils.checks import bad_value, check_choice
 
 @dataclass(frozen=True)
 class Family:
-    """A family of networks, and where to find what belongs to it.
+    """A family of networks: its classes, presets, search space and released checkpoints.
 
     Args:
-        backbone: Its class; the name of the family is that of the class.
-        arch: The class of its architectures, with the presets.
-        space: Config of one of its search spaces, which stands for them.
-        released: A module with ``LAYOUTS``, how its released checkpoints are named (see :class:`Layout`); None if there
-            are none. It is imported when checkpoints are converted.
-        classifier: Where a classifier of MMPretrain has its linear layer.
-        prefix: What the full names of its presets begin with; '' for its name in lower case and a hyphen.
-        folder: Of its configs; '' for its name in lower case.
+        backbone: Class of the backbone, whose name is the family's.
+        arch: Class of its architectures, which has the presets.
+        space: Config of one of its search spaces, which represents all of them.
+        released: Name of a module with ``LAYOUTS``, the layouts of its released checkpoints (see :class:`Layout`); None
+            if there are none. The module is imported when checkpoints are converted.
+        classifier: Name of the linear layer in an MMPretrain classifier.
+        prefix: Prefix of the full names of its presets; '' for the family's name in lower case and a hyphen.
+        folder: Name of the folder of its configs; '' for the family's name in lower case.
     """
 
     backbone: type[HybridBackbone]
@@ -35,20 +35,20 @@ class Family:
 
     @property
     def name(self) -> str:
-        """``GLNet``, for instance."""
+        """Name of the family, such as ``GLNet``."""
         return self.backbone.__name__
 
     @property
     def config_folder(self) -> str:
-        """Where its configs are within ``configs``."""
+        """Name of the folder of its configs within ``configs``."""
         return self.folder or self.name.lower()
 
     def full_name(self, preset: str) -> str:
-        """The name by which a preset is known among all families, ``glnet-4g`` for instance."""
+        """Return the full name of a preset, such as ``glnet-4g``, which is unique among all families."""
         return (self.prefix or f'{self.name.lower()}-') + preset
 
     def layouts(self) -> list[Any]:
-        """How its released checkpoints are named."""
+        """Return the layouts of its released checkpoints."""
         return [] if self.released is None else list(import_module(self.released).LAYOUTS)
 
 
@@ -56,10 +56,13 @@ FAMILIES: dict[str, Family] = {}
 
 
 def register_family(family: Family) -> Family:
-    """Enter a family; ``mmhybrid.models`` registers ours, ``custom_imports`` and ``--import`` those of a user.
+    """Register a family and return it.
+
+    ``mmhybrid.models`` registers the families of mmhybrid; modules in ``custom_imports`` or ``--import`` register those
+    of a user.
 
     Raises:
-        ValueError: If another one has its name.
+        ValueError: If another family has its name.
     """
     known = FAMILIES.setdefault(family.name, family)
     if known.backbone is not family.backbone:
@@ -68,7 +71,11 @@ def register_family(family: Family) -> Family:
 
 
 def preset_arch(name: str, field: str = 'preset') -> NetworkArch:
-    """The architecture of a preset by its full name, such as ``glnet-4g``; ``field`` is what an error calls it.
+    """Return the architecture of a preset.
+
+    Args:
+        name: Full name of the preset, such as ``glnet-4g``.
+        field: Name of the field for the error message.
 
     Raises:
         ValueError: If there is no such preset.

@@ -1,4 +1,4 @@
-"""Which channels the necks and heads around a backbone read, and other sizes of theirs, by their configs."""
+"""Functions that change sizes in configs of necks and heads: the channels that they read, and other settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -6,20 +6,25 @@ from typing import Any
 
 from mmhybrid.utils.checks import bad_value
 
-# What reads the outputs of a backbone: the first neck that says how many channels it takes, or else these.
+# Components that read the outputs of a backbone if no neck has ``in_channels``.
 HEADS = ('head', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head')
-# What does not read a neck.
+# Components that do not read the outputs of a neck.
 ELSEWHERE = ('backbone', 'neck')
 
 
 def fitted(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
-    """What has to be merged into the config ``model`` so that it reads a backbone with these outputs.
+    """Return the changes to the config ``model`` with which it reads a backbone whose outputs have these channels.
 
-    A component that has ``in_channels`` reads as many outputs as that names. Where it is None, it reads those that its
-    ``in_index`` names, or else a neck reads all outputs, and a head the last one.
+    The changes are for the first neck that has ``in_channels``, or else for the heads. If a component has ``in_index``,
+    it reads these outputs. Otherwise, it reads as many outputs as its ``in_channels`` has numbers, and the last output
+    if that is a single number. If ``in_channels`` is None, a neck reads all outputs and a head reads the last one.
+
+    Args:
+        model: Config of a model.
+        channels: Channels of each output of the backbone.
 
     Raises:
-        ValueError: Naming the component that reads more outputs than there are.
+        ValueError: If a component reads more outputs than there are.
     """
     necks = model.get('neck') or ()
     listed = [necks] if isinstance(necks, Mapping) else list(necks)
@@ -57,7 +62,7 @@ def _fitted(name: str, component: Mapping[str, Any], channels: Sequence[int]) ->
 
 
 def with_widths(model: Mapping[str, Any], channels: Sequence[int]) -> dict[str, Any]:
-    """The config ``model`` with necks and heads that read a backbone with these outputs; see :func:`fitted`."""
+    """Return the config ``model`` with the changes of :func:`fitted`."""
     changed = dict(model)
     for name, change in fitted(model, channels).items():
         changed[name] = {**changed[name], **change} if isinstance(change, Mapping) else change
@@ -107,7 +112,7 @@ def _readers(config: Any, key: str = '') -> Iterator[tuple[Any, str]]:
         if 'in_channels' in config:
             yield config, 'in_channels'
         if key.endswith('roi_extractor') and 'out_channels' in config:
-            yield config, 'out_channels'  # it cuts out of maps what it hands on
+            yield config, 'out_channels'  # it has as many output channels as input channels
     children = config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
     for name, part in children:
         yield from _readers(part, str(name))

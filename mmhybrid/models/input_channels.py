@@ -1,15 +1,15 @@
-"""How many channels the images of a model have."""
+"""The number of channels of a model's images."""
 
 from torch import nn
 
 
 def input_channels(model: nn.Module) -> int:
-    """Channels of the images that a model, or a backbone, takes: those of the first convolution of its backbone.
+    """Return the channels of a model's or backbone's images, which are those of the backbone's first convolution.
 
     Raises:
-        ValueError: If there is no convolution of maps.
+        ValueError: If there is no two-dimensional convolution.
     """
-    architecture = getattr(model, 'architecture', model)  # of a one-shot model
+    architecture = getattr(model, 'architecture', model)  # a one-shot model wraps another model
     backbone = getattr(architecture, 'backbone', architecture)
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,8 +1,8 @@
-"""The parts that a network's cost is the sum of.
+"""The parts of networks, whose costs add up to the cost of the network.
 
-A part is what a few sizes determine, that of its map among them: a stem, an inverted residual, the attention of a
-transformer layer. Its key says all of them, so parts of equal keys cost the same wherever they stand: in another
-network, or a second time in this one. Backbones state theirs (:meth:`HybridBackbone.parts`).
+A part, such as a stem, an inverted residual or the attention of a transformer layer, is determined by a few sizes,
+including that of its map. Its key contains all of them, so parts with equal keys have the same cost, wherever they are
+in this or another network. Each backbone lists its parts (:meth:`HybridBackbone.parts`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Share(NamedTuple):
-    """So many of so many, written ``1/3``; unlike a fraction's, its numbers are never reduced."""
+    """A number of items out of a whole, written ``1/3``; unlike a fraction, it is never reduced."""
 
     part: int
     whole: int
@@ -24,8 +24,8 @@ class Share(NamedTuple):
 
 
 Size = float | Share
-# The name of a module or parameter in the backbone ('' is the backbone), then the shapes of the module's inputs without
-# the batch axis. Without shapes only its parameters count; a name that the backbone lacks costs nothing.
+# The name of a module or parameter in the backbone ('' is the backbone), followed by the shapes of the module's inputs
+# without the batch axis. Without shapes, only its parameters are counted; a name that the backbone lacks costs nothing.
 Piece = tuple[Any, ...]
 
 
@@ -34,14 +34,14 @@ class Part:
     """A part of a network.
 
     Args:
-        kind: What it is, one word.
-        sizes: All numbers by which parts of a kind differ in their costs, by name.
-        copies: How often the network has it.
-        pieces: Where to find it once, see :data:`Piece`.
-        variant: By what parts of a kind and of the same sizes differ, words.
+        kind: Kind of part, as one word.
+        sizes: Numbers that determine the cost of a part of this kind, by name.
+        copies: Number of times that the network has the part.
+        pieces: Modules and parameters of one copy, see :data:`Piece`.
+        variant: Words that distinguish parts of the same kind and sizes.
 
     Attributes:
-        key: All of these that determine its costs, as text.
+        key: Text of everything that determines its cost: kind, variant and sizes.
     """
 
     kind: str
@@ -57,10 +57,10 @@ class Part:
 
 
 def sides(height: int, width: int) -> dict[str, Size]:
-    """The sizes of a map or an image, one if it is square."""
+    """Return the sizes of a map or an image by name: one size if it is square, or else two."""
     return {'side': height} if height == width else {'rows': height, 'columns': width}
 
 
 def strided(size: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Rows and columns behind a convolution with same padding."""
+    """Return the rows and columns of a map after a convolution with same padding."""
     return tuple(-(-side // stride) for side in size)

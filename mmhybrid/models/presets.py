@@ -1,4 +1,4 @@
-"""The presets as ImageNet classifiers, and the figures the papers publish for them."""
+"""The presets as ImageNet classifiers, with the figures that their papers publish."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset, with what its paper says of it.
+    """A preset with the figures that its paper publishes.
 
     Args:
         family: Name of the backbone class.
         arch: Name of the preset.
         image_size: Side of the square input in pixels.
-        params_m: Published parameters in millions, with the classifier.
-        gmacs: Published multiply-accumulates in billions ("FLOPs" in the papers), None where there are none.
-        top1: Published ImageNet-1k accuracy in percent.
-        mean: What is subtracted from the pixels of each channel, of 0 to 255.
-        std: What they are divided by.
+        params_m: Published number of parameters in millions, including the classifier.
+        gmacs: Published number of multiply-accumulates in billions ("FLOPs" in the papers); None if none is published.
+        top1: Published top-1 accuracy on ImageNet-1k in percent.
+        mean: Mean of each channel, for pixels from 0 to 255.
+        std: Standard deviation of each channel, for pixels from 0 to 255.
     """
 
     family: str
@@ -37,7 +37,7 @@ class Preset:
 
     @property
     def name(self) -> str:
-        """The name by which it is known among all families, ``glnet-4g`` for instance."""
+        """Full name of the preset, such as ``glnet-4g``, which is unique among all families."""
         return FAMILIES[self.family].full_name(self.arch)
 
 
@@ -63,6 +63,6 @@ PUBLISHED = (  # GLNet: tables 1, 3 and 6; GLiT: table 3; AutoViT: table 2 of th
 
 
 def build_classifier(preset: Preset) -> Classifier:
-    """The preset with a 1000-way classifier, weights at random, in eval mode."""
+    """Return the preset with a 1000-way classifier, with random weights, in eval mode."""
     backbone = MODELS.build({'type': f'mmhybrid.{preset.family}', 'arch': preset.arch}).eval()
     return Classifier(backbone, backbone.outputs(backbone.arch)[-1].width, NUM_CLASSES).eval()

@@ -1,4 +1,4 @@
-"""Images at the resolution of a network, resized where they are normalised."""
+"""Images that are resized to the resolution of a network after they are normalised."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from mmhybrid.utils.checks import bad_value, check_int
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Images (B, C, H, W) as (B, C, size, size); bilinear, without aliasing."""
+    """Return images (B, C, H, W) resized to (B, C, size, size) by bilinear interpolation with antialiasing."""
     if images.shape[-2:] == (size, size):
         return images
     return F.interpolate(images, (size, size), mode='bilinear', align_corners=False, antialias=True)
@@ -44,7 +44,7 @@ def _has_boxes(sample: Any) -> bool:
 
 
 def _resized_sample(sample: Any, factor: float) -> Any:
-    """A copy of a detector's sample whose image is larger by ``factor``."""
+    """Return a copy of a detector's sample for an image that is resized by ``factor``."""
     sample = sample.clone()
     shapes = {
         name: tuple(round(factor * side) for side in sample.metainfo[name][:2])
@@ -64,15 +64,15 @@ def _resized_sample(sample: Any, factor: float) -> Any:
 
 @MODELS.register_module()
 class ResizedInputs(BaseDataPreprocessor):
-    """Another data preprocessor, and its images resized.
+    """Data preprocessor that resizes the images of another data preprocessor.
 
-    A supernet whose space has several resolutions resizes each batch to that of its architecture. With this, a network
-    taken out of it sees the same images behind the same pipeline.
+    A supernet whose space has several resolutions resizes each batch to the resolution of its architecture. With this
+    preprocessor, an exported network sees the same images as in the supernet, with the same pipeline.
 
     Args:
-        size: Pixels a side.
-        preprocessor: Config of the data preprocessor that comes first.
-        batch_augments: Set by mmpretrain's classifiers, for the same.
+        size: Side of the images in pixels.
+        preprocessor: Config of the data preprocessor that runs first.
+        batch_augments: Argument of the first preprocessor, which MMPretrain's classifiers set.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ResizedInputs(BaseDataPreprocessor):
         self.first = MODELS.build({**preprocessor, **augments})
 
     def forward(self, data: Any, training: bool = False) -> Any:
-        """Preprocess as the first preprocessor does, and resize ``inputs`` and their boxes."""
+        """Run the first preprocessor, and resize the images and their boxes."""
         data = self.first(data, training)
         images, samples = resized_batch(data['inputs'], data.get('data_samples'), self.size)
         return {**data, 'inputs': images, **({'data_samples': samples} if 'data_samples' in data else {})}
