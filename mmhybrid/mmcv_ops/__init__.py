@@ -1,13 +1,15 @@
-"""A stand-in for ``mmcv._ext``, MMCV's compiled operators, on those of torchvision.
+"""A stand-in for ``mmcv._ext``, MMCV's compiled operators, that uses operators of torchvision.
 
-mmcv-lite holds all of ``mmcv.ops`` but this compiled module, which takes a compiler and ten minutes, and cannot be
-built on a torch that needs C++20 (2.14). :func:`install` lets Python find this one instead, where nothing else provides
-``mmcv._ext`` and torchvision's operators load. What detectors and segmentors run is here, forward and backward, on CPU
-and CUDA: NMS, soft-NMS, RoIAlign, RoIPool, the sigmoid focal loss, and deformable convolution, versions 1 and 2. Any
-other operator raises NotImplementedError with its name when it is called. Names and order of arguments, and which of
-them are filled, are MMCV 2.1's (``mmcv/ops/csrc/pytorch/pybind.cpp``); tensors need not be contiguous.
+mmcv-lite has all of ``mmcv.ops`` except this compiled module, whose build needs a compiler and ten minutes and fails
+with a torch that needs C++20 (2.14). :func:`install` lets Python find the stand-in if nothing else provides
+``mmcv._ext`` and torchvision's operators load.
 
-The environment variable :data:`SWITCH` set to ``0`` turns the stand-in off.
+The stand-in has what detectors and segmentors need, forward and backward, on CPU and CUDA: NMS, soft-NMS (on the CPU,
+as in MMCV), RoIAlign, RoIPool, the sigmoid focal loss, and deformable convolution, versions 1 and 2. Any other operator
+raises NotImplementedError with its name when it is called. The names and order of arguments, and the arguments that an
+operator fills, are those of MMCV 2.1 (``mmcv/ops/csrc/pytorch/pybind.cpp``); tensors need not be contiguous.
+
+The value ``0`` of the environment variable :data:`SWITCH` turns the stand-in off.
 """
 
 import logging
@@ -41,7 +43,7 @@ SWITCH = 'MMHYBRID_MMCV_OPS'
 
 
 def install() -> None:
-    """Let Python find the stand-in where nothing else provides ``mmcv._ext``; again is harmless.
+    """Let Python find the stand-in if nothing else provides ``mmcv._ext``; further calls have no effect.
 
     Raises:
         ValueError: If :data:`SWITCH` is neither ``0`` nor ``1``.
@@ -52,8 +54,8 @@ def install() -> None:
 
 
 def find(name: str) -> ModuleSpec | None:
-    """The specification of the stand-in; None for any other module, or where it is turned off or cannot be."""
-    # compat declares some of torchvision's operators where its library does not load, but not this one
+    """Return the specification of the stand-in; None for other modules, or if it is turned off or cannot work."""
+    # roi_align tells whether torchvision's library loads, since compat declares other operators if it does not
     if name != EXTENSION or not _is_wanted() or not hasattr(torch.ops.torchvision, 'roi_align'):
         return None
     return ModuleSpec(name, _ExtensionLoader(), origin=__name__)
@@ -67,20 +69,20 @@ def _is_wanted() -> bool:
 
 
 class _ExtensionFinder(MetaPathFinder):
-    """Finds :data:`EXTENSION` after all other finders have failed."""
+    """A finder of :data:`EXTENSION` that runs after all other finders have failed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What :func:`find` finds."""
+        """Return the result of :func:`find`."""
         return find(fullname)
 
 
 class _ExtensionLoader(Loader):
-    """Fills the module with :data:`OPERATORS`, and with functions that raise for every other public name."""
+    """A loader that fills the module with :data:`OPERATORS`, and with functions that raise for other public names."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill ``module``, and say so in the log."""
+        """Fill ``module`` and log that the stand-in is used."""
         vars(module).update(OPERATORS, __getattr__=unavailable)
         print_log(
             f'MMCV has no compiled operators; mmhybrid stands in for them with those of torchvision '
@@ -91,12 +93,12 @@ class _ExtensionLoader(Loader):
 
 
 def get_compiler_version() -> str:
-    """What MMCV's report of the environment shows as the compiler of its operators."""
+    """Return what MMCV's report of the environment shows as the compiler of its operators."""
     return f'none, mmhybrid stands in with torchvision {version("torchvision")}'
 
 
 def get_compiling_cuda_version() -> str:
-    """What MMCV's report of the environment shows as the CUDA of its operators."""
+    """Return what MMCV's report of the environment shows as the CUDA version of its operators."""
     return 'not available'
 
 

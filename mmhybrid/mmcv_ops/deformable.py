@@ -25,26 +25,27 @@ def deform_conv_forward(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Fill ``output`` with a convolution whose taps are moved by ``offset`` (version 1).
+    """Fill ``output`` with a convolution whose sampling positions are shifted by ``offset`` (version 1).
 
     Args:
-        input: (batch, in_channels, height, width).
-        weight: (out_channels, in_channels / group, kH, kW).
-        offset: (batch, deformable_group * 2 kH kW, height, width) of the output: y and x of each tap.
-        output: (batch, out_channels, height, width).
-        columns: Not used.
-        ones: Not used.
-        kW: Width of the kernel; ``weight`` has it.
-        kH: Height of the kernel; ``weight`` has it.
+        input: Input map, (batch, in_channels, height, width).
+        weight: Weight, (out_channels, in_channels / group, kH, kW).
+        offset: Offsets, (batch, deformable_group * 2 * kH * kW, output height, output width), with y and x of each
+            position of the kernel.
+        output: Output map, (batch, out_channels, output height, output width).
+        columns: Unused buffer.
+        ones: Unused buffer.
+        kW: Width of the kernel, which is unused because ``weight`` has it.
+        kH: Height of the kernel, which is unused because ``weight`` has it.
         dW: Horizontal stride.
         dH: Vertical stride.
         padW: Padding at the left and right.
         padH: Padding at the top and bottom.
         dilationW: Horizontal dilation.
         dilationH: Vertical dilation.
-        group: Groups of channels.
-        deformable_group: Groups of channels that share offsets.
-        im2col_step: Not used; torchvision chooses how many images it takes at once.
+        group: Number of groups of channels.
+        deformable_group: Number of groups of channels that share offsets.
+        im2col_step: Unused number of images in a step, which torchvision chooses itself.
     """
     where = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
     output.copy_(_deform_conv(input, weight, offset, None, None, where))
@@ -99,7 +100,7 @@ def deform_conv_backward_parameters(
 ) -> None:
     """Add ``scale`` times the gradient of :func:`deform_conv_forward` with respect to its weight to ``gradWeight``."""
     where = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    # the gradient of the weight does not depend on its values, which MMCV does not hand over
+    # MMCV does not pass the weight, and its gradient does not depend on its values
     grads = _deform_conv_grads(gradOutput, input, torch.zeros_like(gradWeight), offset, None, None, where)
     gradWeight.add_(grads[1].to(gradWeight.dtype), alpha=scale)
 
@@ -125,10 +126,10 @@ def modulated_deform_conv_forward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Fill ``output`` with a convolution whose taps are moved by ``offset`` and weighted by ``mask`` (version 2).
+    """Fill ``output`` with a convolution whose sampling positions are shifted by ``offset`` and weighted by ``mask``.
 
-    ``mask`` is (batch, deformable_group * kernel_h kernel_w, height, width) of the output, ``bias`` (out_channels,),
-    the rest as in :func:`deform_conv_forward`.
+    This is version 2. ``mask`` has the shape (batch, deformable_group * kernel_h * kernel_w, output height, output
+    width), and ``bias`` has the shape (out_channels,). The other arguments are those of :func:`deform_conv_forward`.
     """
     where = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     output.copy_(_deform_conv(input, weight, offset, mask, bias if with_bias else None, where))
@@ -160,7 +161,7 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Fill the gradients of :func:`modulated_deform_conv_forward`; ``grad_bias`` only ``with_bias``."""
+    """Fill the gradients of :func:`modulated_deform_conv_forward`; ``grad_bias`` is filled only if ``with_bias``."""
     where = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     grads = _deform_conv_grads(grad_output, input, weight, offset, mask, bias if with_bias else None, where)
     targets = (grad_input, grad_weight, grad_offset, grad_mask) + ((grad_bias,) if with_bias else ())
@@ -184,7 +185,7 @@ def _deform_conv_grads(
     bias: Tensor | None,
     where: tuple[int, ...],
 ) -> tuple[Tensor, ...]:
-    """The gradients of input, weight, offset, mask and bias."""
+    """Return the gradients of input, weight, offset, mask and bias."""
     given = [computable(value) for value in (grad, *_with_blanks(input, weight, offset, mask, bias))]
     return torch.ops.torchvision._deform_conv2d_backward(*given, *where, mask is not None)
 
@@ -192,7 +193,7 @@ def _deform_conv_grads(
 def _with_blanks(
     input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """The arguments as torchvision's operator wants them, which has no None."""
+    """Return the arguments with placeholder tensors instead of None, which torchvision's operator does not accept."""
     blank_mask = input.new_zeros((len(input), 1)) if mask is None else mask
     blank_bias = input.new_zeros(len(weight)) if bias is None else bias
     return input, weight, offset, blank_mask, blank_bias

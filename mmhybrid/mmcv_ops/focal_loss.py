@@ -16,14 +16,14 @@ def sigmoid_focal_loss_forward(
 
     Args:
         input: Logits, (n, classes).
-        target: Classes, (n,); the number of classes is the background.
-        weight: Of each class, (classes,), or empty.
-        output: (n, classes).
-        gamma: Exponent of the probability that is missing.
-        alpha: Weight of the positives; the negatives' is ``1 - alpha``.
+        target: Indices of classes, (n,); the number of classes stands for the background.
+        weight: Weight of each class, (classes,), or an empty tensor.
+        output: Losses, (n, classes).
+        gamma: Exponent of one minus the probability of the target.
+        alpha: Weight of positives; negatives have the weight ``1 - alpha``.
 
     Raises:
-        ValueError: If a target is above the number of classes.
+        ValueError: If a target is larger than the number of classes.
     """
     if len(target) and int(target.max()) > input.shape[1]:
         raise bad_value('target', int(target.max()), f'at most {input.shape[1]}, the number of classes')
@@ -36,7 +36,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Fill ``grad_input`` with the derivative of each loss of :func:`sigmoid_focal_loss_forward`."""
+    """Fill ``grad_input`` with the derivative of each loss of :func:`sigmoid_focal_loss_forward` by its logit."""
     p = torch.sigmoid(at_least_single(input))
     positive = -alpha * (1 - p) ** gamma * (1 - p - gamma * p * p.clamp(min=_TINY).log())
     negative = (alpha - 1) * p**gamma * (gamma * (1 - p) * (1 - p).clamp(min=_TINY).log() - p)

@@ -1,4 +1,4 @@
-"""Numbers and tensors as MMCV's and torchvision's operators take them."""
+"""Conversions of numbers and tensors to the precision that MMCV's and torchvision's operators use."""
 
 from typing import Any
 
@@ -10,15 +10,16 @@ from mmhybrid.torch_api import TORCH
 
 
 def single_precision(value: float) -> float:
-    """The number as MMCV's operators take it, in single precision."""
+    """Return the number rounded to float32, as MMCV's operators take it."""
     return float(np.float32(value))
 
 
 def computable(value: Tensor) -> Tensor:
-    """The tensor, contiguous, in float32 if torchvision's operators do not take its dtype.
+    """Return the tensor in a dtype and memory layout that torchvision's operators support.
 
-    Those on CPUs multiply no float16 with an older torch, and make gradients with the strides of what they are given,
-    which may overlap along axes of one; those of torchvision 0.28 (torch 2.13) were seen not to.
+    bfloat16 becomes float32, and so does float16 on CPUs before torch 2.6, which cannot multiply it there. Before torch
+    2.13 (torchvision 0.28), the tensor is copied to a contiguous one, since operators on CPUs create gradients with the
+    strides of their inputs, which may overlap along axes of length 1.
     """
     refused = value.dtype == torch.bfloat16 or (value.dtype == torch.float16 and not value.is_cuda and TORCH < (2, 6))
     value = value.float() if refused else value
@@ -26,10 +27,10 @@ def computable(value: Tensor) -> Tensor:
 
 
 def at_least_single(value: Tensor) -> Tensor:
-    """The tensor in at least single precision."""
+    """Return the tensor in float32 if it is float16 or bfloat16."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def numpy_type(value: Tensor) -> Any:
-    """The type in which the compiled kernels compute with the tensor."""
+    """Return the NumPy type in which MMCV's compiled kernels compute with the tensor."""
     return np.float64 if value.dtype == torch.float64 else np.float32

@@ -22,23 +22,24 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``output`` with what RoIAlign averages of each region.
+    """Fill ``output`` with the averages that RoIAlign computes for each region.
 
     Args:
-        input: (batch, channels, height, width).
-        rois: (n, 5), index of the image and x1 y1 x2 y2.
-        output: (n, channels, aligned_height, aligned_width).
-        argmax_y: Not used, as all of max pooling.
-        argmax_x: Not used.
-        aligned_height: Bins in a column.
-        aligned_width: Bins in a row.
-        spatial_scale: Pixels of ``input`` per unit of ``rois``.
-        sampling_ratio: Samples of a bin in each direction; 0 takes one per pixel.
-        pool_mode: 1, averages; 0, maxima, is compiled only.
-        aligned: Whether a pixel's centre, rather than its corner, is at its index.
+        input: Feature map, (batch, channels, height, width).
+        rois: Regions, (n, 5), as index of the image, x1, y1, x2 and y2.
+        output: Pooled features, (n, channels, aligned_height, aligned_width).
+        argmax_y: Unused buffer of max pooling.
+        argmax_x: Unused buffer of max pooling.
+        aligned_height: Number of rows of bins.
+        aligned_width: Number of columns of bins.
+        spatial_scale: Ratio of coordinates in ``input`` to those in ``rois``.
+        sampling_ratio: Number of samples of a bin in each direction; 0 takes as many as the bin has pixels, rounded up.
+        pool_mode: Kind of pooling: 1 for averages. 0 for maxima needs the compiled operator.
+        aligned: Whether the centre of a pixel, rather than its corner, has the coordinates of its index.
 
     Raises:
-        RuntimeError: On the CPU, for an aligned region that ends before it starts.
+        NotImplementedError: If ``pool_mode`` is not 1.
+        RuntimeError: If ``aligned``, on the CPU, a region ends before it starts.
     """
     _check_averaged(pool_mode)
     if aligned and rois.device.type == 'cpu' and not bool((rois[:, 3:] >= rois[:, 1:3]).all()):
@@ -93,19 +94,19 @@ def roi_pool_forward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Fill ``output`` with the maxima of each region's bins and ``argmax`` with their places, -1 for an empty bin.
+    """Fill ``output`` with the maxima of each region's bins, and ``argmax`` with their positions, -1 for empty bins.
 
-    torchvision rounds a region to whole pixels before it is divided, MMCV rounds the bins. So each bin is given to
-    torchvision as a region of its own.
+    torchvision rounds a region to whole pixels before it divides it into bins, while MMCV rounds the bins. Therefore,
+    each bin is passed to torchvision as a region of its own.
 
     Args:
-        input: (batch, channels, height, width).
-        rois: (n, 5), index of the image and x1 y1 x2 y2, the last pixel included.
-        output: (n, channels, pooled_height, pooled_width).
-        argmax: As ``output``, of int32: rows times the width plus columns.
-        pooled_height: Bins in a column.
-        pooled_width: Bins in a row.
-        spatial_scale: Pixels of ``input`` per unit of ``rois``.
+        input: Feature map, (batch, channels, height, width).
+        rois: Regions, (n, 5), as index of the image, x1, y1, x2 and y2; x2 and y2 belong to the region.
+        output: Maxima, (n, channels, pooled_height, pooled_width).
+        argmax: Positions of the maxima, of the shape of ``output`` and type int32: row * width + column.
+        pooled_height: Number of rows of bins.
+        pooled_width: Number of columns of bins.
+        spatial_scale: Ratio of coordinates in ``input`` to those in ``rois``.
     """
     height, width = input.shape[2:]
     scale = single_precision(spatial_scale)
@@ -120,14 +121,14 @@ def roi_pool_forward(
         for found in torch.ops.torchvision.roi_pool(values, bins.to(values.dtype), 1.0, 1, 1)
     )
     empty = ((right <= left)[:, None] | (bottom <= top)[:, :, None])[:, None]
-    # the compiled operator leaves both buffers of a region without extent as they are
+    # as the compiled operator does, both buffers stay unchanged for a region without extent
     given = (has_width & has_height)[:, None, None, None]
     output.copy_(torch.where(given, maxima.masked_fill(empty, 0).to(output.dtype), output))
     argmax.copy_(torch.where(given, places.masked_fill(empty, -1), argmax))
 
 
 def _bin_edges(start: Tensor, stop: Tensor, bins: int, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """First pixels of bins and those behind their last, both (n, bins), and which regions have an extent, (n,)."""
+    """Return the bins' first pixels and those after their last, (n, bins), and whether regions have extent, (n,)."""
     extent = stop - start
     step = (extent / bins)[:, None]
     index = torch.arange(bins, device=start.device, dtype=start.dtype)
@@ -145,7 +146,7 @@ def roi_pool_backward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Add each gradient of ``grad_output`` to the place in ``grad_input`` that its maximum came from."""
+    """Add each gradient of ``grad_output`` to ``grad_input`` at the position of its maximum."""
     batch, channels, height, width = grad_input.shape
     image = rois[:, 0].long()[:, None] * channels + torch.arange(channels, device=rois.device)
     place = image[:, :, None, None] * (height * width) + argmax.clamp(min=0)

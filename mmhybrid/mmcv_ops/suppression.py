@@ -6,20 +6,23 @@ from torch import Tensor
 
 from mmhybrid.mmcv_ops.precision import numpy_type, single_precision
 
-_NAIVE, _LINEAR, _GAUSSIAN = range(3)  # how soft-NMS lowers scores
+_NAIVE, _LINEAR, _GAUSSIAN = range(3)  # methods by which soft-NMS lowers scores
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes that no better box overlaps by more than the threshold, best first.
+    """Return the indices of the boxes that hard NMS keeps, in descending order of their scores.
+
+    A box is dropped if its IoU with a kept box of a higher score exceeds the threshold.
 
     Args:
-        boxes: (n, 4), x1 y1 x2 y2.
-        scores: (n,). Equal ones are taken in their order; MMCV's is not stable.
-        iou_threshold: A float32 in MMCV, so that an overlap of 0.1 is not above the threshold 0.1.
-        offset: What is added to widths and heights, 0 or 1.
+        boxes: Boxes, (n, 4), as x1, y1, x2 and y2.
+        scores: Scores, (n,). Boxes of equal scores keep their order, unlike in MMCV, whose sort is not stable.
+        iou_threshold: Threshold of the IoU, which is rounded to float32 as in MMCV, so that an IoU of 0.1 does not
+            exceed a threshold of 0.1.
+        offset: Number that is added to widths and heights, 0 or 1.
     """
     if boxes.dtype in (torch.float16, torch.bfloat16):
-        boxes = boxes.float()  # the area of 256 by 256 pixels overflows in float16
+        boxes = boxes.float()  # an area of 256 x 256 pixels overflows in float16
     threshold = single_precision(iou_threshold)
     if offset == 0:
         return torch.ops.torchvision.nms(boxes, scores.to(boxes.dtype), threshold)
@@ -34,7 +37,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         height = (torch.minimum(y2[best], y2[left]) - torch.maximum(y1[best], y1[left]) + offset).clamp(min=0)
         shared = width * height
         overlaps = shared / (areas[best] + areas[left] - shared)
-        left = left[~(overlaps > threshold)]  # boxes without area overlap by NaN, and stay
+        left = left[~(overlaps > threshold)]  # the IoU of boxes without area is NaN, and they stay
     return torch.stack(kept) if kept else left
 
 
@@ -48,10 +51,11 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Indices of the boxes whose scores stay above ``min_score`` while better boxes lower them, best first.
+    """Return the indices of the boxes that soft-NMS keeps, in descending order of their lowered scores.
 
-    Fills the first rows of ``dets``, (n, 5), with the boxes and the lowered scores. Tensors are on the CPU, as in MMCV.
-    The order of equal scores is the one in which MMCV swaps boxes within its arrays.
+    Boxes of higher scores lower the scores of boxes that overlap them; a box is dropped once its score is below
+    ``min_score``. The first rows of ``dets``, (n, 5), are filled with the boxes and the lowered scores. Tensors have to
+    be on the CPU, as in MMCV. Boxes of equal scores have the order that results from MMCV's swaps in its arrays.
     """
     rows = np.concatenate([boxes.detach().numpy(), scores.detach().numpy()[:, None]], axis=1, dtype=numpy_type(boxes))
     indices = np.arange(len(rows))
@@ -86,12 +90,12 @@ def _soft_weights(
 
 
 def _first_highest(scores: np.ndarray) -> int:
-    """Where the first of the highest scores is, found as MMCV does: a NaN is the highest only if it is the first."""
+    """Return the index of the first of the highest scores; as in MMCV, a NaN is the highest only if it is the first."""
     return 0 if np.isnan(scores[0]) else int(np.nanargmax(scores))
 
 
 def _filled_from_the_end(stays: np.ndarray) -> np.ndarray:
-    """Where an array's elements come from after each one that does not stay is replaced by the last one that does."""
+    """Return the indices of the elements that stay, after each other element is replaced by the last that stays."""
     count = int(stays.sum())
     order = np.arange(count)
     fillers = count + np.flatnonzero(stays[count:])[::-1]

@@ -1,11 +1,11 @@
-"""Operators of MMCV that exist compiled only, and how one gets them."""
+"""Operators of MMCV that only its compiled package has, and the advice how to install it."""
 
 from collections.abc import Callable
 from typing import NoReturn
 
 from mmhybrid.utils.optional import is_of_onedl
 
-# of the same line of distributions as this MMCV, since both have the module
+# advises the compiled package of the same distribution as the installed MMCV, since both distributions have the module
 COMPILED = 'Install MMCV with its compiled operators, beside torch 2.13 or older: ' + (
     '`pip install --no-build-isolation onedl-mmcv`'
     if is_of_onedl('mmcv')
@@ -14,7 +14,7 @@ COMPILED = 'Install MMCV with its compiled operators, beside torch 2.13 or older
 
 
 def unavailable(name: str) -> Callable[..., NoReturn]:
-    """What stands in the place of an operator: a function that raises NotImplementedError with its name."""
+    """Return a function in place of an operator that raises NotImplementedError with the operator's name."""
     if name.startswith('_'):
         raise AttributeError(name)
 
