@@ -90,8 +90,8 @@ def convert(
     layouts = [(family, layout) for family in FAMILIES.values() for layout in family.layouts()]
     found = next(((family, layout) for family, layout in layouts if layout.marker in released), None)
     if found is None:
-        names = ', '.join(dict.fromkeys(family.name for family, _ in layouts))
-        raise ValueError(f'checkpoint: none of {names} as released; it begins with {_first(_shapes(released))}')
+        names = ' or '.join(dict.fromkeys(family.name for family, _ in layouts))
+        raise ValueError(f'checkpoint: not a released {names}; it begins with {_first(_shapes(released))}')
     fit = _best_fit(*found, released, arch, num_slots, head_dim)
     name = found[0].name
     if fit.missing or fit.surplus:

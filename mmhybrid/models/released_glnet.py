@@ -17,7 +17,7 @@ from mmhybrid.utils.checks import bad_value
 
 Block = dict[str, Tensor]
 BLOCK = re.compile(r'stages\.(\d+)\.blocks\.(\d+)\.(.+)')
-INITIAL_LAYER_SCALE = 1e-4  # the weights replace it
+INITIAL_LAYER_SCALE = 1e-4  # as in the preset 16g; the weights replace it
 
 
 def read_arch(released: Mapping[str, Tensor], num_slots: int | None, head_dim: int | None) -> str | dict[str, Any]:
@@ -66,7 +66,7 @@ def _read_blocks(released: Mapping[str, Tensor]) -> list[list[Block]]:
     stages = [[blocks[key] for key in sorted(blocks) if key[0] == stage] for stage in range(NUM_STAGES)]
     places = [(stage, index) for stage, inside in enumerate(stages) for index in range(len(inside))]
     if not all(stages) or sorted(blocks) != places:
-        raise ValueError(f'GLNet checkpoint: its blocks are no {NUM_STAGES} stages without a gap')
+        raise ValueError(f'GLNet checkpoint: its blocks do not form {NUM_STAGES} stages without gaps')
     return stages
 
 
@@ -169,7 +169,7 @@ _PATCH_RULES = (
     *renaming({'0.0.': '0.patch.', '0.1.': '0.patch_norm.'}, r'downsample_layers\.', 'backbone.downsamplers.'),
     *renaming({'0.': 'patch_norm.', '1.': 'patch.'}, r'downsample_layers\.([1-3])\.', r'backbone.downsamplers.\1.'),
 )
-_OVERLAPPED_STEM_RULES = renaming(  # the released one begins with an identity
+_OVERLAPPED_STEM_RULES = renaming(  # the released stem begins with an identity
     {'1.': '0.', '2.': '1.', '4.': '3.', '5.': '4.'}, r'downsample_layers\.0\.', 'backbone.downsamplers.0.'
 )
 

@@ -132,7 +132,7 @@ CHANGES = {
     ),
     'family': (
         lambda state: state.pop('blocks.0.0.norm1.weight'),
-        r'none of EfficientNetLite, GLiT, GLNet as released; it begins with cls_token \(1, 1, 192\) and \d+ more$',
+        r'not a released EfficientNetLite or GLiT or GLNet; it begins with cls_token \(1, 1, 192\) and \d+ more$',
     ),
 }
 

@@ -206,7 +206,7 @@ def test_other_options_are_refused_by_name(
 def test_a_gap_in_the_blocks(stl: State) -> None:
     for name in [name for name in stl if name.startswith('stages.2.blocks.3.')]:
         del stl[name]
-    with pytest.raises(ValueError, match='no 4 stages without a gap'):
+    with pytest.raises(ValueError, match='do not form 4 stages without gaps'):
         convert(stl, **SAID)
 
 

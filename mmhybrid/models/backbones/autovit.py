@@ -295,7 +295,7 @@ class AutoViT(HybridBackbone):
         for stage in self.transformer_stages:
             x = stage(x, self.run_block)
             maps.append(x)
-        # MBConv-2, Transformer-1, Transformer-2, the last transformer stage
+        # the maps of MBConv-2, Transformer-1, Transformer-2 and the last transformer stage
         last = x if self.mbpool is None else self.mbpool(x)
         outputs = (maps[1], maps[3], maps[4], last)
         return [self.output_norm(index, outputs[index]) for index in self.out_indices]

@@ -95,7 +95,7 @@ class MBConv(nn.Module):
         return x + self.drop_path(out) if self.stride == 1 and x.shape[1] == out.shape[1] else out
 
     def sort_channels(self) -> None:
-        """Sort the hidden channels."""
+        """Sort the hidden channels by importance."""
         if self.expands:
             expand, depthwise, project = self.layers.children()
             sort_hidden([*expand.children(), *depthwise.children()], next(project.children()))

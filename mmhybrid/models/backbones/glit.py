@@ -85,7 +85,7 @@ class ConvHeads(nn.Module):
         self.norm = fold_norm(self.dwconv, self.norm)
 
     def sort_channels(self) -> None:
-        """Sort the channels between the point-wise convolutions."""
+        """Sort the channels between the point-wise convolutions by importance."""
         sort_hidden([self.expand, self.dwconv, self.norm], self.reduce)
 
 

@@ -345,7 +345,7 @@ def _block_parts(
     for branch, blocks in blocks_of.items():
         path, variant = f'stages.{stage}.{blocks[0]}.mixer', ''
         sizes: dict[str, Size] = {'width': width}
-        piece: Piece = (path, pixels, pixels)  # of mhsa
+        piece: Piece = (path, pixels, pixels)  # for mhsa
         if branch == 'local':
             sizes['kernel'], piece = local_kernel, (f'{path}.local', pixels)
         elif branch == 'window':
