@@ -64,7 +64,7 @@ class StoredTensor(Inert):
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def count(self) -> int:
-        """Return the number of values; raise a TypeError if a size is not an int, such as a text to multiply."""
+        """Return the number of values; raise a TypeError if a size is not an int, such as a text that would repeat."""
         if not all(isinstance(number, int) for number in (*self.size, *self.stride, self.offset, self.storage.offset)):
             raise TypeError('a tensor whose sizes are no ints')
         return math.prod(self.size)

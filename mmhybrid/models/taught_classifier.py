@@ -18,7 +18,7 @@ HEAD = 'head of logits'
 class TaughtClassifier(ImageClassifier):
     """MMPretrain's ``ImageClassifier`` that also learns a teacher's logits; its weights have the same names.
 
-    The other arguments are those of ``ImageClassifier``.
+    Arguments other than ``teacher`` and ``distillation`` are those of ``ImageClassifier``.
 
     Args:
         backbone: Config of the backbone.

@@ -78,7 +78,7 @@ class Adapter(HybridBackbone):
         block_layers: Names of the elastic layers in a block.
 
     Raises:
-        AttributeError: If the network has no layers of the names in ``stages``.
+        AttributeError: If the network has no list of blocks of a name in ``stages``.
         ValueError: If ``arch`` has another number of stages than the network or asks for more than the network has.
     """
 

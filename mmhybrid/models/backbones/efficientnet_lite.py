@@ -2,9 +2,10 @@
 
 Paper: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (Tan and Le, ICML 2019), table 1 and
 section 4, as released for mobile devices in the TensorFlow repository ``tpu``, ``models/official/efficientnet/lite``
-(2020). Unlike the paper, the release has no squeeze-and-excitation and ReLU6 instead of SiLU, and its larger networks
-keep the stem, the head and the depths of the first and the last stage. Unlike the release, the stochastic depth rate
-here reaches its maximum in the last block itself, and the dropout in front of the classifier belongs to the classifier.
+(2020). Unlike the paper, the release leaves out squeeze-and-excitation and replaces SiLU by ReLU6, and its larger
+networks keep the stem, the head and the depths of the first and the last stage. Unlike the release, the stochastic
+depth rate here reaches its maximum in the last block itself, and the dropout in front of the classifier belongs to the
+classifier.
 
 stem - seven stages of MBConv blocks - head (point-wise convolution)
 """

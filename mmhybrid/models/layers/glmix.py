@@ -128,7 +128,7 @@ class SlotAttention(nn.Module):
         return (logits.softmax(1).transpose(1, 2) @ slots).transpose(1, 2).reshape(x.shape)
 
     def last_layer(self) -> nn.Linear:
-        """Return the layer of whose outputs the branch's is a weighted mean: a pixel's weights of slots sum to 1."""
+        """Return the layer whose outputs the branch averages for each pixel, with weights that sum to 1."""
         return self.attention.last_layer()
 
     def sort_channels(self) -> None:
