@@ -39,7 +39,7 @@ def roi_align_forward(
 
     Raises:
         NotImplementedError: If ``pool_mode`` is not 1.
-        RuntimeError: If ``aligned``, on the CPU, a region ends before it starts.
+        RuntimeError: If a region ends before it starts, with ``aligned`` on the CPU.
     """
     _check_averaged(pool_mode)
     if aligned and rois.device.type == 'cpu' and not bool((rois[:, 3:] >= rois[:, 1:3]).all()):
