@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import supernet_cases
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,6 +14,7 @@ from mmhybrid.models.backbones.convnext import ElasticConvNeXt
 from mmhybrid.models.backbones.efficientnet_lite import EfficientNetLite
 from mmhybrid.models.backbones.glit import GLiT
 from mmhybrid.models.backbones.glnet import GLNet
+from mmhybrid.models.deployed import switch_to_deploy
 from mmhybrid.models.layers import packed
 from mmhybrid.models.layers.basic import LayerScale
 from mmhybrid.models.layers.folding import ResidualDepthwiseConv2d, fold, fold_norm_before
@@ -136,6 +138,15 @@ def test_shared_weights_stay():
     before = {key: value.detach().clone() for key, value in shared.items()}
     network.switch_to_deploy()
     assert all(torch.equal(value, before[key]) for key, value in shared.items())
+
+
+def test_a_supernet_is_refused_and_left_as_it_is():
+    case = next(case for case in supernet_cases.SMALL if 'autovit' in case.name)
+    supernet, images = case.build().eval(), case.images().float()
+    before = supernet(images)
+    with pytest.raises(ValueError, match=r'has a supernet.*export one of its networks'):
+        switch_to_deploy(nn.Sequential(supernet))
+    torch.testing.assert_close(supernet(images), before)
 
 
 def test_norm_in_front_of_a_padded_convolution_stays():
