@@ -1,1 +1,1 @@
-"""Studies of the papers' orderings at small scale; ``run.py`` is the program."""
+"""Studies that try the papers' orderings again at small scale; ``run.py`` is the program."""

@@ -1,4 +1,4 @@
-"""What a row of the table is made of: a claim, and the arms by which it is tried."""
+"""What a row of the table is made of: a claim, and the arms (networks) with which it is tried."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ class Arm:
     """A network of a row.
 
     Args:
-        options: What replaces settings of the row's config, by dotted names.
-        distillation: From the teacher of :mod:`evidence.teacher`, as OneShot takes it; None for no teacher.
-        judge: Scores the trained network; None for its top-1 as it was trained. Arms that differ in nothing else share
-            a training.
-        config: In the place of the row's.
-        start: What is trained before, alone, with the same seed, and what this arm's supernet begins as.
+        options: Settings that replace those of the row's config, by dotted names.
+        distillation: Distillation settings of OneShot for the teacher of :mod:`evidence.teacher`; None for no teacher.
+        judge: What scores the trained network; None for its top-1 as it was trained. Arms that differ only in their
+            judge share a training.
+        config: Config file that replaces the row's.
+        start: Arm that is trained first, alone and with the same seed; this arm's supernet begins with its weights.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -33,15 +33,15 @@ class Row:
     """A claim and how it is tried.
 
     Args:
-        name: On the command line, and of the file of its figures.
-        claim: In words.
-        source: Paper, table or section.
-        config: File in ``configs`` beside this one.
-        arms: By name.
-        orderings: What is claimed of their scores.
-        note: What differs from the paper beside the scale.
-        one_size: Whether arms have as many parameters, within 3 %.
-        seeds: Of the study; None for a pilot that decides on them.
+        name: Name of the row on the command line and of the file with its figures.
+        claim: The claim in words.
+        source: Paper and table or section of the claim.
+        config: Config file in ``configs`` beside this module.
+        arms: Arms by name.
+        orderings: Orderings of the arms' scores that are claimed.
+        note: How the row differs from the paper, apart from its scale.
+        one_size: Whether the numbers of parameters of all arms have to be within 3 % of each other.
+        seeds: Number of seeds of the study; None for a number that a pilot decides.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What another program has found of a claim; its figures and verdicts are written by hand.
+    """A claim that another program tries; its figures and verdicts are written by hand.
 
     Args:
-        claim: In words.
-        source: Paper, table or section.
-        where: Link to the figures, in docs/results.md.
-        found: What is claimed, the figures, and the verdict, each a line.
-        note: How the verdicts come about.
+        claim: The claim in words.
+        source: Paper and table or section of the claim.
+        where: Link to the figures in docs/results.md.
+        found: Ordering, figures and verdict of each line of the table.
+        note: How the verdicts are reached.
     """
 
     claim: str

@@ -1,4 +1,4 @@
-"""Images that are decoded once and stay in memory, of which each seed holds others out."""
+"""A data set whose images are decoded once and stay in memory, and of which each seed holds out others."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -19,20 +19,20 @@ SUFFIXES = ('.jpg', '.jpeg', '.JPEG', '.png')
 
 @DATASETS.register_module(force=True)  # a process that imports this file anew gets no error
 class SplitImages(BaseDataset):
-    """Photographs in folders of classes, in memory, split anew by each seed.
+    """Photographs in one folder for each class, kept in memory and split anew by each seed.
 
-    All images of the same class, whatever folder of ``folders`` they are in, are shuffled by the split's seed, and its
-    first ones are held out: figures over several seeds then tell of other training and other test images too.
+    The images of a class from all ``folders`` are shuffled with the seed of the split, and the first ones are held out.
+    So the spread over seeds covers the choice of training and test images too.
 
     Args:
-        data_root: Folder of images.
+        data_root: Folder of the images.
         part: ``train`` or ``held_out``.
         split: Seed of the split.
-        held_out: Images of each class that are held out.
-        short_side: Pixels to which they are resized when they are decoded.
-        folders: Those in ``data_root`` with a folder of each class.
-        pipeline: As of BaseDataset; ``img`` is there already.
-        indices: As of BaseDataset.
+        held_out: Number of images of each class that are held out.
+        short_side: Length in pixels to which the shorter side is resized when an image is decoded.
+        folders: Folders in ``data_root`` that have a folder for each class.
+        pipeline: Transforms, as BaseDataset takes them; ``img`` is there already.
+        indices: Images to take, as BaseDataset takes them.
 
     Raises:
         ValueError: If there are no images, or too few of a class.
@@ -54,11 +54,11 @@ class SplitImages(BaseDataset):
         self.held_out = check_int('held_out', held_out, 1)
         self.short_side = check_int('short_side', short_side, 1)
         self.folders = tuple(folders)
-        # what is not serialized is handed out as copies, which transforms may write into
+        # without serialization, BaseDataset hands out copies, which transforms may write into
         super().__init__(data_root=data_root, pipeline=list(pipeline), indices=indices, serialize_data=False)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """The images of the part."""
+        """The images of the part and their labels."""
         images = decoded(self.data_root, self.folders, self.short_side)
         self._metainfo['classes'] = tuple(images)
         rng, infos = random.Random(self.split), []
@@ -82,12 +82,12 @@ class SplitImages(BaseDataset):
 
 @lru_cache(maxsize=1)
 def decoded(data_root: str, folders: tuple[str, ...], short_side: int) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Path and pixels (H, W, BGR) of all images by class, in the order of their names.
+    """Path and pixels (H, W, 3; BGR) of all images by class, sorted by path.
 
     Raises:
         ValueError: If there are none, or one cannot be read.
     """
-    cv2.setNumThreads(0)  # a process that is forked later would wait for OpenCV's threads
+    cv2.setNumThreads(0)  # a process that is forked later would wait for OpenCV's threads for ever
     paths = [path for folder in folders for path in Path(data_root, folder).glob('*/*') if path.suffix in SUFFIXES]
     if not paths:
         raise bad_value(

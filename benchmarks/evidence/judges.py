@@ -1,6 +1,6 @@
-"""How a network is scored that has been trained: what an arm names where it is not scored as it was trained.
+"""Judges: ways to score a trained network other than by its top-1 as it was trained. An arm names one.
 
-Each has the field values that make it another one, as plain data, and ``score``.
+A judge is a frozen dataclass of plain data, which identifies it, with a method ``score``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.space import Arch, SearchSpace
 
 METRIC = 'accuracy/top1'
-CALIBRATION = 512  # training images for batch-norm statistics
+CALIBRATION = 512  # number of training images for batch-norm statistics
 
 
 class Judge(Protocol):
-    """What an arm asks; a frozen dataclass, whose fields are told in the file of the study."""
+    """Scores a trained network; a frozen dataclass, whose fields are written to the file of the study."""
 
     def score(self, cfg: Config, weights: str) -> float:
-        """Of what ``cfg`` has trained, whose weights are in a file, in percent."""
+        """The score in percent of what ``cfg`` has trained, whose weights are in the file ``weights``."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class OtherSettings:
     """Top-1 of the trained weights in a network that differs in settings without weights.
 
     Args:
-        options: What replaces settings of the arm, by dotted names.
+        options: Settings that replace those of the arm, by dotted names.
     """
 
     options: Mapping[str, Any]
@@ -49,11 +49,11 @@ class OtherSettings:
 
 @dataclass(frozen=True)
 class Subnets:
-    """Mean top-1 of networks of a supernet, each with batch-norm statistics of its own.
+    """Mean top-1 of subnets of a supernet, each with batch-norm statistics of its own.
 
     Args:
-        archs: Networks, as :meth:`SearchSpace.encode` takes them, or ``smallest``, ``middle`` (of each gene the value
-            in the middle) and ``largest``.
+        archs: Architectures as :meth:`SearchSpace.encode` takes them, or ``smallest``, ``middle`` (the middle value of
+            each gene) and ``largest``.
     """
 
     archs: Sequence[str | Mapping[str, Any]]
@@ -65,7 +65,7 @@ class Subnets:
 
 
 def subnet(space: SearchSpace, arch: str | Mapping[str, Any]) -> Arch:
-    """The genes of a network; see :class:`Subnets`."""
+    """The genes of an architecture as :class:`Subnets` takes it."""
     named = {
         'smallest': space.smallest,
         'middle': lambda: space.walk(lambda _, values: values[len(values) // 2]),
@@ -75,7 +75,7 @@ def subnet(space: SearchSpace, arch: str | Mapping[str, Any]) -> Arch:
 
 
 def subnet_evaluator(cfg: Config, weights: str) -> SubnetEvaluator:
-    """What scores networks of the supernet in a file, on the images that are held out."""
+    """An evaluator of subnets of the supernet whose weights are in a file, on the held-out images."""
     runner = UntrainedRunner.from_cfg(cfg)
     load_weights(runner.model, read_checkpoint(weights), weights)
     judged = cfg.test_dataloader
@@ -91,12 +91,12 @@ def subnet_evaluator(cfg: Config, weights: str) -> SubnetEvaluator:
 
 
 def calibration_of(cfg: Config) -> dict[str, Any]:
-    """The training images that give batch-norm statistics to a subnet, as :func:`calibration_batches` takes them."""
+    """Arguments of :func:`calibration_batches`: the training images for a subnet's batch-norm statistics."""
     dataset = {**cfg.train_dataloader.dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline}
     return {'dataset': dataset, 'num_images': min(CALIBRATION, len(DATASETS.build(dict(dataset))))}
 
 
 def top1(cfg: Config, weights: str) -> float:
-    """Top-1 on the images that are held out, in percent."""
+    """Top-1 on the held-out images, in percent."""
     cfg.load_from = weights
     return evaluate(cfg)[METRIC]

@@ -1,4 +1,4 @@
-"""The table of the studies, at the head of docs/results.md."""
+"""Writes the table of the studies, which is at the head of docs/results.md."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ HEAD = ('claim', 'source', 'ordering', 'published', 'here (top-1, %)', 'differen
 
 
 def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], elsewhere: Sequence[Elsewhere] = ()) -> str:
-    """A line for each ordering; rows without a study say so."""
+    """The table in Markdown with a line for each ordering, the picture and the notes; rows without a study say so."""
     lines = ['| ' + ' | '.join(HEAD) + ' |', '| --- ' * len(HEAD) + '|']
     for row in rows:
         for number, ordering in enumerate(row.orderings):
@@ -38,12 +38,12 @@ def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], elsewh
 
 
 def read_studies(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the files of a folder hold, by the names of the rows."""
+    """The recorded studies in a folder, by the names of their rows."""
     return {path.stem: read_json(path) for path in sorted(folder.glob('*.json'))}
 
 
 def write_page(rows: Sequence[Row], results: Path, page: Path, elsewhere: Sequence[Elsewhere] = ()) -> None:
-    """Put the table of the studies in ``results`` between its marks in the document, and draw their picture."""
+    """Write the table of the studies in ``results`` between its marks in ``page``, and draw their picture."""
     studies = read_studies(results)
     if studies:
         write_whole(results / PICTURE, differences(rows, studies).svg_file())

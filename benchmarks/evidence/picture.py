@@ -1,4 +1,4 @@
-"""The differences of all studies in one picture."""
+"""The picture of the differences of all studies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ WIDTH, ROW, HEAD, FOOT = 1040, 26, 34, 46
 
 
 def differences(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]]) -> Picture:
-    """A line for each ordering that has been tried: its interval, and what the paper has as a hollow dot."""
+    """Draw a line for each ordering that has been tried: its interval, and the published difference as a hollow dot."""
     tried = [
         (row, ordering, found)
         for row in rows

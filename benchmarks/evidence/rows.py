@@ -1,6 +1,7 @@
-"""The rows of the table: a claim of a paper, and the arms by which it is tried here, or where else it is tried.
+"""The rows of the table: each is a claim of a paper and the networks (arms) with which it is tried.
 
-Where parameters of arms would differ, the feed-forward networks make up for it: what is compared has the same size.
+Where arms would differ in their number of parameters, their FFN ratios compensate for it. :data:`ELSEWHERE` has the
+claims that other programs try.
 """
 
 from typing import Any
@@ -16,28 +17,28 @@ def _backbone(**fields: Any) -> dict[str, Any]:
 
 
 def _glnet(width: int | None = None, **fields: Any) -> dict[str, Any]:
-    """Fields of a GLNet; ``width`` of its last stage where it changes."""
+    """Fields of a GLNet's architecture; ``width`` is that of its last stage where it differs from the config's."""
     head = {} if width is None else {'model.head.in_channels': width}
     return {**_backbone(**{f'arch.{name}': value for name, value in fields.items()}), **head}
 
 
 def _mixed(mixer: str) -> list[str]:
-    """A mixer of the first three stages; attention over all pixels in the last, as published."""
+    """The mixers of the stages: ``mixer`` in the first three, attention over all pixels in the last, as published."""
     return [*[mixer] * 3, 'mhsa']
 
 
 def _slots(count: int) -> list[int]:
-    """As many slots, but no more than a map has pixels (the last stage has none)."""
+    """Number of slots of each stage: ``count``, but no more than its map has pixels (the last stage has no slots)."""
     return [min(count, pixels) for pixels in (256, 64, 16)] + [count]
 
 
 def _fewer_slots(*counts: int) -> Arm:
-    """The network of both branches, which has learned with (64, 64, 16) slots, with other ones."""
+    """The network with both branches, trained with (64, 64, 16) slots and tested with ``counts``."""
     return Arm(judge=OtherSettings(_glnet(num_slots=[*counts, 64])))
 
 
 def _glit(embed_dims: int, mlp_ratio: float, heads: list[int]) -> Arm:
-    """A GLiT with these attention heads of three in its blocks."""
+    """A GLiT with as many blocks as ``heads``, which has the number of attention heads (of three) of each block."""
     attention, conv = {'qkv_ratio': 1}, {'conv_ratio': 2, 'kernel_size': 17}
     blocks = [
         {'num_attn_heads': count, 'mlp_ratio': mlp_ratio, **(attention if count else {}), **(conv if count < 3 else {})}
@@ -84,7 +85,7 @@ ROWS = (
             'local, then global': Arm(_glnet(mixers=_mixed('local-global'))),
         },
         (Ordering('parallel', 'global, then local', 1.9), Ordering('parallel', 'local, then global', 2.9)),
-        'The residuals of the sequential blocks are a reading.',
+        'Where the sequential blocks have residual connections is our reading; the paper does not say it.',
     ),
     Row(
         'glmix-slots',
@@ -97,7 +98,7 @@ ROWS = (
             '9 slots': Arm(_glnet(num_slots=_slots(9))),
         },
         (Ordering('64 slots', '49 slots', 0.2, about_equal=True), Ordering('49 slots', '9 slots', 0.4)),
-        'There are no more slots than a map has pixels (256, 64, 16): 64 and 49 slots differ in two stages of three.',
+        'A map has no more slots than pixels (256, 64, 16), so 64 and 49 slots differ in two of three stages only.',
     ),
     Row(
         'glmix-fewer-slots',
@@ -111,9 +112,9 @@ ROWS = (
             '1 of 16': _fewer_slots(4, 4, 1),
         },
         tuple(Ordering('all slots', fewer, about_equal=True) for fewer in ('9 of 16', '4 of 16', '1 of 16')),
-        'The paper proposes to prune redundant slots, each image its own, and has no figures; here one '
-        'trained network pools each image into a coarser grid of slots, the same share in each stage (16.8, 14.0, '
-        '12.2 and 11.2 M MACs).',
+        'The paper proposes to prune redundant slots of each image and has no figures. Here one trained network pools '
+        'each image into a coarser grid of slots, with the same share of them in each stage (16.8, 14.0, 12.2 and 11.2 '
+        'M MACs).',
     ),
     Row(
         'glmix-start',
@@ -122,7 +123,7 @@ ROWS = (
         'glnet_64px.py',
         {'pooled': _BOTH, 'learned': Arm(_glnet(learned_slots=True)), 'none': _LOCAL},
         (Ordering('pooled', 'learned', 0.4), Ordering('pooled', 'none', 0.7)),
-        'Without slots there is the local branch alone.',
+        'The network without slots has the local branch alone.',
     ),
     Row(
         'glnet-steps',
@@ -144,7 +145,7 @@ ROWS = (
             Ordering('deeper', 'position encoding', 0.3),
             Ordering('convolutional FFN', 'deeper', 0.2),
         ),
-        'Published steps change the parameters by up to 15 %; here the FFNs pay for them.',
+        'The published steps change the number of parameters by up to 15 %; here FFN ratios compensate for that.',
     ),
     Row(
         'glit-heads',
@@ -158,7 +159,7 @@ ROWS = (
             '0 + 3': _glit(72, 2.47, [0] * 6),
         },
         (Ordering('1 + 2', '2 + 1', 1.09), Ordering('2 + 1', '3 + 0', 0.69), Ordering('3 + 0', '0 + 3', 1.18)),
-        'The paper gives neither kernel nor expansion of its uniform networks.',
+        'The paper gives neither the kernel sizes nor the expansion ratios of its uniform networks.',
     ),
     Row(
         'glit-mixed',
@@ -171,7 +172,7 @@ ROWS = (
             'convolution': _glit(48, 3, [0] * 12),
         },
         (Ordering('searched', 'attention', 3.2), Ordering('searched', 'convolution', 4.38)),
-        'Twelve blocks with the published distribution; it was searched at 224 px.',
+        'Twelve blocks with the published distribution of heads, which was searched at 224 px.',
     ),
     Row(
         'autovit-distillation',
@@ -184,7 +185,7 @@ ROWS = (
             'none': Arm(),
         },
         (Ordering('hard', 'soft', 0.8), Ordering('soft', 'none', 5.9)),
-        'One network by itself, not a supernet; the teacher is EfficientNet-Lite0 (RegNetY-32G in the paper).',
+        'The student is one network, not a supernet; the teacher is EfficientNet-Lite0 (RegNetY-32G in the paper).',
     ),
     Row(
         'autovit-hybrid',
@@ -199,10 +200,10 @@ ROWS = (
             ),
         },
         (Ordering('hybrid', 'transformer-only'), Ordering('hybrid', 'transformer-only, as large')),
-        'The paper compares latencies at equal accuracy (10.2 and 16.1 ms), here accuracies are compared at equal '
-        'latency: processor time of ONNX Runtime 1.31.1, one thread of an AMD EPYC that '
-        'others used too, over 150 interleaved rounds. The transformer-only network takes .99 (.96 to 1.01) times as '
-        'long as the hybrid one (.43 ms), the one as large (437,418 parameters beside 442,522) 1.10 (1.08 to 1.12).',
+        'The paper compares latencies at equal accuracy (10.2 and 16.1 ms); here accuracies are compared at equal '
+        'latency: processor time of ONNX Runtime 1.31.1 on one thread of an AMD EPYC beside other programs, over 150 '
+        'interleaved rounds. The transformer-only network takes .99 (.96 to 1.01) times as long as the hybrid one '
+        '(.43 ms), the one as large (437,418 parameters beside 442,522) 1.10 (1.08 to 1.12) times.',
         one_size=False,
     ),
     *SUPERNET_ROWS,
@@ -217,7 +218,8 @@ ELSEWHERE = (
             ('STL is linear in pixels to 1536 px', 'power .98 (.96 to 1.00)', REPRODUCED),
             ('4G is linear in pixels to 1536 px', 'power 1.53 (1.46 to 1.54)', NOT_REPRODUCED),
         ),
-        'the power of the pixels by which time grew from 1024 px; linear is reproduced where no interval from any size '
-        'to the next reaches 1.1, and not reproduced where one lies above it.',
+        'the power is the exponent by which time grew with the number of pixels from 1024 to 1536 px (1 is linear). '
+        'Linear growth is reproduced if no interval between two consecutive sizes reaches 1.1, and not reproduced if '
+        'one lies above 1.1.',
     ),
 )

@@ -2,13 +2,13 @@
 
     python benchmarks/evidence/run.py [ROW ...] [--seeds N] [--data DIR] [--dir OUT] [--device cpu|cuda] [--record]
 
-A row (``rows.py``) is a claim and the networks that it is tried with; all rows by default. Each study begins with a
-pilot, from whose spread the number of seeds is decided and written down; the seeds of the study are others. A seed
-decides on the initial weights, the order of the images, and which images are held out, and is the same for all networks
-of a row, so that differences are paired. Killed at any time, the same command goes on where it was, inside a training
-too. Below OUT are the runs and a JSON file for each row; ``--record`` puts finished studies into docs/evidence and
-their table into docs/results.md. ``--rerun SEED`` trains each network with one seed and shows its score beside the
-recorded one.
+A row (``rows.py``) is a claim and the networks with which it is tried; by default, all rows run. Each study begins with
+a pilot. The standard deviation of its differences decides the number of seeds, which is written down; the study uses
+other seeds than the pilot. A seed determines the initial weights, the order of the images and which images are held
+out. All networks of a row use the same seeds, so that differences are paired. After a kill, the same command continues
+where it was, also inside a training. OUT has the runs and a JSON file for each row; ``--record`` writes finished
+studies to docs/evidence and their table to docs/results.md. ``--rerun SEED`` trains each network with one seed and
+prints its score beside the recorded one.
 """
 
 import sys
@@ -34,21 +34,26 @@ from mmhybrid.utils.files import write_json  # noqa: E402
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     names = [row.name for row in ROWS]
     parser = Parser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('rows', nargs='*', metavar='ROW', help=f'default: all of {", ".join(names)}')
-    parser.add_argument('--seeds', type=positive, default=12, metavar='N', help='at most; default: 12')
-    parser.add_argument('--pilot', type=positive, default=3, metavar='N', help='seeds of the pilot; default: 3')
-    parser.add_argument('--data', type=Path, default=Path('data/imagenette'), help='default: data/imagenette')
-    parser.add_argument('--dir', type=Path, default=Path('work_dirs/evidence'), help='default: work_dirs/evidence')
+    parser.add_argument('rows', nargs='*', metavar='ROW', help=f'rows to run; default: all of {", ".join(names)}')
+    parser.add_argument('--seeds', type=positive, default=12, metavar='N', help='maximum number of seeds; default: 12')
+    parser.add_argument('--pilot', type=positive, default=3, metavar='N', help='number of pilot seeds; default: 3')
+    parser.add_argument('--data', type=Path, default=Path('data/imagenette'), help='images; default: data/imagenette')
+    parser.add_argument(
+        '--dir',
+        type=Path,
+        default=Path('work_dirs/evidence'),
+        help='folder of the runs, where they continue; default: work_dirs/evidence',
+    )
     parser.add_argument('--device', choices=('cpu', 'cuda'), help='default: cuda where there is a GPU')
     parser.add_argument(
-        '--jobs', type=positive, metavar='N', help='runs at the same time; default: one a core, 4 on cuda'
+        '--jobs', type=positive, metavar='N', help='number of simultaneous runs; default: one a core, 4 on cuda'
     )
-    parser.add_argument('--rerun', type=int, metavar='SEED', help='train with this seed alone, and compare')
-    parser.add_argument('--table', action='store_true', help='run nothing; write the table of what is recorded')
-    parser.add_argument('--record', action='store_true', help='write figures and table into docs')
+    parser.add_argument('--rerun', type=int, metavar='SEED', help='train with this seed alone and compare scores')
+    parser.add_argument('--table', action='store_true', help='run nothing and write the table of the recorded studies')
+    parser.add_argument('--record', action='store_true', help='write figures and table to docs')
     add_cfg_options(parser)
     args = parser.parse_args(argv)
     for name in args.rows:
@@ -67,14 +72,14 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def place_of(args: Namespace) -> Place:
-    """Where and on what runs take place."""
+    """Where and on which device the runs take place."""
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     jobs = args.jobs or (num_cores() if device == 'cpu' else 4)
     return Place(args.data.resolve(), args.dir.resolve(), device, jobs, args.cfg_options)
 
 
 def compare(study: Study, seed: int) -> None:
-    """Run one seed, and show its scores beside the recorded ones."""
+    """Run one seed, and print its scores beside the recorded ones."""
     recorded = read_studies(RESULTS).get(study.row.name, {}).get('scores', {})
     for name, score in study.rerun(seed).items():
         known = recorded.get(name, [])
@@ -83,13 +88,13 @@ def compare(study: Study, seed: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run studies, and show what they say."""
+    """Run studies, and print their tables."""
     args = parse_args(argv)
     if args.table:
         write_page(ROWS, RESULTS, PAGE, ELSEWHERE)
         return
     place = place_of(args)
-    MMLogger.get_instance('evidence', log_level='WARNING')  # of what is built to be counted
+    MMLogger.get_instance('evidence', log_level='WARNING')  # networks that are built to be counted would log
     with ending_on_mistakes():
         for row in ROWS:
             if args.rows and row.name not in args.rows:

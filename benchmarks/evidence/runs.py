@@ -1,4 +1,4 @@
-"""Trainings and scores of an arm with a seed, each in a process of its own, from wherever it was interrupted."""
+"""Runs: an arm trained and scored with a seed, in a process of its own, continued where it was interrupted."""
 
 import fcntl
 import hashlib
@@ -36,20 +36,20 @@ from mmhybrid.utils.files import read_json, write_json
 
 CONFIGS = Path(__file__).resolve().parent / 'configs'
 SCORE, WEIGHTS, OUTPUT = 'score.json', 'weights.pt', 'output.txt'
-# Of a config, what has no influence on a score.
+# Settings of a config that have no influence on a score.
 ELSEWHERE = ('work_dir', 'launcher', 'log_level', 'default_hooks', 'visualizer', 'vis_backends')
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what runs take place.
+    """Where and on which device runs take place.
 
     Args:
         data: Folder of the images.
-        folder: Of the runs.
+        folder: Folder of the runs.
         device: ``cpu`` or ``cuda``.
-        jobs: Runs at the same time.
-        options: Settings that replace those of all configs; for trials.
+        jobs: Number of simultaneous runs.
+        options: Settings that replace those of all configs, for trials.
     """
 
     data: Path
@@ -64,14 +64,14 @@ class Network:
     """An arm as it is trained and scored.
 
     Args:
-        name: Of the arm.
-        config: File.
-        options: Settings that replace the config's.
+        name: Name of the arm.
+        config: Config file.
+        options: Settings that replace those of the config.
         distillation: See :class:`Arm`.
         judge: See :class:`Arm`.
-        params: Parameters.
-        digest: Of all that has an influence on its scores, but for the seed.
-        first: What is trained before, for its weights: the same network, where there is a judge; what it begins as.
+        params: Number of parameters.
+        digest: Hash of all that influences its scores, except the seed.
+        first: Network whose weights this one needs: itself, trained, where it has a judge; the one that it begins as.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Network:
         return cls(name, config, options, arm.distillation, arm.judge, params, digest, first)
 
     def told(self) -> dict[str, Any]:
-        """For the file of the study; multiply-accumulates, for one image, are among it."""
+        """What the file of the study says of the network, with its MACs for one image."""
         cfg = load_config(str(CONFIGS / self.config), self.options)
         size = cfg.test_dataloader.dataset.pipeline[-2].crop_size
         macs = count_complexity(_on_meta(cfg), (3, size, size)).macs
@@ -124,13 +124,13 @@ class Network:
 
 @dataclass(frozen=True)
 class Run:
-    """A network trained, or scored, with a seed, which chooses the images that are held out too.
+    """A network that is trained, or scored, with one seed.
 
     Args:
-        network: What is run.
-        seed: Of everything random.
-        place: Where.
-        keeps: Whether the weights are needed afterwards.
+        network: Network that is run.
+        seed: Seed of everything random, the choice of held-out images included.
+        place: Where it is run.
+        keeps: Whether to keep its weights for another run.
     """
 
     network: Network
@@ -140,23 +140,23 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where it takes place; rows that have a network in common share it."""
+        """The folder of the run; rows that have a network in common share it."""
         return self.place.folder / 'runs' / self.network.digest / str(self.seed)
 
     @property
     def first(self) -> 'Run | None':
-        """The run that has to end before, with the same seed."""
+        """The run with the same seed that has to end first, if any."""
         first = self.network.first
         return None if first is None else Run(first, self.seed, self.place, keeps=True)
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """``score`` and ``seconds`` of a run that has ended, with its weights where they are needed."""
+        """``score`` and ``seconds`` of a finished run; None if it is unfinished or lacks weights that are needed."""
         file, weights = self.folder / SCORE, self.folder / WEIGHTS
         return read_json(file) if file.exists() and (weights.exists() or not self.keeps) else None
 
     def config(self) -> Config:
-        """Of the network, with the images of the seed."""
+        """The config of the network, with the images of the seed."""
         cfg = load_config(str(CONFIGS / self.network.config), self.network.options, str(self.folder))
         cfg.randomness.seed = self.seed
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
@@ -164,22 +164,22 @@ class Run:
         return cfg
 
     def work(self) -> None:
-        """Train on and score, or score what has been trained; leave the score, and weights that are needed."""
+        """Train (or continue to) and score, or score what is trained; write the score, and weights that are needed."""
         cfg = self.config()
         began = time.monotonic()
         if self.network.judge is None:
             score = self._train(cfg)
         else:
             assert self.first is not None
-            init_default_scope(cfg.default_scope)  # for what judges build before a runner
+            init_default_scope(cfg.default_scope)  # judges build data sets before there is a runner
             score = self.network.judge.score(cfg, str(self.first.folder / WEIGHTS))
-        seconds = round(time.monotonic() - began, 1)  # of the last process, where there were several
+        seconds = round(time.monotonic() - began, 1)  # of the last process, where a run was interrupted
         write_json(self.folder / SCORE, {'score': score, 'seconds': seconds})
         for checkpoint in self.folder.rglob('*.pth'):
             checkpoint.unlink()
 
     def _train(self, cfg: Config) -> float:
-        """The score of the network as it was trained."""
+        """Train the network, and return its score as it was trained."""
         if self.network.distillation is not None:
             cfg.model.teacher = teacher(self.place.folder / 'teacher.pth')
             cfg.model.distillation = dict(self.network.distillation)
@@ -202,12 +202,12 @@ class Run:
 
 
 def perform(runs: Sequence[Run]) -> Iterator[Run]:
-    """Run what has not ended yet, several at the same time, and yield each run as it ends.
+    """Run what has not ended yet, several runs at the same time, and yield each run as it ends.
 
-    What has to be trained before is run, and yielded, first.
+    Runs that others need are run and yielded first.
 
     Raises:
-        CannotGoOnError: If a run fails; those beside it are stopped.
+        CannotGoOnError: If a run fails; the simultaneous ones are stopped.
     """
     if before := {run.first.folder: run.first for run in runs if run.first is not None}:
         yield from perform(list(before.values()))
@@ -238,7 +238,7 @@ def perform(runs: Sequence[Run]) -> Iterator[Run]:
 
 
 def _start(run: Run) -> BaseProcess:
-    """A process for one run: a fork, which has all modules and images, or one that may use CUDA."""
+    """Start the process of a run: on a CPU a fork, which has all modules and images; a forked one cannot use CUDA."""
     if run.place.device == 'cpu':
         dataset = load_config(str(CONFIGS / run.network.config), run.network.options).train_dataloader.dataset
         folders = tuple(dataset.get('folders', ('train', 'val')))
@@ -251,13 +251,13 @@ def _start(run: Run) -> BaseProcess:
 
 
 def _work(run: Run, parent: int) -> None:
-    """Perform a run, alone in its folder, for as long as there is a parent."""
+    """Perform a run, alone in its folder, and end when the parent process ends."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(max(num_cores() // run.place.jobs, 1))
-    mmengine_device.DEVICE = run.place.device  # which MMEngine chooses when it is imported
+    mmengine_device.DEVICE = run.place.device  # MMEngine has chosen one at its import
     run.folder.mkdir(parents=True, exist_ok=True)
     with (run.folder / 'lock').open('w') as lock, (run.folder / OUTPUT).open('a') as output:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for what a killed study has left running
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that a killed study has left running
         for number in (1, 2):
             os.dup2(output.fileno(), number)
         if run.result is None:
@@ -281,7 +281,7 @@ def _on_meta(cfg: Config) -> nn.Module:
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 

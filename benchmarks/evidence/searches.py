@@ -1,4 +1,4 @@
-"""Judges that search: half of the images that are held out judge the search, the other half what it finds."""
+"""Judges that search: half of the held-out images judge the search, the other half what it finds."""
 
 import copy
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class Search:
     """Top-1 of the best network that a search finds in a supernet, on images that the search has not seen.
 
     Args:
-        stages: As of SearchLoop.
-        constraints: As of SearchLoop.
+        stages: Stages as SearchLoop takes them.
+        constraints: Constraints as SearchLoop takes them.
     """
 
     stages: Mapping[str, Any]
@@ -38,15 +38,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Retrained:
-    """Top-1 of the best of a search's networks, each trained alone, on images that have chosen nothing.
+    """Top-1 of the best network of a search after training alone, on images that took no part in choosing it.
 
     Args:
-        stages: As of SearchLoop.
-        constraints: As of SearchLoop.
-        count: Networks that are trained alone, the best of the search.
-        epochs: Of each.
-        hierarchical: Search as GLiT does: the supernet is one of distributions, and the best one is that of another
-            supernet, trained as long, of whose details a second such search finds the networks.
+        stages: Stages as SearchLoop takes them.
+        constraints: Constraints as SearchLoop takes them.
+        count: Number of the search's best networks that are trained alone.
+        epochs: Number of epochs of each of these trainings.
+        hierarchical: Whether to search in two stages as GLiT does: first for the distribution of heads, in this
+            supernet; then for the details of the best distribution, in a second supernet with as many epochs.
     """
 
     stages: Mapping[str, Any]
@@ -75,7 +75,7 @@ class Retrained:
 
 
 def trained(cfg: Config) -> str:
-    """The last checkpoint of a training, which goes on where it was interrupted."""
+    """Train, or continue an interrupted training, and return the path of the last checkpoint."""
     cfg.resume = True
     train(copy.deepcopy(cfg))
     last = latest_checkpoint(cfg.work_dir)
@@ -84,7 +84,7 @@ def trained(cfg: Config) -> str:
 
 
 def _detail(cfg: Config, found: SearchResult) -> Config:
-    """The supernet of what the best distribution of heads leaves open."""
+    """The config of the second supernet: it has the best distribution of heads and leaves the details open."""
     cfg = copy.deepcopy(cfg)
     heads = [block.num_attn_heads for block in found.settings.space.decode(found.best.arch).blocks]
     cfg.model.architecture.backbone.space.update(level='detail', distribution=heads)
@@ -94,7 +94,7 @@ def _detail(cfg: Config, found: SearchResult) -> Config:
 
 
 def _alone(cfg: Config, network: Any, epochs: int) -> Config:
-    """A network of a supernet by itself, with its recipe for as many epochs, or fewer where the supernet has fewer."""
+    """The config that trains a network alone by the supernet's recipe, for ``epochs`` or the supernet's if fewer."""
     cfg = copy.deepcopy(cfg)
     backbone = {**cfg.model.architecture.backbone.backbone, 'arch': plain_arch(network)}
     cfg.model = {**cfg.model.architecture, 'backbone': backbone}
@@ -106,14 +106,14 @@ def _alone(cfg: Config, network: Any, epochs: int) -> Config:
 def searched(
     cfg: Config, weights: str, images: Mapping[str, Any], stages: Mapping[str, Any], constraints: Mapping[str, Any]
 ) -> SearchResult:
-    """What a search for top-1 over the supernet in a file finds; it goes on where it was interrupted.
+    """Search a supernet for top-1, or continue an interrupted search, and return the result.
 
     Args:
-        cfg: Of the supernet.
-        weights: The file.
-        images: That judge the search, a loader.
-        stages: As of SearchLoop.
-        constraints: As of SearchLoop.
+        cfg: Config of the supernet.
+        weights: Path of its weights.
+        images: Config of the data loader whose images judge the search.
+        stages: Stages as SearchLoop takes them.
+        constraints: Constraints as SearchLoop takes them.
     """
     cfg = copy.deepcopy(cfg)
     cfg.val_dataloader, cfg.val_evaluator = images, cfg.test_evaluator
@@ -130,7 +130,7 @@ def searched(
 
 
 def hold_out_of_search(cfg: Config) -> dict[str, Any]:
-    """Test on every second one of the images that are held out, and return a loader of the others, for a search."""
+    """Set ``cfg`` to test on every second held-out image, and return the config of a loader of the others."""
     dataset = cfg.test_dataloader.dataset
     count = len(DATASETS.build(dict(dataset)))
     searching = {**cfg.test_dataloader, 'dataset': {**dataset, 'indices': list(range(0, count, 2))}}

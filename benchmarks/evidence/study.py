@@ -1,4 +1,4 @@
-"""A study of a row: a pilot, from its spread the number of seeds, the runs, and what they say; all of it in a file."""
+"""The study of a row: a pilot, the number of seeds that follows from it, the runs and the findings, all in one file."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -27,16 +27,16 @@ Scores = dict[str, list[float]]
 
 
 class Study:
-    """A row and what has been found of it.
+    """A row and its findings so far.
 
     Args:
-        row: What is tried.
-        place: Where runs take place; the file is in its folder.
-        pilot: Seeds of the pilot, which do not count afterwards.
-        at_most: Seeds of the study, whatever the pilot asks for.
+        row: Claim and arms.
+        place: Where runs take place; the study's file is in its folder.
+        pilot: Number of seeds of the pilot, which are not used again.
+        at_most: Maximum number of seeds of the study, whatever the pilot asks for.
 
     Raises:
-        ValueError: If sizes of arms differ, or the file is of another study.
+        ValueError: If the sizes of arms differ, or the file belongs to another study.
     """
 
     def __init__(self, row: Row, place: Place, pilot: int, at_most: int) -> None:
@@ -64,7 +64,7 @@ class Study:
                 raise ValueError(f'{self.file} has another study: {difference}; give another --dir')
 
     def run(self) -> dict[str, Any]:
-        """Run what has not run, and return what the file holds then."""
+        """Run what has not run yet, and return the content of the file."""
         about = self.content['about']
         if 'plan' not in self.content:
             if self.row.seeds is None:
@@ -82,11 +82,11 @@ class Study:
         return self.content
 
     def rerun(self, seed: int) -> dict[str, float]:
-        """The score of each arm with one seed."""
+        """The score of each arm with one seed, which is run first where it has not run yet."""
         return {name: scores[0] for name, scores in self._scores([seed]).items()}
 
     def _scores(self, seeds: Sequence[int]) -> Scores:
-        """The scores of all arms in the order of the seeds, which run one after the other."""
+        """The scores of each arm in the order of the seeds; missing ones are run, seed by seed."""
         runs = [Run(network, seed, self.place) for seed in seeds for network in self.networks]
         results: dict[tuple[str, int], dict[str, Any]] = {}
         for run in perform(runs):
@@ -101,15 +101,16 @@ class Study:
 
 
 def plan(pilot: Mapping[str, Sequence[float]], orderings: Sequence[Ordering], at_most: int) -> dict[str, Any]:
-    """How many seeds a study takes, decided before it begins.
+    """The number of seeds of a study, decided before it begins.
 
-    As many as tell a difference of a point with a power of .8, or that there is none of a point, for the ordering with
-    the widest spread in the pilot; five at least.
+    It is the least number that detects a difference of one point (or shows that it is below a point, where arms are
+    claimed to be equal) with a power of .8 for every ordering of the row, by the standard deviations in the pilot; at
+    least five.
 
     Args:
-        pilot: Scores of the arms, paired.
-        orderings: Of the row.
-        at_most: A bound, for time.
+        pilot: Scores of the arms, paired by seed.
+        orderings: Orderings of the row.
+        at_most: Maximum number, for the time that it takes.
     """
     spreads = {str(one): statistics.stdev(_differences(pilot, one)) for one in orderings}
     wanted = [seeds_needed(0.0 if one.about_equal else POINT, spreads[str(one)], one.about_equal) for one in orderings]
@@ -119,7 +120,7 @@ def plan(pilot: Mapping[str, Sequence[float]], orderings: Sequence[Ordering], at
 
 
 def findings(scores: Mapping[str, Sequence[float]], orderings: Sequence[Ordering | SameRanks]) -> dict[str, Any]:
-    """Means of the arms, and of each ordering what the scores say, the verdict, and what would decide."""
+    """The mean and interval of each arm, and the finding of each ordering (see :meth:`Ordering.finding`)."""
     found = [one.finding(scores) for one in orderings]
     return {'arms': {name: asdict(interval_of(values)) for name, values in scores.items()}, 'orderings': found}
 

@@ -1,4 +1,4 @@
-"""Rows on supernets: what they start from, how they rank networks, and how networks are searched for in them."""
+"""The rows about supernets: what they begin as, how they rank networks, and what searches find in them."""
 
 import random
 from typing import Any
@@ -27,7 +27,7 @@ def _autovit_table(conv_widths: list[list[int]], widths: list[list[int]], num_he
     }
 
 
-# .17 to .53, .41 to .97 and .71 to 1.71 M parameters
+# Their networks have .17 to .53, .41 to .97 and .71 to 1.71 M parameters.
 _SMALL = _autovit_table([[16], [16, 24], [24, 32]], [[32, 48], [48, 64], [64, 80]], [2, 3])
 _MIDDLE = _autovit_table([[16], [24, 32], [32, 48]], [[48, 64], [80, 96], [96, 112]], [3, 4])
 _LARGE = _autovit_table([[16], [32, 48], [48, 64]], [[64, 80], [96, 128], [128, 144]], [4, 6])
@@ -93,19 +93,19 @@ def _evolution(budget: int) -> dict[str, Any]:
 
 
 def _glit_search(space: SearchSpace, stages: dict[str, Any], hierarchical: bool = False) -> Arm:
-    """Three networks of a search trained alone; supernets are trained for 60 epochs in all."""
+    """The arm that trains three networks of a search alone, after 60 epochs for its supernets together."""
     judge = Retrained(stages, {'macs_m': {'max': 19.0}}, 3, 20, hierarchical)
     return Arm(_shared(space, 30 if hierarchical else 60), judge=judge, config='glit_supernet_64px.py')
 
 
 def _shared(space: SearchSpace, epochs: int = 60) -> dict[str, Any]:
-    """A supernet of a space, by default trained three times as long as a network alone."""
+    """Options of a supernet of ``space``; by default it is trained for three times the epochs of a network alone."""
     settings = {f'model.architecture.backbone.space.{name}': value for name, value in space.to_config().items()}
     return {**settings, 'max_epochs': epochs}
 
 
 def _start(name: str, network: str, alone: str, supernet: str) -> Row:
-    """A supernet around a network, from its weights and from nothing."""
+    """The row that compares two supernets around a network: one begins with its weights, the other at random."""
     return Row(
         name,
         'A supernet that begins as a trained network > one that begins from nothing, after as many epochs',
@@ -116,13 +116,13 @@ def _start(name: str, network: str, alone: str, supernet: str) -> Row:
             'from nothing': Arm(judge=_THREE_SIZES),
         },
         (Ordering('from a network', 'from nothing'),),
-        f'The mean of the smallest, a middle and the largest subnet of the {network}, 20 epochs either way; the epochs '
-        'of the network alone, another 20, are not counted.',
+        'The score is the mean top-1 of the smallest, a middle and the largest subnet of a supernet around the '
+        f'{network}. Both supernets are trained for 20 epochs; another 20 of the network alone are not counted.',
     )
 
 
 def _ranks(family: str, space: SearchSpace, alone: str, supernet: str) -> Row:
-    """Twelve random networks of a space, trained alone with one config, and scored in the supernet of another one."""
+    """The row that trains twelve random networks alone (config ``alone``) and scores them in one supernet."""
     rng, shared = random.Random(0), _shared(space)
     networks = [plain_arch(space.decode(space.sample(rng))) for _ in range(12)]
     if family == 'GLNet':  # whose config has a space around one network
@@ -139,9 +139,9 @@ def _ranks(family: str, space: SearchSpace, alone: str, supernet: str) -> Row:
         supernet,
         arms,
         (SameRanks(tuple(f'{n} in the supernet' for n in names), tuple(f'{n} alone' for n in names)),),
-        'Twelve networks drawn from one space, each trained alone for 20 epochs, and the supernet for 60; here are the '
-        "ranges of their scores in it, with batch-norm statistics of their own, and alone, and Kendall's tau of the "
-        'means over the seeds.',
+        'Twelve networks are drawn from one space; each is trained alone for 20 epochs, the supernet for 60. The row '
+        'has the ranges of their top-1 in the supernet (each with batch-norm statistics of its own) and alone, and '
+        "Kendall's tau of the means over the seeds.",
         one_size=False,
         seeds=3,
     )
@@ -174,9 +174,10 @@ SUPERNET_ROWS = (
             Ordering('evolution', 'random'),
             Ordering('evolution', 'unjudged', 3.9),
         ),
-        'The best of 60 networks with at most 11 M MACs (the middle of the space), where the paper bounds latency, in '
-        'the supernet of `ranks-autovit`; half of the held-out images judge the search, the other half what it finds. '
-        "The paper's random network is one that nothing has judged, for it took no time.",
+        'Each search takes the best of 60 networks with at most 11 M MACs (the middle of the space; the paper bounds '
+        'latency) in the supernet of `ranks-autovit`. Half of the held-out images judge the search, the other half '
+        'what it finds. "Unjudged" is one random network without any evaluation, as the random network of the paper, '
+        'whose search took no time.',
     ),
     Row(
         'autovit-union',
@@ -188,9 +189,10 @@ SUPERNET_ROWS = (
             'of three sizes': Arm(_shared(_UNION), judge=Search(_evolution(60), _PARAMS)),
         },
         (Ordering('of its size', 'of three sizes', 6.0),),
-        'The best of 60 networks with at most .4 M parameters, which only networks of the smallest of the three spaces '
-        'have, by images that the search has not seen. Each supernet is trained for 60 epochs, so that the union has a '
-        'third as many for each size, as three supernets have three times as many in all.',
+        'Each search takes the best of 60 networks with at most .4 M parameters, which only networks of the smallest '
+        'of the three spaces have; it is scored on images that the search has not seen. Each supernet is trained for '
+        '60 epochs, so the union has a third as many for each size, while three supernets of one size have three times '
+        'as many in all.',
         one_size=False,
     ),
     Row(
@@ -204,9 +206,10 @@ SUPERNET_ROWS = (
             'flat': _glit_search(_GLITS, _evolution(60)),
         },
         (Ordering('hierarchical', 'random', 3.0), Ordering('random', 'flat', 0.6)),
-        'The best of three networks (five in the paper) with at most 19 M MACs, each trained alone for 20 epochs: '
-        'random ones, the best of 60 of one supernet, or of twice 30 of two supernets with half the epochs. Half of '
-        'the held-out images judge and choose, the other half tests. Blocks of all supernets share their weights.',
+        'The score is that of the best of three networks (five in the paper) with at most 19 M MACs, each trained '
+        'alone for 20 epochs. They are random ones, the best of 60 in one supernet (flat), or the best of 30 in each '
+        'of two supernets with half the epochs (hierarchical). Half of the held-out images judge and choose, the other '
+        'half tests. The candidates of a block share weights in all supernets.',
         one_size=False,
     ),
 )

@@ -1,4 +1,4 @@
-"""The teacher of distillation: EfficientNet-Lite0 with its weights for ten of the classes of ImageNet."""
+"""The teacher of distillation: EfficientNet-Lite0 with its published weights, for ten of ImageNet's classes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ from _imagenette import lite0_weights
 from mmhybrid.models.checkpoints import write_checkpoint
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/efficientnet-lite/efficientnet-lite0_imagenette.py'
-SIZE = 128  # at the 224 px of its weights it would take most of the time
+SIZE = 128  # pixels; at the 224 px of its weights it would take most of a step
 
 
 def teacher(checkpoint: Path) -> dict[str, Any]:
-    """The teacher as OneShot takes it; its weights are written to ``checkpoint`` if they are not there.
+    """The config of the teacher as OneShot takes it; its weights are written to ``checkpoint`` if it does not exist.
 
     Raises:
-        ValueError: If the package of the weights is not installed.
+        ValueError: If the package with the weights is not installed.
     """
     if not checkpoint.exists():
         checkpoint.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What several seeds say of an ordering: a paired interval, a verdict, and how many seeds would decide.
+"""Statistics of an ordering over several seeds: a paired interval, a verdict, and how many seeds would decide.
 
-Scores are percentages, and all intervals are Student's. An arm is trained with the same seeds as every other one, so
-that arms are compared by the differences within seeds.
+Scores are percentages, and intervals of means are Student's. All arms are trained with the same seeds, so they are
+compared by the differences within seeds.
 """
 
 import math
@@ -19,22 +19,22 @@ stats = require('scipy.stats')
 
 CONFIDENCE = 0.95
 POWER = 0.8
-POINT = 1.0  # the difference that a study is made for, and what "about equal" allows
+POINT = 1.0  # the difference that a study is planned to detect, and the bound of "about equal"
 TAU_VARIANCE = 0.437
-CERTAIN = 40  # half intervals of which a bound is as far away that no sample reaches it
-MOST_SEEDS = 10_000  # beyond which nobody counts
+CERTAIN = 40  # half widths of an interval; at this distance from a bound no sample reaches it
+MOST_SEEDS = 10_000  # larger numbers of seeds or networks are not told
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = 'reproduced', 'not reproduced', 'undecided'
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """One claim on two arms of a row.
+    """The claim that one arm of a row scores higher than another.
 
     Args:
-        first: The arm that is claimed to score higher.
-        second: The other one.
-        published: How many points the paper has between them; None where it gives no figures.
-        about_equal: Claim instead that they are less than :data:`POINT` apart.
+        first: Arm that is claimed to score higher.
+        second: The other arm.
+        published: Published difference in points; None if the paper has no figures.
+        about_equal: Whether the claim is instead that they differ by less than :data:`POINT`.
     """
 
     first: str
@@ -47,11 +47,11 @@ class Ordering:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """What is compared."""
+        """The arms that are compared."""
         return (self.first, self.second)
 
     def finding(self, scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-        """The paired difference, the verdict, and the seeds that would decide, where that is needed."""
+        """The paired difference, the verdict, and if undecided the number of seeds that would decide."""
         difference = paired_difference(scores[self.first], scores[self.second])
         said = verdict(self, difference)
         needed = seeds_needed(difference.mean, difference.sd, self.about_equal) if said == UNDECIDED else None
@@ -60,11 +60,11 @@ class Ordering:
 
 @dataclass(frozen=True)
 class SameRanks:
-    """The claim that networks rank alike in two ways of scoring them.
+    """The claim that two ways of scoring rank networks alike.
 
     Args:
-        first: Arms of one way.
-        second: Of the other way, the same networks one by one.
+        first: Arms of the one way, an arm for each network.
+        second: Arms of the other way, for the same networks in the same order.
     """
 
     first: tuple[str, ...]
@@ -75,13 +75,13 @@ class SameRanks:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """What is compared."""
+        """The arms that are compared."""
         return (*self.first, *self.second)
 
     def finding(self, scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-        """Kendall's tau of the means over the seeds, the verdict, and the networks that would decide.
+        """Kendall's tau of the means over the seeds, the verdict, and if undecided how many networks would decide.
 
-        Reproduced where all of the interval is above 0, and not reproduced where all of it is below.
+        The claim is reproduced if the whole interval is above 0, and not reproduced if it is below.
         """
         ways = [np.array([statistics.fmean(scores[name]) for name in arms]) for arms in (self.first, self.second)]
         tau, count = kendall_tau(*ways), len(self.first)
@@ -95,11 +95,11 @@ class SameRanks:
 
 
 def tau_interval(tau: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of Kendall's tau of ``count`` pairs, by Fieller, Hartley and Pearson (1957).
+    """The 95 % interval of Kendall's tau of ``count`` networks, by Fieller, Hartley and Pearson (1957).
 
-    Fisher's transformation of it is nearly normal with a variance of .437 / (count - 4), from ten pairs on. A tau of 1
-    or -1, of which it is infinite, counts as half a pair of networks short of that. Of twelve networks with normal
-    scores, it holds a tau of 0 or .3 in 95 of 100 samples, and one of .6 in 92.
+    From ten networks on, Fisher's transformation of tau is nearly normal with a variance of .437 / (count - 4). It is
+    infinite for a tau of 1 or -1, which counts as half a pair of networks short of that. For twelve networks with
+    normal scores, the interval covers a tau of 0 or .3 in 95 of 100 samples, and one of .6 in 92.
     """
     most = 1 - 1 / (count * (count - 1) / 2)
     z = math.atanh(min(max(tau, -most), most))
@@ -108,7 +108,7 @@ def tau_interval(tau: float, count: int) -> tuple[float, float]:
 
 
 def networks_needed(tau: float) -> int | None:
-    """The least number that tells such a tau from 0 with a power of .8; None if :data:`MOST_SEEDS` do not."""
+    """The least number of networks that tells ``tau`` from 0 with a power of .8; None if :data:`MOST_SEEDS` do not."""
     if tau == 0:
         return None
     distance = sum(map(float, stats.norm.ppf([(1 + CONFIDENCE) / 2, POWER])))
@@ -118,7 +118,7 @@ def networks_needed(tau: float) -> int | None:
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of some values, between which bounds it lies with 95 % confidence, and their standard deviation."""
+    """The mean of ``count`` values, its 95 % interval (``low`` to ``high``), and their standard deviation ``sd``."""
 
     mean: float
     low: float
@@ -128,23 +128,23 @@ class Interval:
 
 
 def interval_of(values: Sequence[float]) -> Interval:
-    """Student's interval of the mean of at least two values."""
+    """Student's 95 % interval of the mean of at least two values."""
     mean, sd, count = statistics.fmean(values), statistics.stdev(values), len(values)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * sd / count**0.5
     return Interval(mean, mean - half, mean + half, sd, count)
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """How much higher ``first`` is than ``second``, whose values belong together one by one."""
+    """The interval of ``first`` minus ``second``, whose values are paired."""
     return interval_of([a - b for a, b in zip(first, second, strict=True)])
 
 
 def verdict(ordering: Ordering, difference: Interval) -> str:
-    """What the interval of first minus second says.
+    """The verdict on an ordering by the interval of first minus second.
 
-    An ordering is reproduced where all of the interval is on its side of 0, and not reproduced where all of it is on
-    the other side. Arms are about equal where all of the interval is less than a point from 0, and are not where all of
-    it is a point or more away, on one side.
+    An ordering is reproduced if the whole interval is above 0, and not reproduced if it is below. Arms are about equal
+    if the whole interval is less than a point from 0, and are not if the whole interval is a point or more away, on one
+    side.
     """
     low, high = difference.low, difference.high
     if ordering.about_equal:
@@ -155,25 +155,25 @@ def verdict(ordering: Ordering, difference: Interval) -> str:
 
 
 def chance(difference: float, sd: float, seeds: int, about_equal: bool = False) -> float:
-    """With which probability so many seeds decide for what is true.
+    """The probability (power) that a study with ``seeds`` seeds decides for what is true.
 
-    That is, that the interval lies on the side of 0 of a true ``difference``, or within a point of 0 for arms that are
-    ``about_equal`` (the power of two one-sided tests, from below).
+    This is the probability that the interval lies on the same side of 0 as the true ``difference``, or within a point
+    of 0 for arms that are ``about_equal`` (a lower bound of the power of two one-sided tests).
 
     Args:
-        difference: The true one, in points.
-        sd: The true standard deviation of the differences within seeds.
-        seeds: At least two.
-        about_equal: What is claimed, see :class:`Ordering`.
+        difference: True difference in points.
+        sd: True standard deviation of the differences within seeds.
+        seeds: Number of seeds, at least two.
+        about_equal: Whether equality is claimed, see :class:`Ordering`.
     """
     if sd == 0:
         return float(abs(difference) < POINT if about_equal else difference != 0)
     limit, error = float(stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)), sd / seeds**0.5
 
     def beyond(distance: float) -> float:
-        """That an interval around a mean so far above a bound does not reach it."""
+        """The probability that the interval around a mean ``distance`` above a bound does not reach the bound."""
         if distance > CERTAIN * limit * error:
-            return 1.0  # SciPy has no number for it
+            return 1.0  # SciPy gives no number so far out
         return float(stats.nct.sf(limit, seeds - 1, distance / error)) if distance > 0 else 0.0
 
     if about_equal:
@@ -182,9 +182,9 @@ def chance(difference: float, sd: float, seeds: int, about_equal: bool = False) 
 
 
 def seeds_needed(difference: float, sd: float, about_equal: bool = False) -> int | None:
-    """The least number of seeds that decide with a power of .8; None if :data:`MOST_SEEDS` do not.
+    """The least number of seeds that decides with a power of .8; None if :data:`MOST_SEEDS` do not.
 
-    Arguments are those of :func:`chance`.
+    The arguments are those of :func:`chance`.
     """
     low, high = 1, MOST_SEEDS  # too few, enough
     if chance(difference, sd, high, about_equal) < POWER:

@@ -1,9 +1,9 @@
-"""AutoViT in miniature on Imagenette at 64 px, which a teacher may teach.
+"""A small AutoViT on Imagenette at 64 px that can be trained with a teacher.
 
 Command: ``python benchmarks/evidence/run.py autovit-distillation``
 Source: ours, for rows of AutoViT's Table 6.
 Published: none.
-Teachers belong to OneShot; the space has this one network, so that nothing is shared.
+OneShot has the teacher; its space has this one network alone, so nothing is shared.
 """
 
 _base_ = ['./_base_/imagenette_64.py', '../../../configs/_base_/models/autovit_supernet.py']

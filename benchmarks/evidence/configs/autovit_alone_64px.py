@@ -1,9 +1,9 @@
-"""AutoViT in miniature on Imagenette at 64 px, a plain classifier.
+"""A small AutoViT on Imagenette at 64 px as a plain classifier.
 
 Command: ``python benchmarks/evidence/run.py ranks-autovit``
 Source: ours, for claims on supernets.
 Published: none.
-Recipe and images are those of ``autovit_64px.py``, where nobody teaches.
+Recipe and images are those of ``autovit_64px.py`` without a teacher.
 """
 
 _base_ = ['./_base_/imagenette_64.py', '../../../configs/_base_/models/autovit_cls.py']

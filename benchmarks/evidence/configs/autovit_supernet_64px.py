@@ -1,9 +1,9 @@
-"""Supernet around AutoViT in miniature on Imagenette at 64 px, one subnet a step.
+"""A supernet around the small AutoViT on Imagenette at 64 px, trained with one subnet a step.
 
 Command: ``python benchmarks/evidence/run.py supernet-start-autovit``
 Source: ours, for claims on supernets.
 Published: none.
-Recipe and images are those of the network alone.
+Recipe and images are those of ``autovit_alone_64px.py``.
 """
 
 _base_ = ['./autovit_alone_64px.py']

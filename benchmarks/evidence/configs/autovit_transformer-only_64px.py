@@ -1,9 +1,9 @@
-"""AutoViT's transformer-only ablation in miniature on Imagenette at 64 px, as slow as ``autovit_alone_64px.py``.
+"""AutoViT's transformer-only ablation, small, on Imagenette at 64 px, as slow as ``autovit_alone_64px.py``.
 
 Command: ``python benchmarks/evidence/run.py autovit-hybrid``
 Source: ours, for a row of AutoViT's Table 7.
 Published: none.
-Its last stage is wider, which makes up on ONNX Runtime for what it lacks beside the hybrid network.
+Its last stage is wider, so that it takes as long on ONNX Runtime as the hybrid network.
 """
 
 _base_ = ['./autovit_alone_64px.py']

@@ -1,9 +1,9 @@
-"""GLiT in miniature on Imagenette at 64 px, 6 blocks with one attention head and two convolution heads each.
+"""A small GLiT on Imagenette at 64 px: 6 blocks with one attention head and two convolution heads each.
 
 Command: ``python benchmarks/evidence/run.py glit-heads``
 Source: ours, for rows of GLiT's Table 1.
 Published: none.
-Patches of 8 px make 64 tokens and the class token, a third of the paper's: kernel and expansion are smaller too.
+Patches of 8 px give 64 tokens beside the class token, a third of the paper's; kernel and expansion are smaller too.
 """
 
 _base_ = ['./_base_/imagenette_64.py', '../../../configs/_base_/models/glit_cls.py']

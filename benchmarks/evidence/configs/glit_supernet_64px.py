@@ -1,9 +1,9 @@
-"""Supernet of GLiT in miniature on Imagenette at 64 px, of whose networks that of ``glit_64px.py`` is one.
+"""A supernet of small GLiTs on Imagenette at 64 px, of which that of ``glit_64px.py`` is one.
 
 Command: ``python benchmarks/evidence/run.py ranks-glit``
 Source: ours, for claims on supernets.
 Published: none.
-Recipe and images are those of the network alone; blocks share their weights.
+Recipe and images are those of ``glit_64px.py``; the candidates of a block share weights.
 """
 
 _base_ = ['./glit_64px.py']

@@ -1,4 +1,4 @@
-"""GLNet-STL in miniature on Imagenette at 64 px: its blocks, fewer and narrower.
+"""A small GLNet-STL on Imagenette at 64 px, with fewer and narrower blocks.
 
 Command: ``python benchmarks/evidence/run.py glmix-branches``
 Source: ours, for rows of GLNet's Tables 6 and 7.

@@ -1,9 +1,9 @@
-"""Supernet around GLNet-STL in miniature on Imagenette at 64 px, one subnet a step.
+"""A supernet around the small GLNet-STL on Imagenette at 64 px, trained with one subnet a step.
 
 Command: ``python benchmarks/evidence/run.py supernet-start``
 Source: ours, for claims on supernets.
 Published: none.
-Recipe and images are those of the network alone.
+Recipe and images are those of ``glnet_64px.py``.
 """
 
 _base_ = ['./glnet_64px.py']

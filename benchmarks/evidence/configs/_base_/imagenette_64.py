@@ -1,5 +1,5 @@
-# Imagenette at 64 px from memory: 20 epochs on 250 images a class, judged once, at the end, by 100 others. The program
-# sets data_root, and for each seed the split and the seed of the training.
+# Imagenette at 64 px, kept in memory: 20 epochs on 250 images of each class, scored once, at the end, on 100 others.
+# The program sets data_root and, for each seed, the split and the seed of the training.
 _base_ = [
     '../../../../configs/_base_/schedules/imagenette_adamw_20e.py',
     '../../../../configs/_base_/runtime/cls.py',
