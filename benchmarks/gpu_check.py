@@ -1,11 +1,11 @@
-"""Everything that a GPU lent for ten minutes can tell: tests on it, benchmarks, a small search.
+"""Runs tests, benchmarks and a small search on a GPU within nine minutes.
 
     python benchmarks/gpu_check.py [--device cuda] [--out work_dirs/gpu_check] [--data IMAGENETTE] [--steps NAME ...]
 
-Each step is a process of its own with a time limit of its own, the most useful first; together they end within
-``--limit-s``. ``report.json`` in ``--out`` is written anew after each step, so that an interrupted run keeps what it
-has. A step that compiles is skipped where no C compiler is. On a CPU everything runs in a small form, which shows that
-the steps work and nothing else. It is a long file, since it has to run where only PyTorch is.
+Each step is a process with a time limit of its own. The most useful steps run first, and together they end within
+``--limit-s``. ``report.json`` in ``--out`` is rewritten after each step, so that an interrupted run keeps its results.
+A step that compiles is skipped where there is no C compiler. On a CPU everything runs in a small form, which only shows
+that the steps work. The file is long because it has to run where only PyTorch is installed.
 """
 
 import json
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SWIN = 'swin_tiny_patch4_window7_224'
 OURS = ('GLNet-stl', 'GLNet-4g', 'GLiT-tiny', 'AutoViT-xxs')
 PEERS = (SWIN, 'convnext_tiny', 'maxvit_tiny_tf_224', 'mobilevit_xxs')
-# Seconds below which no step is begun any more.
+# If less time than this is left, no further step begins.
 SHORTEST_S = 5
 
 
@@ -40,16 +40,16 @@ class Form:
     """How much is measured on a device.
 
     Args:
-        dtype: Of the benchmarks.
-        batch: Of throughput; latency is measured at batch 1.
-        train_batch: Of a training step.
-        repeats: Timed rounds.
-        models: Of ours and timm's.
-        compiled: What is compiled, and measured together.
-        sizes: Sides of square images whose memory is counted.
-        sized: Networks that take any size.
-        networks: Of the latency table, and its rounds.
-        supernet: Epochs, candidates counted and candidates evaluated.
+        dtype: Number format of the benchmarks.
+        batch: Batch size of throughput; latency is measured at batch 1.
+        train_batch: Batch size of a training step.
+        repeats: Number of timed rounds.
+        models: Networks to measure, ours and timm's.
+        compiled: Groups of networks that are compiled and measured together.
+        sizes: Sides in pixels of the square images for which memory is measured.
+        sized: Networks whose memory is measured; they take any size.
+        networks: Number of networks of the latency table, and number of its rounds.
+        supernet: Number of epochs, of counted candidates and of evaluated candidates.
     """
 
     dtype: str
@@ -97,11 +97,11 @@ class Step:
     """One process.
 
     Args:
-        name: Of the step.
-        limit_s: Seconds after which it is ended.
+        name: Name of the step.
+        limit_s: Time limit in seconds.
         command: Arguments of Python; ``{json}`` stands for the file of its figures.
         compiles: Whether it needs a C compiler.
-        needs: The step whose files it reads.
+        needs: Name of the step whose files it reads.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Step:
 
 @dataclass
 class Outcome:
-    """What became of a step: ``done``, ``failed``, ``timed out``, ``interrupted`` or ``skipped``, and its figures."""
+    """The result of a step: ``done``, ``failed``, ``timed out``, ``interrupted`` or ``skipped``, and its figures."""
 
     status: str
     reason: str = ''
@@ -139,19 +139,19 @@ def list_steps(args: Namespace) -> Iterator[Step]:
     yield Step('memory', 60, (*step, '--repeats', '2', '--batch', '1', *sizes, '--models', *form.sized))
     yield from search_steps(args, form)
     yield from compiled_steps('throughput', form.compiled[2:], (*speed, *batch, '--compile'))
-    # a batch of one waits for the processor, unless a recorded graph is replayed
+    # at batch 1 the GPU waits for the processor, unless a recorded CUDA graph is replayed
     yield from compiled_steps('latency', form.compiled, (*speed, *one, '--compile', 'reduce-overhead'))
 
 
 def compiled_steps(kind: str, groups: Sequence[Sequence[str]], command: tuple[str, ...]) -> Iterator[Step]:
-    """A step for each group of networks, so that one that takes long to compile costs no other's figures."""
+    """A step for each group of networks, so that one that compiles too long costs no other group its figures."""
     for models in groups:
         what = ('--layouts', 'channels_last', '--shape', '96', '96', '--models', *models)
         yield Step(f'{kind}-compiled-{Path(models[0]).stem}', 80, (*command, *what), compiles=True)
 
 
 def search_steps(args: Namespace, form: Form) -> Iterator[Step]:
-    """Supernet, search and export, and a latency table; on the demo data where no folder is given."""
+    """Steps of a supernet, search, export and latency table; without ``--data`` they use the demo data."""
     if args.data is None:
         drawn = ('--num-train', '200', '--num-val', '8', '--size', '64') if args.device == 'cpu' else ()
         data = (program('make_demo_data', 'tools'), 'data/demo', *drawn)
@@ -187,12 +187,12 @@ def search_steps(args: Namespace, form: Form) -> Iterator[Step]:
 
 
 def program(name: str, folder: str = 'benchmarks') -> str:
-    """The file of a program."""
+    """The path of a program."""
     return str(ROOT / folder / f'{name}.py')
 
 
 def link(source: Path, target: Path) -> None:
-    """The class folders of ``source`` at ``target``, where the split is written beside them."""
+    """Link the class folders of ``source`` below ``target``, so that the split is written beside the links."""
     target.mkdir(parents=True, exist_ok=True)
     for part in ('train', 'val'):
         (target / part).unlink(missing_ok=True)
@@ -200,10 +200,10 @@ def link(source: Path, target: Path) -> None:
 
 
 def run_step(step: Step, args: Namespace, limit_s: float, outcome: Outcome) -> None:
-    """Run a step to its end or its limit, and enter into ``outcome`` what became of it, also when interrupted."""
+    """Run a step to its end or time limit, and enter the result into ``outcome``, also when interrupted."""
     figures, log = args.out / f'{step.name}.json', args.out / f'{step.name}.log'
     figures.unlink(missing_ok=True)
-    shutil.rmtree(args.out / step.name, ignore_errors=True)  # of an earlier run; a search would not begin anew
+    shutil.rmtree(args.out / step.name, ignore_errors=True)  # a search would continue that of an earlier run
     command = [sys.executable, '-W', 'ignore', *(str(figures) if word == '{json}' else word for word in step.command)]
     paths = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'MMHYBRID_TEST_DEVICE': args.device, 'COLUMNS': '120'}
@@ -228,7 +228,7 @@ def run_step(step: Step, args: Namespace, limit_s: float, outcome: Outcome) -> N
             outcome.status, outcome.reason = 'timed out', f'after {limit_s:.0f} s'
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+                os.killpg(process.pid, signal.SIGKILL)  # the processes that it started too
             process.wait()
             outcome.seconds = round(time.monotonic() - began, 1)
             if figures.is_file():
@@ -236,7 +236,7 @@ def run_step(step: Step, args: Namespace, limit_s: float, outcome: Outcome) -> N
 
 
 def check(args: Namespace) -> dict[str, Outcome]:
-    """Run the steps, and keep the report up to date."""
+    """Run the steps, and write the report after each."""
     began = time.monotonic()
     machine = describe_machine(args.device)
     print(json.dumps(machine, indent=1), flush=True)
@@ -270,16 +270,20 @@ def check(args: Namespace) -> dict[str, Outcome]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check, print and write; end with 1 if a step failed."""
+    """Run the steps, print and write the results, and end with exit code 1 if a step failed."""
     parser = ArgumentParser(description='Tests, benchmarks and a search on a GPU within nine minutes.')
     parser.add_argument('--device', choices=tuple(FORMS), default='cuda')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/gpu_check'), metavar='DIR', help='of all files')
     parser.add_argument(
-        '--data', type=Path, metavar='DIR', help='imagenette, with train and val; default: drawn scenes'
+        '--out', type=Path, default=Path('work_dirs/gpu_check'), metavar='DIR', help='folder of all files'
     )
-    parser.add_argument('--steps', nargs='+', metavar='NAME', help='run these alone; default: all')
-    parser.add_argument('--limit-s', type=positive, default=520, metavar='N', help='seconds in all; default: 520')
-    parser.add_argument('--slower', type=positive, default=1, metavar='N', help='so many times all limits; default: 1')
+    parser.add_argument(
+        '--data', type=Path, metavar='DIR', help='folder of Imagenette, with train and val; default: drawn scenes'
+    )
+    parser.add_argument('--steps', nargs='+', metavar='NAME', help='steps to run; default: all')
+    parser.add_argument(
+        '--limit-s', type=positive, default=520, metavar='N', help='time limit of all steps in seconds; default: 520'
+    )
+    parser.add_argument('--slower', type=positive, default=1, metavar='N', help='factor of all time limits; default: 1')
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device: got cuda, which this torch does not find; allowed here: cpu')

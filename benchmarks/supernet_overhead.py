@@ -1,8 +1,8 @@
-"""What a subnet costs inside its supernet, against the same network standing alone with the same weights.
+"""Time of a subnet in its supernet over that of the same network alone, with the same weights.
 
     python benchmarks/supernet_overhead.py [--device cuda] [--batch 8] [--json FILE]
 
-Random subnets of each family at full size. Every round runs each of them in the supernet and alone; a ratio is the
+Random subnets of each family run at full size, in every round once in the supernet and once alone. A ratio is the
 median over the rounds, that of a family the median over its subnets. A training step is forward, backward and an SGD
 step. `fresh` is a training step that builds its subnet first, as the first step with an architecture does.
 """
@@ -38,14 +38,18 @@ KINDS = ('forward', 'train', 'fresh')
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description='What a subnet costs inside its supernet.')
+    """Parse the command line."""
+    parser = ArgumentParser(description='Time of a subnet in its supernet over that of the same network alone.')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='images at once; default: 8')
-    parser.add_argument('--size', type=positive, default=224, metavar='N', help='pixels a side; default: 224')
-    parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
-    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
-    parser.add_argument('--archs', type=positive, default=5, metavar='N', help='subnets of each family; default: 5')
+    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='batch size; default: 8')
+    parser.add_argument(
+        '--size', type=positive, default=224, metavar='N', help='image size in pixels a side; default: 224'
+    )
+    parser.add_argument('--threads', type=positive, metavar='N', help="number of CPU threads; default: torch's")
+    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='number of timed rounds; default: 10')
+    parser.add_argument(
+        '--archs', type=positive, default=5, metavar='N', help='number of subnets of each family; default: 5'
+    )
     parser.add_argument('--families', nargs='+', choices=NAMES, default=list(NAMES))
     add_json_argument(parser)
     args = parser.parse_args(argv)
@@ -80,14 +84,14 @@ def make_fresh_step(supernet: Supernet, step: Callable[[], object], device: str)
     """A training step with a subnet that has to be built."""
 
     def job() -> object:
-        supernet.to(device)  # moves nothing, but a supernet that is moved forgets its subnets
+        supernet.to(device)  # nothing moves, but a supernet forgets its subnets when it is moved
         return step()
 
     return job
 
 
 def measure_family(args: Namespace, family: str) -> dict[str, float]:
-    """The ratios of a family, by kind."""
+    """The median ratios of a family, by kind."""
     torch.manual_seed(0)
     supernet = Supernet(FAMILIES[NAMES[family]].space, {'type': f'mmhybrid.{NAMES[family]}'})
     supernet.to(args.device)

@@ -1,11 +1,11 @@
-"""Images per second of the presets, and of configs, beside timm's networks, in one process.
+"""Images per second of the presets, and of configs, beside timm's networks in the same process.
 
     python benchmarks/throughput.py [--device cuda --dtype float16 --compile] [--models GLNet-4g swin_tiny... CONFIG...]
         [--json FILE]
 
-Presets and timm's are classifiers with 1000 classes, each at its own input size; a config is measured at the size that
-its test pipeline gives, or at ``--shape``, from normalised images to what its heads return. All are in inference mode;
-every round runs each of them once. The ratio to Swin-T is the median over the rounds.
+Presets and timm's networks are classifiers with 1000 classes, each at its own input size. A config is measured at the
+size of its test pipeline, or at ``--shape``, from normalised images to the outputs of its heads. All run in inference
+mode, once in every round. The ratio to Swin-T is the median over the rounds.
 """
 
 import statistics
@@ -52,22 +52,26 @@ TIMM_SIZES = {
 OURS = {f'{preset.family}-{preset.arch}': preset for preset in presets.PUBLISHED}
 SIZES = TIMM_SIZES | {name: preset.image_size for name, preset in OURS.items()}
 LAYOUTS = {'nchw': torch.contiguous_format, 'channels_last': torch.channels_last}
-# What torch.compile calls its ways; the second replays a recorded CUDA graph, which a batch of one needs.
+# Modes of torch.compile; the second replays a recorded CUDA graph, without which batch 1 waits for the processor.
 COMPILED = ('default', 'reduce-overhead')
 DTYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = ArgumentParser(description="Images per second of the presets, and of configs, beside timm's networks.")
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
     parser.add_argument(
-        '--compile', nargs='?', const=COMPILED[0], choices=COMPILED, help='with torch.compile, in one of its modes'
+        '--compile',
+        nargs='?',
+        const=COMPILED[0],
+        choices=COMPILED,
+        help='mode of torch.compile; without it, networks run in eager mode',
     )
-    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='images at once; default: 8')
-    parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
-    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
+    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='batch size; default: 8')
+    parser.add_argument('--threads', type=positive, metavar='N', help="number of CPU threads; default: torch's")
+    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='number of timed rounds; default: 10')
     parser.add_argument('--layouts', nargs='+', choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument(
         '--models',
@@ -82,7 +86,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         nargs=2,
         type=positive,
         metavar=('H', 'W'),
-        help='input of configs; default: what their test pipeline crops or resizes to',
+        help='image size of configs in pixels; default: that of their test pipeline',
     )
     add_json_argument(parser)
     args = parser.parse_args(argv)
@@ -92,20 +96,20 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def model_name(text: str) -> str:
-    """The name of a network, or a config file."""
+    """Parse the name of a network or of a config file from the command line."""
     if text not in SIZES and Path(text).suffix != '.py':
         raise ArgumentTypeError(f'got {text}, allowed: a config file (.py), or one of {", ".join(SIZES)}')
     return text
 
 
 def label(name: str) -> str:
-    """What figures of a network begin with: its name, or that of the config's file."""
+    """The name of a network in the figures: its own, or that of its config file."""
     return name if name in SIZES else Path(name).stem
 
 
 @cache
 def read_config(path: str) -> Config:
-    """A config with a model."""
+    """Read a config, which has to have a model."""
     cfg = load_config(path)
     if 'model' not in cfg:
         raise ValueError(f'config {path} has no model')
@@ -120,7 +124,7 @@ def input_shape(name: str, shape: Sequence[int] | None) -> tuple[int, int]:
     """Height and width of the images of a network.
 
     Raises:
-        ValueError: If neither the command line nor the config says them.
+        ValueError: If neither the command line nor the config gives them.
     """
     if name in SIZES:
         return SIZES[name], SIZES[name]
@@ -135,7 +139,7 @@ def input_shape(name: str, shape: Sequence[int] | None) -> tuple[int, int]:
 
 
 def build(name: str, size: int | None = None) -> nn.Module:
-    """A network, weights at random, in eval mode, for images of its own size or of another one."""
+    """Build a network with random weights in eval mode, for images of its own size or of ``size``."""
     if name in OURS:
         model: nn.Module = presets.build_classifier(OURS[name])
     elif name in TIMM_SIZES:
@@ -148,10 +152,10 @@ def build(name: str, size: int | None = None) -> nn.Module:
 
 
 def prepared(model: nn.Module, mode: str | None) -> Callable[[torch.Tensor], object]:
-    """The network, compiled where there is a mode."""
+    """The network, compiled if there is a mode."""
     if mode is None:
         return model
-    torch._dynamo.reset()  # what was compiled for another layout
+    torch._dynamo.reset()  # forgets what was compiled for another layout
     compiled: Callable[[torch.Tensor], object] = torch.compile(model, mode=mode, dynamic=False)
     return compiled
 
@@ -167,7 +171,7 @@ def make_job(model: Callable[[torch.Tensor], object], images: torch.Tensor) -> C
 
 
 def measure(args: Namespace) -> Figures:
-    """Images per second of all models and layouts, and the ratios to the reference in the same layout."""
+    """Images per second of all networks and layouts, and their ratios to Swin-T in the same layout."""
     figures: Figures = {}
     models = {name: build(name).to(args.device, DTYPES[args.dtype]) for name in args.models}
     for layout in args.layouts:
@@ -179,7 +183,7 @@ def measure(args: Namespace) -> Figures:
             )
             for name, model in models.items()
         }
-        # a CUDA graph is recorded in the second run, and has its memory to itself from the third
+        # a CUDA graph is recorded in the second run and has its own memory from the third
         seconds = time_interleaved(
             jobs, args.repeats, synchronizer(args.device), warmup=2 if args.compile is None else 4
         )

@@ -1,12 +1,12 @@
-"""Milliseconds of a training step and peak memory of networks by input size, beside timm's.
+"""Time of a training step and peak memory of networks by input size, beside timm's.
 
     python benchmarks/training_memory.py [--device cuda --dtype float16] [--batch 64] [--sizes 224 512] [--compile]
         [--models GLNet-4g swin_tiny...] [--json FILE]
 
-A training step is forward under autocast, cross-entropy, backward and an AdamW step. Memory is what a step, and a
-forward pass in inference mode, takes at its peak beyond what weights and the optimizer keep; torch counts it on a GPU
-only. A network that does not fit has no figures at that size. ``--compile`` times each network in torch.compile's form
-too, in the same rounds. The file is written anew after each network.
+A training step is forward under autocast, cross-entropy, backward and an AdamW step. Memory is the peak of a step, and
+of a forward pass in inference mode, beyond the memory of weights and optimizer; torch measures it on a GPU only. A
+network that does not fit has no figures at that size. ``--compile`` also times each network compiled by torch.compile,
+in the same rounds. The file is rewritten after each network.
 """
 
 import statistics
@@ -38,16 +38,18 @@ KINDS = ('train_ms', 'ratio_to_swin_t', 'train_peak_mib', 'infer_peak_mib', 'com
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
-    """The command line."""
-    parser = ArgumentParser(description='Milliseconds of a training step and peak memory of networks by input size.')
+    """Parse the command line."""
+    parser = ArgumentParser(description='Time of a training step and peak memory of networks by input size.')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--dtype', choices=throughput.DTYPES, default='float32', help="autocast's; default: none")
-    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='images at once; default: 8')
-    parser.add_argument('--sizes', nargs='+', type=positive, metavar='N', help="pixels a side; default: each one's own")
-    parser.add_argument('--threads', type=positive, metavar='N', help="CPU threads; default: torch's")
-    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='timed rounds; default: 10')
+    parser.add_argument(
+        '--dtype', choices=throughput.DTYPES, default='float32', help='number format of autocast; default: none'
+    )
+    parser.add_argument('--batch', type=positive, default=8, metavar='N', help='batch size; default: 8')
+    parser.add_argument('--sizes', nargs='+', type=positive, metavar='N', help='image sizes in pixels; default: own')
+    parser.add_argument('--threads', type=positive, metavar='N', help="number of CPU threads; default: torch's")
+    parser.add_argument('--repeats', type=positive, default=10, metavar='N', help='number of timed rounds; default: 10')
     parser.add_argument('--models', nargs='+', choices=throughput.SIZES, default=list(throughput.SIZES), metavar='NAME')
-    parser.add_argument('--compile', action='store_true', help='time compiled networks beside the eager ones')
+    parser.add_argument('--compile', action='store_true', help='also time compiled networks')
     add_json_argument(parser)
     args = parser.parse_args(argv)
     if args.compile and (reason := why_not_compiled(args.device)) is not None:
@@ -59,7 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 @contextmanager
 def peak_memory(figures: Figures, name: str, device: str) -> Iterator[None]:
-    """Enter what the block takes at its peak in MiB, beyond what there was, on a GPU."""
+    """Enter the peak memory of the block on a GPU into ``figures``, in MiB beyond what was allocated before."""
     if device != 'cuda':
         yield
         return
@@ -72,7 +74,7 @@ def peak_memory(figures: Figures, name: str, device: str) -> Iterator[None]:
 
 
 def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Mixed precision of a dtype; none for float32, which torch 2.1 does not take on a CPU."""
+    """Autocast to a dtype; none for float32, which torch 2.1 does not accept on a CPU."""
     return nullcontext() if dtype is torch.float32 else torch.autocast(device, dtype)
 
 
@@ -113,7 +115,7 @@ def measure_size(args: Namespace, size: int | None, keep: Callable[[Figures], ob
             ):
                 model(images)
             step = make_step(model, images, dtype)
-            step()  # the optimizer makes its state
+            step()  # the optimizer allocates its state
             with peak_memory(figures, f'{key}.train_peak_mib', args.device):
                 step()
             model.zero_grad()
@@ -147,10 +149,10 @@ def make_table(args: Namespace, figures: Figures) -> Table:
     table.add_column('input', justify='right')
     for column in (
         'training step\nms',
-        'speed beside\nSwin-T',
+        "speed over\nSwin-T's",
         'peak of a\nstep, MiB',
         'of inference,\nMiB',
-        'compiled:\neager, time',
+        'time, compiled\nover eager',
     ):
         table.add_column(column, justify='right')
     for size in args.sizes or (None,):
