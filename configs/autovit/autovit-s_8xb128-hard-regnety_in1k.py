@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/autovit/autovit-s_8xb128-hard-regnety_in1k.py 8``
 Source: ours, the loss of DeiT; all else is as in ``autovit_s_in1k.py``.
 Published: none.
-The teacher's weights have to be had, and how to save them: ``configs/_base_/distillation/regnety.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/regnety.py`` says how.
 """
 
 _base_ = ['./autovit_s_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']

@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/autovit/autovit_s_cifar10.py 8 --cfg-options load_from=CHECKPOINT``
 Source: AutoViT, section 4.2 and Table 4; the paper gives no settings, these are ours.
 Published: 98.8 % top-1.
-CHECKPOINT is one of ``autovit_s_in1k.py``; its head, of other classes, stays out.
+CHECKPOINT is one of ``autovit_s_in1k.py``; its head, which has other classes, is not loaded.
 """
 
 _base_ = [

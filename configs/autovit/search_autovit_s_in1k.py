@@ -6,7 +6,7 @@ Source: AutoViT, algorithm 2, section 4.1, tables 1 and 2.
 Published: 79.2 % top-1 at 27.9 ms for the network found, with the weights of its supernet.
 The paper says of XXS only that its supernet was distilled.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
-device put its own, ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
+device, set its own by ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
 """
 
 _base_ = ['./supernet_autovit_s_in1k.py', '../_base_/search/coarse_to_fine.py']

@@ -7,7 +7,7 @@ Published: 75.5 % top-1 at 19.3 ms for the network found, with the weights of it
 The paper says of XXS only that its supernet was distilled. Its network for XS counts 2.64 M parameters in our
 reconstruction, 2.5 M in table 2: ``search_cfg.constraints.params_m.max=2.7`` would let it in.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
-device put its own, ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
+device, set its own by ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
 """
 
 _base_ = ['./supernet_autovit_xs_in1k.py', '../_base_/search/coarse_to_fine.py']

@@ -7,7 +7,7 @@ Published: 70.7 % top-1 for the network found, in 12 GPU hours.
 It evaluates as many networks as coarse-to-fine search (5 GPU hours in the paper, which does not say how many evolution
 evaluated in its 12): ``search_cfg.stages.evolution.budget=2400`` spends as much more. The report says how long it took.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
-device put its own, ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
+device, set its own by ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
 """
 
 _base_ = ['./supernet_autovit_xxs_in1k.py', '../_base_/search/evolution.py']

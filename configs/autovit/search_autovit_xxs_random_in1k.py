@@ -7,7 +7,7 @@ Published: 66.8 % top-1 for the network found, in 0 GPU hours.
 A search in 0 hours evaluates nothing: this one draws until a network keeps the bounds and takes that one. Its accuracy
 is that of the exported network (``tools/export_subnet.py``, then ``tools/test.py``).
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
-device put its own, ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``. Another network:
+device, set its own by ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``. Another network:
 ``search_cfg.seed=1``. The best of 1000 evaluated ones, as much as the other searches evaluate, is found with the
 stages of ``configs/_base_/search/random.py``.
 """

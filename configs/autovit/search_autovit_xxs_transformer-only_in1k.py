@@ -6,7 +6,7 @@ work_dirs/latency_xxs_transformer-only.json``
 Source: AutoViT, section 5.3 and Table 7.
 Published: 71.2 % top-1 at 16.1 ms for the network found; the hybrid has 71.3 % at 10.2 ms.
 CHECKPOINT is that of the supernet, with or without distillation. The latency is that of the paper's phone; for your
-device put its own, ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
+device, set its own by ``--cfg-options search_cfg.constraints.latency_ms.max=MILLISECONDS``.
 The latencies of the table are not reproduced: this twin of the hybrid is faster on a CPU (14.8 instead of 16.2 ms for
 XXS), for which docs/reproduce.md gives the reason. The paper does not describe its transformer-only
 network.

@@ -4,7 +4,7 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_s_hard-effn
 ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --num-held-out 50000``
 Source: AutoViT, sections 3.3.1 and 5.1, Tables 1, 2 and 5.
 Published: none.
-The teacher's weights and how to save them: ``configs/_base_/distillation/effnetb5.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/effnetb5.py`` says how.
 """
 
 _base_ = ['./supernet_autovit_s_in1k.py', '../_base_/distillation/effnetb5.py', '../_base_/distillation/hard.py']

@@ -5,7 +5,7 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_s_hard-regn
 Source: AutoViT, sections 3.3.1 and 5.1, Tables 1, 2 and 5.
 Published: 79.2 % top-1 for the network found.
 The paper says of XXS only that its supernet was distilled.
-The teacher's weights and how to save them: ``configs/_base_/distillation/regnety.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/regnety.py`` says how.
 """
 
 _base_ = ['./supernet_autovit_s_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']

@@ -5,7 +5,7 @@ Command: ``bash tools/dist_train.sh configs/autovit/supernet_autovit_union_hard-
 Source: AutoViT, section 5.2: one supernet in place of three.
 Published: 65.3 % top-1, 1.8 M parameters for the network found; the XXS supernet leads to 71.3 %.
 The paper does not say whether this supernet was distilled; the 71.3 % that it is compared with was.
-The teacher's weights and how to save them: ``configs/_base_/distillation/regnety.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/regnety.py`` says how.
 """
 
 _base_ = ['./supernet_autovit_union_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']

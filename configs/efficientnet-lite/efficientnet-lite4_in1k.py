@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/efficientnet-lite/efficientnet-lite4_in1k.py 32``
 Source: EfficientNet, section 5.2; the network and its results are of the release, lite/README.md.
 Published: 81.5 % top-1, 13.0 M parameters, 2.64 G MACs.
-The dropout of 0.3 in front of the classifier is left out, which MMPretrain's linear head lacks. No package holds the
+The dropout of 0.3 in front of the classifier is left out, as MMPretrain's linear head has none. No package holds the
 published weights.
 """
 

@@ -4,7 +4,7 @@ Command: ``bash tools/dist_train.sh configs/glit/glit-tiny_8xb128-features-dinov
 Source: ours; ``glit_tiny_in1k.py`` then begins with it by
 ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` in its backbone.
 Published: none.
-The teacher's weights have to be had, and how to save them: ``configs/_base_/distillation/dinov3.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/dinov3.py`` says how.
 """
 
 _base_ = ['./glit_tiny_in1k.py', '../_base_/distillation/dinov3.py']

@@ -4,7 +4,7 @@ Command: ``bash tools/dist_train.sh configs/glit/glit_tiny_cars.py 8 --cfg-optio
 Source: ours, the settings of ``configs/autovit/autovit_s_cars.py``; the paper transfers to no other classes.
 Published: none.
 CHECKPOINT is one of ``glit_tiny_in1k.py``, or a released one converted by ``tools/convert_checkpoint.py``; its head,
-of other classes, stays out, and its position embedding is resized.
+which has other classes, is not loaded, and its position embedding is resized.
 """
 
 _base_ = [

@@ -8,7 +8,7 @@ Published: 72.4 % top-1, 1.4 G FLOPs for the network found, retrained.
 The paper does not say the heads of this search. Give those that your first stage found,
 ``--cfg-options model.architecture.backbone.space.distribution=FILE``, to the supernet and the search; without it they
 are those of GLiT-Tiny.
-How wide queries and keys of a window are the paper does not say; they take the candidates of attention heads.
+The paper does not say how wide the queries and keys of a window are; here they have the candidates of attention heads.
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 

@@ -7,7 +7,7 @@ hierarchical search.
 Published: 72.4 % top-1, 1.4 G FLOPs for the network found, retrained.
 The sizes that this stage keeps are in the middle of their candidates, a reading; the option ``space.fixed`` replaces
 them.
-How wide queries and keys of a window are the paper does not say; they take the candidates of attention heads.
+The paper does not say how wide the queries and keys of a window are; here they have the candidates of attention heads.
 The paper names no augmentation for supernets, only for the retraining; here images are cropped and flipped.
 """
 

@@ -4,7 +4,7 @@ Command: ``bash tools/dist_train.sh configs/glnet/glnet-4g_16xb128-features-dino
 Source: ours; ``glnet_4g_in1k.py`` then begins with it by
 ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` in its backbone.
 Published: none.
-The teacher's weights have to be had, and how to save them: ``configs/_base_/distillation/dinov3.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/dinov3.py`` says how.
 """
 
 _base_ = ['./glnet_4g_in1k.py', '../_base_/distillation/dinov3.py']

@@ -3,7 +3,7 @@
 Command: ``bash tools/dist_train.sh configs/glnet/glnet-4g_16xb128-hard-regnety_in1k.py 16``
 Source: ours, the loss of DeiT; all else is as in ``glnet_4g_in1k.py``.
 Published: none.
-The teacher's weights have to be had, and how to save them: ``configs/_base_/distillation/regnety.py``.
+The teacher's weights have to be saved first: ``configs/_base_/distillation/regnety.py`` says how.
 """
 
 _base_ = ['./glnet_4g_in1k.py', '../_base_/distillation/regnety.py', '../_base_/distillation/hard.py']

@@ -4,7 +4,7 @@ Command: ``bash tools/dist_train.sh configs/glnet/glnet_4g_flowers.py 8 --cfg-op
 Source: ours, the settings of ``configs/autovit/autovit_s_flowers.py``; the paper transfers to no other classes.
 Published: none.
 CHECKPOINT is one of ``glnet_4g_in1k.py``, or a released one converted by ``tools/convert_checkpoint.py``; its head,
-of other classes, stays out.
+which has other classes, is not loaded.
 The 100 epochs of so few images are 400 steps in all: ``--cfg-options train_cfg.max_epochs=1000`` gives more.
 """
 

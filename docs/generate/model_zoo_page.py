@@ -1,10 +1,10 @@
-"""docs/model_zoo.md: the rows of the three papers' tables as configs, what they cost here, and what is published.
+"""Prints docs/model_zoo.md: the rows of the papers' tables as configs, with counted and published figures.
 
     python docs/generate/model_zoo_page.py > docs/model_zoo.md
 
-It takes mmdet and mmseg, and a minute. What a paper publishes for a row stands in one place, the docstring of the row's
+It needs mmdet and mmseg and takes a minute. The published figures of a row stand in one place, the docstring of its
 config: ``Source:`` names the tables and ``Published:``, one line, the figures. The model index and the presets repeat
-some of them, and are tested against these.
+some of them and are tested against these.
 """
 
 import ast
@@ -42,56 +42,56 @@ _COLUMNS = (
 )
 _INTRODUCTION = """# Model zoo
 
-Every row of the papers' tables that belongs to GLNet, GLiT or AutoViT, and of the release of EfficientNet-Lite, as a
-config, with its main result; average precisions by threshold and size, and throughput, are in the papers. This page is
-printed by `python docs/generate/model_zoo_page.py`.
+This page has every row of the papers' tables that belongs to GLNet, GLiT or AutoViT, and every network of the release
+of EfficientNet-Lite, as a config with its main result. Average precisions by threshold and size, and throughput, are in
+the papers. The page is printed by `python docs/generate/model_zoo_page.py`.
 
 **Published figures are the papers' own. None of them is claimed as reproduced here**; what was measured with this
 code is in [results.md](results.md). Parameters and multiply-accumulates (MACs, "FLOPs" in the papers) are counted on
-the models that the configs build, with their heads. The three counts of MACs:
+the models that the configs build, with their heads. MACs are counted in three ways:
 
 - **MACs**: convolutions and all matrix products.
-- **without products**: without the products of two activations, which are attention scores and values, and slots.
-- **without attention layers**: without these and without the projections in the same layers.
+- **without products**: without the products of two activations, which are those of attention and of slots.
+- **without attention layers**: without these products and without the projections in the same layers.
 
-**compared** is the count that comes closest to how the paper counted its row, and the difference is to that one:
+**compared** is the count that comes closest to how the paper counted its row, and the difference is to that count:
 
-- GLNet's classifiers count everything: the cost grows with the slots in Table 6. Its dense rows (Tables 4 and 5)
-  leave out whole attention layers, as a counter does that skips the layers it does not know. To leave out the products
-  alone does not meet them: that count is 6 to 14 % above the published one for RetinaNet, Mask R-CNN and Semantic FPN,
-  1.6 and 3.4 % for UperNet.
-- GLiT does not say how it counts, and no single way meets all rows of its Table 3. Tiny is compared without products.
-  Small and Base were never published in detail; ours are of the published size, and are compared by the released
-  code's formula, which counts the convolution before the GLU once, not twice; by that formula Tiny has 1.33 G, 4.8 %
+- GLNet's classifiers count everything, since the published cost grows with the slots in Table 6. Its dense rows (Tables
+  4 and 5) leave out whole attention layers, as a counter does that skips the layers it does not know. Leaving out the
+  products alone does not give the published figures: that count is 6 to 14 % above them for RetinaNet, Mask R-CNN and
+  Semantic FPN, 1.6 and 3.4 % for UperNet.
+- GLiT does not say how it counts, and no single way gives all rows of its Table 3. Tiny is compared without products.
+  Small and Base were never published in detail. Ours have the published size and are compared by the released code's
+  formula, which counts the convolution before the GLU once instead of twice; by that formula Tiny has 1.33 G, 4.8 %
   below the published figure. The other rows, DeiT-Tiny among them, count everything. The networks behind "only
-  distribution" (Table 4) and behind the localities (Table 6) were searched and never published: those here stand in
-  for them, and cost 3 to 5 % more, with windows 18 to 19 % less (an attention head costs less than a convolution head).
+  distribution" (Table 4) and behind the localities (Table 6) were searched and never published. Those here stand in for
+  them and cost 3 to 5 % more, with windows 18 to 19 % less (an attention head costs less than a convolution head).
 - AutoViT's code was never released. Ours is a reconstruction within 6 % of the published parameters. **The published
-  FLOPs are not met.** The paper does not say how it counts. Counted in full at 256 x 256, as here, XXS and S come
-  within 7 % of the rounded 0.3 and 1.3 G and XS has 0.55 of 0.8 G; but by that count the MobileViT rows of the same
-  table (0.2, 0.6 and 1.1 G) would be 0.41, 1.03 and 2.00 G. The only count that gives these is the one without
-  attention layers at 224 x 224 (0.20, 0.58, 1.13 G), and by it ours have 0.14, 0.31 and 0.64 G. Over MobileViT's, the
-  paper's AutoViT costs 1.5, 1.33 and 1.18 times as much, ours .71, .53 and .57 (in full: .76, .54 and .61). Latencies
-  beside MobileViT's are those of networks that are lighter than the paper's;
+  FLOPs are not met**, and the paper does not say how it counts. Counted in full at 256 x 256, as here, XXS and S come
+  within 7 % of the rounded 0.3 and 1.3 G, and XS has 0.55 instead of 0.8 G; but by that count the MobileViT rows of the
+  same table (0.2, 0.6 and 1.1 G) would be 0.41, 1.03 and 2.00 G. The only count that gives these is the one without
+  attention layers at 224 x 224 (0.20, 0.58, 1.13 G), and by it ours have 0.14, 0.31 and 0.64 G. The ratio of AutoViT's
+  FLOPs to MobileViT's is 1.5, 1.33 and 1.18 in the paper, and .71, .53 and .57 here (in full: .76, .54 and .61). So
+  latencies beside MobileViT's are those of networks that are lighter than the paper's;
   [reproduce.md](reproduce.md#readings-of-autovit) has the readings that were tried.
-- EfficientNet-Lite's networks are the release's, whose counts are 3 to 6 % above these. The difference is about three
-  operations for each value that a convolution gives, as its batch norm and activation may take.
+- EfficientNet-Lite's networks are those of the release, whose counts are 3 to 6 % above these. The difference is about
+  three operations for each output value of a convolution, which its batch norm and activation may take.
 
-Inputs: 224 x 224 pixels for GLNet and GLiT, 256 x 256 for AutoViT, 224 to 300 pixels a side for EfficientNet-Lite,
-800 x 1280 for detectors (with 1000 proposals and 100 masks) and 512 x 2048 for segmentors. Left out on purpose: the
-k-means row of GLNet's Table 6, for which the paper reports losses of NaN and no accuracy.
+Inputs have 224 x 224 pixels for GLNet and GLiT, 256 x 256 for AutoViT, 224 to 300 pixels a side for EfficientNet-Lite,
+800 x 1280 for detectors (with 1000 proposals and 100 masks) and 512 x 2048 for segmentors. The k-means row of GLNet's
+Table 6, for which the paper reports losses of NaN and no accuracy, is left out on purpose.
 """
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What the docstring of a config says.
+    """What the docstring of a config says of the paper.
 
     Args:
-        path: The config, relative to the folder that holds ``configs``.
-        source: Where in the paper.
-        published: Its figures, one line.
-        remarks: What follows that line.
+        path: Path of the config, relative to the folder that has ``configs``.
+        source: Tables or sections of the paper.
+        published: Published figures, one line.
+        remarks: Text that follows that line.
     """
 
     path: Path
@@ -112,13 +112,13 @@ class Statement:
 
     @property
     def tables(self) -> list[int]:
-        """Numbers of the paper's tables that have the row."""
+        """The numbers of the paper's tables that have the row."""
         lists = re.findall(r'[Tt]ables?((?:,? (?:and )?(?:[Tt]able )?\d+)+)', self.source)
         return sorted({int(number) for listed in lists for number in re.findall(r'\d+', listed)})
 
     @property
     def is_trained_alone(self) -> bool:
-        """Whether the config trains one network of its own: no supernet, no search, none that a search has found."""
+        """Whether the config trains one network, which is no supernet, no search and not found by a search."""
         return not self.path.name.startswith(('supernet_', 'search_', 'retrain_'))
 
 
@@ -127,10 +127,10 @@ class Row:
     """A network beside what is published for it.
 
     Args:
-        statement: What its config says.
+        statement: What the docstring of its config says.
         group: One of :data:`GROUPS`.
         shape: Height and width of the input.
-        cost: What it costs here.
+        cost: Its counted parameters and multiply-accumulates.
         compared_macs: Its multiply-accumulates in the paper's way of counting.
     """
 
@@ -142,7 +142,7 @@ class Row:
 
 
 def read_statement(root: Path, path: Path) -> Statement:
-    """What the docstring of the config ``root / path`` says.
+    """Read the docstring of the config ``root / path``.
 
     Raises:
         ValueError: If it lacks ``Source:``, or a line ``Published:`` behind it.
@@ -156,18 +156,18 @@ def read_statement(root: Path, path: Path) -> Statement:
 
 
 def read_statements(root: Path) -> list[Statement]:
-    """The statements of all configs of all families, by path."""
+    """Read the docstrings of all configs of all families, in the order of their paths."""
     paths = sorted(path for name in FAMILIES for path in (root / 'configs' / FOLDERS[name]).glob('*.py'))
     return [read_statement(root, path.relative_to(root)) for path in paths]
 
 
 def published_statements(root: Path) -> list[Statement]:
-    """The statements with a figure; that of a supernet or a search is of the network found."""
+    """The statements with a figure; the figures of a supernet or a search are those of the network found."""
     return [statement for statement in read_statements(root) if statement.figures]
 
 
 def count_rows(root: Path, statements: Iterable[Statement]) -> list[Row]:
-    """Build and count the networks of configs under ``root``, equal ones once; mmdet and mmseg build the dense ones."""
+    """Build and count the networks of configs under ``root``, equal ones once; dense ones need mmdet and mmseg."""
     counted: dict[str, tuple[Complexity, int]] = {}
     rows = []
     for statement in statements:
@@ -186,7 +186,7 @@ def count_rows(root: Path, statements: Iterable[Statement]) -> list[Row]:
 
 
 def image_size(family: str, arch: object) -> int:
-    """Pixels a side of a classifier's images: those of the preset, for other networks of the family's first."""
+    """Pixels a side of a classifier's images: those of its preset, or of the family's first preset."""
     sizes = {preset.arch: preset.image_size for preset in PUBLISHED if preset.family == family}
     return sizes.get(str(arch), next(iter(sizes.values())))
 
@@ -222,7 +222,7 @@ def row_markdown(row: Row) -> str:
 
 
 def _build(cfg: Config) -> nn.Module:
-    """Without values; what is only for training is left out."""
+    """Build a network without values and without what is only for training."""
     cfg = deepcopy(cfg)
     if 'train_cfg' in cfg.model:
         cfg.model.train_cfg = None
@@ -232,7 +232,7 @@ def _build(cfg: Config) -> nn.Module:
 
 
 def _compared_macs(model: Any, arch: object, scope: str, family: str, cost: Complexity) -> int:
-    """The count in the way of the row's paper; the page's introduction says why."""
+    """The multiply-accumulates in the way of the row's paper, which the page's introduction explains."""
     if family == 'GLNet' and scope in DENSE_SHAPES:
         return cost.macs - cost.macs_attention_layers
     if family == 'GLiT' and arch == 'tiny':
@@ -285,7 +285,7 @@ def _tables(statement: Statement) -> str:
 
 
 def _beside(counted: float, published: Decimal | None, unit: str) -> tuple[str, str]:
-    """The published figure and how far the counted one is from it."""
+    """The published figure, and the difference of the counted one to it."""
     if published is None:
         return '-', '-'
     return f'{published} {unit}', f'{100 * (counted / float(published) - 1):+.1f} %'

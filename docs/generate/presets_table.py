@@ -1,4 +1,4 @@
-"""The README's table of presets: what they cost, beside the figures the papers publish.
+"""Prints the README's table of presets: counted figures beside the published ones.
 
 python docs/generate/presets_table.py
 """
@@ -13,12 +13,12 @@ from mmhybrid.models.presets import PUBLISHED, Preset, build_classifier
 
 @cache
 def count_presets() -> tuple[tuple[Preset, Complexity], ...]:
-    """What each preset costs with its classifier."""
+    """The cost of each preset with its classifier."""
     return tuple((preset, _count(preset)) for preset in PUBLISHED)
 
 
 def presets_markdown() -> str:
-    """The table of all presets beside the published figures."""
+    """The table of all presets in Markdown."""
     lines = [
         '| backbone | preset | input | parameters | published | MACs | without attention | published | activations |',
         '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',

@@ -1,4 +1,4 @@
-"""An extension of griffe, which reads the docstrings for the site without importing what they are of."""
+"""An extension of griffe, which reads docstrings for the site without importing their modules."""
 
 import ast
 import re
@@ -11,10 +11,10 @@ ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):`~?([\w.]+)`')
 
 
 class Docstrings(Extension):
-    """Makes each role, as Sphinx has them, a link to what it names; what is not on the site is its name in code."""
+    """Replaces each Sphinx role by a link to what it names, or by the name as code where the site does not have it."""
 
     def on_module(self, *, mod: Module, **others: Any) -> None:
-        """Enter what a package imports when it is asked for (``_MODULES``)."""
+        """Enter the names that a package imports lazily (``_MODULES``)."""
         modules = mod.members.get('_MODULES')
         if isinstance(modules, Attribute):
             for home, names in ast.literal_eval(str(modules.value)).items():
@@ -22,13 +22,13 @@ class Docstrings(Extension):
                     mod.set_member(name, Alias(name, f'{mod.path}.{home}.{name}'))
 
     def on_object(self, *, obj: Object, **others: Any) -> None:
-        """Replace the roles of one docstring."""
+        """Replace the roles in one docstring."""
         if obj.docstring is not None:
             obj.docstring.value = ROLE.sub(lambda found: link(obj, found[1]), obj.docstring.value)
 
 
 def link(where: Object, name: str) -> str:
-    """What a role becomes in the docstring of ``where``."""
+    """The link that replaces a role in the docstring of ``where``."""
     first, _, rest = name.partition('.')
     try:
         path = '.'.join(filter(None, [where.resolve(first), rest]))

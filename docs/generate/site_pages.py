@@ -1,7 +1,7 @@
-"""What MkDocs builds the site from beside docs/: a hook that mkdocs.yml names.
+"""A hook of MkDocs (named in mkdocs.yml) that adds the pages of the site that are not in docs/.
 
-It adds README.md, CONTRIBUTING.md and CHANGELOG.md as pages, a page for each file of the repository that a page links
-to, the page of programs, and those of the Python API, whose names come from the packages and their registries.
+These are README.md, CONTRIBUTING.md and CHANGELOG.md, a page for each file of the repository that a page links to, the
+page of programs, and the pages of the Python API, whose names come from the packages and their registries.
 """
 
 import ast
@@ -21,7 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pages that are files of the root.
+# Pages that are files in the root of the repository.
 OF_ROOT = {'index.md': 'README.md', 'contributing.md': 'CONTRIBUTING.md', 'changelog.md': 'CHANGELOG.md'}
 PAGES_OF_ROOT = {path: page for page, path in OF_ROOT.items()}
 LINK = re.compile(r'(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))')
@@ -36,10 +36,10 @@ class ApiPage:
     """A page of the Python API.
 
     Args:
-        title: Of the page.
-        modules: Whose public names it has: those of ``__all__`` in a package, in a module all public classes,
-            functions, registries and tables.
-        registries: All that these hold, but for what another page has of its modules.
+        title: Title of the page.
+        modules: Packages and modules whose public names it has: of a package those in ``__all__``, of a module all
+            public classes, functions, registries and tables.
+        registries: Registries of which it has all classes that no page has by its modules.
     """
 
     title: str
@@ -49,11 +49,11 @@ class ApiPage:
 
 @dataclass(frozen=True)
 class PublicName:
-    """A class, a function, a registry or a table.
+    """A public class, function, registry or table.
 
     Args:
-        path: By which one imports it.
-        home: Where it is defined, unless it comes by way of another package.
+        path: Dotted name by which it is imported.
+        home: Dotted name where it is defined, or where the package that has it imports it from.
     """
 
     path: str
@@ -89,13 +89,13 @@ API = {
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Have blocks in Mermaid's language drawn when the site is built."""
+    """Draw Mermaid blocks when the site is built."""
     fence = {'name': 'mermaid', 'class': 'mermaid', 'format': drawn}
     config.mdx_configs['pymdownx.superfences'] = {'custom_fences': [fence]}
 
 
 def drawn(source: str, *_: Any, **__: Any) -> str:
-    """A diagram as a picture within the page."""
+    """A Mermaid diagram as SVG within the page."""
     return f'<div class="diagram">{render(source).svg()}</div>'
 
 
@@ -113,7 +113,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let links reach on the site what they reach in the repository."""
+    """Rewrite links so that they reach on the site what they reach in the repository."""
     here = page.file.src_uri
 
     def replaced(link: re.Match[str]) -> str:
@@ -130,17 +130,17 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Let long names in tables break where they have parts, and numbers stay with their units."""
+    """Let long names in tables break between their parts, and keep numbers with their units."""
     return CELL.sub(lambda cell: UNIT.sub('\\1\N{NO-BREAK SPACE}', CODE.sub(breakable, cell[0])), html)
 
 
 def breakable(code: re.Match[str]) -> str:
-    """Code that a line may end in, behind a part of a name."""
+    """A name as code in which a line may break between its parts."""
     return re.sub(r'(?<=[,/_.=-])(?=\w)', '<wbr>', code[0])
 
 
 def is_made(page: str) -> bool:
-    """Whether a page is no file of the repository."""
+    """Whether a page is generated and no file of the repository."""
     return page.startswith(('source/', 'reference/')) or page == 'programs.md'
 
 
@@ -155,7 +155,7 @@ def targets(page: str, text: str) -> set[str]:
 
 
 def target_of(page: str, path: str) -> str:
-    """The file of the repository that a relative path on a page means."""
+    """The file of the repository to which a relative path on a page leads."""
     return normpath(join(dirname(path_of(page)), path))
 
 
@@ -165,14 +165,14 @@ def source_page(path: str) -> str:
 
 
 def source(path: str) -> str:
-    """What that page says."""
+    """The text of the page that shows a file of the repository."""
     language = LANGUAGES.get(os.path.splitext(path)[1], 'text')
     text = (ROOT / path).read_text().rstrip('\n')
     return f'---\nsearch: {{exclude: true}}\nhide: [toc]\n---\n# {path}\n\n````{language}\n{text}\n````\n'
 
 
 def programs() -> str:
-    """The page of programs, from their docstrings."""
+    """The page of programs, made of their docstrings."""
     text = '# Programs\n\nEach program says with `--help` what its arguments are. `tools/` has the same as scripts.\n'
     names = value_of(ast.parse((ROOT / 'mmhybrid/__main__.py').read_text()), 'SHORT')
     for path in sorted((ROOT / 'mmhybrid/commands').glob('[!_]*.py')):
@@ -186,7 +186,7 @@ def programs() -> str:
 
 
 def dedented(paragraph: str) -> str:
-    """Lines without the indentation of the first."""
+    """The lines of a paragraph without the indentation of the first."""
     indentation = len(paragraph) - len(paragraph.lstrip())
     return '\n'.join(line[indentation:] for line in paragraph.splitlines())
 
@@ -195,7 +195,7 @@ def api_pages() -> dict[str, str]:
     """The pages of the Python API.
 
     Raises:
-        PluginError: If a registry holds something that is on none of them.
+        PluginError: If a registry has a class that is on none of them.
     """
     registered = registered_classes()
     stated = {key: [name for module in page.modules for name in public_names(module)] for key, page in API.items()}
@@ -213,16 +213,16 @@ def api_pages() -> dict[str, str]:
 
 
 def public_names(module: str) -> list[PublicName]:
-    """What a package or module of mmhybrid offers.
+    """The public names of a package or module of mmhybrid.
 
     Raises:
-        PluginError: If nothing is public in it.
+        PluginError: If it has none.
     """
     path = ROOT / 'mmhybrid' / module.replace('.', '/')
     tree = ast.parse((path / '__init__.py' if path.is_dir() else path.with_suffix('.py')).read_text())
     module = f'mmhybrid.{module}'
     modules = value_of(tree, '_MODULES')
-    if modules is not None:  # they are imported when they are asked for
+    if modules is not None:  # its names are imported lazily
         homes = {name: f'{module}.{home}' for home, names in modules.items() for name in names}
     elif path.is_dir():
         imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
@@ -246,7 +246,7 @@ def names_defined(node: ast.stmt) -> list[str]:
 
 
 def registered_classes() -> dict[str, list[str]]:
-    """What each registry holds, by where it is defined."""
+    """The classes and functions in each registry, by the dotted names where they are defined."""
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / 'mmhybrid').rglob('*.py')):
         module = '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
@@ -266,7 +266,7 @@ def registries_of(decorators: Sequence[ast.expr]) -> Iterator[str]:
 
 
 def value_of(module: ast.Module, name: str) -> Any:
-    """The plain value that a module gives to a name; None if it gives none."""
+    """The literal value that a module assigns to a name; None if there is none."""
     for node in module.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return ast.literal_eval(node.value)

@@ -1,4 +1,4 @@
-"""docs/spaces.md: how large the networks are that the shipped supernets train, and how many a search would look at.
+"""Prints a table of docs/spaces.md: sizes of the networks that shipped supernets train, and the share in search bounds.
 
     python docs/generate/spaces_table.py
 
@@ -24,9 +24,9 @@ from mmhybrid.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = 1000
-INPUT_SIZE = 224  # where neither the archs nor the search say it; parameters do not depend on it
-COUNTED = {'params_m': 'parameters', 'macs_m': 'MACs'}  # bounds on latencies are those of a device
-# Spaces that a config offers as an option.
+INPUT_SIZE = 224  # pixels, if neither archs nor search give it; parameters do not depend on it
+COUNTED = {'params_m': 'parameters', 'macs_m': 'MACs'}  # bounds on latency depend on a device and are left out
+# Spaces that a config has as an option.
 OPTIONS = {
     'search_autovit_union_in1k.py': {'model.architecture.backbone.space.table': 'union-free'},
 }
@@ -35,15 +35,15 @@ _COLUMNS = ('config', 'mutator', 'parameters: lower quartile, median, upper quar
 
 @dataclass(frozen=True)
 class Supernet:
-    """What draws and what it draws from.
+    """A supernet's space and the mutator that draws networks from it.
 
     Args:
-        path: A config, relative to the folder that holds ``configs``.
-        option: What is set beside it, empty for nothing.
-        space: Where networks are drawn.
-        mutator: What draws them.
-        constraints: The bounds of the config's search on parameters and multiply-accumulates; empty without a search.
-        estimator: Counts a network.
+        path: Path of the config, relative to the folder that has ``configs``.
+        option: Option set on top of the config; empty for none.
+        space: Space of the networks.
+        mutator: Mutator that draws them in training.
+        constraints: Bounds of the config's search on parameters and multiply-accumulates; empty without a search.
+        estimator: Estimator that counts a network.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Drawn:
     """The networks of the first steps of a training.
 
     Args:
-        params_m: The quartiles of their parameters in millions.
+        params_m: Quartiles of their parameters in millions.
         inside: Share of them within the bounds of the search; None without bounds.
     """
 
@@ -77,7 +77,7 @@ def draw(supernet: Supernet, num_steps: int = NUM_STEPS) -> Drawn:
 
 
 def shipped_supernets(root: Path) -> list[Supernet]:
-    """One for each space, mutator and searched range of the configs under ``root``; those with a search come first."""
+    """One supernet for each space, mutator and bounds among the configs under ``root``, of a search if there is one."""
     paths = [path.relative_to(root) for path in (root / 'configs').rglob('*.py') if '_base_' not in path.parts]
     paths.sort(key=lambda path: ('search' not in path.stem, len(path.stem), path))
     chosen: list[Supernet] = []
@@ -94,13 +94,13 @@ def shipped_supernets(root: Path) -> list[Supernet]:
 
 
 def draws_markdown(supernets: Iterable[Supernet], num_steps: int = NUM_STEPS) -> str:
-    """The table of docs/spaces.md."""
+    """The table of docs/spaces.md in Markdown."""
     lines = [_COLUMNS, ('---',) * len(_COLUMNS), *(_row(supernet, num_steps) for supernet in supernets)]
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
 
 
 def read_supernet(path: Path, option: str, cfg: Config) -> Supernet:
-    """What the config ``cfg`` of a supernet, or of a search in one, trains."""
+    """Read the supernet of the config ``cfg`` of a supernet or of a search."""
     backbone, search = cfg.model.architecture.backbone, cfg.get('search_cfg') or {}
     space: SearchSpace = SEARCH_SPACES.build(backbone.space)
     side = None if 'resolution' in space.choices else search.get('input_size', INPUT_SIZE)

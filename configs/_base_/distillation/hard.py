@@ -1,2 +1,2 @@
-# Towards the teacher's decisions. The paper does not give the weight; this is DeiT's.
+# Hard distillation: the student learns the teacher's best class. The paper does not give the weight; this is DeiT's.
 distillation = dict(kind='hard', alpha=0.5)

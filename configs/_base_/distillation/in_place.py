@@ -1,4 +1,4 @@
-# Of a supernet within another model: its smaller networks are taught by its largest in each step (sandwich rule), by
+# For a supernet within another model: in each step its largest network teaches the smaller ones (sandwich rule), by
 # outputs and by the maps of the neck.
 taught_in_place = dict(
     mutator=dict(type='mmhybrid.SandwichMutator', num_random=1, seed=0),

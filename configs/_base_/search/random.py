@@ -1,4 +1,4 @@
-# As many evaluations as the other searches have.
+# A random search with as many evaluations as the other searches.
 search_cfg = dict(
     type='mmhybrid.SearchLoop',
     stages=dict(random=dict(sampler=dict(type='RandomSampler'), budget=1000, population=50)),
