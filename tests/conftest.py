@@ -1,12 +1,15 @@
 """What all tests share: Hypothesis judges the code, not how busy the machine is; no test sees another's scope."""
 
+import copy
 import gc
 import logging
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, wraps
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from mmengine.config import Config
 from mmengine.config import config as config_files
 from mmengine.config import utils as config_utils
 from mmengine.dataset import base_dataset
@@ -29,6 +33,9 @@ from mmhybrid.models.supernets import Supernet
 from mmhybrid.torch_api import TORCH
 
 MOST_OUTLINES = 100  # a megabyte each
+MEMORY, MEMORY_NEEDED = Path('/dev/shm'), 4 * 2**30
+# configs of the project, and of hosts, which no test changes
+LASTING = (str(Path(__file__).parents[1] / 'configs') + os.sep, str(Path(config_files.__file__).parents[2]) + os.sep)
 
 settings.register_profile('any machine', parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('any machine')
@@ -38,19 +45,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """Spare what MMEngine does anew for each config, and what was half of the tests' time.
 
     For each config that inherits from a host's it looks for the host and reads all its metafiles, which stay as they
-    are. Each config that it writes, several a runner, it formats; unformatted they say the same. Each runner asks the
-    compilers for their versions, and each data set for a collection of garbage, among all modules that are imported.
-    Its loop of iterations sleeps for two seconds behind each epoch, for processes that load data of images.
+    are, as do the files that configs inherit from. Each config that it writes, several a runner, it formats;
+    unformatted they say the same. Each runner asks the compilers for their versions, and each data set for a collection
+    of garbage, among all modules that are imported. Its loop of iterations sleeps for two seconds behind each epoch,
+    for processes that load data of images.
     Torch's exporter makes its tables of operators for each export, and tells for each operator in a graph from which
     lines it comes. What is traced and compiled is made of millions of
     objects, among which Python looks for garbage time and again.
     """
     gc.set_threshold(100_000, 20, 20)
+    write_to_memory()
     event.listen(Engine, 'connect', wait_for_no_disk)
     patch = pytest.MonkeyPatch()
     patch.setattr(os, 'fsync', lambda file: None)  # what processes leave that are killed is there without
     patch.setattr(config_utils, 'load', cache(config_utils.load))
     patch.setattr(config_files, 'is_installed', cache(config_files.is_installed))
+    patch.setattr(Config, '_file2dict', staticmethod(read_once(Config._file2dict)))
     patch.setattr(config_files, 'FormatCode', lambda text, **options: (text, True), raising=False)  # onedl has none
     patch.setattr(runner, 'collect_env', cache(runner.collect_env))
     patch.setattr(loops, 'time', SimpleNamespace(sleep=lambda seconds: None))
@@ -75,6 +85,39 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(1)
     patch.setattr(Supernet, '_outline', built_once(Supernet._outline))
     config.add_cleanup(patch.undo)
+
+
+def write_to_memory() -> None:
+    """Have temporary files in memory where the system offers a folder there: a disk takes milliseconds for each.
+
+    Nothing changes where the user has chosen a folder, where programs cannot run from that in memory, or where it is
+    too small for what the tests write.
+    """
+    if 'TMPDIR' in os.environ or not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return
+    system = os.statvfs(MEMORY)
+    if not system.f_flag & os.ST_NOEXEC and system.f_bavail * system.f_frsize >= MEMORY_NEEDED:
+        os.environ['TMPDIR'] = str(MEMORY)  # for the processes of tests too
+        tempfile.tempdir = None
+
+
+def read_once(read: Callable[..., tuple[Any, str, dict[str, Any]]]) -> Callable[..., tuple[Any, str, dict[str, Any]]]:
+    """Read each config of the project and of the hosts once, and copy it; all that inherit from it do so too."""
+    known: dict[tuple[Any, ...], tuple[Any, str, dict[str, Any]]] = {}
+    substitute = Config._substitute_predefined_vars
+
+    @wraps(read)
+    def copied(filename: str, *args: Any, **options: Any) -> tuple[Any, str, dict[str, Any]]:
+        path = os.path.abspath(filename)
+        given_variables = Config._substitute_predefined_vars is not substitute
+        if given_variables or not path.startswith(LASTING):
+            return read(filename, *args, **options)
+        key = path, args, tuple(options.items())
+        if key not in known:
+            known[key] = read(filename, *args, **options)
+        return copy.deepcopy(known[key])
+
+    return copied
 
 
 def built_once(outline: Callable[..., Any]) -> Callable[..., Any]:

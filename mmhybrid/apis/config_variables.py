@@ -25,6 +25,9 @@ def given(options: Mapping[str, Any]) -> Iterator[None]:
         for name, value in options.items()
         if name.isidentifier() and not name.startswith('_') and not isinstance(value, Mapping)
     }
+    if not values:
+        yield
+        return
     substitute = Config._substitute_predefined_vars
 
     def substitute_all(filename: str, temp_config_name: str) -> None:
