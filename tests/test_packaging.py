@@ -54,7 +54,8 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     (packed,) = folder.glob('mmhybrid-*.tar.gz')
     with tarfile.open(packed) as archive:
-        archive.extractall(folder, filter='data')
+        # the first releases of Python 3.10 and 3.11 have no filters
+        archive.extractall(folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
     return folder / f'mmhybrid-{__version__}'
 
 

@@ -148,5 +148,5 @@ def test_a_file_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_weights_of_no_family_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({'conv.weight': torch.ones(1)}, tmp_path / 'a.pth')
     install(tmp_path / 'held', {'a.pth': (tmp_path / 'a.pth').read_bytes()}, monkeypatch)
-    with pytest.raises(ValueError, match='none of EfficientNetLite, GLiT, GLNet as released'):
+    with pytest.raises(ValueError, match='not a released EfficientNetLite or GLiT or GLNet'):
         packaged.load_from_package('package://held')

@@ -24,7 +24,7 @@ def run_tool(monkeypatch):
     ('content', 'args', 'message'),
     [
         (None, (), 'No such file'),
-        ({'model': {'conv1.weight': torch.ones(2, 3)}}, (), 'none of EfficientNetLite, GLiT, GLNet as released'),
+        ({'model': {'conv1.weight': torch.ones(2, 3)}}, (), 'not a released EfficientNetLite or GLiT or GLNet'),
         ({'model': {'conv1.weight': torch.ones(2, 3)}}, ('--key', 'ema'), "key: got 'ema'"),
         ({'model': {'blocks.0.0.norm1.weight': torch.ones(192)}}, (), "'tiny', missing backbone.cls_token (1, 1, 192)"),
     ],
