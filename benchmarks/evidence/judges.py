@@ -96,6 +96,12 @@ def calibration_of(cfg: Config) -> dict[str, Any]:
     return {'dataset': dataset, 'num_images': min(CALIBRATION, len(DATASETS.build(dict(dataset))))}
 
 
+def image_size(cfg: Config) -> int:
+    """The side of the images that networks are judged on, in pixels."""
+    size: int = cfg.test_dataloader.dataset.pipeline[-2].crop_size
+    return size
+
+
 def top1(cfg: Config, weights: str) -> float:
     """Top-1 on the held-out images, in percent."""
     cfg.load_from = weights

@@ -23,7 +23,7 @@ from torch import nn
 
 from evidence.claims import Arm, Row
 from evidence.images import decoded
-from evidence.judges import Judge, top1
+from evidence.judges import Judge, image_size, top1
 from evidence.teacher import teacher
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.training import latest_checkpoint, train
@@ -109,7 +109,7 @@ class Network:
     def told(self) -> dict[str, Any]:
         """What the file of the study says of the network, with its MACs for one image."""
         cfg = load_config(str(CONFIGS / self.config), self.options)
-        size = cfg.test_dataloader.dataset.pipeline[-2].crop_size
+        size = image_size(cfg)
         macs = count_complexity(_on_meta(cfg), (3, size, size)).macs
         told: dict[str, Any] = {
             'params': self.params,

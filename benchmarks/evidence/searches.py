@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from evidence.judges import METRIC, calibration_of, subnet_evaluator, top1
+from evidence.judges import METRIC, calibration_of, image_size, subnet_evaluator, top1
 from mmhybrid.apis.searching import search
 from mmhybrid.apis.training import latest_checkpoint, train
 from mmhybrid.archs.base import plain_arch
@@ -104,7 +104,12 @@ def _alone(cfg: Config, network: Any, epochs: int) -> Config:
 
 
 def searched(
-    cfg: Config, weights: str, images: Mapping[str, Any], stages: Mapping[str, Any], constraints: Mapping[str, Any]
+    cfg: Config,
+    weights: str,
+    images: Mapping[str, Any],
+    stages: Mapping[str, Any],
+    constraints: Mapping[str, Any],
+    latency_table: str | None = None,
 ) -> SearchResult:
     """Search a supernet for top-1, or continue an interrupted search, and return the result.
 
@@ -114,6 +119,7 @@ def searched(
         images: Config of the data loader whose images judge the search.
         stages: Stages as SearchLoop takes them.
         constraints: Constraints as SearchLoop takes them.
+        latency_table: Path of a latency table, as SearchLoop takes it.
     """
     cfg = copy.deepcopy(cfg)
     cfg.val_dataloader, cfg.val_evaluator = images, cfg.test_evaluator
@@ -124,7 +130,8 @@ def searched(
         'objectives': [{'name': METRIC}],
         'calibration': calibration_of(cfg),
         'seed': cfg.randomness.seed,
-        'input_size': cfg.test_dataloader.dataset.pipeline[-2].crop_size,
+        'input_size': image_size(cfg),
+        'latency_table': latency_table,
     }
     return search(cfg, weights, resume=True)
 

@@ -1,5 +1,6 @@
 """Studies of orderings: verdicts of known truth, equal sizes, images by seed, and runs that are killed."""
 
+import csv
 import json
 import os
 import random
@@ -26,8 +27,11 @@ from torch import nn
 
 from mmhybrid.apis.configs import load_config
 from mmhybrid.archs.base import plain_arch
+from mmhybrid.counting.workload import Workload
+from mmhybrid.latency.backends import BACKENDS
 from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.registry import MODELS, SEARCH_SPACES
+from mmhybrid.space import Arch
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 
@@ -509,6 +513,90 @@ def test_what_a_search_finds_is_scored_by_other_images(toy, tmp_path):
     assert first['score'] == again['score'] == alone
     operations = [json.loads(line) for line in Path(folder, 'search.journal').read_text().splitlines()]
     assert sum('value' in operation for operation in operations) == 4
+
+
+def score_within_latency(benchmarks: str, folder: Path, data: Path) -> None:
+    """Searches over a toy's supernet on a runtime whose milliseconds are known, one of them twice."""
+    sys.path.insert(0, benchmarks)
+    judges, latency, rows, runs = (import_module(f'evidence.{name}') for name in ('judges', 'latency', 'rows', 'runs'))
+
+    class Clockwork(BACKENDS['onnxruntime']):
+        """Takes a millisecond for 100,000 parameters, and half of it for all once the table is there."""
+
+        @classmethod
+        def export(cls, network: nn.Module, images: torch.Tensor, dtype: torch.dtype) -> bytes:
+            return str(sum(parameter.numel() for parameter in network.parameters())).encode()
+
+        def load(self, content: bytes, images: torch.Tensor) -> float:
+            return int(content) / 1e5
+
+        def times(self, job: float, runs: int) -> list[float]:
+            return [job / 2 if list((folder / 'out').rglob(latency.TABLE)) else job] * runs
+
+    BACKENDS['onnxruntime'] = Clockwork
+    stages = {'random': {'sampler': {'type': 'RandomSampler'}, 'budget': 8, 'population': 8}}
+    limits = {'latency': (('latency_ms', 0.5),), 'macs': (('macs_m', 0.5), ('macs_m', 0.9))}
+    arms = {
+        name: rows.Arm(judge=latency.WithinLatency(stages, limit, 0.5, count=2, networks=12))
+        for name, limit in limits.items()
+    }
+    row = rows.Row('toy', '', '', str(folder / 'supernet.py'), arms, ())
+    options = {'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.lr': 0.0}  # so that networks differ
+    place = runs.Place(data, folder / 'out', options=options)
+    told = []
+    for name in ('latency', 'macs', 'macs'):
+        run = runs.Run(runs.Network.of(row, name, place), 0, place)
+        (run.folder / 'score.json').unlink(missing_ok=True)
+        *_, done = runs.perform([run])
+        found = json.loads((run.folder / latency.FOUND).read_text())
+        (table,) = (folder / 'out').rglob(latency.TABLE)
+        told.append(
+            {'score': done.result['score'], **found, 'folder': str(run.folder), 'when': table.stat().st_mtime_ns}
+        )
+    cfg = run.config()
+    cfg.test_dataloader.dataset.indices = [1, 3, 5, 7, 9]
+    weights = str(run.first.folder / 'weights.pt')
+    for one in told:
+        most = next(limit['max'] for limit in one['limits'] if limit['estimate'] == 'latency_ms')
+        kept = [network['arch'] for network in one['measured'] if network['measured_ms'] <= most]
+        one['alone'] = statistics.fmean(
+            judges.subnet_evaluator(cfg, weights)(Arch(arch))['accuracy/top1'] for arch in kept
+        )
+    (folder / 'told.json').write_text(json.dumps(told))
+
+
+def test_searches_are_compared_at_the_latency_that_is_measured(evidence, toy, tmp_path):
+    """The best of what they find that keep the median of the space; the table is measured once for all arms."""
+    pytest.importorskip('onnxscript')
+    _, place = toy
+    (tmp_path / 'supernet.py').write_text(TOY_SUPERNET)
+    process = CONTEXT.Process(target=score_within_latency, args=(str(BENCHMARKS), tmp_path, place.data))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    told = json.loads((tmp_path / 'told.json').read_text())
+    assert told[1] == told[2]
+    assert told[0]['when'] == told[1]['when']
+    cfg = load_config(str(tmp_path / 'supernet.py'))
+    workload = Workload.of_model(cfg.model, 32)
+    rng = random.Random(0)
+    median = np.median([workload.params(workload.space.sample(rng)) / 1e5 for _ in range(1000)])
+    for arm, names in zip(told, (['latency_ms'], ['macs_m', 'macs_m', 'latency_ms']), strict=False):
+        assert [limit['estimate'] for limit in arm['limits']] == names
+        assert arm['limits'][-1]['max'] == pytest.approx(median, rel=0.03)
+        for network in arm['measured']:
+            assert network['measured_ms'] == pytest.approx(workload.params(Arch(network['arch'])) / 1e5, rel=1e-6)
+        within = [network['measured_ms'] <= arm['limits'][-1]['max'] for network in arm['measured']]
+        assert sum(within) == 2
+        assert within[-1]
+        assert arm['score'] == arm['alone']
+        scores = [network['accuracy/top1'] for network in arm['measured']]
+        found = {
+            line['arch']: float(line['accuracy/top1'])
+            for file in Path(arm['folder']).glob('*/topk.csv')
+            for line in csv.DictReader(file.read_text().splitlines())
+        }
+        assert scores == sorted(found.values(), reverse=True)[: len(scores)]
 
 
 TOY_GLIT = """
