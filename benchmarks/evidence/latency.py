@@ -1,4 +1,4 @@
-"""Searches whose networks are measured: the latency table of a space, made once for all seeds, and the judge."""
+"""A judge that searches within a latency, which is measured, and the latency table of its space."""
 
 import copy
 import fcntl
@@ -27,25 +27,26 @@ from mmhybrid.space import Arch
 from mmhybrid.utils.files import write_json
 
 TABLE, FOUND = 'latency.json', 'found.json'
-RANDOM_NETWORKS = 1000  # of whose costs limits are shares
-YARDSTICKS = 4  # networks of the table, which tell the speed of the machine since
-AT_ONCE = 6  # networks that are measured together
+RANDOM_NETWORKS = 1000  # networks of whose costs the limits are quantiles
+YARDSTICKS = 4  # networks of the table that are measured again, to correct for the speed of the machine
+AT_ONCE = 6  # number of networks that are measured together
 
 
 @dataclass(frozen=True)
 class WithinLatency:
-    """Mean top-1 of the best networks that searches find and whose measured latency keeps a budget.
+    """Mean top-1 of the best networks that searches find and whose measured latency is within a budget.
 
-    All limits are shares of random networks of the space that keep them, so that no row has a machine's milliseconds.
-    What the searches find is ranked by their images, and measured from the best one on until enough networks keep the
-    budget; their top-1 is that on the other images. What was measured is written into ``found.json`` beside the score.
+    The networks of all searches are ranked by the images of the search and measured, from the best one on, until
+    enough of them are within the budget. These are scored on the other half of the held-out images. The measured
+    latencies are written to ``found.json`` beside the score. Limits are quantiles of random networks of the space, so
+    that a row does not depend on the speed of a machine.
 
     Args:
-        stages: Of each search, as of SearchLoop.
-        limits: Of each search: the estimate that is bounded, and the share of networks within.
-        budget: Share of networks within the latency that is measured, on ONNX Runtime with one thread.
-        count: Networks of the mean.
-        networks: That the latency table is measured with.
+        stages: Stages of each search, as SearchLoop takes them.
+        limits: For each search, the estimate that it bounds and the quantile that is the bound.
+        budget: Quantile of the latency on ONNX Runtime with one thread that is the budget.
+        count: Number of networks whose top-1 is averaged.
+        networks: Number of networks with which the latency table is measured.
     """
 
     stages: Mapping[str, Any]
@@ -58,7 +59,7 @@ class WithinLatency:
         """See :class:`Judge`."""
         images = hold_out_of_search(cfg)
         workload = Workload.of_model(cfg.model, image_size(cfg), cfg.default_scope)
-        file = Path(weights).parents[1] / TABLE  # beside the seeds of the training that arms share
+        file = Path(weights).parents[1] / TABLE  # beside the seeds of the training, which the arms share
         table = measured_table(workload, file, self.networks)
         estimate = Estimator(workload, table)
         rng = Random(0)
@@ -92,7 +93,7 @@ class WithinLatency:
 
 
 def measured_table(workload: Workload, file: Path, networks: int) -> LatencyTable:
-    """The table in ``file``, which the first of several processes measures, from where it was interrupted."""
+    """The table in ``file``; if it is missing, the first of several processes measures it, or continues to."""
     with file.with_suffix('.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
@@ -104,10 +105,10 @@ def measured_table(workload: Workload, file: Path, networks: int) -> LatencyTabl
 def measured(
     table: LatencyTable, workload: Workload, candidates: Sequence[Candidate], folder: Path
 ) -> Iterator[tuple[Candidate, float]]:
-    """Each candidate with its milliseconds at the speed that the machine had when the table was measured.
+    """Measure candidates, and yield each with its milliseconds at the speed of the machine that the table has.
 
-    A few are measured at a time, beside networks of the table. Exported networks are kept in ``folder``, for other
-    seeds too.
+    They are measured a few at a time, beside networks of the table. Exported networks are kept in ``folder``, also for
+    other seeds.
     """
     device, known = table.device, table.measurements[:YARDSTICKS]
     backend = device.open()

@@ -228,11 +228,11 @@ SUPERNET_ROWS = (
             ),
         },
         (Ordering('latency constraint', 'MACs constraint'),),
-        'The best three networks in the supernet of `ranks-glit` that, measured, are as fast as half of the space '
-        '(ONNX Runtime, one thread, processor time, beside networks of the table). One search has 60 evaluations '
-        "under the table's latency of that half; MACs have three such searches, under those of 30, 50 and 70 % of "
-        'the space, and the best of all three that keep the latency count, which favours MACs. Half of the held-out '
-        'images judge the searches, the other half what they find.',
+        'The score is the mean of the best three networks, in the supernet of `ranks-glit`, whose measured latency is '
+        'at most the median of the space (processor time of ONNX Runtime on one thread). The latency arm has one '
+        'search with 60 evaluations, under that median as its latency table predicts it. The MACs arm has three such '
+        'searches, under the 30, 50 and 70 % quantiles of the MACs, and the best networks of all three count, which '
+        'favours it. Half of the held-out images judge the searches, the other half the networks that they find.',
         one_size=False,
     ),
 )
