@@ -1,4 +1,4 @@
-"""timm's ConvNeXt, elastic from outside; docs/own_space.md explains each piece."""
+"""An adapter that makes timm's ConvNeXt elastic; docs/own_space.md explains each part."""
 
 import timm
 
@@ -8,7 +8,7 @@ from mmhybrid.registry import MODELS
 
 @MODELS.register_module()
 class TimmConvNeXt(Adapter):
-    """A ConvNeXt of timm by its name, as its classifier takes it: the mean of the last map, normed."""
+    """A ConvNeXt of timm by its name, with the input of its classifier as output: the normed mean of the last map."""
 
     block_layers = BlockLayers(kernel='conv_dw', before=('mlp.fc1', 'mlp.grn'), after=('mlp.fc2',))
 

@@ -1,4 +1,4 @@
-"""A small convolutional family, its search space and its costs; docs/own_space.md explains each piece."""
+"""A small convolutional family with its search space and its costs; docs/own_space.md explains each part."""
 
 from torch import nn
 
@@ -51,7 +51,7 @@ class TinyConvNet(HybridBackbone):
         return [LayerGroup(0 if name == 'stages.0.0' else i + 1, (name,)) for i, name in names]
 
     def outputs(self, arch):
-        """Those of the stages."""
+        """The outputs of the stages."""
         return [Output(width, 2 ** (i + 1)) for i, width in enumerate(arch['embed_dims'])]
 
     def parts(self, arch, input_shape):
