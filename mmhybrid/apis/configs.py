@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from mmhybrid.apis.config_checks import check_config
 from mmhybrid.apis.config_variables import given
@@ -62,6 +63,8 @@ def load_config(
         cfg.merge_from_dict(dict(options or {}))
     except (AssertionError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f'--cfg-options do not fit {path}: {first_line(error)}') from error
+    if any(option.partition('.')[0] == 'custom_imports' for option in options or {}):
+        import_modules(cfg)
     check_config(path, cfg)
     hide_passwords(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(path).stem)
@@ -69,6 +72,18 @@ def load_config(
         raise bad_value('work_dir', cfg.work_dir, 'a folder of this machine')
     cfg.launcher = launcher
     return cfg
+
+
+def import_modules(cfg: Config) -> None:
+    """Import the modules that ``custom_imports`` names; MMEngine imports those of the file, before there are options.
+
+    Raises:
+        ValueError: If a module cannot be imported.
+    """
+    try:
+        import_modules_from_strings(**cfg.custom_imports)
+    except (ImportError, TypeError) as error:
+        raise ValueError(f'--cfg-options custom_imports: {first_line(error)}') from error
 
 
 def config_file(path: str) -> str:

@@ -361,4 +361,7 @@ def backend_class(name: str) -> type[Backend]:
     Raises:
         ValueError: If :data:`BACKENDS` has no backend of that name.
     """
-    return BACKENDS[check_choice('backend', name, tuple(BACKENDS))]
+    if not isinstance(name, str) or name not in BACKENDS:  # a table is a file, with any value
+        allowed = f'one of {list(BACKENDS)}, or one that a module in custom_imports of the config enters'
+        raise bad_value('backend', name, allowed)
+    return BACKENDS[name]

@@ -1,5 +1,6 @@
 """Variables of configs from the command line: what a config computes from them follows."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,16 @@ def test_what_is_no_variable_is_as_ever(tmp_path: Path) -> None:
     broken.write_text('a = (')
     with pytest.raises(ValueError, match='cannot be read: SyntaxError'):
         load_config(str(broken), {'a': 1})
+
+
+def test_modules_given_as_an_option_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'module_of_an_option.py').write_text('')
+    monkeypatch.syspath_prepend(tmp_path)
+    config = str(ROOT / 'configs/demo/autovit_search.py')
+    try:
+        load_config(config, {'custom_imports.imports': ['mmhybrid', 'module_of_an_option']})
+        assert 'module_of_an_option' in sys.modules
+    finally:
+        sys.modules.pop('module_of_an_option', None)
+    with pytest.raises(ValueError, match=r'--cfg-options custom_imports: .*module_that_is_not_there'):
+        load_config(config, {'custom_imports.imports': ['module_that_is_not_there']})

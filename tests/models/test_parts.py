@@ -1,6 +1,7 @@
 """What a backbone says of its parts and outputs is what torch counts and sees in the network that is built."""
 
 import random
+import re
 from functools import cache
 
 import pytest
@@ -96,6 +97,27 @@ def test_parts_add_up_to_what_torch_counts(name, size):
         assert list(teller.parts(arch, shape)) == [part for part, _ in parts]  # whichever network tells them
         assert sum(part.copies * cost.params for part, cost in parts) == sum(p.numel() for p in network.parameters())
         assert 2 * sum(part.copies * cost.macs for part, cost in parts) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize('name', SPACES)
+def test_networks_that_differ_in_a_gene_differ_in_their_parts(name):
+    """Where a gene is decoded but the backbone takes no notice of it, a search compares equal networks."""
+    space, _ = SPACES[name]
+    backbone, networks = networks_on_meta(name)
+    teller, shape = networks[0][1], (backbone.get('in_channels', 3), 64, 160)
+    rng = random.Random(name)
+    kinds = {}
+    for _ in range(20):
+        arch = space.sample(rng)
+        for gene in arch.keys() - {'resolution'}:
+            for value in space.choices[gene].values:
+                other = {**arch, gene: value}
+                if space.why_not(other) is None and (changed := space.canonical(other)) != arch:
+                    kinds.setdefault(re.sub(r'\d+', '*', gene), (arch, changed))
+    assert kinds
+    for kind, pair in kinds.items():
+        first, second = (list(teller.parts(space.decode(arch), shape)) for arch in pair)
+        assert first != second, kind
 
 
 @pytest.mark.parametrize('name', [*SPACES, *GLNETS])
