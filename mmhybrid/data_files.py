@@ -100,10 +100,10 @@ class _PlainLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):  # type: igno
     merged = 0
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """What it is of; UnsafeDataError for keys that are no scalars: a tuple may hold one twice, and so on."""
+        """What it is of; UnsafeDataError for keys that are not scalars: a tuple may hold one twice, and so on."""
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode):
-                raise UnsafeDataError(f'a key in line {key.start_mark.line + 1} that is no text, number or date')
+                raise UnsafeDataError(f'a key in line {key.start_mark.line + 1} that is not text, a number or a date')
         made: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         if any(isinstance(key, int) and key.bit_length() > KEY_BITS for key in made):
             raise UnsafeDataError(f'a key in line {node.start_mark.line + 1} that is a number beyond all counts')
@@ -207,7 +207,7 @@ class _Instances(_Kept):
         """See :class:`_Kept`."""
         fields, metas_of = (set(self.state[f'_{kind}_fields']) for kind in ('data', 'metainfo'))
         if not all(isinstance(name, str) for name in fields | metas_of):
-            raise TypeError('fields whose names are no text')
+            raise TypeError('fields whose names are not text')
         metas = {name: of(self.state[name]) for name in metas_of}
         value = import_module('mmengine.structures').InstanceData(metainfo=metas)
         for name in sorted(fields):
@@ -222,7 +222,7 @@ class _Bitmaps(_Kept):
         """See :class:`_Kept`."""
         masks, size = of(self.state['masks']), [int(self.state[side]) for side in ('height', 'width')]
         if not isinstance(masks, np.ndarray) or masks.dtype.hasobject or masks.ndim != 3:
-            raise TypeError('masks that are no array of numbers')
+            raise TypeError('masks that are not an array of numbers')
         return import_module('mmdet.structures.mask').BitmapMasks(masks, *size)
 
 
@@ -233,7 +233,7 @@ class _Polygons(_Kept):
         """See :class:`_Kept`."""
         masks, size = of(self.state['masks']), [int(self.state[side]) for side in ('height', 'width')]
         if not all(isinstance(polygon, np.ndarray) for mask in masks for polygon in mask):
-            raise TypeError('polygons that are no arrays')
+            raise TypeError('polygons that are not arrays')
         return import_module('mmdet.structures.mask').PolygonMasks(masks, *size)
 
 
@@ -244,7 +244,7 @@ class _Boxes(_Kept):
         """See :class:`_Kept`."""
         boxes = of(self.state['tensor'])
         if type(boxes) is not import_module('torch').Tensor:
-            raise TypeError('boxes that are no tensor')
+            raise TypeError('boxes that are not a tensor')
         return import_module('mmdet.structures.bbox').HorizontalBoxes(boxes, clone=False)
 
 
@@ -253,7 +253,7 @@ def _array(values: Any, dtype: object, shape: Any, order: str) -> np.ndarray:
         raise TypeError(f'a NumPy array of {type(dtype).__name__}')
     if dtype.value.hasobject:
         if not isinstance(values, list):
-            raise TypeError('objects that are no list')
+            raise TypeError('objects that are not a list')
         flat = np.empty(len(values), object)
         for place, value in enumerate(values):
             flat[place] = value
@@ -266,7 +266,7 @@ def _array(values: Any, dtype: object, shape: Any, order: str) -> np.ndarray:
 
 def _scalar(dtype: object, data: object = b'') -> Any:
     if not isinstance(data, bytes | str):
-        raise TypeError('a number of NumPy that is no bytes')
+        raise TypeError('a number of NumPy that is not bytes')
     return _array(data, dtype, -1, 'C')[0] if data else dtype.value.type()  # type: ignore[attr-defined]
 
 

@@ -108,7 +108,7 @@ def build_from_data(registry: Registry, field: str, config: object) -> Any:
         What the class makes of the arguments.
 
     Raises:
-        ValueError: If a type is no such name, or an argument is unknown or missing.
+        ValueError: If a type is not such a name, or an argument is unknown or missing.
     """
     arguments = check_data(registry, field, config)
     for name in sorted(OF_CONFIGS & arguments.keys()):
@@ -127,7 +127,7 @@ def check_data(registry: Registry, field: str, config: object) -> dict[str, Any]
     Arguments are those of :func:`build_from_data`.
 
     Raises:
-        ValueError: If a type is no name of a registered class.
+        ValueError: If a type is not a name of a registered class.
     """
     check_keys(field, config, ('type',), tuple(config) if isinstance(config, Mapping) else ())
     assert isinstance(config, Mapping)

@@ -130,7 +130,7 @@ def serve() -> None:
 
 
 def is_installed(folder: str) -> bool:
-    """Whether it is no folder of the checkout, some of which pytest adds to the path."""
+    """Whether it is not a folder of the checkout, some of which pytest adds to the path."""
     in_checkout = Path(folder).is_relative_to(ROOT) and not Path(folder).is_relative_to(sys.prefix)
     return folder != '' and not in_checkout
 

@@ -870,13 +870,15 @@ def test_no_reader_waits_for_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixtur
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
     for read in (check_image, read_text, read_json, found_in_pipe, read_released, read_checkpoint, read_label_map):
-        with pytest.raises(ValueError, match=r'is no file|does not exist|an existing file|that torch.save has written'):
+        with pytest.raises(
+            ValueError, match=r'is not a file|does not exist|an existing file|that torch.save has written'
+        ):
             read(str(pipe))
     with pytest.raises(CannotGoOnError, match='no file'):
         StudyStorage(pipe, PLAN).open()
     (tmp_path / 'work').mkdir()
     os.mkfifo(tmp_path / 'work' / 'last_checkpoint')
-    with pytest.raises(ValueError, match='last_checkpoint is no file'):
+    with pytest.raises(ValueError, match='last_checkpoint is not a file'):
         latest_checkpoint(str(tmp_path / 'work'))
 
 

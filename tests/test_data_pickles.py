@@ -366,8 +366,8 @@ def test_annotations_are_not_refused_for_their_number() -> None:
     ('text', 'told'),
     [
         ('a0: &a0 !!python/tuple [1]\n' + ''.join(f'a{i}: &a{i} !!python/tuple [*a{i - 1}, *a{i - 1}]\n'
-         for i in range(1, 45)) + '? *a44\n: 1\n', 'a key in line 45 that is no text, number or date'),
-        ('a: !!set {? !!python/tuple [1]}', 'a key in line 1 that is no text'),
+         for i in range(1, 45)) + '? *a44\n: 1\n', 'a key in line 45 that is not text, a number or a date'),
+        ('a: !!set {? !!python/tuple [1]}', 'a key in line 1 that is not text'),
         ('a: ' + ':'.join('1' * 10**6), r'a number of 1999999 characters in line 1, allowed: at most 400'),
         ('a: ' + ':'.join('1' * 10**6) + '.5', r'a number of 2000001 characters in line 1, allowed: at most 400'),
         (f'a: 0\n{hex(2**61)}: 1', 'a key in line 1 that is a number beyond all counts'),

@@ -41,7 +41,7 @@ QUICK = {
     'configs/glnet/semantic-fpn_glnet_4g_80k_ade20k.py',
 }
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
-# parameters that are no weight of a layer
+# parameters that are not weights of a layer
 LOOSE = re.compile(r'(^|\.)(cls_token|pos_embed|scale\d\.gamma)(@[^.]*)?$')
 SLOT_SCALE = re.compile(r'(^|\.)slots\.scale$')
 

@@ -55,7 +55,7 @@ def _shrink(source: Path, target: Path, height: int, interpolation: int) -> None
         return
     image = cv2.imread(str(source), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f'{source} is no image')
+        raise ValueError(f'{source} is not an image')
     width = round(image.shape[1] * height / image.shape[0])
     done, code = cv2.imencode('.png', cv2.resize(image, (width, height), interpolation=interpolation))
     assert done

@@ -99,7 +99,7 @@ def decoded(data_root: str, folders: tuple[str, ...], short_side: int) -> dict[s
     for path in sorted(paths):
         image = cv2.imread(str(path))
         if image is None:
-            raise ValueError(f'{path} is no image')
+            raise ValueError(f'{path} is not an image')
         scale = short_side / min(image.shape[:2])
         size = [max(round(side * scale), short_side) for side in image.shape[1::-1]]
         images[path.parent.name].append((str(path), cv2.resize(image, size, interpolation=cv2.INTER_AREA)))

@@ -118,7 +118,7 @@ class Statement:
 
     @property
     def is_trained_alone(self) -> bool:
-        """Whether the config trains one network, which is no supernet, no search and not found by a search."""
+        """Whether the config trains one network, which is not a supernet, no search and not found by a search."""
         return not self.path.name.startswith(('supernet_', 'search_', 'retrain_'))
 
 

@@ -121,7 +121,7 @@ def check_end_to_end(model: Any) -> None:
     name = type(model).__name__
     if hasattr(model, 'decode_head'):
         if model.test_cfg.get('mode', 'whole') != 'whole':
-            allowed = "'whole': a window that slides over an image is no part of the file"
+            allowed = "'whole': a window that slides over an image is not part of the file"
             raise bad_value('model.test_cfg.mode', model.test_cfg.mode, allowed)
         return
     head = getattr(model, 'bbox_head', None)

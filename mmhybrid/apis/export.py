@@ -205,7 +205,7 @@ def check_one_stage(model: nn.Module) -> None:
     if hasattr(model, 'roi_head'):
         raise ValueError(
             f'{type(model).__name__} is a two-stage detector: its second stage runs on boxes that the first one '
-            'chooses, which is no function from images to tensors; MMDeploy exports it'
+            'chooses, which is not a function from images to tensors; MMDeploy exports it'
         )
 
 

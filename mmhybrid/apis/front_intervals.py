@@ -29,7 +29,7 @@ def check_counts_boxes(cfg: Config) -> None:
 
 
 def box_intervals(configs: Sequence[Path], draws: int = DRAWS, seed: int = 0) -> FrontIntervals:
-    """Return 95 % intervals of the box AP of networks, and of the difference of each to the next on the same images.
+    """Return 95 % intervals of the box AP of each network, and of its lead over the next network on the same images.
 
     Args:
         configs: Configs that :func:`mmhybrid.apis.network_files.write_network` wrote, with the weights beside them, in
@@ -38,7 +38,7 @@ def box_intervals(configs: Sequence[Path], draws: int = DRAWS, seed: int = 0) ->
         seed: Seed of the samples.
 
     Raises:
-        ValueError: As :func:`check_counts_boxes`, if there is no network, or if one detects nothing.
+        ValueError: If there is no network, :func:`check_counts_boxes` refuses a config, or a network detects nothing.
     """
     check_int('draws', draws, 1)
     if not configs:
@@ -56,7 +56,7 @@ def box_intervals(configs: Sequence[Path], draws: int = DRAWS, seed: int = 0) ->
 
 
 def _judged(config: Path) -> BoxPrecision:
-    """Return the AP of a network's detections on its validation images."""
+    """Detect objects in the validation images of a network, and return the computation of their AP."""
     cfg = load_config(str(config))
     check_counts_boxes(cfg)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,6 +68,6 @@ def _judged(config: Path) -> BoxPrecision:
         evaluate(cfg)
         boxes = Path(folder, 'found.bbox.json')
         if not boxes.is_file() or boxes.read_text() == '[]':
-            raise ValueError(f'{config}: the network detects nothing in the images of its validation')
+            raise ValueError(f'{config}: the network detects nothing in its validation images')
         classes = (cfg.val_dataloader.dataset.get('metainfo') or {}).get('classes')
         return BoxPrecision(evaluator['ann_file'], str(boxes), classes)

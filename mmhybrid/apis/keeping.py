@@ -1,4 +1,4 @@
-"""Computation of the outputs of a config's teacher, once for all training images."""
+"""Computes the outputs of a teacher for all training images before a training, which then reads them from files."""
 
 import shutil
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class KeptTeacher:
         device: Device of the teacher.
 
     Raises:
-        ValueError: If the config has no such teacher, its pipeline gives another image each time, the folder has
+        ValueError: If the config has no such teacher, its pipeline is random, the folder has
             outputs of another teacher or data set, or there is not enough disk space.
     """
 
@@ -71,7 +71,7 @@ class KeptTeacher:
                 seed_generators(seed, place)
                 images.append(self._views[place]['inputs'])
             if not torch.equal(*images):
-                allowed = 'mmhybrid.FixedViews(num_views=...) around it, or a pipeline that draws nothing'
+                allowed = 'mmhybrid.FixedViews(num_views=...) around it, or a pipeline without randomness'
                 raise bad_value('train_dataloader.dataset', 'another image each time', allowed)
 
     def _make_folder(self) -> None:
@@ -82,7 +82,7 @@ class KeptTeacher:
             raise ValueError(f'{self.folder}: no room for the {needed / 2**20:.0f} MiB that outputs take')
 
     def run(self) -> Iterator[int]:
-        """Write file by file, and yield the number of computed outputs of each."""
+        """Write the files, and yield the number of outputs that had to be computed for each."""
         loader: Any = DataLoader(
             self._views, batch_sampler=list(self._batches()), num_workers=self._workers, collate_fn=pseudo_collate
         )
@@ -122,7 +122,7 @@ class KeptTeacher:
     def _outputs(self, pixels: Tensor) -> Tensor:
         """Return the outputs of a batch.
 
-        The batch is filled to the size of the training's batches, since rounding depends on the size.
+        The batch is padded to the batch size of the training, since rounding errors depend on the batch size.
         """
         filled = pixels[torch.arange(max(len(pixels), self._batch_size), device=pixels.device) % len(pixels)]
         return self._lesson.computed(filled)[: len(pixels)]

@@ -1,4 +1,4 @@
-"""The files of an exported network: configs as if written by hand, and weights."""
+"""Functions that write the files of an exported network: weights, and configs that read as if written by hand."""
 
 import hashlib
 import io
@@ -49,11 +49,11 @@ def write_network(
         cfg: Config of the supernet, which gives the data, the schedule and the runtime.
         folder: Folder of the files; it is created if it does not exist.
         name: Name of the files, see :func:`check_name`.
-        metrics: Scores that the search recorded, for the docstring.
+        metrics: Scores that the search recorded; they are written into the docstrings and the checkpoint.
 
     Raises:
-        ValueError: If ``name`` is not a plain name, the path of ``folder`` cannot be in a config, or a value in ``cfg``
-            is not a literal.
+        ValueError: If ``name`` is not a plain name, the path of ``folder`` cannot be part of a config, or a value in
+            ``cfg`` is not a literal.
     """
     check_name('name', name)
     folder = Path(folder)
@@ -80,7 +80,7 @@ def write_network(
 
 
 def name_of(arch: Arch) -> str:
-    """Return the name of a network's folder, which follows from the genes."""
+    """Return the name of a network's folder, which contains a hash of the genes."""
     return f'net_{hashlib.sha256(arch.to_json().encode()).hexdigest()[:8]}'
 
 

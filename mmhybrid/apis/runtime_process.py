@@ -134,7 +134,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays = {}
     for name, kind, shape in head.pop('arrays'):
         if kind not in NUMBERS or not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError(f'{name!r} is no array of numbers')
+            raise ValueError(f'{name!r} is not an array of numbers')
         length = math.prod(shape) * np.dtype(kind).itemsize
         if length > MOST_BYTES:
             raise ValueError(f'{name!r} has {length} bytes, allowed: at most {MOST_BYTES}')
@@ -186,7 +186,7 @@ def main(runtime: str, path: str) -> None:
                 name for name, array in found.items() if getattr(array, 'dtype', np.dtype(object)).str not in NUMBERS
             ]
             if wrong:
-                raise ValueError(f'{wrong[0]!r} is no array of numbers')
+                raise ValueError(f'{wrong[0]!r} is not an array of numbers')
         except BaseException as error:
             send(answers, {'error': f'{error}' or type(error).__name__}, {})
         else:

@@ -39,7 +39,7 @@ class Standalone:
         backbone: Config of the backbone.
         channels: Numbers of channels of the backbone's outputs.
         weights: State dict of the model.
-        difference: Largest difference to the supernet's outputs on real images, relative to the largest output.
+        difference: Largest difference from the supernet's outputs on real images, relative to the largest output.
         params_m: Number of parameters in millions.
         macs_m: Number of multiply-accumulates in millions, for an image of its size.
         image_shape: Height and width of the images after the data preprocessor; None if they are not known.

@@ -124,7 +124,7 @@ def check_ratio(field: str, value: object, width: int) -> float:
     """Return ``value`` as a ratio of hidden channels to ``width`` that leaves at least one channel.
 
     Raises:
-        ValueError: If it is no such number.
+        ValueError: If it is not such a number.
     """
     ratio = check_float(field, value, 0, above=True)
     if int(ratio * width) < 1:
@@ -136,7 +136,7 @@ def check_odd(field: str, value: object) -> int:
     """Return ``value`` as an odd positive int, the size of a kernel.
 
     Raises:
-        ValueError: If it is no such number.
+        ValueError: If it is not such a number.
     """
     size = check_int(field, value, 1, LARGEST)
     if size % 2 == 0:

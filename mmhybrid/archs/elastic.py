@@ -1,4 +1,4 @@
-"""The architecture of a network of another library that is made elastic: depths, kernels and hidden channels."""
+"""The architecture of an elastic network of another library: its depths, kernel sizes and hidden channels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from mmhybrid.utils.checks import check_int, check_keys, check_list
 
 MOST_STAGES = 100
 
-# Blocks of each stage, and channels of the first stage, which each later stage doubles: ConvNeXt (Liu et al., 2022,
-# section 2) and ConvNeXt V2 (Woo et al., 2023, section 4). There are four times as many hidden channels as channels,
-# and all kernels have size 7.
+# Number of blocks of each stage and number of channels of the first stage, from ConvNeXt (Liu et al., 2022, section 2)
+# and ConvNeXt V2 (Woo et al., 2023, section 4). Each later stage has twice the channels of the one before. A block has
+# four times as many hidden channels as channels, and all kernels have size 7.
 _CONVNEXT: dict[str, tuple[tuple[int, ...], int]] = {
     'atto': ((2, 2, 6, 2), 40),
     'femto': ((2, 2, 6, 2), 48),
@@ -41,11 +41,11 @@ class ElasticArch(NetworkArch):
     """The part of a network that an :class:`mmhybrid.models.backbones.adapter.Adapter` keeps, stage by stage.
 
     Args:
-        depths: Number of blocks that each stage keeps, counted from its first one.
+        depths: Number of leading blocks that each stage keeps.
         kernel_sizes: Odd kernel size of each block, stage by stage; empty for a stage whose blocks keep theirs. A
             mapping may name one value for all blocks of a stage, here and in ``hidden_widths``.
-        hidden_widths: Number of channels that each block keeps inside, counted from the first one, stage by stage;
-            empty for a stage whose blocks keep all.
+        hidden_widths: Number of leading hidden channels that each block keeps, stage by stage; empty for a stage whose
+            blocks keep all.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS

@@ -1,4 +1,4 @@
-"""Export a searched network from its supernet, or every network of a search's front.
+"""Export a searched network from its supernet, or every network of a search's Pareto front.
 
     mmhybrid export-subnet CONFIG --checkpoint SUPERNET --arch best_arch.json --out-dir DIR
     mmhybrid export-subnet CONFIG --checkpoint SUPERNET --work-dir WORK_DIR --front --out-dir DIR
@@ -10,11 +10,11 @@ supernet's data and schedule), ``<name>_backbone.py`` (for the ``_base_`` of oth
 
 WORK_DIR is the work directory of a search. With ``--front``, each network of its front gets a folder, and ``front.csv``
 lists the scores and costs of all. With ``--within``, the network with the best score within the given costs is
-exported. ``--into`` puts the backbone into configs of its family: a detector or segmentor starts from the weights, the
-recipe of a classifier from scratch. ``--format`` also writes the network for a runtime. ``--table`` measures the
-network with the table's device and settings, and prints the table's prediction beside the measurement. ``--intervals``
-reports the 95 % interval of the box AP of each detector on a front and the detectors that are not significantly
-different, and writes both into ``intervals.json`` for the report.
+exported. ``--into`` writes copies of other configs with this backbone: detectors and segmentors start from its weights,
+classifiers from random ones. ``--format`` also writes the network for a runtime. ``--table`` measures the network with
+the table's device and settings, and prints the table's prediction and the measurement. ``--intervals`` reports the 95 %
+interval of each detector's box AP and whether the AP is significantly above that of the next detector on the front, and
+writes both into ``intervals.json`` for the report.
 """
 
 from argparse import ArgumentTypeError, Namespace
@@ -52,7 +52,7 @@ def bound(text: str) -> tuple[str, float]:
     try:
         return name, check_float(name, float(number), 0)
     except ValueError:
-        raise ArgumentTypeError(f'got {text}, allowed: an estimate and the most of it, such as latency_ms=20') from None
+        raise ArgumentTypeError(f'got {text}, allowed: an estimate and its maximum, such as latency_ms=20') from None
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -67,8 +67,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--within',
         nargs='+',
         type=bound,
-        metavar='NAME=MOST',
-        help='the best in --work-dir for a budget: latency_ms=20',
+        metavar='NAME=MAX',
+        help='the best network of the search in --work-dir within these costs, such as latency_ms=20',
     )
     parser.add_argument('--work-dir', metavar='DIR', help='work directory of the search')
     add_storage(parser)
@@ -90,7 +90,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     args = parser.parse_args(argv)
     if args.intervals and not args.front:
-        parser.error('--intervals: allowed with --front')
+        parser.error('--intervals: allowed only with --front')
     if (args.arch is None) != (args.work_dir is not None):
         parser.error('--work-dir: required with --front and --within, not allowed with --arch')
     if args.arch is not None and args.storage is not None:
@@ -124,7 +124,7 @@ def search_of(args: Namespace) -> SearchResult:
     try:
         result = read_search(args.work_dir, args.storage, args.study_name)
         assert result.best is not None
-    except SearchError as error:  # there is no search that could continue, so the argument is wrong
+    except SearchError as error:  # nothing is being searched, so the mistake is in the argument
         raise ValueError(f'{error}') from error
     return result
 
@@ -146,7 +146,7 @@ def export_one(model: OneShot, cfg: Config, found: Found, table: LatencyTable | 
     if table is not None:
         print(f'latency with {table.device.backend}: predicted {predicted}')
         print(f'latency with {table.device.backend}: measured {measured}')
-    print(f'difference to the supernet: {network.difference:.1e}')
+    print(f'difference from the supernet: {network.difference:.1e}')
     for path in paths:
         print(f'written: {path}')
 

@@ -4,14 +4,14 @@
 
 Random networks of the table's space are measured with the table's device and settings. Their latencies are predicted by
 the table, by a straight line fitted to MACs and, on a device that torch knows, by the sum of their parts timed one by
-one. For figures that end in ``_drift``, the measurements are corrected by the speed at which the machine now runs some
-networks of the table.
+one. For figures that end in ``_drift``, the measurements are corrected by the present speed of the machine, for which
+some networks of the table are measured again.
 
 ``--breakdown`` names models of timm or mmpretrain, or the ``smallest`` and ``largest`` network of the space. It gives
 the latency of each by kind of operator in eager torch and, for a table of ONNX Runtime or OpenVINO, by operator of that
-runtime. ``--model`` judges an analytic model instead of the table; ``--analytic`` judges the table with that model for
-the parts it lacks. Tables of whole detectors and segmentors need ``--config``. ``--recorded`` measures nothing and uses
-the held-out networks of ``profile-latency --held-out``, which also works for tables of other machines.
+runtime. ``--model`` evaluates an analytic model instead of the table; ``--analytic`` evaluates the table with that
+model for the parts it lacks. Tables of whole detectors and segmentors need ``--config``. ``--recorded`` measures
+nothing and uses the held-out networks of ``profile-latency --held-out``, which also works for tables of other machines.
 """
 
 from argparse import Namespace
@@ -42,7 +42,7 @@ from mmhybrid.utils.files import check_target, write_json
 # With fewer networks, the share within 10 % is too coarse to be compared with a goal.
 ENOUGH_NETWORKS = 40
 # Names of the other predictions in the picture.
-PANELS = {'macs_line': 'line through MACs', 'alone': 'parts alone'}
+PANELS = {'macs_line': 'line fitted to MACs', 'alone': 'sum of parts timed alone'}
 BREAKDOWN_RUNS = 10
 # Smallest share of a network's latency with which an operator is shown.
 LEAST_SHARE = 0.005
@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--repeats', type=int, default=10, metavar='N', help='number of timed rounds; default: 10')
     parser.add_argument('--seed', type=int, default=0, help='seed of the choice of networks; default: 0')
     model = parser.add_mutually_exclusive_group()
-    model.add_argument('--model', metavar='FILE', help='judge this analytic model, on the networks of the table')
+    model.add_argument('--model', metavar='FILE', help='evaluate this analytic model, on the networks of the table')
     model.add_argument('--analytic', metavar='FILE', help='analytic model for the parts that the table lacks')
     parser.add_argument(
         '--config',
@@ -135,10 +135,10 @@ def judge_table(
 def take_apart(
     models: Mapping[str, tuple[nn.Module, tuple[int, int]]], table: LatencyTable
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """Return the milliseconds of models by kind of operator in eager torch, and by operator of the table's runtime.
+    """Return the latencies of models in ms, by kind of operator in eager torch and by operator of the table's runtime.
 
     Each model comes with the height and width of its images. The entry ``measured`` is the latency of the whole network
-    in the table's backend, by its clock.
+    with the table's backend and clock.
     """
     device = table.device
     backend = device.open()
@@ -158,7 +158,7 @@ def take_apart(
 
 def print_breakdown(breakdown: Mapping[str, Mapping[str, float]]) -> None:
     """Print a row for each model and a column for each kind of operator."""
-    rows = Table(title='milliseconds by kind of operator, in eager torch, and of the whole as the table measured')
+    rows = Table(title='milliseconds by kind of operator in eager torch; measured: whole model, backend of the table')
     for column in ('model', *KINDS, 'sum', 'measured'):
         rows.add_column(column)
     for name, times in breakdown.items():
@@ -180,7 +180,7 @@ def print_operators(by_runtime: Mapping[str, Mapping[str, float]], runtime: str)
 
 
 def load_model(args: Namespace, table: LatencyTable, workload: Workload) -> LatencyModel:
-    """Return the latency model that is judged."""
+    """Return the latency model that is evaluated."""
     if args.model is not None:
         return load_model_of(table, args.table, args.model)
     if args.analytic is None:
@@ -189,7 +189,7 @@ def load_model(args: Namespace, table: LatencyTable, workload: Workload) -> Late
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Judge, print and write."""
+    """Evaluate the predictions, and print and write the figures."""
     args = parse_args(argv)
     with ending_on_mistakes():
         check_int('--networks', args.networks, 2)

@@ -6,8 +6,8 @@
 
 CONFIG describes any model with a backbone, for example an exported one. It is measured on this device, in its deployed
 form and with random weights. ARCH.json is a result of a search (``best_arch.json``, ``topk.csv:RANK``). Its network is
-built and measured as those of the table were, and predicted with an interval that holds nine of ten measurements. With
-a table, the backend and all other settings are the table's.
+built and measured as those of the table were, and predicted with a 90 % prediction interval. With a table, the backend
+and all other settings are the table's.
 """
 
 from argparse import Namespace
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     if args.table is not None and given:
         parser.error(f'--{given[0]}: not allowed with --table, which sets it')
     if args.table is None and (is_arch(args.network) or args.arch is not None):
-        parser.error('--table: required to build a network from its genes')
+        parser.error('--table: required with the genes of a network')
     return args
 
 

@@ -32,9 +32,9 @@ def read_curve(work_dir: str, key: str) -> dict[int, float]:
             try:
                 entry = parse_json(line)
             except ValueError:
-                raise ValueError(f'{file}: line {number} is no JSON') from None
+                raise ValueError(f'{file}: line {number} is not JSON') from None
             if not isinstance(entry, dict):
-                raise ValueError(f'{file}: line {number} is no JSON object')
+                raise ValueError(f'{file}: line {number} is not a JSON object')
             names |= set(entry)
             if key in entry:
                 epoch = entry.get('epoch', entry.get('step'))

@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         type=float,
         default=600,
         metavar='SECONDS',
-        help='time limit, for a file that does not end; default: 600',
+        help='time limit, since a file may contain an endless loop; default: 600',
     )
     parser.add_argument('--threads', type=int, default=0, help='number of CPU threads; default: all')
     return parser.parse_args(argv)
@@ -71,11 +71,11 @@ def find(file: str, image: np.ndarray, threads: int, seconds: float) -> tuple[di
     import onnxruntime
 
     if Path(file).exists() and not Path(file).is_file():
-        raise ValueError(f'{file} is no file')  # a pipe would be waited for forever
+        raise ValueError(f'{file} is not a file')  # a pipe would be waited for forever
     content = Path(file).read_bytes()
     check_values(file, content)
     settings = onnxruntime.SessionOptions()
-    # errors are raised anyway, and their names could hold control characters for the terminal
+    # errors are raised anyway, and logged names could contain control characters that the terminal obeys
     settings.log_severity_level = 4
     settings.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, settings, providers=['CPUExecutionProvider'])
@@ -109,7 +109,7 @@ def check_values(file: str, content: bytes) -> None:
             for number, part in fields(message):
                 if kind == 'tensor' and number == EXTERNAL_DATA:
                     raise ValueError(
-                        f'{file}: values in another file, mmhybrid export writes them into the file itself'
+                        f'{file}: its values are in another file; mmhybrid export writes them into the file itself'
                     )
                 inside = HOLDERS.get(kind, {}).get(number)
                 if inside is not None:
@@ -120,7 +120,7 @@ def check_values(file: str, content: bytes) -> None:
     except IndexError:
         other_format = True
     if other_format:
-        raise ValueError(f'{file} is no ONNX file, or damaged')
+        raise ValueError(f'{file} is not an ONNX file, or is damaged')
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -190,7 +190,7 @@ def printable(text: str) -> str:
 def read_photo(path: str) -> np.ndarray:
     """Read a photograph as (H, W, 3) uint8, RGB, rotated upright."""
     if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f'{path} is no file')
+        raise ValueError(f'{path} is not a file')
     try:
         with Image.open(path, formats=FORMATS) as photo:
             return np.asarray(ImageOps.exif_transpose(photo).convert('RGB'))

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 return
             known = known_networks_of(result, cfg)
             page = search_page(result, folder.resolve().name, args.top, known, intervals)
-        except SearchError as error:  # there is no search that could continue, so the argument is wrong
+        except SearchError as error:  # nothing is being searched, so the mistake is in the argument
             raise ValueError(f'{error}') from error
         if args.out is None:
             drop_link_outward(out)

@@ -110,7 +110,7 @@ def trace_by_layer(
 
 
 class _Tracer(ProductCounter):
-    """A list of all operations, including those that are no products, with the data that they move."""
+    """A list of all operations, including those that are not products, with the data that they move."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -62,8 +62,8 @@ class WorkloadConfig:
             field: Source of the config, for messages.
 
         Raises:
-            ValueError: If the space or the backbone is no registered class or does not take its arguments, or if there
-                are a neck and heads, because those of hosts read files and programs, which data must not choose.
+            ValueError: If the space or the backbone is not a registered class or does not take its arguments, or if
+                there are a neck and heads, since OpenMMLab's read files and programs, which data must not choose.
         """
         if self.around is not None:
             raise ValueError(

@@ -60,7 +60,7 @@ NOMINAL = Rates(
 
 
 def operations_of(part: Part, cost: PartCost) -> tuple[Operation, ...]:
-    """Return the operations of a part; a classifier, which is no module of the backbone, is one matrix product."""
+    """Return the operations of a part; a classifier, which is not a module of the backbone, is one matrix product."""
     return (Operation('matmul', cost.macs, 0, cost.params),) if part.kind == 'head' else cost.operations
 
 

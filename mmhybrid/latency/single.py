@@ -53,7 +53,7 @@ class Predicted:
     high: float
 
     def __str__(self) -> str:
-        return f'{self.ms:.4g} ms, nine of ten measurements from {self.low:.4g} to {self.high:.4g}'
+        return f'{self.ms:.4g} ms, 90 % prediction interval from {self.low:.4g} to {self.high:.4g}'
 
 
 def time_network(network: nn.Module, shape: tuple[int, int], device: Device, repeats: int) -> Timed:
@@ -89,7 +89,7 @@ def time_arch(arch: Mapping[str, Any], table: LatencyTable, repeats: int, worklo
             table alone.
 
     Raises:
-        ValueError: As :func:`time_network` and :meth:`LatencyTable.build_workload`.
+        ValueError: For the reasons of :func:`time_network` and :meth:`LatencyTable.build_workload`.
     """
     workload = workload or table.build_workload()
     _, height, width = workload.input_shape(arch)

@@ -80,7 +80,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise ValueError(f'{path} is not a checkpoint: its state_dict is a {type(weights).__name__}')
     nameless = next((name for name in weights if not isinstance(name, str) or not name.isprintable()), None)
     if nameless is not None:
-        raise ValueError(f'{path} is not a checkpoint: {nameless!r} is no name of a tensor')
+        raise ValueError(f'{path} is not a checkpoint: {nameless!r} is not a name of a tensor')
     return checkpoint
 
 
@@ -93,7 +93,7 @@ def load_local(path: str, map_location: Any) -> Any:
     """
     path = str(Path(path).expanduser())
     if is_special(path):
-        raise ValueError('it is no file')  # reading a pipe could block forever
+        raise ValueError('it is not a file')  # reading a pipe could block forever
     if path.endswith('.safetensors'):
         return {'state_dict': read_safetensors(path)}
     check_entries(path)

@@ -77,7 +77,7 @@ def with_settings(model: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
         settings: Numbers by dotted names, such as ``neck.out_channels``; an index names a component of a list.
 
     Raises:
-        ValueError: If ``model`` has no such setting, or it is no number.
+        ValueError: If ``model`` has no such setting, or it is not a number.
     """
     changed = deepcopy(dict(model)) if settings else dict(model)
     for name, value in settings.items():

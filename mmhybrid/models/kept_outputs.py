@@ -146,7 +146,7 @@ class KeptFile:
 
 def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     if not path.is_file():
-        raise ValueError(f'{path} {"is no file" if path.exists() else "does not exist"}')
+        raise ValueError(f'{path} {"is not a file" if path.exists() else "does not exist"}')
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode='r')
     except (ValueError, OSError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:

@@ -66,7 +66,7 @@ class StoredTensor(Inert):
     def count(self) -> int:
         """Return the number of values; raise a TypeError if a size is not an int, such as a text that would repeat."""
         if not all(isinstance(number, int) for number in (*self.size, *self.stride, self.offset, self.storage.offset)):
-            raise TypeError('a tensor whose sizes are no ints')
+            raise TypeError('a tensor whose sizes are not ints')
         return math.prod(self.size)
 
     def load(self, read_storage: Callable[[str], bytearray]) -> Tensor:

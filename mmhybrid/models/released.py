@@ -43,7 +43,7 @@ def read_released(path: str | Path, key: str | None = None) -> dict[str, Tensor]
         OSError: If the file cannot be opened.
     """
     if Path(path).exists() and not Path(path).is_file():  # reading a pipe could block forever
-        raise ValueError(f'{path} is no file')
+        raise ValueError(f'{path} is not a file')
     with Path(path).open('rb') as file:
         try:
             content, read_storage = open_stored(file, Reader)

@@ -180,7 +180,7 @@ class _Content:
         if isinstance(item, _Kept):
             return item.value(self)
         if isinstance(item, type | Inert):
-            raise ValueError(f'{item!r}, which is no value')
+            raise ValueError(f'{item!r}, which is not a value')
         return item
 
     def _ordered(self, pairs: list[tuple[Any, Any]], state: Any) -> OrderedDict[Any, Any]:

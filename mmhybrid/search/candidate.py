@@ -56,7 +56,7 @@ class Candidate:
         """Return this candidate with its scores.
 
         Raises:
-            ValueError: If a metric is no number or has the name of an estimate.
+            ValueError: If a metric is not a number or has the name of an estimate.
         """
         for name, value in metrics.items():
             if isinstance(value, bool) or not isinstance(value, Real):

@@ -100,7 +100,8 @@ def checked_location(location: str | Path) -> str:
     """Return a location with a masked password, as it may be shown.
 
     Raises:
-        ValueError: If it is no path or address, or a database in memory, which would be lost when the process ends.
+        ValueError: If it is neither a path nor an address, or is a database in memory, which would be lost when the
+            process ends.
     """
     if not isinstance(location, str | Path):
         raise bad_value('storage', location, 'a path or an address')

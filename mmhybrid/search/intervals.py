@@ -19,9 +19,9 @@ class ScoreInterval:
         score: Score on all images.
         low: Lower end of the score's 95 % interval.
         high: Upper end of the score's 95 % interval.
-        lead_low: Lower end of the 95 % interval of the score's difference to the next network on the same images; 0 for
+        lead_low: Lower end of the 95 % interval of the lead in score over the next network on the same images; 0 for
             the last network.
-        lead_high: Upper end of the 95 % interval of this difference; 0 for the last network.
+        lead_high: Upper end of this interval; 0 for the last network.
     """
 
     name: str
@@ -60,7 +60,7 @@ class FrontIntervals:
             line = f'{network.name}: {self.metric} {network.score:.3f}, from {network.low:.3f} to {network.high:.3f}'
             if place + 1 < len(self.networks):
                 lead = f'({network.lead_low:+.3f} to {network.lead_high:+.3f})'
-                verdict = 'above' if network.is_above_next else 'not to be told apart from'
+                verdict = 'above' if network.is_above_next else 'not significantly above'
                 line += f'; {verdict} {self.networks[place + 1].name} {lead}'
             lines.append(line)
         return lines

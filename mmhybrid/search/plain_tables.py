@@ -98,9 +98,9 @@ from pg_cast where oid >= 16384 and not (
     (castfunc = 0 or castfunc in (select oid from pg_proc where proowner in (table masters)))
     and (cast('pg_cast' as regclass), pg_cast.oid) in (table installed))
 """
-# This query lists roles that are no superusers but may add objects to the database, the schema, the tables or the types
-# in use. It does so only if the user may run programs or read files on the server. It runs as above; the parameters are
-# the schema, the tables and the enumerations.
+# This query lists roles that are not superusers but may add objects to the database, the schema, the tables or the
+# types in use. It does so only if the user may run programs or read files on the server. It runs as above; the
+# parameters are the schema, the tables and the enumerations.
 _OTHERS = """
 with asked (schema, tables, enums) as (select cast(%s as text), cast(%s as text[]), cast(%s as text[])),
     here as (select n.* from pg_namespace n, asked where nspname = schema),
@@ -200,7 +200,7 @@ def check_sqlite(location: str, connection: sqlite3.Connection) -> None:
 
 
 def _check_definitions(location: str, connection: sqlite3.Connection) -> None:
-    connection.text_factory = bytes  # SQLite can read a definition that is no UTF-8, but Python cannot
+    connection.text_factory = bytes  # SQLite can read a definition that is not UTF-8, but Python cannot
     query = "select cast(ifnull(type, '') as text), cast(ifnull(name, '') as text), cast(sql as text) from "
     for kind, name, definition in connection.execute(f'{query} main.sqlite_master'):
         if definition is None:  # the index of a key

@@ -54,7 +54,7 @@ class Racing:
             objectives: Objectives of the search.
 
         Raises:
-            ValueError: If an objective other than the metric is no estimate.
+            ValueError: If an objective other than the metric is not an estimate.
         """
         others = [objective for objective in objectives if objective.name != self.metric]
         for objective in others:
@@ -85,7 +85,7 @@ class Racing:
             floor: Score from :meth:`floor` for the candidate, a percentage.
 
         Raises:
-            ValueError: If the score is no percentage of the images so far.
+            ValueError: If the score is not a percentage of the images so far.
         """
         right = round(score / 100 * seen)
         # The tolerance allows for scores that are computed in float32.

@@ -22,7 +22,7 @@ class Arch(Mapping[str, Value]):
         genes: Mapping from gene names to ints, finite floats, strings or bools.
 
     Raises:
-        ValueError: If ``genes`` is no mapping, or a name or a value has another type.
+        ValueError: If ``genes`` is not a mapping, or a name or a value has another type.
     """
 
     __slots__ = ('_genes', '_hash')
@@ -50,7 +50,7 @@ class Arch(Mapping[str, Value]):
         """Read an architecture from the JSON that :meth:`to_json` writes.
 
         Raises:
-            ValueError: If the text is no JSON object of gene values.
+            ValueError: If the text is not a JSON object of gene values.
         """
         try:
             genes = parse_json(text)

@@ -92,7 +92,7 @@ def ascending(field: str, values: object, check: Callable[[str, object], Any]) -
     """Return the values of a list in ascending order, as :class:`Choice` needs them, each passed through ``check``.
 
     Raises:
-        ValueError: If ``values`` is no list, is empty or too long, or ``check`` refuses a value.
+        ValueError: If ``values`` is not a list, is empty or too long, or ``check`` refuses a value.
     """
     listed = check_list(field, values)
     if len(listed) > MOST_VALUES:

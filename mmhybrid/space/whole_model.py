@@ -22,12 +22,12 @@ class WholeModelSpace(SearchSpace):
         backbone: Space of the backbone, or its config as :meth:`SearchSpace.to_config` writes it.
         model: Values of settings, nested as in the config of the model: ``dict(neck=dict(out_channels=[32, 64]))``. The
             largest values together make the largest model, which has at least the layers of all others.
-            ``resolution`` is no setting but the side of the images in pixels, for a backbone whose space has no gene
+            ``resolution`` is not a setting but the side of the images in pixels, for a backbone whose space has no gene
             for it.
         restrict: Values that some genes keep, see :meth:`SearchSpace.restrict`.
 
     Raises:
-        ValueError: If there is no setting, a value is no number above 0, or a setting has the name of a backbone's
+        ValueError: If there is no setting, a value is not a number above 0, or a setting has the name of a backbone's
             gene.
     """
 

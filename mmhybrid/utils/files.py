@@ -26,7 +26,7 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     """Write ``content`` to a file, whole or not at all.
 
     An interrupted write leaves the old file as it was, and a failed one leaves nothing of its own. Links are followed.
-    If the path exists and is no regular file (a device, a pipe), it is written to and never replaced.
+    If the path exists and is not a regular file (a device, a pipe), it is written to and never replaced.
 
     Raises:
         ValueError: If the folder does not exist.
@@ -158,7 +158,7 @@ def check_target(path: str | Path) -> None:
         place = Path(path).resolve()
     except (OSError, RuntimeError) as error:  # Python raises one or the other
         raise ValueError(f'{path}: a link that leads to itself') from error
-    if place.is_symlink():  # since Python 3.13 it is no error
+    if place.is_symlink():  # since Python 3.13 it is not an error
         raise ValueError(f'{path}: a link that leads to itself')
     if not place.parent.is_dir():
         raise ValueError(f'{path}: its folder does not exist')
@@ -175,11 +175,11 @@ def read_text(path: str | Path, longest: int | None = None) -> str:
     """Return the text of a regular file; a pipe would be waited for without end, and a device has no text.
 
     Raises:
-        ValueError: If it is no file, is no UTF-8, or has more than ``longest`` bytes.
+        ValueError: If it is not a file, is not UTF-8, or has more than ``longest`` bytes.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f'{path} {"is no file" if path.exists() else "does not exist"}')
+        raise ValueError(f'{path} {"is not a file" if path.exists() else "does not exist"}')
     if longest is not None and path.stat().st_size > longest:
         raise ValueError(f'{path}: {path.stat().st_size} bytes, allowed: at most {longest}')
     try:
@@ -196,7 +196,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f'{path} {"is no file" if path.exists() else "does not exist"}')
+        raise ValueError(f'{path} {"is not a file" if path.exists() else "does not exist"}')
     try:
         content = parse_json(path.read_text())
     except ValueError as error:
@@ -210,7 +210,7 @@ def parse_json(text: str | bytes) -> Any:
     """Return the content of a JSON text.
 
     Raises:
-        ValueError: If it is no JSON, has a key twice or an integer larger than any float, or is nested too deeply.
+        ValueError: If it is not JSON, has a key twice or an integer larger than any float, or is nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_distinct, parse_int=_whole)

@@ -25,7 +25,7 @@ def limit_opencv() -> None:
 
 
 def check_image(path: str | Path) -> None:
-    """Raise ValueError for a path that is no file, and for an image of more pixels than any photograph has.
+    """Raise ValueError for a path that is not a file, and for an image of more pixels than any photograph has.
 
     An image that Pillow cannot read is left to the library that can. Pictures of high dynamic range are refused,
     because a compressed file of six megabytes may hold one of a gigabyte.
@@ -33,7 +33,7 @@ def check_image(path: str | Path) -> None:
     from PIL import Image  # here, since ``import mmhybrid`` needs the limit alone
 
     if not Path(path).is_file():
-        raise ValueError(f'image {path} {"is no file" if Path(path).exists() else "does not exist"}')
+        raise ValueError(f'image {path} {"is not a file" if Path(path).exists() else "does not exist"}')
     try:
         with Image.open(path) as image:
             pixels = image.width * image.height

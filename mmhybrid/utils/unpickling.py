@@ -67,7 +67,7 @@ class CountingUnpickler(pickle._Unpickler):
         """Look at what a class or function gets, which may make keys of what is in it: a set, an ordered dict."""
         arguments = self.stack[-1]
         if not isinstance(arguments, tuple):
-            raise pickle.UnpicklingError('arguments that are no tuple')
+            raise pickle.UnpicklingError('arguments that are not a tuple')
         self._look_at(self.stack[-1:])
         for items in (argument for argument in arguments if type(argument) in (list, tuple)):
             self._count_others([item for item in items if not isinstance(item, list)])
@@ -77,7 +77,7 @@ class CountingUnpickler(pickle._Unpickler):
         self._other_keys_left -= sum(not self.is_plain_key(key) for key in keys)
         if self._other_keys_left < 0:
             most = self.most_other_keys
-            raise pickle.UnpicklingError(f'more than {most} keys and arguments that are no names or counts')
+            raise pickle.UnpicklingError(f'more than {most} keys and arguments that are not names or counts')
 
 
 def _watch(code: bytes, look: Callable[[CountingUnpickler], None]) -> None:

@@ -37,7 +37,7 @@ def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
         inputs: One normalised image, (1, 3, H, W).
 
     Raises:
-        ValueError: If the last output is no map.
+        ValueError: If the last output is not a map.
     """
     with torch.inference_mode(), _returning_maps(backbone):
         norms = _output_norms(backbone, inputs)
@@ -45,7 +45,7 @@ def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
             last = backbone(inputs)[-1]
     if last.dim() != 4:
         name, shape = type(backbone).__name__, tuple(last.shape)
-        raise ValueError(f'the last output of the backbone ({name}) is no map; its shape is {shape}')
+        raise ValueError(f'the last output of the backbone ({name}) is not a map; its shape is {shape}')
     return last[0].mean(0).numpy()
 
 

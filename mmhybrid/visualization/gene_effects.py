@@ -56,7 +56,7 @@ def gene_effects(
         seed: Seed of these assignments.
 
     Raises:
-        ValueError: If ``deals`` is no int above 0.
+        ValueError: If ``deals`` is not an int above 0.
     """
     check_int('deals', deals, 1)
     rng = np.random.default_rng(seed)

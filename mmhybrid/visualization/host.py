@@ -98,7 +98,7 @@ class PhotographReader:
         """Read images and give them different names.
 
         Raises:
-            ValueError: If a file does not exist, is no image, or is named twice.
+            ValueError: If a file does not exist, is not an image, or is named twice.
         """
         return [self.read(path, name) for path, name in zip(paths, distinct_names(paths), strict=True)]
 
@@ -106,7 +106,7 @@ class PhotographReader:
         """Read one image and call it ``name``.
 
         Raises:
-            ValueError: If the file does not exist or is no image.
+            ValueError: If the file does not exist or is not an image.
         """
         check_image(path)
         try:

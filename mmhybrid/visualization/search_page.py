@@ -59,7 +59,7 @@ def search_page(
 
     Raises:
         SearchError: If nothing was evaluated yet, or every evaluation failed.
-        ValueError: If ``count`` is no int above 0.
+        ValueError: If ``count`` is not an int above 0.
     """
     check_int('count', count, 1)
     if not result.evaluated:
@@ -195,7 +195,7 @@ def _intervals(intervals: FrontIntervals) -> str:
         lead = f'{network.lead_low:+.3f} to {network.lead_high:+.3f}'
         numbers = (f'{network.score:.3f}', f'{network.low:.3f} to {network.high:.3f}')
         rows.append([escape(network.name), *numbers, *(('', '') if is_last else (lead, verdict))])
-    head = ['network', escape(label(intervals.metric)), '95 % interval', 'difference to the next', 'above the next']
+    head = ['network', escape(label(intervals.metric)), '95 % interval', 'lead over the next', 'above the next']
     note = (
         f'Bootstrap over the {intervals.num_images} images that the search judged on: {intervals.draws} samples with '
         'replacement, the same for all networks. The intervals ignore the selection: the best of many networks on some '

@@ -76,7 +76,7 @@ def test_intervals_are_those_of_a_share_of_images(front: list[Path]) -> None:
     told = found.told()
     assert 'net_a: coco/bbox_mAP 0.9' in told[0]
     assert '; above net_b (+0.3' in told[0]
-    assert '; not to be told apart from net_c (' in told[1]
+    assert '; not significantly above net_c (' in told[1]
     assert told[2].startswith('net_c: ')
     assert ';' not in told[2]
 

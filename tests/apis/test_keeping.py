@@ -448,7 +448,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         array('outputs-00000.npy', np.zeros((64, 16), np.float32).T),
         r'an array of float32 \(16, 64\), allowed',
     ),
-    'pipe': (piped, r'digests-00000\.npy is no file'),
+    'pipe': (piped, r'digests-00000\.npy is not a file'),
     'file missing': (lambda kept: (kept / 'outputs-00000.npy').unlink(), r'outputs-00000\.npy does not exist'),
 }
 

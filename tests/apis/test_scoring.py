@@ -216,7 +216,7 @@ def test_mean_intersection_over_union(runtime, tmp_path, monkeypatch):
     for path in images:
         classes = inferred(model, path).pred_sem_seg.data[0].numpy().astype(np.uint8)
         classes[: len(classes) // 3] = 3
-        cv2.imwrite(f'maps/{path.name}', classes + 1)  # 0 is no class
+        cv2.imwrite(f'maps/{path.name}', classes + 1)  # 0 is not a class
     expected, _ = score('config.py', 'weights.pth')
     assert 5 < expected['mIoU'] < 95
     found, _ = score('config.py', exported('config.py', 'weights.pth', '--dynamic', 'size'), '--runtime', runtime)

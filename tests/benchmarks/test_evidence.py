@@ -85,7 +85,7 @@ def test_no_number_of_seeds_tells_what_is_not_there(evidence):
 
 @pytest.mark.parametrize('sd', [1e-14, 1e-4, 1e-3])
 def test_a_spread_that_only_rounding_makes_is_none(evidence, sd):
-    """Of three scores 0.2 above three others the differences are no equal floats."""
+    """Of three scores 0.2 above three others the differences are not equal floats."""
     assert evidence.verdicts.seeds_needed(1.0, sd) == evidence.verdicts.seeds_needed(0.0, sd, about_equal=True) == 2
 
 

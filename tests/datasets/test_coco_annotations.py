@@ -235,7 +235,7 @@ def test_what_an_evaluation_reads_must_be_there(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'pipe')
-    with pytest.raises(ValueError, match='is no file'):
+    with pytest.raises(ValueError, match='is not a file'):
         check_annotations(tmp_path / 'pipe')
 
 

@@ -1,4 +1,4 @@
-"""A training whose loss is no number any more ends, and says from which checkpoint one can go on."""
+"""A training whose loss is not a number any more ends, and says from which checkpoint one can go on."""
 
 import uuid
 from pathlib import Path

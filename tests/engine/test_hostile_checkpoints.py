@@ -241,7 +241,7 @@ def test_the_config_in_a_checkpoint_is_not_run_by_resuming(tmp_path: Path, trace
 def test_a_terminal_obeys_no_weight(tmp_path: Path) -> None:
     """MMEngine logs the names of those that a model has no place for."""
     path = zipped(tmp_path / 'a.pth', {'state_dict': {**WEIGHTS, '\x1b[2J': torch.zeros(1)}})
-    with pytest.raises(ValueError, match=re.escape(r"'\x1b[2J' is no name of a tensor")):
+    with pytest.raises(ValueError, match=re.escape(r"'\x1b[2J' is not a name of a tensor")):
         train(toy_config(tmp_path, load_from=str(path)))
 
 

@@ -98,7 +98,7 @@ DEPTHS = {
         '': 13,
     },
 }
-# parameters that are no weight of a layer, and must not decay
+# parameters that are not weights of a layer, and must not decay
 LOOSE = re.compile(r'(^|\.)(cls_token|pos_embed|scale\d\.gamma)$')
 SCHEDULES = {
     'classifier': 'imagenet_adamw_300e',

@@ -249,7 +249,7 @@ log_level = 'WARNING'
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Photographs in folders that are no classes."""
+    """Photographs in folders that are not classes."""
     rng = np.random.default_rng(0)
     for i in range(8):
         folder = tmp_path / f'images/{"abc"[i % 3]}/deep'

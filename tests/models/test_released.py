@@ -298,5 +298,5 @@ def test_sizes_of_a_tensor_are_ints(tmp_path, size):
     """The product of 10**9 and a text is a text of a gigabyte."""
     storage = b'(X\x07\x00\x00\x00storagectorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ'
     tensor = b'ctorch._utils\n_rebuild_tensor_v2\n(' + storage + b'K\x00' + size + b'K\x01\x85\x89}tR'
-    with pytest.raises(ValueError, match='a tensor whose sizes are no ints'):
+    with pytest.raises(ValueError, match='a tensor whose sizes are not ints'):
         read_released(zip_of(tmp_path / 'file.pth', b'}X\x01\x00\x00\x00a' + tensor + b's.'))

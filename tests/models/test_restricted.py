@@ -129,9 +129,9 @@ def test_nothing_that_a_pickle_names_is_run(tmp_path, pack, index):
         (np.array([None], dtype=object), 'an array of'),
         (np.array(['text']), 'an array of'),
         (np.zeros(1, 'f4,i4'), 'an array of'),
-        (HistoryBuffer, 'which is no value'),
-        (np.ndarray, 'which is no value'),
-        (Counter, 'which is no value'),
+        (HistoryBuffer, 'which is not a value'),
+        (np.ndarray, 'which is not a value'),
+        (Counter, 'which is not a value'),
         (torch.ones(4).expand(3, 4).to_sparse(), 'GLOBAL torch._utils._rebuild_sparse_tensor is not'),
     ],
 )

@@ -218,7 +218,7 @@ def test_the_best_for_a_budget_is_taken_out(
     assert least in told('--within', 'macs_m=0.5')
     estimates = "bound: got 'latency_ms', allowed: one of the estimates ['macs_m', 'params_m']"
     assert estimates in told('--within', 'latency_ms=20')
-    assert 'got latency_ms, allowed: an estimate and the most of it' in told('--within', 'latency_ms')
+    assert 'got latency_ms, allowed: an estimate and its maximum' in told('--within', 'latency_ms')
     assert 'not allowed with' in told('--within', 'macs_m=1', '--front')
     assert 'does not exist' in told('--front', '--work-dir', str(tmp_path / 'nothing'))
     assert '--work-dir: required with --front' in told('--arch', 'best_arch.json')

@@ -106,7 +106,7 @@ def test_genes_of_another_space_end_with_a_sentence(table, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('words', 'told'),
     [
-        (['a.json'], '--table: required to build a network from its genes'),
+        (['a.json'], '--table: required with the genes of a network'),
         (['topk.csv:1', '--backend', 'eager'], '--table: required to build a network'),
         (['a.py', '--arch', 'a.json'], '--table: required to build a network'),
         (['a.json', '--table', 't.json', '--threads', '2'], '--threads: not allowed with --table, which sets it'),

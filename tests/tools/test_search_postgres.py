@@ -254,7 +254,7 @@ def test_what_extensions_install_is_no_program(server: PostgresServer) -> None:
 def test_what_is_refused_would_not_end(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the check the server itself ends the wait, after what it is given here.
 
-    Policies hold for who is no superuser, and triggers for who writes: a report ends, a search does not.
+    Policies hold for who is not a superuser, and triggers for who writes: a report ends, a search does not.
     """
     plan = small_plan()
     Searcher(plan, estimate, score, StudyStorage(server.url, plan, shared=True)).run()

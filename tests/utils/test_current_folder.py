@@ -1,4 +1,4 @@
-"""What lies in the current folder is no module of a program of ours, nor of the processes that it starts."""
+"""What lies in the current folder is not a module of a program of ours, nor of the processes that it starts."""
 
 import ast
 import os

@@ -145,7 +145,7 @@ def test_a_backbone_without_maps(inputs):
         def forward(self, x):
             return (x.flatten(1),)
 
-    with pytest.raises(ValueError, match=r'Vectors\) is no map'):
+    with pytest.raises(ValueError, match=r'Vectors\) is not a map'):
         feature_map(Vectors(), inputs)
 
 

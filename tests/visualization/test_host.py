@@ -101,7 +101,7 @@ def test_files_that_are_no_images(tmp_path):
             reader.read(tmp_path / name, name)
     with pytest.raises(ValueError, match=r'image none\.jpg does not exist'):
         reader.read_all(['none.jpg'])
-    with pytest.raises(ValueError, match='is no file'):
+    with pytest.raises(ValueError, match='is not a file'):
         reader.read_all([str(tmp_path)])
 
 

@@ -1,4 +1,4 @@
-"""Runs commands one after the other, each in its own process; the screen shows a short summary, and logs the rest."""
+"""Runs commands one after the other, each in its own process; prints a short summary, and writes the rest to logs."""
 
 import multiprocessing
 import os
@@ -23,21 +23,22 @@ from mmhybrid.utils.errors import printable
 # Works as python -m does, except for the current folder: modules are imported from where this process finds them.
 PROGRAM = 'import sys; sys.path[:] = {!r}; from mmhybrid.__main__ import main; main()'
 LAST_LINES = 20  # number of lines that are shown of a failed command's log
-SECONDS = 0.2  # seconds between two looks at a log
-# Function that parses (steps done, steps in all) from a line of a log; None if the line does not tell.
+SECONDS = 0.2  # polling interval of a log
+# Function that parses (number of steps done, total number of steps) from a line of a log, or returns None if the line
+# does not contain them.
 Progress = Callable[[str], tuple[int, int] | None]
 
 
 def can_fork() -> bool:
-    """Return whether commands may be forks of this process, which saves each of them the import of torch and the hosts.
+    """Return whether commands may be forks of this process, which saves each the import of torch and OpenMMLab.
 
-    The driver of a GPU does not work in forks of a process that has used it, and forks are not reliable on macOS.
+    CUDA does not work in forks of a process that has initialised it, and forks are not reliable on macOS.
     """
     return sys.platform == 'linux' and not torch.cuda.is_available()
 
 
 def iterations(epochs: int) -> Progress:
-    """Return a function that parses the progress of a training of some epochs."""
+    """Return a function that parses iterations from a line of the log of a training with ``epochs`` epochs."""
     line = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
 
     def progress(text: str) -> tuple[int, int] | None:
@@ -50,7 +51,7 @@ def iterations(epochs: int) -> Progress:
 
 
 def candidates(text: str) -> tuple[int, int] | None:
-    """Parse the progress of a search."""
+    """Parse the numbers of evaluated and of all candidates from a line of the log of a search."""
     found = re.search(r' (\d+)/(\d+) +eta ', text)
     return None if found is None else (int(found[1]), int(found[2]))
 
@@ -63,7 +64,7 @@ class QuietCommands:
         total: Number of commands.
         imported: Modules that most commands need. They are imported while the first command runs, so that later forks
             have them at once.
-        console: Console on which it is shown.
+        console: Console on which the summary is printed.
     """
 
     def __init__(self, logs: Path, total: int, imported: Sequence[str], console: Console | None = None) -> None:
@@ -82,7 +83,7 @@ class QuietCommands:
         Args:
             purpose: Purpose of the command, which is printed.
             command: Name and arguments of the command.
-            of: Name of the steps that the progress counts.
+            of: Unit of the progress, such as an iteration.
             progress: Function that parses the progress from a line of the log.
             metric: Name of a logged metric that is printed at the end.
         """
@@ -164,7 +165,7 @@ def _start(command: Sequence[str], log: TextIO) -> _Running:
     """Start a command that writes into ``log``."""
     if can_fork():
         process = multiprocessing.get_context('fork').Process(target=_work, args=(list(command), log.fileno()))
-        # The warning is about threads that NumPy started, which hold nothing that commands need.
+        # The warning is about threads that NumPy started, which hold no lock that commands need.
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)
             process.start()
@@ -196,7 +197,10 @@ def _work(command: list[str], log: int) -> None:
 
 @contextmanager
 def _output_into(log: TextIO) -> Iterator[None]:
-    """Redirect all output into a file meanwhile, including that of handlers which are created meanwhile and stay."""
+    """Redirect stdout and stderr into a file inside the context.
+
+    The file descriptors are redirected, not ``sys.stdout``, since logging handlers that are created inside keep that.
+    """
     streams = (sys.stdout, sys.stderr)
     kept = [os.dup(number) for number in (1, 2)]
     try:

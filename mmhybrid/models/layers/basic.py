@@ -1,4 +1,4 @@
-"""Small layers and functions that several networks use, and the mark of channels that form groups."""
+"""Small layers and functions that several networks use, and a mark for channels that are several flattened axes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,16 +16,22 @@ Axes = tuple[int, ...]
 
 
 def fused(layer: Layer, out: Axes | None = None, into: Axes | None = None) -> Layer:
-    """Mark the output (or input) channels of a layer as several axes in one, such as a QKV's (3, heads, head_dim).
+    """Mark the output or input channels of a layer as several flattened axes.
 
     The layer computes the same as before. A supernet slices each of the axes on its own.
+
+    Args:
+        layer: The layer.
+        out: Sizes of the axes of the output channels, such as (3, num_heads, head_dim) of a QKV projection; None for
+            a single axis.
+        into: Sizes of the axes of the input channels; None for a single axis.
     """
     layer.__dict__['fused_axes'] = (out, into)  # neither a tensor nor a module, so it need not be registered
     return layer
 
 
 def fused_axes(layer: nn.Module) -> tuple[Axes | None, Axes | None]:
-    """Return the axes of a layer's output and of its input channels, each None if it is not marked by :func:`fused`."""
+    """Return the sizes of the axes of a layer's output and input channels, None where :func:`fused` set none."""
     # not by getattr, since most layers are not marked and a module is slow to raise AttributeError
     groups: tuple[Axes | None, Axes | None] = layer.__dict__.get('fused_axes', (None, None))
     return groups
@@ -56,12 +62,12 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def is_known(*sizes: int) -> bool:
-    """Return whether sizes are numbers, not symbols, on whose values an export with dynamic sizes must not depend."""
+    """Return whether all sizes are ints; code must not branch on symbolic sizes of an export with dynamic shapes."""
     return all(isinstance(size, int) for size in sizes)
 
 
 def layer_config(field: str, cfg: object, default: str) -> dict[str, Any]:
-    """Return the config of a layer, of type ``default`` for None; raise a ValueError if ``cfg`` is no config."""
+    """Return ``cfg`` as a dict, or the type ``default`` alone if it is None; raise ValueError if it names no type."""
     if cfg is None:
         return {'type': default}
     if not isinstance(cfg, Mapping) or not (isinstance(cfg.get('type'), str) or callable(cfg.get('type'))):
@@ -146,7 +152,7 @@ class _ContiguousGrad(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        pass  # torch.func needs this method beside forward
+        pass  # torch.func requires this method
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
@@ -154,7 +160,7 @@ class _ContiguousGrad(torch.autograd.Function):
 
 
 def with_contiguous_grad(x: Tensor) -> Tensor:
-    """Return ``x`` with a gradient that is made contiguous for the layer before, whose kernel may read raw memory."""
+    """Return ``x``; its gradient is made contiguous, since kernels of the layer before may ignore strides."""
     return _ContiguousGrad.apply(x) if x.requires_grad else x
 
 

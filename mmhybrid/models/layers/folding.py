@@ -39,7 +39,7 @@ def fold_norm(layer: Product, norm: nn.Module) -> nn.Module:
     """Fold the batch norm behind a layer into the layer.
 
     Returns:
-        Replacement of the norm: an identity, or the norm itself if it is no batch norm with running statistics.
+        Replacement of the norm: an identity, or the norm itself if it is not a batch norm with running statistics.
     """
     if not _is_fixed(norm):
         return norm

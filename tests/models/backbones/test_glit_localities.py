@@ -80,7 +80,7 @@ def test_convolution_over_the_sequence(length: int, kernel_size: int) -> None:
 
 
 def test_attention_heads_see_all_of_a_map() -> None:
-    """Rows and columns are no batch to them."""
+    """Rows and columns are not a batch to them."""
     block = {'num_attn_heads': 3, 'mlp_ratio': 2, 'qkv_ratio': 1}
     model = GLiT(arch('conv2d', block), img_size=64, out_type='raw')
     mixer = model.blocks[0].mixer
