@@ -1,4 +1,4 @@
-"""What OpenMMLab's last releases need to run on today's torch and beside today's packages; no other module patches one.
+"""What OpenMMLab's last releases need to run with today's packages; all patches of other packages are here.
 
 :func:`apply` runs when mmhybrid is imported. Each fix states its cause, when it does nothing and when it can go.
 This file is a long one, since all that is changed in other packages stands in one place.
@@ -39,7 +39,7 @@ DATA_FILES = 'mmhybrid.data_files'
 EPS = 'PIL.EpsImagePlugin'
 OPENCV, LIBRARY_PATH = 'cv2', 'LD_LIBRARY_PATH'
 CHECKPOINT = 'mmengine.runner.checkpoint'
-# The hosts' modules that unpickle what a config names as data: images, volumes, lists of tags.
+# OpenMMLab's modules that unpickle what a config names as data: images, volumes, lists of tags.
 UNPICKLING = ('mmpretrain.datasets.cifar', 'mmseg.utils.io', 'mmpretrain.models.multimodal.ram.ram')
 VECTOR_PROBES = ('torch._inductor.cpu_vec_isa', 'torch._inductor.codecache')  # the latter before torch 2.4
 OPEN_IMAGES = 'mmdet.datasets.openimages'
@@ -111,7 +111,7 @@ def allow_globals(items: Sequence[Any]) -> None:
 def allow_nothing_more(module: ModuleType, execute: Execute | None = None) -> None:
     """Let onedl-mmengine name no globals of its own while it reads a checkpoint.
 
-    Cause: it allows ``getattr`` as it is, and NumPy's functions beside those of :func:`allow_mmengine_checkpoints`.
+    Cause: it allows ``getattr`` as it is, and functions of NumPy besides those of :func:`allow_mmengine_checkpoints`.
     Which of two with one name torch takes is left to chance, and a file needs them to belong together.
     Does nothing with another MMEngine.
     Can go when onedl-mmengine leaves alone what a process has allowed.
@@ -399,11 +399,11 @@ def _naming_the_file(load: Callable[..., Any]) -> Callable[..., Any]:
 def load_weights_only() -> None:
     """Let ``torch.load`` read files as checkpoints are read here, unless its caller says what is to be read.
 
-    Cause: before torch 2.6 it unpickles, and parts of the hosts leave it at that: prototypes of MMPretrain's retrieval,
+    Cause: before torch 2.6 it unpickles, and parts of OpenMMLab rely on that: prototypes of MMPretrain's retrieval,
     the queue of SwAV in the work directory, codebooks, timm's and MMDetection's caches. Since then it reads weights
     alone, but returns memory of the process where a file asks for values without having them, and believes before
     torch 2.10 what a file claims to have.
-    Can go when the hosts read what they find there as checkpoints.
+    Can go when OpenMMLab reads these files as checkpoints.
     """
     if hasattr(torch.load, '__wrapped__'):
         return
@@ -447,10 +447,10 @@ def collect_in_temporary_folder() -> None:
 
 
 def unpickle_safely(module: ModuleType, execute: Execute | None = None) -> None:
-    """Let a module of the hosts unpickle data as :func:`read_data_safely` does, whatever it calls ``pickle`` for.
+    """Let a module of OpenMMLab unpickle data as :func:`read_data_safely` does, whatever it calls ``pickle`` for.
 
     Cause: CIFAR's files, volumes with ``decode_backend='pickle'`` and RAM's lists of tags are read with ``pickle``.
-    Can go when the hosts read them safely.
+    Can go when OpenMMLab reads them safely.
     """
     if execute is not None:
         execute(module)

@@ -1,6 +1,6 @@
 """Pickles and YAML of annotations, proposals and results, read without running what they name.
 
-MMEngine and the hosts read them with :mod:`pickle` and an unsafe loader of YAML, both of which call whatever function a
+OpenMMLab reads them with :mod:`pickle` and an unsafe loader of YAML, both of which call whatever function a
 file asks for. :mod:`mmhybrid.compat` has them read with this, which reaches the names of ``_NAMES`` alone. What is
 dumped stays as it was. This file is a long one, since what a pickle may hold is decided in one place.
 """
@@ -188,7 +188,7 @@ class _Array:
 
 
 class _Kept:
-    """What is made by a class of a host, whose state is kept until it is known to be data."""
+    """What is made by a class of OpenMMLab, whose state is kept until it is known to be data."""
 
     __slots__ = ('state',)
 

@@ -1,7 +1,7 @@
 """Child registries of MMEngine's roots, and the roots of what only mmhybrid has.
 
-A component is named ``mmhybrid.<Name>`` from any host (``mmpretrain``, ``mmdet``, ``mmseg``); the host stays the
-``default_scope`` of a config. The modules under ``locations`` are imported when a name is first looked up, those of the
+A component is named ``mmhybrid.<Name>`` in configs of ``mmpretrain``, ``mmdet`` and ``mmseg``, whose ``default_scope``
+stays. The modules under ``locations`` are imported when a name is first looked up, those of the
 search only when it is one of theirs: a network that a search found runs without them.
 
 MMEngine imports whatever dotted name it is asked for. That is for configs, which are programs; what comes from data (an
@@ -83,7 +83,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = ChildRegistry(
 
 
 class OwnRegistry(Registry):
-    """A root that the hosts lack: it is searched whatever a config's ``default_scope`` is."""
+    """A root that OpenMMLab lacks: it is searched whatever a config's ``default_scope`` is."""
 
     def build(self, cfg: Any) -> Any:
         """Build what a config describes."""

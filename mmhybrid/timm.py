@@ -163,7 +163,7 @@ class TimmClassifier(nn.Module):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Parameters that the recipes do not decay, beside vectors: tokens and position embeddings."""
+        """Parameters that the recipes do not decay, besides vectors: tokens and position embeddings."""
         return {name for name, _ in self.named_parameters() if name.endswith(('cls_token', 'pos_embed'))}
 
     @torch.jit.ignore

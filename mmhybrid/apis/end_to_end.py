@@ -1,7 +1,7 @@
 """One ONNX file from a photograph to boxes or a segmentation: preprocessing, network, decoding and final selection.
 
 The final selection is non-maximum suppression for a detector, and the choice of a class for each pixel for a segmentor.
-docs/deployment.md describes what is in the file and how its results relate to those of the hosts.
+docs/deployment.md describes what is in the file and how its results relate to those of OpenMMLab.
 """
 
 import tempfile

@@ -69,7 +69,7 @@ def export_front(
 ) -> Iterator[Exported]:
     """Export every network of a search's front, in the order of its scores, and write ``front.csv`` at the end.
 
-    The folder of each network is named after its genes, so that networks of a continued search are added beside.
+    The folder of each network is named after its genes, so a continued search adds to the folders there.
 
     Args:
         model: Supernet from :func:`mmhybrid.apis.taking_out.build_supernet`.

@@ -1,4 +1,4 @@
-"""Known networks beside those of a search: the one that its supernet started as, and the presets of its family."""
+"""Further networks that reports show: the one that the supernet started as, and the presets of its family."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """ONNX nodes around a network, for a file from a photograph to boxes or a segmentation.
 
-Each step computes exactly the numbers of the hosts; docs/deployment.md explains how.
+Each step computes exactly the numbers that OpenMMLab computes; docs/deployment.md explains how.
 """
 
 from collections.abc import Sequence

@@ -102,7 +102,7 @@ class Retraining:
 
         Raises:
             ValueError: If the record is damaged or of other settings, or a config or checkpoint is wrong. Errors of
-                MMEngine and the hosts are not converted.
+                OpenMMLab are not converted.
         """
         scores = {candidate.arch: self._supernet_score(candidate) for candidate in candidates}
         join_ranks(self.cfg)

@@ -46,7 +46,7 @@ def search(
     """Search over the supernet in ``checkpoint`` as ``cfg.search_cfg`` says; see :class:`SearchLoop`.
 
     Raises:
-        ValueError: If the config or the checkpoint is wrong. Errors of MMEngine and the hosts are not converted.
+        ValueError: If the config or the checkpoint is wrong. Errors of OpenMMLab are not converted.
         SearchError: If the search cannot continue.
     """
     given = {'resume': resume or None, 'storage': storage, 'shared': shared or None, 'study_name': study_name}

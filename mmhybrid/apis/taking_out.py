@@ -179,7 +179,7 @@ def untrained(model: OneShot, cfg: Config, arch: Arch, estimates: Mapping[str, f
 def _build(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, backbone: Mapping[str, Any]) -> Any:
     """Build the network that the three configs describe."""
     given = {} if preprocessor is None else {'data_preprocessor': preprocessor}
-    return MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))  # the hosts change the dicts that they get
+    return MODELS.build(deepcopy({**config, **given, 'backbone': backbone}))  # OpenMMLab changes the dicts that it gets
 
 
 def _model_config(cfg: Config, channels: Sequence[int], settings: Mapping[str, Value]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def evaluate(
         The metrics.
 
     Raises:
-        ValueError: If the config, the checkpoint or the file is wrong. Errors of MMEngine and the hosts are not
+        ValueError: If the config, the checkpoint or the file is wrong. Errors of OpenMMLab are not
             converted.
     """
     join_ranks(cfg)

@@ -55,7 +55,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
         phase: Hook that records when everything is built; for the tools.
 
     Raises:
-        ValueError: If the config or a checkpoint is wrong. Errors of MMEngine and the hosts are not converted.
+        ValueError: If the config or a checkpoint is wrong. Errors of OpenMMLab are not converted.
     """
     _check_strategy(cfg)
     join_ranks(cfg)

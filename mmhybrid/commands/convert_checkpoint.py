@@ -2,8 +2,9 @@
 
     mmhybrid convert-checkpoint SRC DST [--arch 4g | --num-slots 49 --head-dim 32]
 
-The tensors of a GLNet do not tell its number of pooled slots and the width of its heads. --arch names the published
-network, or --num-slots and --head-dim give both for any other network. Any host loads the backbone of the result:
+The tensors of a GLNet do not determine its number of pooled slots and the width of its heads. --arch names the
+published network, or --num-slots and --head-dim give both for any other network. Configs of OpenMMLab load the backbone
+of the result by
 ``init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.')``.
 """
 

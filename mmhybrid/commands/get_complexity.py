@@ -84,7 +84,7 @@ def space_tables(
         if around is not None:
             rest = with_widths(with_settings(around, space.settings(arch)), widths_of(backbone))
             whole = {**rest, 'backbone': backbone}
-        network = build_on_meta(ConfigDict(whole))  # host libraries read keys as attributes
+        network = build_on_meta(ConfigDict(whole))  # OpenMMLab reads keys as attributes
         total = count_complexity(network, (input_channels(network), height, width))
         yield make_table(f'the {name} {kind} of {space.size():,} at {height} x {width}', total)
     table = Table(title='what its genes may be', box=SIMPLE)

@@ -88,7 +88,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         ('networks', f'number of networks of each resolution; default: {default.networks}; with --fit, {FEW} in all'),
         ('repeats', f'number of timed rounds; default: {default.repeats}'),
         ('warmup', f'number of rounds before them that do not count; default: {default.warmup}'),
-        ('held-out', 'number of random held-out networks of each resolution, to judge the table by; default: 0'),
+        ('held-out', 'number of random held-out networks of each resolution, to evaluate the table; default: 0'),
         ('held-params', f'number of parameters of all networks in memory at once; default: {MAX_PARAMS_IN_MEMORY}'),
     ):
         parser.add_argument(f'--{name}', type=int, metavar='N', help=help_text)
@@ -98,7 +98,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         parser.error('--remote-python and --pause are for --remote HOST')
     if args.held_out and (args.fit or args.analytic):
         parser.error(
-            '--held-out: not allowed with --fit and --analytic, since it judges a table; --fit reports its own error'
+            '--held-out: not allowed with --fit and --analytic, since it evaluates a table; --fit reports its own error'
         )
     if (args.out is None) != (args.bundle is not None):
         parser.error('--out FILE is required, except with --bundle DIR, which does not allow it')

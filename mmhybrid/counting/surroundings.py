@@ -39,16 +39,16 @@ class Surroundings:
     is also built with the other values of each setting, and parts are divided by the settings on which they depend.
 
     Args:
-        model: Config from :func:`surroundings_of`; its ``_scope_`` names the host of its components.
+        model: Config from :func:`surroundings_of`; its ``_scope_`` names the library of its components.
         genes: Values of settings by their dotted names, see :class:`mmhybrid.space.WholeModelSpace`. The model with the
             last value of each setting has the layers of all others.
 
     Raises:
-        Exception: If a host cannot build the model, whatever it then raises.
+        Exception: If the library cannot build the model; it may be any error.
     """
 
     def __init__(self, model: Mapping[str, Any], genes: Mapping[str, Sequence[Value]] | None = None) -> None:
-        self.config = ConfigDict(model)  # hosts read configs by attributes
+        self.config = ConfigDict(model)  # OpenMMLab reads configs by attributes
         self._genes = {} if genes is None else dict(genes)
         self._largest = {name: values[-1] for name, values in self._genes.items()}
         self._counted: dict[tuple[Any, ...], _Counted] = {}
@@ -91,7 +91,7 @@ class Surroundings:
     def build(self, backbone: nn.Module, widths: Sequence[int], settings: Settings = NOTHING) -> nn.Module:
         """Return the whole model with random weights around a backbone whose outputs have these widths."""
 
-        def built() -> nn.Module:  # some hosts refuse a backbone that is already built
+        def built() -> nn.Module:  # some models refuse a backbone that is already built
             return backbone
 
         model: nn.Module = MODELS.build({**self._config_of(widths, settings), 'backbone': {'type': built}})

@@ -136,8 +136,8 @@ class Workload:
     ) -> 'Workload':
         """Return the workload of a model's config that contains a supernet.
 
-        For a detector or segmentor, it consists of whole models. If a host cannot compute its heads from images alone,
-        it consists of the backbones, and a warning says so.
+        For a detector or segmentor, it consists of whole models. If the heads cannot be computed from images alone, it
+        consists of the backbones, and a warning says so.
 
         Args:
             model: Config with a ``space`` and a ``backbone`` at any depth; :func:`num_classes_of` gives its classes.
@@ -161,7 +161,7 @@ class Workload:
         whole = cls(space, supernet['backbone'], None if space.has_resolutions else given, None, around)
         try:
             whole.parts(space.smallest())
-        except Exception as error:  # a host may raise any error
+        except Exception as error:  # OpenMMLab may raise any error
             reason = f'{type(error).__name__}: {first_line(error)}'
             warnings.warn(
                 f'the costs are those of the backbone alone, because {around.get("type")} cannot be counted: {reason}',

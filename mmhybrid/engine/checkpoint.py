@@ -120,7 +120,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Raise ValueError for an ``out_dir`` on another machine without the ``backend_args`` to reach it."""
         if '://' in str(self.out_dir) and self.backend_args is None and self.file_client_args is None:
-            raise bad_value('out_dir', self.out_dir, 'a folder of this machine, or any beside backend_args')
+            raise bad_value('out_dir', self.out_dir, 'a folder of this machine, or any folder with backend_args')
 
     def before_train(self, runner: Runner) -> None:
         """Choose the file backend, and remove partial files."""

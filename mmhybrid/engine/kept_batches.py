@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmhybrid.utils.checks import check_int
 
-INPUTS = 'inputs'  # key of the images in a batch, in all hosts
+INPUTS = 'inputs'  # key of the images in a batch, in all OpenMMLab libraries
 KEEP_IMAGES_MB = 1024  # MiB, unless a config sets another value
 
 

@@ -1,1 +1,1 @@
-"""Measuring and predicting the latency of networks, and judging the predictions."""
+"""Measuring and predicting the latency of networks, and evaluating the predictions."""

@@ -1,4 +1,4 @@
-"""The accuracy of predicted latencies on held-out networks, beside that of simpler predictions."""
+"""The accuracy of predicted latencies on held-out networks, compared with simpler predictions."""
 
 import io
 import math
@@ -71,7 +71,7 @@ def recorded(table: LatencyTable) -> HeldOut:
         ValueError: If there are fewer than two.
     """
     if len(table.held_out) < 2:
-        raise ValueError(f'latency table: {len(table.held_out)} held-out networks, allowed: at least 2 to judge it by')
+        raise ValueError(f'latency table: {len(table.held_out)} held-out networks, allowed: at least 2')
     milliseconds = np.array([network.ms for network in table.held_out])
     noise = statistics.median(network.spread / network.ms for network in table.held_out)
     return HeldOut(tuple(Arch(network.arch) for network in table.held_out), milliseconds, 1.0, 0.0, noise)

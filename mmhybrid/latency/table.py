@@ -80,7 +80,7 @@ class LatencyTable:
         uncertainty: Uncertainty of the table's predictions.
         entries: Entries by the key of the part.
         measurements: The networks that the entries were fitted to.
-        held_out: Held-out networks that were measured beside them, to judge the entries by.
+        held_out: Held-out networks that were measured beside them, to evaluate the predictions.
     """
 
     workload: WorkloadConfig

@@ -15,7 +15,7 @@ from mmhybrid.latency.rounds import NUM_TIES, Group, Measurement, Rounds
 from mmhybrid.space import Arch
 from mmhybrid.utils.checks import check_int, check_keys
 
-# Number of parameters of all networks in memory at once. A machine of 8 GiB holds as many beside everything else.
+# Number of parameters of all networks in memory at once. A machine of 8 GiB has room for these and everything else.
 MAX_PARAMS_IN_MEMORY = 500_000_000
 
 # Networks of each resolution, and rounds, that a plan may have; those in files of others too.

@@ -82,7 +82,9 @@ def roi_align_backward(
 
 def _check_averaged(pool_mode: int) -> None:
     if pool_mode != _AVERAGE:
-        raise NotImplementedError(f"MMCV's operator roi_align with pool_mode='max' exists compiled only. {COMPILED}.")
+        raise NotImplementedError(
+            f"MMCV's operator roi_align with pool_mode='max' is available only in compiled form. {COMPILED}."
+        )
 
 
 def roi_pool_forward(

@@ -27,7 +27,7 @@ def build_model(cfg: Config) -> Any:
     """
     if 'model' not in cfg:
         raise ValueError(f'config {cfg.filename} has no model')
-    model_cfg = deepcopy(dict(cfg.model))  # copied, since hosts change the configs that they get
+    model_cfg = deepcopy(dict(cfg.model))  # copied, since OpenMMLab changes the configs that it gets
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', deepcopy(cfg.data_preprocessor))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):

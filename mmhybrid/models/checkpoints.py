@@ -1,4 +1,4 @@
-"""Functions that read checkpoints of MMEngine and its hosts with ``weights_only=True``, and write them atomically.
+"""Functions that read checkpoints of OpenMMLab with ``weights_only=True``, and write them atomically.
 
 Torch writes a zip archive with a checksum of each entry, which torch itself does not verify. A safetensors file of
 mmhybrid has a checksum in its metadata.

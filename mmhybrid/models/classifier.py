@@ -1,4 +1,4 @@
-"""Plain classifiers around backbones, without any host, and reproducible random weights."""
+"""Plain classifiers around backbones, without OpenMMLab, and reproducible random weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

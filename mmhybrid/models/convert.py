@@ -114,7 +114,7 @@ def _best_fit(
 ) -> _Fit:
     for field, value in (('num_slots', num_slots), ('head_dim', head_dim)):
         if value is not None and arch is not None:
-            raise bad_value(field, value, 'nothing beside arch, which has it')
+            raise bad_value(field, value, 'nothing together with arch, which determines it')
         if value is not None and layout.read_arch is None:
             raise bad_value(field, value, f'nothing for {family.name}, which has no such choice')
     if arch is not None:

@@ -1,6 +1,6 @@
 """Outputs of a teacher on disk, which are looked up by digests of the images' pixels.
 
-The file ``kept.json`` of a folder says what the outputs depend on beside the images. For each :data:`ROWS` images or
+The file ``kept.json`` of a folder says what the outputs depend on besides the images. For each :data:`ROWS` images or
 fewer, there are ``outputs-00000.npy`` in float32 and ``digests-00000.npy``, which has 16 bytes for each image as the
 teacher gets it after all augmentations. The order of the images does not matter, and an image that has changed or was
 augmented differently has no output. The digests of a file are written after its outputs and removed before the outputs
@@ -34,7 +34,7 @@ ROUNDING = 1e-2
 
 @dataclass(frozen=True)
 class KeptPlan:
-    """The settings on which kept outputs depend beside the images, and the number of images.
+    """The settings on which kept outputs depend besides the images, and the number of images.
 
     Args:
         kind: Kind of output, one of :data:`KINDS`.

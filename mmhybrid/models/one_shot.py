@@ -44,7 +44,7 @@ class OneShot(BaseModel):
         distillation: Arguments of :class:`Distillation`. They need a ``teacher``, or a mutator of several
             architectures, the first of which then teaches the others.
         teacher: Config of the teacher of a classifier's logits, see :class:`Lesson`; None for no teacher.
-        data_preprocessor: Config of the wrapped model's data preprocessor, if the host's config has it at the top
+        data_preprocessor: Config of the wrapped model's data preprocessor, if the model's config has it at the top
             level.
         init_cfg: Initialisation config of MMEngine.
         genes: Values of settings of the model around the backbone, see :class:`WholeModelSpace`, such as

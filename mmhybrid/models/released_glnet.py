@@ -97,8 +97,8 @@ def _ask(stages: Sequence[Sequence[Block]], num_slots: int | None, head_dim: int
     unsaid += ['head_dim (32 as published)'] if head_dim is None else []
     if unsaid:
         raise ValueError(
-            f'GLNet checkpoint: its tensors do not tell {" and ".join(unsaid)}; give that, or as arch the published '
-            f'network that it is, one of {sorted(PRESETS)}'
+            f'GLNet checkpoint: its tensors do not determine {" and ".join(unsaid)}; give these, or as arch '
+            f'the published network, one of {sorted(PRESETS)}'
         )
 
 

@@ -18,8 +18,8 @@ EXTRAS = {
     'pycocotools': 'dense',
     'regex': 'dense',
 }
-# Each module has two requirements: as OpenMMLab released it, and as it is maintained. requirements/extras has each line
-# of hosts as a whole.
+# Each module has two requirements: as OpenMMLab released it, and as it is maintained. A file in
+# requirements/extras has all requirements of one kind.
 HOSTS = {
     'mmengine': ('mmengine>=0.10.7,<1', 'onedl-mmengine>=0.10.12'),
     'mmcv': ('mmcv-lite>=2.1.0,<2.2', 'onedl-mmcv>=2.3.6'),
@@ -66,7 +66,7 @@ def how_to_install(module: str) -> str:
 
 
 def is_of_onedl(module: str) -> bool:
-    """Return whether a host's module comes from the maintained continuation, whose distributions have other names."""
+    """Return whether a module of OpenMMLab comes from its continuation ``onedl-*``."""
     try:
         metadata.version(f'onedl-{module}')
     except metadata.PackageNotFoundError:

@@ -31,7 +31,7 @@ class CountingUnpickler(pickle._Unpickler):
         self._other_keys_left = self.most_other_keys
 
     def weight(self, item: object) -> int:
-        """As how many keys or arguments one counts, beside what is in it."""
+        """Number of keys or arguments that one counts as, without its contents."""
         return 1
 
     def is_plain_key(self, key: object) -> bool:

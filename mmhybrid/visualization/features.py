@@ -28,7 +28,7 @@ def feature_map(backbone: nn.Module, inputs: Tensor) -> np.ndarray:
     """Return the mean over the channels of a backbone's last output, (h, w).
 
     The mean is taken in front of the output norm; behind a LayerNorm, it would be zero except for the effect of the
-    norm's own parameters. In backbones of the hosts, this norm is a LayerNorm that runs last and whose values are the
+    norm's own parameters. In backbones of OpenMMLab, this norm is a LayerNorm that runs last and whose values are the
     output. A backbone that returns tokens is asked for their map (``out_type``, in GLiT and in MMPretrain's vision
     transformers).
 
@@ -62,7 +62,7 @@ def _returning_maps(backbone: Any) -> Iterator[None]:
 
 
 def _output_norms(backbone: nn.Module, inputs: Tensor) -> list[nn.Module]:
-    """Return the output norms: those of our backbones by their names, and those of the hosts' by their behaviour."""
+    """Return the output norms: those of our backbones by their names, and those of OpenMMLab's by their behaviour."""
     if isinstance(backbone, HybridBackbone):
         layers = [getattr(backbone, name) for name in HybridBackbone.output_layers if hasattr(backbone, name)]
         return [norm for layer in layers for norm in (layer.values() if isinstance(layer, nn.ModuleDict) else (layer,))]

@@ -156,7 +156,7 @@ def _fronts(result: SearchResult, known: Sequence[KnownNetwork]) -> str:
         for constraint in result.settings.constraints
     }
     if not scores or not costs:
-        return '<p class="note">There is no score beside an estimate.</p>'
+        return '<p class="note">There is no candidate with both a score and an estimate.</p>'
     columns = min(len(costs), 3)
     width = (PAGE_WIDTH - (columns - 1) * GAP) / columns
 
@@ -197,7 +197,7 @@ def _intervals(intervals: FrontIntervals) -> str:
         rows.append([escape(network.name), *numbers, *(('', '') if is_last else (lead, verdict))])
     head = ['network', escape(label(intervals.metric)), '95 % interval', 'lead over the next', 'above the next']
     note = (
-        f'Bootstrap over the {intervals.num_images} images that the search judged on: {intervals.draws} samples with '
+        f'Bootstrap over the {intervals.num_images} images that the search scored on: {intervals.draws} samples with '
         'replacement, the same for all networks. The intervals ignore the selection: the best of many networks on some '
         'images is a little worse on others.'
     )

@@ -62,12 +62,12 @@ def arch_of(state: State, **said: int) -> Any:
 @pytest.mark.parametrize(('name', 'arch'), [('glnet_stl', 'stl'), ('glnet_4g', '4g')])
 def test_what_the_tensors_do_not_tell_has_to_be_said(published: Callable[[str], Any], name: str, arch: str) -> None:
     weights = published(name).weights
-    message = r'do not tell num_slots \(64 .*\) and head_dim \(32 .*\); give that, or as arch .*16g.*4g.*9g.*stl'
+    message = r'do not determine num_slots \(64 .*\) and head_dim \(32 .*\); give these, or as arch .*16g.*4g.*9g.*stl'
     with pytest.raises(ValueError, match=message):
         convert(weights)
-    with pytest.raises(ValueError, match=r'do not tell num_slots \(64 as published\); give'):
+    with pytest.raises(ValueError, match=r'do not determine num_slots \(64 as published\); give'):
         convert(weights, head_dim=32)
-    with pytest.raises(ValueError, match=r'do not tell head_dim \(32 as published\); give'):
+    with pytest.raises(ValueError, match=r'do not determine head_dim \(32 as published\); give'):
         convert(weights, num_slots=64)
     assert convert(weights, **SAID)['meta']['backbone']['arch'] == arch
     assert convert(weights, arch)['meta']['backbone']['arch'] == arch
@@ -219,7 +219,7 @@ def test_a_missing_tensor_is_named(stl: State) -> None:
 @pytest.mark.parametrize(
     ('name', 'said', 'message'),
     [
-        ('glnet_4g', {'arch': '4g', 'num_slots': 64}, 'num_slots: got 64, allowed: nothing beside arch'),
+        ('glnet_4g', {'arch': '4g', 'num_slots': 64}, 'num_slots: got 64, allowed: nothing together with arch'),
         ('glit_tiny', {'head_dim': 32}, 'head_dim: got 32, allowed: nothing for GLiT'),
         ('glnet_4g', {'arch': 'tiny'}, "arch: got 'tiny', allowed: one of ['16g', '4g', '9g', 'stl', 'stl-paramslot']"),
     ],

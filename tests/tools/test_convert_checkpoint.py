@@ -60,7 +60,7 @@ def test_a_glnet_has_to_be_named(run_tool, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         run_tool(tmp_path / 'src.pth', tmp_path / 'dst.pth')
     assert ended.value.code == 2
-    assert 'do not tell num_slots (64 as published) and head_dim (32 as published)' in capsys.readouterr().err
+    assert 'do not determine num_slots (64 as published) and head_dim (32 as published)' in capsys.readouterr().err
     for said, arch in ((('--arch', 'stl'), 'stl'), (('--num-slots', 64, '--head-dim', 32), 'stl')):
         run_tool(tmp_path / 'src.pth', tmp_path / 'dst.pth', *said)
         assert torch.load(tmp_path / 'dst.pth', weights_only=True)['meta']['backbone']['arch'] == arch

@@ -133,9 +133,9 @@ def test_a_constraint_on_the_upper_bound_of_latency(demo: dict[str, str], tmp_pa
     assert max(float(row[bound]) for row in rows) <= limit
 
 
-def test_walks_through_the_house_as_the_architecture_page_tells(demo: dict[str, str], tmp_path: Path) -> None:
+def test_functions_are_called_as_the_architecture_page_tells(demo: dict[str, str], tmp_path: Path) -> None:
     """Functions are first called in the order of each table, while a search with a latency table runs."""
-    page = (ROOT / 'docs/architecture.md').read_text().partition('## Walks')[2].partition('\n## ')[0]
+    page = (ROOT / 'docs/architecture.md').read_text().partition('## Traces of a search')[2].partition('\n## ')[0]
     walks = [
         re.findall(r'^\| `(\S+)` \| `(\w+)` \|', block, re.MULTILINE) for block in page.split('| --- | --- | --- |')
     ]

@@ -358,7 +358,7 @@ def _grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
 
 
 def _adopt_pos_embed(module: GLiT, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
-    """Let a position embedding load that was made for another image size, or for other tokens beside the patches."""
+    """Let a position embedding load that was made for another image size, or for other tokens besides the patches."""
     key = f'{prefix}pos_embed'
     loaded = state_dict.get(key)
     ours = module.pos_embed

@@ -20,11 +20,11 @@ from mmhybrid.utils.checks import bad_value
 class WholeModels:
     """All whole models of a space, which differ in settings of the necks and heads around one supernet.
 
-    Each is an ordinary model of its host, whose tensors are parts of those of the same name in the widest model. Only
+    Each is an ordinary model of OpenMMLab, whose tensors are parts of those of the same name in the widest model. Only
     the widest model has weights of its own.
 
     Args:
-        config: Config of a host's model; its backbone is ignored.
+        config: Config of a model of OpenMMLab; its backbone is ignored.
         supernet: Backbone of all models.
         space: Space of the models; if it has no genes of the model, there is only the widest one.
 
@@ -48,7 +48,7 @@ class WholeModels:
         def built() -> Supernet:
             return supernet
 
-        # a callable type, since not all hosts accept a backbone that is already built
+        # a callable type, since not all of OpenMMLab's models accept a backbone that is already built
         self.widest: Any = MODELS.build({**self.config_of(self._largest), 'backbone': {'type': built}})
         for name in self._largest:
             self._check(name)
