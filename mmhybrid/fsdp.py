@@ -63,7 +63,7 @@ def mend(strategy: Any) -> None:
 
 
 def _refusing_shards(load: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """``FSDPStrategy.load_checkpoint``, but of shards, which only a torch that can be told of their classes reads."""
+    """Return ``load`` with an error for sharded checkpoints before torch 2.6, which cannot be told their classes."""
 
     def load_checkpoint(self: Any, filename: str, **options: Any) -> dict[str, Any]:
         if not self._is_full_state_dict():

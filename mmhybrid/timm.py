@@ -168,7 +168,7 @@ class TimmClassifier(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """What tells the depth of a parameter by its name, for layer-wise learning rates."""
+        """Return a function that gives the depth of a parameter from its name, for layer-wise learning rates."""
         return lambda name: self.backbone.get_layer_depth(name, 'backbone.')[0]
 
 

@@ -1,4 +1,4 @@
-"""Export of all networks on a search's front, with a table of them."""
+"""Functions that export all networks on the Pareto front of a search, with a table of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -62,7 +62,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--checkpoint', required=True, help='weights of the supernet')
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument('--arch', metavar='FILE', help='best_arch.json, best_retrained.json or topk.csv:RANK')
-    which.add_argument('--front', action='store_true', help='every network of the front of the search in --work-dir')
+    which.add_argument(
+        '--front', action='store_true', help='every network of the Pareto front of the search in --work-dir'
+    )
     which.add_argument(
         '--within',
         nargs='+',

@@ -21,9 +21,9 @@ HUB_KEY = 'data_position'
 STRIDED = ('DefaultSampler', 'InfiniteSampler', 'RepeatAugSampler')
 _PROBES = 32  # number of samples by which two data sets of one size are told apart
 
-# Times as many samples as an iteration has now, and samples in any case, that one may have had before.
+# An iteration of the checkpoint may have had up to MOST_TIMES times as many samples as one now, and MOST_SAMPLES anyway.
 MOST_TIMES, MOST_SAMPLES = 64, 2**14
-_MOST = 2**31 - 1  # of samples of a batch, and of processes
+_MOST = 2**31 - 1  # largest number of samples of a batch, and of processes
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ class DataPosition:
         return cls(data['epoch'], data['samples'], Feed(**data['feed']))
 
     def check_reached(self, iterations: int, feed: Feed) -> None:
-        """Raise ValueError if no training gets here in so many iterations.
+        """Raise ValueError if no training can reach this position in the given number of iterations.
 
-        Samples of a sampler that never ends are left out one by one, and so many as a file says may take years.
+        Samples of an endless sampler are skipped one by one, and as many as a damaged file states may take years.
 
         Args:
-            iterations: Those of the checkpoint.
-            feed: What the training goes on with.
+            iterations: Number of iterations of the checkpoint.
+            feed: Feed with which the training continues.
         """
         check_int(f'{HUB_KEY}.epoch', self.epoch, 0, iterations)
         most = iterations * max(MOST_TIMES * feed.samples, MOST_SAMPLES)

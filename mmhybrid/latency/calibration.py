@@ -22,7 +22,7 @@ RUNS = 30
 LARGE = 2**24
 # Channels and sides of the feature maps on which a GPU is timed; the last map takes about 2 GiB.
 GPU_WIDTH, GPU_SIDES = 512, (2, 4, 8, 16, 32, 64, 128, 256, 512)
-# A product that takes this many times the start-up time is long enough to tell the rate.
+# A product that takes this many times the start-up time is long enough to measure the rate.
 ENOUGH_STARTS = 10
 SHORTEST_MS = 1e-6
 

@@ -33,7 +33,7 @@ from mmhybrid.utils.files import check_target, is_special, plain
 BOUND_SAMPLES = 200
 # Number of networks that are measured a second time at the end.
 NUM_AGAIN = 16
-# A warning tells when the device's speed falls below this share of its highest speed.
+# A warning is logged when the device's speed falls below this share of its highest speed.
 SLOWED = 0.9
 
 

@@ -147,7 +147,7 @@ class Remote:
 
 
 class _End:
-    """What a program says last on a stream, which is read as it comes: it may say more than a disk holds.
+    """Reads the stream of a program and keeps only its end, since the whole may not fit on the disk.
 
     Args:
         stream: Of bytes, not buffered.

@@ -26,7 +26,7 @@ SAMPLES = 1000
 
 @dataclass(frozen=True)
 class Entry:
-    """What a part adds to the latency of a network.
+    """Contribution of a part to the latency of a network.
 
     Args:
         ms: Latency in milliseconds.

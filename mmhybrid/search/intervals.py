@@ -1,4 +1,4 @@
-"""Confidence intervals for the scores of a front's networks, in a file that reports read."""
+"""Confidence intervals for the scores of the networks of a Pareto front, in a file that reports read."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
