@@ -21,7 +21,7 @@ HUB_KEY = 'data_position'
 STRIDED = ('DefaultSampler', 'InfiniteSampler', 'RepeatAugSampler')
 _PROBES = 32  # number of samples by which two data sets of one size are told apart
 
-# An iteration of the checkpoint may have had up to MOST_TIMES times as many samples as one now, and MOST_SAMPLES anyway.
+# An iteration of a checkpoint may have had MOST_TIMES times as many samples as one has now, and MOST_SAMPLES anyway.
 MOST_TIMES, MOST_SAMPLES = 64, 2**14
 _MOST = 2**31 - 1  # largest number of samples of a batch, and of processes
 

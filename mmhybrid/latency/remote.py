@@ -150,7 +150,7 @@ class _End:
     """Reads the stream of a program and keeps only its end, since the whole may not fit on the disk.
 
     Args:
-        stream: Of bytes, not buffered.
+        stream: Stream of bytes, not buffered.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -165,7 +165,7 @@ class _End:
                 self._last = (self._last + part)[-LONGEST_LINE:]
 
     def text(self) -> str:
-        """Return it, once the program has ended; what ssh leaves behind may hold the stream, and is not waited for."""
+        """Return the end, once the program has ended; processes that ssh leaves behind are not waited for."""
         self._thread.join(SECONDS_FOR_REST)
         return self._last.decode(errors='replace')
 
