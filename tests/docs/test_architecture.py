@@ -1,4 +1,4 @@
-"""docs/architecture.md speaks of every room and of every dependency, and its rule of imports holds."""
+"""docs/architecture.md speaks of every package and of every dependency, and its rule of imports holds."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.docs
 TEXT = (ROOT / 'docs/architecture.md').read_text()
-# What a room may import of the others; `registry`, `utils`, `torch_api` and `version` are everybody's.
+# What a package may import of the others; `registry`, `utils`, `torch_api` and `version` are everybody's.
 MAY_IMPORT = {
     'archs': set(),
     'space': {'archs'},
@@ -30,10 +30,10 @@ MAY_IMPORT = {
 }
 
 
-def test_names_every_room() -> None:
-    rooms = [path.parent.name for path in (ROOT / 'mmhybrid').glob('*/__init__.py')]
-    assert {*rooms, 'utils'} == {*MAY_IMPORT, 'utils'}
-    assert not [room for room in rooms if f'mmhybrid/{room}' not in TEXT]
+def test_names_every_package() -> None:
+    packages = [path.parent.name for path in (ROOT / 'mmhybrid').glob('*/__init__.py')]
+    assert {*packages, 'utils'} == {*MAY_IMPORT, 'utils'}
+    assert not [package for package in packages if f'mmhybrid/{package}' not in TEXT]
 
 
 def test_the_picture_is_of_the_imports() -> None:
@@ -42,17 +42,17 @@ def test_the_picture_is_of_the_imports() -> None:
     assert picture
     arrows = set(re.findall(r'(\w+)(?:\[.*?\])? --> (\w+)', picture[1]))
     imported = {
-        (room, other)
-        for room in MAY_IMPORT
-        for other in set().union(*map(imports, (ROOT / 'mmhybrid' / room).rglob('*.py')))
-        if other in MAY_IMPORT and other != room
+        (package, other)
+        for package in MAY_IMPORT
+        for other in set().union(*map(imports, (ROOT / 'mmhybrid' / package).rglob('*.py')))
+        if other in MAY_IMPORT and other != package
     }
     assert arrows <= imported
     walks = set(arrows)
     for _ in MAY_IMPORT:
         walks |= {(start, end) for start, middle in walks for begin, end in arrows if middle == begin}
     assert imported <= walks
-    assert not [room for room in MAY_IMPORT if (room, room) in walks]
+    assert not [package for package in MAY_IMPORT if (package, package) in walks]
 
 
 def test_names_every_dependency() -> None:
@@ -62,21 +62,21 @@ def test_names_every_dependency() -> None:
     assert {Requirement(line).name for line in lines if line} <= named
 
 
-@pytest.mark.parametrize('room', MAY_IMPORT)
-def test_imports_run_one_way(room: str) -> None:
-    imported = set().union(*map(imports, (ROOT / 'mmhybrid' / room).rglob('*.py')))
-    assert imported - {room, 'registry', 'utils', 'compat', 'torch_api', 'version'} <= MAY_IMPORT[room]
+@pytest.mark.parametrize('package', MAY_IMPORT)
+def test_imports_run_one_way(package: str) -> None:
+    imported = set().union(*map(imports, (ROOT / 'mmhybrid' / package).rglob('*.py')))
+    assert imported - {package, 'registry', 'utils', 'compat', 'torch_api', 'version'} <= MAY_IMPORT[package]
 
 
-# The rooms within `models`, each of which imports of the others only those before it.
+# The packages within `models`, each of which imports of the others only those before it.
 WITHIN_MODELS = ('layers', 'backbones', 'supernets', 'one_shot')
 
 
-@pytest.mark.parametrize('room', WITHIN_MODELS)
-def test_imports_within_models_run_one_way(room: str) -> None:
+@pytest.mark.parametrize('package', WITHIN_MODELS)
+def test_imports_within_models_run_one_way(package: str) -> None:
     folder = ROOT / 'mmhybrid/models'
-    imported = set().union(*map(modules, [*folder.glob(f'{room}/**/*.py'), *folder.glob(f'{room}.py')]))
-    later = {f'mmhybrid.models.{name}' for name in WITHIN_MODELS[WITHIN_MODELS.index(room) + 1 :]}
+    imported = set().union(*map(modules, [*folder.glob(f'{package}/**/*.py'), *folder.glob(f'{package}.py')]))
+    later = {f'mmhybrid.models.{name}' for name in WITHIN_MODELS[WITHIN_MODELS.index(package) + 1 :]}
     assert not [name for name in imported if '.'.join(name.split('.')[:3]) in later]
 
 
@@ -86,17 +86,17 @@ def test_detectors_and_segmentors_are_imported_by_configs_and_tests_only() -> No
     assert not [path for path, names in found.items() if {name.split('.')[0] for name in names} & {'mmdet', 'mmseg'}]
 
 
-def test_names_every_file_beside_the_rooms() -> None:
+def test_names_every_file_beside_the_packages() -> None:
     files = [path.name for path in (ROOT / 'mmhybrid').glob('*.py') if path.name not in ('__init__.py', 'version.py')]
     assert files
     assert not [name for name in files if f'mmhybrid/{name}' not in TEXT]
 
 
-@pytest.mark.parametrize('room', ['counting', 'latency', 'search', 'engine', 'apis'])
-def test_names_every_file_of_the_rooms_whose_files_are_named(room: str) -> None:
+@pytest.mark.parametrize('package', ['counting', 'latency', 'search', 'engine', 'apis'])
+def test_names_every_file_of_the_packages_whose_files_are_named(package: str) -> None:
     """And nothing else by a bare name."""
-    (row,) = re.findall(rf'^\| `mmhybrid/{room}` \| (.*) \|$', TEXT, re.MULTILINE)
-    files = {path.stem for path in (ROOT / 'mmhybrid' / room).glob('*.py')} - {'__init__'}
+    (row,) = re.findall(rf'^\| `mmhybrid/{package}` \| (.*) \|$', TEXT, re.MULTILINE)
+    files = {path.stem for path in (ROOT / 'mmhybrid' / package).glob('*.py')} - {'__init__'}
     assert files == set(re.findall(r'`(\w+)`', row))
 
 
@@ -108,7 +108,7 @@ def test_both_ways_of_importing_are_seen(tmp_path: Path) -> None:
 
 
 def imports(path: Path) -> set[str]:
-    """The rooms that a module imports."""
+    """The packages that a module imports."""
     return {name.split('.')[1] for name in modules(path) if name.startswith('mmhybrid.')}
 
 
