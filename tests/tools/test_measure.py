@@ -107,8 +107,8 @@ def test_genes_of_another_space_end_with_a_sentence(table, tmp_path, capsys):
     ('words', 'told'),
     [
         (['a.json'], '--table: required with the genes of a network'),
-        (['topk.csv:1', '--backend', 'eager'], '--table: required to build a network'),
-        (['a.py', '--arch', 'a.json'], '--table: required to build a network'),
+        (['topk.csv:1', '--backend', 'eager'], '--table: required with the genes of a network'),
+        (['a.py', '--arch', 'a.json'], '--table: required with the genes of a network'),
         (['a.json', '--table', 't.json', '--threads', '2'], '--threads: not allowed with --table, which sets it'),
         (['a.json', '--table', 't.json', '--batch', '0'], '--batch: not allowed with --table, which sets it'),
         (['a.py', '--batch', '0'], 'device.batch: got 0, allowed: an int from 1 to 1048576'),
