@@ -10,6 +10,9 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
+import mmhybrid.commands  # noqa: F401  # first, as for commands: where torch looks for libraries and keeps code
+
+# isort: split
 import torch
 from rich.progress import track
 

@@ -24,8 +24,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from _common import Figures, add_json_argument, describe_machine, median_ratio, positive, require
+
+import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -52,8 +53,9 @@ Job = Callable[[], object]
 SERVER = """
 import sys, time
 sys.path.insert(0, 'benchmarks')
-import torch
+import mmhybrid
 import throughput
+import torch
 from mmhybrid.latency.memory import kept_memory
 torch.set_num_threads(1)
 networks = {}

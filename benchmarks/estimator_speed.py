@@ -12,8 +12,9 @@ from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
 from _common import Figures, add_json_argument, describe_machine, positive
+
+import torch
 
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.workload import Workload

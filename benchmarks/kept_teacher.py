@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from _common import Figures, add_json_argument, describe_machine, positive, require
+
+import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console

@@ -11,8 +11,9 @@ import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-import numpy as np
 from _common import Figures, add_json_argument, describe_machine, positive
+
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 

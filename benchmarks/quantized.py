@@ -23,10 +23,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from _common import Figures, add_json_argument, describe_machine, median_ratio, positive, require
+
 import cv2
 import numpy as np
 import torch
-from _common import Figures, add_json_argument, describe_machine, median_ratio, positive, require
 from _imagenette import PACKAGE, lite0_weights
 from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console

@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 from _common import Figures, add_json_argument, describe_machine, positive, require
+
+import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table

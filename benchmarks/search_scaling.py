@@ -24,8 +24,9 @@ from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from _common import Figures, add_json_argument, describe_machine, median_ratio, positive, require
+
+import torch
 from rich.progress import track
 
 require('mmpretrain')
@@ -39,7 +40,8 @@ from mmhybrid.search.evaluation import Evaluate  # noqa: E402
 from mmhybrid.space import Arch  # noqa: E402
 from mmhybrid.utils.files import write_json  # noqa: E402
 
-CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'demo' / 'autovit_search.py'
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / 'configs' / 'demo' / 'autovit_search.py'
 WORLD_SIZES = (1, 2)
 SAMPLES = 1000  # so many networks have every part of the space
 WEIGHTS, TIMES = 'supernet.pth', 'times.json'
@@ -71,9 +73,11 @@ def prepare(folder: Path) -> None:
 def launch(folder: Path, world_size: int, candidates: int) -> dict[str, float]:
     """Run a search under torchrun, and return what rank 0 measured."""
     with tempfile.TemporaryDirectory(dir=folder) as work_dir:
-        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={world_size}']
+        command = ['bash', str(ROOT / 'tools/torchrun.sh'), '--standalone', f'--nproc-per-node={world_size}']
         command += [__file__, '--rank-of', str(folder), '--work-dir', work_dir, '--candidates', str(candidates)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])  # of this Python
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PATH': path}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             raise SystemExit(f'the search with {world_size} ranks failed:\n{done.stderr}')
         times: dict[str, float] = json.loads(Path(work_dir, TIMES).read_text())

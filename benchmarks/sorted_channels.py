@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from _common import Figures, add_json_argument, describe_machine, positive, require
+
 import numpy as np
 import torch
-from _common import Figures, add_json_argument, describe_machine, positive, require
 from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import track

@@ -12,7 +12,6 @@ import statistics
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 
-import torch
 from _common import (
     Figures,
     add_json_argument,
@@ -23,6 +22,8 @@ from _common import (
     synchronizer,
     time_interleaved,
 )
+
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
 from _common import (
     Figures,
     add_json_argument,
@@ -25,6 +24,8 @@ from _common import (
     synchronizer,
     time_interleaved,
 )
+
+import torch
 from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table

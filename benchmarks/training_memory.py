@@ -14,7 +14,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import torch
 from _common import (
     Figures,
     add_json_argument,
@@ -25,6 +24,8 @@ from _common import (
     synchronizer,
     time_interleaved,
 )
+
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn

@@ -1,9 +1,10 @@
 """Hybrid convolution-attention backbones and their architecture search for OpenMMLab."""
 
-from mmhybrid.utils.current_folder import leave_out_of_module_runs, refuse_libraries
+from mmhybrid.utils.current_folder import import_torch, leave_out_of_module_runs, refuse_libraries
 
 leave_out_of_module_runs(__name__, __file__)
 refuse_libraries()
+import_torch()
 
 from mmhybrid.utils.images import limit_opencv  # noqa: E402
 from mmhybrid.utils.optional import require  # noqa: E402

@@ -30,7 +30,8 @@ from mmengine.registry import Registry
 
 from mmhybrid import mat_files, mmcv_ops
 from mmhybrid.torch_api import TORCH, require_torch
-from mmhybrid.utils.current_folder import without_it
+from mmhybrid.utils.compiled_code import CACHE
+from mmhybrid.utils.current_folder import SAFE
 from mmhybrid_autoload import Execute, around_import, find_configs
 
 FSDP = 'mmengine._strategy.fsdp'
@@ -41,7 +42,13 @@ OPENCV, LIBRARY_PATH = 'cv2', 'LD_LIBRARY_PATH'
 CHECKPOINT = 'mmengine.runner.checkpoint'
 # OpenMMLab's modules that unpickle what a config names as data: images, volumes, lists of tags.
 UNPICKLING = ('mmpretrain.datasets.cifar', 'mmseg.utils.io', 'mmpretrain.models.multimodal.ram.ram')
-VECTOR_PROBES = ('torch._inductor.cpu_vec_isa', 'torch._inductor.codecache')  # the latter before torch 2.4
+# Torch's modules that start Python (the probe was in codecache before torch 2.4), or say where compiled code goes.
+STARTING = tuple(
+    f'torch._inductor.{name}'
+    for name in ('cpu_vec_isa', 'codecache', 'compile_worker.subproc_pool', 'autotune_process')
+)
+KEEPING = tuple(f'torch._inductor.runtime.{name}' for name in ('cache_dir_utils', 'runtime_utils'))
+COMPILED = (CACHE, 'TRITON_CACHE_DIR')
 OPEN_IMAGES = 'mmdet.datasets.openimages'
 MATPLOTLIB, MATPLOTLIBRC = 'matplotlib', 'matplotlibrc'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
@@ -67,14 +74,16 @@ def apply() -> None:
     load_weights_only()
     collect_in_temporary_folder()
     unpickle = [(name, unpickle_safely) for name in UNPICKLING]
-    probes = [(name, tell_vector_probe) for name in VECTOR_PROBES if sys.version_info < (3, 11)]
+    starting = [(name, start_elsewhere) for name in STARTING]
+    keeping = [(name, keep_all_compiled_code) for name in KEEPING]
     for name, mend in (
         (EPS, refuse_eps),
         (OPENCV, keep_library_path),
         (CHECKPOINT, allow_nothing_more),
         *unpickle,
         (OPEN_IMAGES, load_arrays_safely),
-        *probes,
+        *starting,
+        *keeping,
     ):
         if name in sys.modules:
             mend(sys.modules[name])
@@ -476,21 +485,43 @@ def _with(module: ModuleType, **others: Any) -> ModuleType:
     return changed
 
 
-def tell_vector_probe(module: ModuleType, execute: Execute | None = None) -> None:
-    """Let torch's probe for vector instructions import nothing from the current folder before Python 3.11.
+def start_elsewhere(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let torch start its Python processes in the root folder.
 
-    Cause: it runs ``python -c "from ctypes import ..."``, whose first path is the current folder. Programs set
-    PYTHONSAFEPATH (:mod:`mmhybrid.utils.current_folder`), which Python knows since 3.11.
-    Can go with Python 3.10.
+    Cause: its probe for vector instructions and its compile workers load torch in the current folder, from where a CUDA
+    build takes libraries (:mod:`mmhybrid.utils.current_folder`). The probe also runs ``python -c "from ctypes import
+    ..."``, whose first path is that folder before Python 3.11, which has no PYTHONSAFEPATH.
+    Can go when cusparselt names no empty folder, with Python 3.10.
     """
     if execute is not None:
         execute(module)
 
-    def told(call: Callable[..., Any], words: Sequence[str], **options: Any) -> Any:
-        return call(without_it(words), **options)
+    def start(call: Callable[..., Any], words: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(words, list) and words[:1] == [sys.executable]:
+            environment = options.get('env') or os.environ
+            folders = {name: os.path.abspath(environment[name]) for name in COMPILED if environment.get(name)}
+            options = {'cwd': SAFE, **options, 'env': {**environment, **folders}}
+        return call(words, *args, **options)
 
-    calls = {name: partial(told, getattr(subprocess, name)) for name in ('run', 'check_call')}
+    calls = {name: partial(start, getattr(subprocess, name)) for name in ('run', 'check_call', 'Popen')}
     module.subprocess = _with(subprocess, **calls)  # type: ignore[attr-defined]
+
+
+def keep_all_compiled_code(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let torch keep whatever it compiles in the folder that TORCHINDUCTOR_CACHE_DIR names.
+
+    Cause: precompiled headers and some caches go to the default folder nevertheless. That has a known name in the
+    system's folder for temporary files, and whoever makes it first owns what is compiled into each kernel.
+    Does nothing where the variable is not set, nor where the module only takes the function from another one.
+    Can go when torch follows the variable everywhere.
+    """
+    if execute is not None:
+        execute(module)
+    folder = os.environ.get(CACHE)
+    default = getattr(module, 'default_cache_dir', None)
+    if folder and getattr(default, '__module__', None) == module.__name__:
+        own = os.path.abspath(folder)
+        module.default_cache_dir = lambda: own  # type: ignore[attr-defined]
 
 
 def hide_matplotlibrc_here() -> None:

@@ -1,11 +1,11 @@
 """``mmhybrid COMMAND``: all tools, in any folder, on configs by their names."""
 
+import json
 import os
-import runpy
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fresh_python import run_python
@@ -31,6 +31,27 @@ assert 'mmhybrid' in sys.modules  # by its custom_imports
 print(cfg.default_scope, cfg.model.backbone.type, cfg.model.backbone.drop_path_rate, cfg.train_cfg.get('_scope_'))
 """
 
+IMPORT_ALL = """
+import json, os, runpy, sys, tempfile
+from importlib import import_module
+root, home, tempfile.tempdir = sys.argv[1:]
+os.environ.update(HOME=home, TMPDIR=tempfile.tempdir)
+for name in ('TORCHINDUCTOR_CACHE_DIR', 'XDG_CACHE_HOME'):
+    os.environ.pop(name, None)
+from mmhybrid.__main__ import COMMANDS
+commands = {}
+for module in COMMANDS.values():
+    command = import_module(f'mmhybrid.commands.{module}')
+    main = runpy.run_path(f'{root}/tools/{module}.py')['main']
+    commands[module] = (main is command.main, command.__doc__.splitlines()[0])
+from torch._inductor import codecache
+folders = [os.environ['TORCHINDUCTOR_CACHE_DIR'], codecache.cache_dir()]
+folders += [codecache.default_cache_dir()] if hasattr(codecache, 'default_cache_dir') else []
+print(json.dumps({
+    'commands': commands, 'folders': folders, 'headers': getattr(codecache, '_HEADER_DIR', folders[0])
+}))
+"""
+
 
 def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command as a user of a clone runs it, who has installed nothing."""
@@ -40,12 +61,28 @@ def run(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_tool_is_the_command_of_its_name() -> None:
-    assert {path.stem for path in (ROOT / 'tools').glob('*.py')} == set(COMMANDS.values())
-    for module in COMMANDS.values():
-        command = import_module(f'mmhybrid.commands.{module}')
-        assert runpy.run_path(str(ROOT / f'tools/{module}.py'))['main'] is command.main
-        assert command.__doc__.splitlines()[0] in summaries()
+@pytest.fixture(scope='module')
+def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process says that has imported all commands; ``home`` and ``temporary`` are its folders."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ('home', 'temporary')}
+    done = run_python(IMPORT_ALL, ROOT, *folders.values(), imported='torch mmengine')
+    assert done.returncode == 0, done.stderr
+    return {**json.loads(done.stdout.splitlines()[-1]), **folders}
+
+
+def test_a_tool_is_the_command_of_its_name(imported: dict[str, Any]) -> None:
+    assert {path.stem for path in (ROOT / 'tools').glob('*.py')} == set(COMMANDS.values()) == set(imported['commands'])
+    for is_the_command, first_line in imported['commands'].values():
+        assert is_the_command
+        assert first_line in summaries()
+
+
+def test_commands_keep_compiled_code_in_a_folder_of_the_users_own(imported: dict[str, Any]) -> None:
+    """Parts of torch that some of them import choose the folder then, and others leave it out of account."""
+    own = imported['home'] / '.cache/mmhybrid/torchinductor'
+    assert set(imported['folders']) == {str(own)}
+    assert Path(imported['headers']).is_relative_to(own)
+    assert list(imported['temporary'].iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from _common import require
+
+import numpy as np
 
 from mmhybrid.utils.statistics import kendall_tau
 

@@ -1,6 +1,6 @@
 """The recipe by which networks of GLiT-Small's searches are retrained, and compared on images held out of training.
 
-Command: ``torchrun --nproc-per-node 8 tools/retrain_topk.py configs/glit/search_glit_small_detail_in1k.py
+Command: ``bash tools/torchrun.sh --nproc-per-node 8 tools/retrain_topk.py configs/glit/search_glit_small_detail_in1k.py
 --checkpoint CHECKPOINT --work-dir DIR --recipe configs/glit/retrain_glit_small_in1k.py --launcher pytorch``
 Source: GLiT, sections 3.3 and 4.1: of five networks, retrained, the one with the highest validation accuracy.
 Published: none on these images.

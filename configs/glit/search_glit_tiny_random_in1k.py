@@ -1,7 +1,7 @@
 """Random networks of GLiT-Tiny's whole space, a baseline of the hierarchical search.
 
-Command: ``torchrun --nproc-per-node 8 tools/retrain_topk.py configs/glit/search_glit_tiny_random_in1k.py --random 5
---work-dir DIR --recipe configs/glit/retrain_glit_tiny_in1k.py --launcher pytorch``
+Command: ``bash tools/torchrun.sh --nproc-per-node 8 tools/retrain_topk.py configs/glit/search_glit_tiny_random_in1k.py
+--random 5 --work-dir DIR --recipe configs/glit/retrain_glit_tiny_in1k.py --launcher pytorch``
 Source: GLiT, section 4.3 and table 5.
 Published: 73.3 % top-1, 1.3 G FLOPs for the best of five random networks, retrained.
 The paper retrains five networks without judging them before, so there is no supernet to train. A random search that

@@ -17,15 +17,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from torch import nn
-
 from mmhybrid.counting.complexity import Complexity, count_complexity
 from mmhybrid.models.backbones.glit import ConvHeads
 from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.models.families import FAMILIES as REGISTERED
 from mmhybrid.models.presets import PUBLISHED
 from mmhybrid.utils.checks import bad_value
+
+# isort: split
+from mmengine.config import Config
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 FAMILIES = tuple(dict.fromkeys(preset.family for preset in PUBLISHED))  # in the page's order

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from mmengine.config import Config
-
 from mmhybrid.counting.estimator import Estimator
 from mmhybrid.counting.workload import Workload, num_classes_of
 from mmhybrid.models.mutators import Mutator
@@ -21,6 +18,10 @@ from mmhybrid.registry import MUTATORS, SEARCH_SPACES
 from mmhybrid.search import Constraint
 from mmhybrid.search.config import read_constraints
 from mmhybrid.space import SearchSpace
+
+# isort: split
+import numpy as np
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = 1000

@@ -22,6 +22,7 @@ import numpy as np
 from mmhybrid.apis import runtime_process
 from mmhybrid.apis.runtime_process import Size, receive, send
 from mmhybrid.utils.checks import bad_value, check_choice, check_float
+from mmhybrid.utils.current_folder import SAFE
 from mmhybrid.utils.errors import CannotGoOnError, first_line
 from mmhybrid.utils.files import read_json
 from mmhybrid.utils.optional import require
@@ -130,6 +131,7 @@ class ExportedNetwork:
         command = [sys.executable, runtime_process.__file__, runtime, str(self.path.resolve())]
         environment = {**os.environ, 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}  # mmhybrid is such a backend
         pipes: Any = {
+            'cwd': SAFE,  # ExecuTorch imports torch there
             'env': environment,
             'stdin': subprocess.PIPE,
             'stdout': subprocess.PIPE,

@@ -18,7 +18,7 @@ def keep_own_code() -> None:
     ``mmhybrid/torchinductor`` in ``$XDG_CACHE_HOME`` (``~/.cache``). If nothing can be written there, or others may
     write there, it is a new folder that is removed when this process ends.
     """
-    if CACHE in os.environ:
+    if os.environ.get(CACHE):  # torch takes an empty name for the current folder
         return
     cache = os.environ.get('XDG_CACHE_HOME')
     with suppress(OSError, RuntimeError):  # a home that is missing or cannot be written to

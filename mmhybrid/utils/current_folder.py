@@ -13,13 +13,38 @@ from collections.abc import Sequence
 WITHOUT_IT = 'import sys; sys.path[:1] == [""] and sys.path.pop(0)\n'
 
 # Libraries that NVIDIA's cusparselt opens when torch is imported, or later. It comes with the CUDA builds of torch, and
-# an empty entry in its RUNPATH stands for the current folder.
+# an empty entry in its RUNPATH stands for the current folder. During the import, that is a folder of the system's.
 LIBRARIES = re.compile(r'lib(cuda|nvrtc|cask)[\w.-]*\.so(\.\d+)*')
 # In these folders, and in these within each other, the loader of glibc looks first; they are named after processors.
 HARDWARE = re.compile(
     r'tls|glibc-hwcaps|x86[-_]64.*|haswell|xeon_phi|avx512_1|i\d86|sse2|aarch64|atomics|power\d+|z\d+'
 )
 DEEPEST = 4
+SAFE = os.sep  # only the system's own administrator writes there
+
+
+def import_torch() -> None:
+    """Import torch while the current folder is the root folder, and return, even to a folder that has been removed.
+
+    Libraries that torch loads from the current folder are thus never those of its owner, who may put them there at any
+    moment. A current folder that may not be entered is not returned to. Only Linux looks for libraries there.
+    """
+    if 'torch' in sys.modules or sys.platform != 'linux':
+        return
+    try:
+        here = os.open('.', os.O_PATH)
+    except PermissionError:
+        here = None
+    os.chdir(SAFE)
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:  # whoever needs it says so, or finds it by a path that is not absolute
+        if error.name != 'torch':
+            raise
+    finally:
+        if here is not None:
+            os.fchdir(here)
+            os.close(here)
 
 
 def refuse_libraries() -> None:
@@ -77,7 +102,8 @@ def hide_from_children() -> None:
 
     The workers of data loaders that are spawned, their resource tracker and torch's probe for vector instructions run
     ``python -c``. Since Python 3.11, an environment variable is enough, which the user may have set otherwise. Before,
-    :func:`without_it` changes the programs of multiprocessing's processes, and :mod:`mmhybrid.compat` those of torch.
+    :func:`without_it` changes the programs of multiprocessing's processes. Those of torch are started elsewhere
+    (:mod:`mmhybrid.compat`).
     """
     os.environ.setdefault('PYTHONSAFEPATH', '1')
     if sys.version_info < (3, 11):

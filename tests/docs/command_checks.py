@@ -102,7 +102,7 @@ def _mmhybrid(arguments: Sequence[str]) -> None:
 
 def _python(arguments: Sequence[str]) -> None:
     arguments = [argument for argument in arguments if argument != '-u']
-    if arguments[:2] == ['-m', 'torch.distributed.run']:
+    if arguments[:1] == ['-c'] and 'torch.distributed.run' in arguments[1]:  # tools/torchrun.sh
         _torchrun(arguments[2:])
     elif arguments[:2] == ['-m', 'mmhybrid']:
         _mmhybrid(arguments[2:])
@@ -240,7 +240,7 @@ def _bash(arguments: Sequence[str]) -> None:
 @cache
 def _check_script(arguments: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name in ('python', 'srun', 'torchrun'):
+        for name in ('python', 'srun'):
             path = Path(folder, name)
             path.write_text(STAND_IN.format(python=sys.executable, name=name))
             path.chmod(0o755)
@@ -249,10 +249,7 @@ def _check_script(arguments: tuple[str, ...]) -> None:
     if done.returncode:
         raise ValueError(done.stderr)
     started = json.loads(done.stdout)
-    if started[0] == 'torchrun':
-        _torchrun(started[1:])
-    else:
-        _python(started[started.index('python') + 1 :])
+    _python(started[started.index('python') + 1 :])
 
 
 def _make(arguments: Sequence[str]) -> None:
@@ -318,5 +315,4 @@ CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     'optuna-dashboard': _dashboard,
     'pip': _pip,
     'python': _python,
-    'torchrun': _torchrun,
 }

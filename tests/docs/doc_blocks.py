@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ['README.md', 'CONTRIBUTING.md', *sorted(f'docs/{path.name}' for path in (ROOT / 'docs').glob('*.md'))]
-PROGRAMS = ('.', 'awk', 'bash', 'make', 'mmhybrid', 'optuna-dashboard', 'pip', 'python', 'torchrun')
+PROGRAMS = ('.', 'awk', 'bash', 'make', 'mmhybrid', 'optuna-dashboard', 'pip', 'python')
 LANGUAGES = {'python': 'python', 'bash': 'shell', 'shell': 'shell', 'sh': 'shell', 'text': 'text', 'mermaid': 'text'}
 # Blocks without a language that are not commands, by how they begin.
 TEXTS = {'docs/architecture.md': ('search space -> ',), 'docs/search.md': ("stage 'fine', generation 0: ",)}

@@ -168,7 +168,7 @@ class Workspace:
         words = [
             re.sub(r'\bNETWORK\b', self._first_of_the_front(), word) if 'NETWORK' in word else word for word in words
         ]
-        many = uses(words, 'dist_train.sh', 'dist_test.sh') or words[0] == 'torchrun'
+        many = uses(words, 'dist_train.sh', 'dist_test.sh', 'torchrun.sh')
         return ['2' if many and word.isdecimal() else word for word in words]
 
     def _first_of_the_front(self) -> str:

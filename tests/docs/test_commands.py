@@ -96,7 +96,7 @@ def test_options_named_in_prose_exist() -> None:
         ('python tools/search.py configs/demo/autovit_search.py', 'required: --checkpoint'),
         ('bash tools/dist_train.sh configs/demo/none.py 8', 'configs/demo/none.py does not exist'),
         ('bash tools/slurm_train.sh PARTITION JOB configs/demo/glnet_cls.py DIR --amq', '--amq'),
-        ('torchrun --nproc 8 --no-such-option tools/train.py CONFIG', 'torchrun'),
+        ('bash tools/torchrun.sh --nproc 8 --no-such-option tools/train.py CONFIG', 'torchrun'),
         ('make nothing', 'nothing'),
         ('pip install no-such-thing', 'no-such-thing'),
         ('pip install --no-such-flag numpy', '--no-such-flag'),
@@ -108,8 +108,11 @@ def test_options_named_in_prose_exist() -> None:
         ('. .env/bin/activate', 'allowed: .venv/bin/activate'),
         ('optuna-dashboard nothing', 'nothing'),
         ('awk {print a.txt', 'awk'),
-        ('torchrun --nproc-per-node 8 tools/none.py --launcher pytorch', 'tools/none.py does not exist'),
-        ('torchrun --nproc-per-node 8 tools/search.py CONFIG --checkpoint CHECKPOINT', 'without --launcher'),
+        ('bash tools/torchrun.sh --nproc-per-node 8 tools/none.py --launcher pytorch', 'tools/none.py does not exist'),
+        (
+            'bash tools/torchrun.sh --nproc-per-node 8 tools/search.py CONFIG --checkpoint CHECKPOINT',
+            'without --launcher',
+        ),
         *(
             (f'python tools/train.py {config} --cfg-options {option}=1', f'has no {option.split(".")[-1]}')
             for config, option in (

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_python import environment_of
 
+from mmhybrid.torch_api import why_not_compiled
 from mmhybrid.utils.compiled_code import CACHE, keep_own_code
 
 
@@ -38,6 +40,40 @@ def test_the_users_choice_counts(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv('XDG_CACHE_HOME', str(home / 'cache'))
     keep_own_code()
     assert Path(os.environ[CACHE]) == home / 'cache/mmhybrid/torchinductor'
+
+
+def test_an_empty_name_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For torch, it would be the current folder."""
+    monkeypatch.setenv(CACHE, '')
+    keep_own_code()
+    assert Path(os.environ[CACHE]) == home / '.cache/mmhybrid/torchinductor'
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not_compiled('cpu') is not None, reason='needs a compiler')
+def test_a_profile_keeps_all_of_it_there(home: Path, tmp_path: Path) -> None:
+    """Headers too, which torch compiles into each library, and which others could put into its usual folder."""
+    (tmp_path / 'temporary').mkdir()
+    words = ['-m', 'mmhybrid', 'profile-latency', 'mmhybrid::demo/autovit_search.py', '--out', str(tmp_path / 'table')]
+    words += [
+        '--backend',
+        'compile',
+        '--threads',
+        '1',
+        '--networks',
+        '2',
+        '--repeats',
+        '2',
+        '--warmup',
+        '0',
+        '--resolutions',
+        '96',
+    ]
+    environment = {**environment_of(), 'TMPDIR': str(tmp_path / 'temporary')}
+    done = subprocess.run([sys.executable, *words], env=environment, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list((home / '.cache/mmhybrid/torchinductor').rglob('*.so'))
+    assert not list((tmp_path / 'temporary').glob('torchinductor*'))
 
 
 def test_a_folder_for_one_process_goes_with_it(home: Path) -> None:

@@ -7,19 +7,33 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from fresh_python import ROOT, environment_of
+from fresh_python import ROOT, environment_of, run_python
 
+from mmhybrid import compat
 from mmhybrid.utils import current_folder
 
+# Python imports it first in each process: it notes the folder in which torch is imported, from where libraries come.
+WATCH = """
+import os, sys
+
+def note(event, words):
+    if event == 'import' and words[0] == 'torch':
+        with open({!r}, 'a') as file:
+            file.write(os.getcwd() + '\\n')
+
+sys.addaudithook(note)
+"""
 TRACE = 'open({!r}, "a").write(__name__ + "\\n")\nraise ImportError("a module of the current folder")\n'
 # As a program of ours runs: a command with a data loader whose workers are spawned, or served by a fork server.
 WORKERS = """
-import sys, torch
-from torch.utils.data import DataLoader
+import sys
 from mmhybrid.engine.ranks import run
+import torch
+from torch.utils.data import DataLoader
 
 def main():
     loader = DataLoader([torch.ones(1)] * 4, num_workers=1, multiprocessing_context=sys.argv[1])
@@ -47,6 +61,21 @@ def trace(tmp_path: Path) -> Any:
     assert not path.exists(), path.read_text()
 
 
+@pytest.fixture
+def watched(tmp_path: Path) -> Any:
+    """Folder of modules for processes that import torch, which must do so elsewhere than where they are."""
+    noted, folder = tmp_path / 'noted', tmp_path / 'watched'
+    folder.mkdir()
+    (folder / 'sitecustomize.py').write_text(WATCH.format(str(noted)))
+    yield folder
+    if sys.platform == 'linux':
+        assert set(noted.read_text().splitlines()) == {'/'}
+
+
+def finding(*folders: Path) -> str:
+    return os.pathsep.join(map(str, (*folders, ROOT)))
+
+
 def plant(folder: Path, trace: Path, *names: str) -> Path:
     folder.mkdir(exist_ok=True)
     for name in names:
@@ -63,12 +92,12 @@ def run_in(folder: Path, *words: object, **variables: str) -> subprocess.Complet
 
 
 @pytest.mark.parametrize('start', ['spawn', 'forkserver'])
-def test_workers_import_nothing_from_it(tmp_path: Path, trace: Path, start: str) -> None:
+def test_workers_import_nothing_from_it(tmp_path: Path, trace: Path, watched: Path, start: str) -> None:
     program = tmp_path / 'program/workers.py'
     program.parent.mkdir()
     program.write_text(WORKERS)
     folder = plant(tmp_path / 'here', trace, 'multiprocessing', 'random', 'socket', 'signal', 'numpy')
-    done = run_in(folder, program, start)
+    done = run_in(folder, program, start, PYTHONPATH=finding(watched))
     assert done.stdout == 'loaded 4\n', done.stderr
 
 
@@ -84,12 +113,72 @@ def test_the_probe_for_vector_instructions_imports_nothing_from_it(tmp_path: Pat
     assert done.stdout.startswith('picked '), done.stderr
 
 
-def test_a_module_run_imports_nothing_from_it(tmp_path: Path, trace: Path) -> None:
+def test_a_module_run_imports_nothing_from_it(tmp_path: Path, trace: Path, watched: Path) -> None:
     folder = plant(
         tmp_path / 'here', trace, 'mmengine', 'torch', 'numpy', 'yaml', 'logging', 'argparse', 'mmhybrid_autoload'
     )
-    done = run_in(folder, '-m', 'mmhybrid', '--version')
+    done = run_in(folder, '-m', 'mmhybrid', '--version', PYTHONPATH=finding(watched))
     assert done.stdout.startswith('mmhybrid '), done.stderr
+
+
+def test_ranks_are_started_without_it(tmp_path: Path, trace: Path, watched: Path) -> None:
+    """Torch's own program would import torch in the current folder, and nothing of ours before."""
+    folder = plant(tmp_path / 'here', trace, 'torch', 'mmengine', 'mmhybrid', 'argparse')
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    environment = {**environment_of(), 'PYTHONPATH': str(watched), 'PATH': path}
+    words = ['bash', str(ROOT / 'tools/torchrun.sh'), '--help']
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert '--nproc-per-node' in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='libraries are looked for there on Linux alone')
+@pytest.mark.parametrize('ends', ['', 'raise ImportError("no library")'])
+@pytest.mark.parametrize('removed', [False, True])
+def test_torch_is_imported_elsewhere_and_the_folder_kept(tmp_path: Path, ends: str, removed: bool) -> None:
+    (tmp_path / 'modules').mkdir()
+    (tmp_path / 'modules/torch.py').write_text(f'import os; print("in", os.getcwd())\n{ends}')
+    (tmp_path / 'here').mkdir()
+    told = (
+        f'import os, runpy\nmodule = runpy.run_path({current_folder.__file__!r})\nhere = os.stat(".")\n'
+        f'if {removed}: os.rmdir({str(tmp_path / "here")!r})\ntry: module["import_torch"]()\n'
+        'except ImportError as error: print(error)\nprint(os.path.samestat(here, os.stat(".")))'
+    )
+    done = run_in(tmp_path / 'here', '-c', told, PYTHONPATH=str(tmp_path / 'modules'))
+    assert done.stdout.splitlines() == ['in /', *(['no library'] if ends else []), 'True'], done.stderr
+
+
+def test_the_processes_of_torch_are_started_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compile workers and its probe load torch; other programs that it calls, such as compilers, stay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TRITON_CACHE_DIR', 'own')
+    starting = ModuleType('starting')
+    compat.start_elsewhere(starting)
+    told = 'import os; print(os.getcwd(), os.environ["TRITON_CACHE_DIR"])'
+    for options in ({}, {'env': {'TRITON_CACHE_DIR': 'own'}}):
+        done = starting.subprocess.run([sys.executable, '-c', told], capture_output=True, text=True, **options)
+        assert done.stdout.split() == ['/', f'{tmp_path}/own']
+        process = starting.subprocess.Popen([sys.executable, '-c', told], stdout=subprocess.PIPE, text=True, **options)
+        assert process.communicate()[0].split() == ['/', f'{tmp_path}/own']
+    assert starting.subprocess.run(['pwd'], capture_output=True, text=True).stdout.strip() == str(tmp_path)
+    assert starting.subprocess.PIPE == subprocess.PIPE
+
+
+def test_programs_import_mmhybrid_before_any_other_package() -> None:
+    """Since it sees to what torch finds where it is imported."""
+    first = {'mmhybrid', '_common'}
+    programs = [path for folder in ('tools', 'benchmarks', 'docs/generate') for path in (ROOT / folder).glob('*.py')]
+    found = {}
+    for path in [*programs, ROOT / 'benchmarks/evidence/run.py']:
+        names = []
+        for line in ast.parse(path.read_text()).body:
+            modules = [line.module] if isinstance(line, ast.ImportFrom) else []
+            modules += [alias.name for alias in line.names] if isinstance(line, ast.Import) else []
+            names += [module.partition('.')[0] for module in modules if module]
+        others = [name for name in names if name not in sys.stdlib_module_names]
+        if first.intersection(others) or 'torch' in others:
+            found[path.name] = others[0]
+    assert len(found) > 40
+    assert {name: other for name, other in found.items() if other not in first} == {}
 
 
 def test_a_clone_is_run_as_a_module(tmp_path: Path) -> None:
@@ -163,7 +252,8 @@ def test_programs_of_older_pythons_leave_it_out(tmp_path: Path, trace: Path) -> 
 def test_the_scripts_of_several_gpus_name_no_empty_folder(tmp_path: Path, trace: Path) -> None:
     """An empty name in PYTHONPATH is the current folder."""
     folder = plant(tmp_path / 'here', trace, 'torch', 'mmengine')
-    for script, program in (('dist_train', 'torchrun'), ('dist_test', 'torchrun'), ('slurm_train', 'srun')):
+    scripts = {'dist_train': 'python', 'dist_test': 'python', 'torchrun': 'python', 'slurm_train': 'srun'}
+    for script, program in scripts.items():
         stand_in = tmp_path / program
         stand_in.write_text('#!/bin/sh\necho "$PYTHONPATH"\n')
         stand_in.chmod(0o755)
@@ -202,7 +292,7 @@ def test_other_libraries_and_a_loaded_torch_are_none_of_its_business(tmp_path: P
     (tmp_path / 'libmine.so.1').touch()
     assert run_in(tmp_path, '-c', 'import mmhybrid').returncode == 0
     (tmp_path / 'libcuda.so.1').touch()
-    assert run_in('/', '-c', f'import os, torch; os.chdir({str(tmp_path)!r}); import mmhybrid').returncode == 0
+    assert run_python('import mmhybrid', imported='torch mmengine', cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize('imports', ['mmhybrid, cv2', 'cv2, mmhybrid'])
@@ -215,7 +305,8 @@ def test_opencv_makes_it_no_folder_of_libraries(
     """Programs that are started later take an empty entry for it."""
     monkeypatch.delenv('LD_LIBRARY_PATH', raising=False)
     told = f'import {imports}, os; print(repr(os.environ.get("LD_LIBRARY_PATH")))'
-    done = run_in(tmp_path, '-c', told, **({} if given is None else {'LD_LIBRARY_PATH': given}))
+    variables = {} if given is None else {'LD_LIBRARY_PATH': given}
+    done = run_python(told, imported='torch mmengine', cwd=tmp_path, **variables)
     entries = (ast.literal_eval(done.stdout) or '/').split(':')
     assert '' not in entries, done.stderr
     assert [entry for entry in entries if entry in kept] == kept
@@ -224,5 +315,5 @@ def test_opencv_makes_it_no_folder_of_libraries(
 
 def test_an_empty_entry_of_the_user_stays(tmp_path: Path) -> None:
     told = 'import mmhybrid, cv2, os; print(os.environ["LD_LIBRARY_PATH"])'
-    done = run_in(tmp_path, '-c', told, LD_LIBRARY_PATH='/opt/lib:')
+    done = run_python(told, imported='torch mmengine', cwd=tmp_path, LD_LIBRARY_PATH='/opt/lib:')
     assert done.stdout.rstrip('\n').endswith(':/opt/lib:'), done.stderr
