@@ -3,7 +3,8 @@
     python runtime_process.py RUNTIME FILE
 
 This script of runtimes.py needs only NumPy, the runtime and, for ONNX files, onnx, and imports nothing from mmhybrid.
-Either side sends a line of JSON, followed by the bytes of the arrays that the line describes.
+Either side sends a line of JSON, followed by the bytes of the arrays that the line describes. A file is read once: what
+was checked is what runs, whatever becomes of the file meanwhile, and its format is the one that its name says.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import IO, Any
+from xml.parsers import expat
 
 import numpy as np
 
@@ -20,21 +22,30 @@ Size = int | None  # size of an axis; None if the file leaves it open
 Arrays = Mapping[str, np.ndarray]
 # Inputs of a file with their sizes, its metadata (None if they are not known here), and the function that runs it.
 Opened = tuple[Mapping[str, list[Size]], Any, Callable[[np.ndarray], Arrays]]
+# Largest nesting depth of elements in OpenVINO's files. OpenVINO reads them by recursion, and each layer within a body
+# within a body is several elements deep.
+DEEPEST = 100
 PARENT_DEATH = 1  # Linux's PR_SET_PDEATHSIG
 LONGEST_LINE = 2**24
 MOST_BYTES = 2**34
 NUMBERS = tuple(np.dtype(kind).str for kind in 'bBhHiIlL?efd')
 
 
-def metadata_of_onnx(path: str) -> dict[str, str]:
-    """Read what an ONNX file says of itself.
+def content_of(path: str) -> bytes:
+    """Return the content of a file."""
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+def metadata_of_onnx(content: bytes) -> dict[str, str]:
+    """Return what the content of an ONNX file says of itself.
 
     Raises:
         ValueError: If a tensor's values are elsewhere. That may be an address in memory, which OpenVINO reads from.
     """
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
+    model = onnx.load_model_from_string(content)
     left = [model]
     while left:
         message = left.pop()
@@ -53,10 +64,11 @@ def open_onnxruntime(path: str) -> Opened:
     """Open an ONNX file with ONNX Runtime."""
     import onnxruntime
 
-    told = metadata_of_onnx(path)
+    content = content_of(path)
+    told = metadata_of_onnx(content)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised anyway
-    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     given, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
     inputs = {each.name: [size if isinstance(size, int) else None for size in each.shape] for each in given}
 
@@ -70,9 +82,14 @@ def open_openvino(path: str) -> Opened:
     """Open an ONNX file, or one of OpenVINO's own format, with OpenVINO in float32."""
     import openvino
 
-    about = metadata_of_onnx(path) if path.endswith('.onnx') else None
+    content, about, weights = content_of(path), None, b''
+    if path.endswith('.onnx'):
+        about = metadata_of_onnx(content)
+    else:
+        check_xml(content)
+        weights = weights_beside(path)
     core = openvino.Core()
-    model = core.read_model(path)
+    model = core.read_model(content, weights)
     compiled = core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     inputs = {
         given.any_name: [size.get_length() if size.is_static else None for size in given.partial_shape]
@@ -88,17 +105,57 @@ def open_openvino(path: str) -> Opened:
     return inputs, told, run
 
 
+def check_xml(content: bytes) -> None:
+    """Raise ValueError for a file that is nested too deeply, or is not XML and would be read as another format."""
+    parser, depth = expat.ParserCreate(), 0
+
+    def start(name: str, _attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(f'depth of elements: got {depth}, allowed: at most {DEEPEST}')
+
+    def end(_name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def declare(*_declaration: object) -> None:
+        raise ValueError('it declares a document type')
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, declare
+    parser.Parse(content, True)
+
+
+def weights_beside(path: str) -> bytes:
+    """Return the content of the ``.bin`` beside an ``.xml``, which may be a link itself; empty if there is none.
+
+    Raises:
+        ValueError: If it is a link to another folder.
+    """
+    weights = f'{os.path.splitext(os.path.realpath(path))[0]}.bin'
+    place = os.path.realpath(weights)
+    if os.path.dirname(place) != os.path.dirname(weights):
+        raise ValueError(f'{weights}: a link to another folder, whose file may be anything')
+    try:
+        number = os.open(place, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0))  # it may have become a link
+    except FileNotFoundError:
+        return b''
+    with open(number, 'rb') as file:
+        return file.read()
+
+
 def open_executorch(path: str) -> Opened:
     """Open a ``.pte`` file with ExecuTorch."""
     import torch
     from executorch.runtime import Runtime
 
-    program = Runtime.get().load_program(path)
+    content = content_of(path)
+    program = Runtime.get().load_program(content)
     method = program.load_method('forward')
     about = method.metadata
     inputs = {f'images {place}': list(about.input_tensor_meta(place).sizes()) for place in range(about.num_inputs())}
 
-    def run(images: np.ndarray, needed: object = program) -> Arrays:  # a method keeps no reference to its program
+    def run(images: np.ndarray, needed: object = (content, program)) -> Arrays:  # a method keeps no reference to them
         return {f'{place}': array.numpy() for place, array in enumerate(method.execute([torch.from_numpy(images)]))}
 
     return inputs, None, run

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from xml.parsers import expat
 
 import numpy as np
 
@@ -27,9 +26,6 @@ from mmhybrid.utils.errors import CannotGoOnError, first_line
 from mmhybrid.utils.files import read_json
 from mmhybrid.utils.optional import require
 
-# Largest nesting depth of elements in OpenVINO's files. OpenVINO reads them by recursion, and each layer within a body
-# within a body is several elements deep.
-DEEPEST = 100
 # Default time limit for opening a file, and for computing a batch.
 SECONDS = 600.0
 
@@ -128,7 +124,7 @@ class ExportedNetwork:
         return self.input_name == 'image'
 
     def _begin(self, runtime: str) -> None:
-        command = [sys.executable, runtime_process.__file__, runtime, str(self.path.resolve())]
+        command = [sys.executable, runtime_process.__file__, runtime, str(self.path.absolute())]
         environment = {**os.environ, 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}  # mmhybrid is such a backend
         pipes: Any = {
             'cwd': SAFE,  # ExecuTorch imports torch there
@@ -186,43 +182,15 @@ def open_network(path: str | Path, runtime: str, seconds: float = SECONDS) -> Ex
     return ExportedNetwork(path, runtime, seconds)
 
 
-def _look_at_openvino(path: Path) -> dict[str, str] | None:
+def _look_at_openvino(path: Path) -> None:
     if path.suffix == '.onnx':
         _look_at_onnx(path)
-        return None
-    _check_xml(path)
-    weights = path.resolve().with_suffix('.bin')
-    if weights.is_symlink() and weights.resolve().parent != weights.parent:
-        raise ValueError(f'{weights}: a link to another folder, whose file may be anything')
-    return None
 
 
 def _look_at_executorch(path: Path) -> dict[str, str]:
     """Return the metadata, which are in a ``.json`` of the same name, since the file itself has none."""
     beside = path.with_suffix('.json')
     return {name: str(value) for name, value in read_json(beside).items()} if beside.is_file() else {}
-
-
-def _check_xml(path: Path) -> None:
-    """Raise ValueError for a file that is nested too deeply, or is not XML and would be read as another format."""
-    parser, depth = expat.ParserCreate(), 0
-
-    def start(name: str, _attributes: object) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > DEEPEST:
-            raise bad_value('depth of elements', depth, f'at most {DEEPEST}')
-
-    def end(_name: str) -> None:
-        nonlocal depth
-        depth -= 1
-
-    def declare(*_declaration: object) -> None:
-        raise ValueError('it declares a document type')
-
-    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, declare
-    with path.open('rb') as file:
-        parser.ParseFile(file)
 
 
 def _look_at_onnx(_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmhybrid.apis import runtime_process
 from mmhybrid.apis.export import export_model
 from mmhybrid.apis.runtimes import open_network
 from mmhybrid.apis.scoring import _run_batch, check_fits, put_into
@@ -234,6 +235,56 @@ def test_no_file_of_openvino_reads_another_as_its_weights(tmp_path: Path) -> Non
     (folder / 'a.bin').symlink_to('../secret')
     with pytest.raises(ValueError, match=r'a\.bin: a link to another folder'):
         open_network(folder / 'a.xml', 'openvino')
+
+
+def test_the_format_of_a_file_is_what_its_name_says(tmp_path: Path) -> None:
+    """What a link leads to has another ending, by which runtimes choose."""
+    pytest.importorskip('openvino')
+    (tmp_path / 'folder').mkdir()
+    xml = openvino_file(tmp_path / 'folder/a.xml', '')
+    xml.with_suffix('.bin').unlink()
+    (tmp_path / 'secret').write_bytes(bytes(64))
+    xml.with_suffix('.bin').symlink_to('../secret')
+    (tmp_path / 'a.onnx').symlink_to(xml)
+    with pytest.raises(ValueError, match=r'a\.onnx cannot be read: Error parsing message'):
+        open_network(tmp_path / 'a.onnx', 'openvino')
+    (tmp_path / 'a.xml').symlink_to(xml)
+    with pytest.raises(ValueError, match=r'a\.bin: a link to another folder'):
+        open_network(tmp_path / 'a.xml', 'openvino')
+    (tmp_path / 'a.json').write_text('{"irVersion": "8", "graph": {"name": "g"}}')
+    (tmp_path / 'a.onnx').unlink()
+    (tmp_path / 'a.onnx').symlink_to('a.json')
+    with pytest.raises(ValueError, match=r'a\.onnx cannot be read: Error parsing message'):
+        open_network(tmp_path / 'a.onnx', 'openvino')
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_what_was_checked_is_what_runs(tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns the folder may exchange a file between the check and the runtime."""
+    pytest.importorskip(runtime)
+    infos = [onnx.helper.make_tensor_value_info(name, FLOAT, [2]) for name in ('images', 'found')]
+    node = onnx.helper.make_node('Add', ['images', 'w'], ['found'])
+    checked, other = (
+        written(
+            tmp_path / f'{value}.onnx',
+            onnx.helper.make_graph(
+                [node], 'g', infos[:1], infos[1:], [onnx.helper.make_tensor('w', FLOAT, [], [value])]
+            ),
+            classes=f'{value}',
+        )
+        for value in (1, 2)
+    )
+    check = runtime_process.metadata_of_onnx
+
+    def exchange(file: Any) -> dict[str, str]:
+        told = check(file)
+        os.replace(other, checked)
+        return told
+
+    monkeypatch.setattr(runtime_process, 'metadata_of_onnx', exchange)
+    _, told, run = runtime_process.RUNTIMES[runtime](str(checked))
+    assert told == {'classes': '1'}
+    np.testing.assert_equal(run(np.zeros(2, np.float32))['found'], [1, 1])
 
 
 def test_photographs_are_shown_no_other_file(tmp_path: Path) -> None:
