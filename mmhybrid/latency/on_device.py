@@ -8,6 +8,14 @@ The file is long because it is the only program that is copied to a machine besi
 
 from __future__ import annotations  # some devices have Python 3.8
 
+import sys
+
+if __name__ == '__main__':  # before any other import: what lies beside the networks may have the name of a module
+    import os
+
+    _here = os.path.realpath(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[:] = [path for path in sys.path if os.path.realpath(path or os.curdir) != _here]
+
 import argparse
 import hashlib
 import json
@@ -15,7 +23,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -323,7 +330,9 @@ class Bundle:
     def keep(self) -> None:
         """Write the timings. The file is written whole or not at all."""
         part = self.out.with_name(f'.{self.out.name}.part')
-        with part.open('w') as file:
+        with suppress(FileNotFoundError):  # what a killed process has left, or a link that somebody else put there
+            part.unlink()
+        with part.open('x') as file:
             json.dump(self.timings, file)
             file.flush()
             os.fsync(file.fileno())

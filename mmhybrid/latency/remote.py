@@ -46,6 +46,8 @@ AT_ONCE = 16
 LONGEST_LINE = 2000
 # Within which the last of it is read once the program has ended.
 SECONDS_FOR_REST = 2.0
+# Time limits of a command there, a password included, and of a copy of AT_ONCE files. A measurement may take days.
+SECONDS, SECONDS_FOR_COPY = 600.0, 7200.0
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,14 @@ class Remote:
         """Return what a command on the machine prints.
 
         Raises:
-            CannotGoOnError: If the command fails.
+            CannotGoOnError: If the command fails, or does not end within ten minutes.
             ValueError: If the output is larger than any file of timings.
         """
-        return self._run(self._words(command), Path())
+        return self._run(self._words(command), Path(), SECONDS)
 
     def send(self, files: Sequence[str], start: Path, folder: str) -> None:
         """Copy files, whose names are relative to ``start``, into a folder there; CannotGoOnError if that fails."""
-        self._run([*self.copy, *files, f'{self.prefix}{folder}/'], start)
+        self._run([*self.copy, *files, f'{self.prefix}{folder}/'], start, SECONDS_FOR_COPY)
 
     def follow(self, command: Sequence[str], say: Callable[[str], object]) -> None:
         """Run a command there to its end, and pass each line of its output to ``say``; CannotGoOnError if it fails."""
@@ -124,17 +126,31 @@ class Remote:
         assert shlex.join(command) == ' '.join(command)
         return [*self.shell, ' '.join(command)]
 
-    def _run(self, words: Sequence[str], start: Path) -> bytes:
+    def _run(self, words: Sequence[str], start: Path, seconds: float) -> bytes:
         streams: Any = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
         with subprocess.Popen(words, cwd=start, **streams) as process:
             assert process.stdout is not None
             assert process.stderr is not None
-            end = _End(process.stderr)
-            answer: bytes = process.stdout.read(LARGEST + 1)
-            if len(answer) > LARGEST:
+            end = _End(process.stderr, process.kill)
+            late = threading.Event()
+
+            def give_up() -> None:
+                late.set()
                 process.kill()
+
+            timer = threading.Timer(seconds, give_up)
+            timer.start()
+            try:
+                answer: bytes = process.stdout.read(LARGEST + 1)
+                if len(answer) > LARGEST:
+                    process.kill()
+                process.wait()
+            finally:
+                timer.cancel()
+            if len(answer) > LARGEST or end.is_too_long:
                 raise ValueError(f'{self.name}: more than {LARGEST} bytes came back')
-            process.wait()
+            if late.is_set():
+                raise CannotGoOnError(f'{" ".join(words)}: no end within {seconds:g} s; the same command continues')
             said = end.text().split('\n')
         self._check(process.returncode, words, next((line for line in reversed(said) if line.strip()), ''))
         return answer
@@ -151,18 +167,30 @@ class _End:
 
     Args:
         stream: Stream of bytes, not buffered.
+        stop: Function that ends the program, which is called once it has said more than :data:`LARGEST` bytes.
+
+    Attributes:
+        is_too_long: Whether that has happened.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], stop: Callable[[], object]) -> None:
+        self.is_too_long = False
         self._stream = stream
+        self._stop = stop
         self._last = b''
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
+        left = LARGEST
         with suppress(OSError, ValueError):  # the stream is closed
             while part := os.read(self._stream.fileno(), 2**16):
                 self._last = (self._last + part)[-LONGEST_LINE:]
+                left -= len(part)
+                if left < 0:
+                    self.is_too_long = True
+                    self._stop()
+                    return
 
     def text(self) -> str:
         """Return the end, once the program has ended; processes that ssh leaves behind are not waited for."""

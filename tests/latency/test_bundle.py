@@ -17,7 +17,7 @@ from exported_toy import TINY, Toy, exported, far, milliseconds_of
 from far_device import make_device, run_there
 
 from mmhybrid.counting.workload import Workload
-from mmhybrid.latency import bundle, design, timing
+from mmhybrid.latency import bundle, design, on_device, timing
 from mmhybrid.latency.backends import BACKENDS, OnnxRuntimeBackend
 from mmhybrid.latency.bundle import read_timings, script, write_bundle
 from mmhybrid.latency.devices import Device
@@ -26,6 +26,7 @@ from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan
 from mmhybrid.torch_api import EXPORTING
 
+CPU = {'backend': 'onnxruntime', 'device': 'cpu', 'dtype': 'float32', 'threads': 1, 'clock': 'wall', 'versions': {}}
 PLAN = Plan(networks=7, repeats=3, warmup=1, held_out=2, held_params=40_000)
 pytestmark = pytest.mark.torch_since(*EXPORTING)
 
@@ -194,6 +195,34 @@ def test_the_program_stands_alone(tmp_path):
     (tmp_path / 'measure.py').write_text(script())
     done = subprocess.run([sys.executable, '-I', '-S', 'measure.py', '--help'], cwd=tmp_path, capture_output=True)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize('words', [['measure.py'], ['-m', 'measure'], ['../bundle/measure.py']])
+def test_the_program_imports_nothing_from_beside_itself(tmp_path, words):
+    """A bundle's folder may have been there before, with files of others in it."""
+    folder = tmp_path / 'bundle'
+    folder.mkdir()
+    (folder / 'measure.py').write_text(script())
+    for name in ('argparse', 'json', 'numpy', 'onnxruntime'):
+        (folder / f'{name}.py').write_text(f'open({f"{tmp_path}/trace"!r}, "a").write({name!r})')
+    (folder / 'manifest.json').write_text(json.dumps({'setting': {'plan': {}, 'device': CPU}, 'networks': []}))
+    told = {'PYTHONPATH': str(make_device(tmp_path / 'device')['PYTHONPATH'])}
+    done = subprocess.run([sys.executable, *words], cwd=folder, env={**os.environ, **told}, capture_output=True)
+    assert b"KeyError: 'passes'" in done.stderr  # behind the import of the runtime
+    assert not (tmp_path / 'trace').exists()
+
+
+def test_timings_are_written_through_no_link(tmp_path):
+    kept = object.__new__(on_device.Bundle)
+    kept.out, kept.timings = tmp_path / 'bundle/timings.json', {'timed': []}
+    kept.out.parent.mkdir()
+    for name in ('.timings.json.part', 'timings.json'):
+        (kept.out.parent / name).symlink_to(tmp_path / 'outside')
+    for _ in range(2):
+        kept.keep()
+    assert not (tmp_path / 'outside').exists()
+    assert json.loads(kept.out.read_text()) == {'timed': []}
+    assert [path.name for path in kept.out.parent.iterdir()] == ['timings.json']
 
 
 @pytest.fixture

@@ -209,6 +209,23 @@ def test_a_device_that_complains_without_end_takes_no_disk(device, monkeypatch):
         Remote.parse('board').answer('python3', '--version')
 
 
+@pytest.mark.parametrize(
+    ('does', 'limits', 'kind', 'word'),
+    [
+        ('exec sleep 60', {'SECONDS': 0.5}, CannotGoOnError, r'--version: no end within 0\.5 s; the same command'),
+        ('exec cat /dev/zero >&2', {'LARGEST': 100_000}, ValueError, 'board: more than 100000 bytes came back'),
+    ],
+)
+def test_a_device_is_not_waited_for_without_end(device, monkeypatch, does, limits, kind, word):
+    for name, value in limits.items():
+        monkeypatch.setattr(remote, name, value)
+    (device.folder / 'bin/python3').write_text(f'#!/bin/bash\n{does}\n')
+    began = time.monotonic()
+    with pytest.raises(kind, match=word):
+        Remote.parse('board').answer('python3', '--version')
+    assert time.monotonic() - began < 30
+
+
 def test_what_is_left_behind_by_ssh_is_not_waited_for(device, monkeypatch):
     """A master of shared connections (ControlPersist) keeps its stderr."""
     (device.folder / 'bin/python3').write_text('#!/bin/bash\nsleep 60 >/dev/null &\necho oh >&2\nexit 3\n')
