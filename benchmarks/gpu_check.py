@@ -25,7 +25,7 @@ from _common import describe_machine, positive, require
 
 torch = require('torch')
 from mmhybrid.torch_api import why_not_compiled  # noqa: E402
-from mmhybrid.utils.files import write_json  # noqa: E402
+from mmhybrid.utils.files import drop_link_outward, open_own, write_json  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SWIN = 'swin_tiny_patch4_window7_224'
@@ -211,7 +211,7 @@ def run_step(step: Step, args: Namespace, limit_s: float, outcome: Outcome) -> N
         env['CUDA_VISIBLE_DEVICES'] = ''
     began = time.monotonic()
     outcome.status = 'interrupted'
-    with open(log, 'w') as output:
+    with open_own(log) as output:
         process = subprocess.Popen(
             command,
             cwd=args.out,
@@ -244,6 +244,7 @@ def check(args: Namespace) -> dict[str, Outcome]:
 
     def write() -> None:
         steps = {name: asdict(outcome) for name, outcome in outcomes.items()}
+        drop_link_outward(args.out / 'report.json')
         write_json(args.out / 'report.json', {**machine, 'form': asdict(FORMS[args.device]), 'steps': steps})
 
     for step in list_steps(args):

@@ -145,7 +145,9 @@ def read_results(path: Path = RESULTS) -> dict[str, Result]:
 def write_whole(path: Path, text: str) -> None:
     """Write a file, whole or not at all."""
     draft = path.with_name(f'.{path.name}.{os.getpid()}')
-    draft.write_text(text)
+    draft.unlink(missing_ok=True)
+    with draft.open('x') as file:  # never through a link that somebody else put there
+        file.write(text)
     os.replace(draft, path)
 
 

@@ -37,6 +37,7 @@ from mmhybrid_autoload import Execute, around_import, find_configs
 FSDP = 'mmengine._strategy.fsdp'
 MULTIMODAL = 'mmpretrain.models.multimodal'
 DATA_FILES = 'mmhybrid.data_files'
+HOST_FILES = 'mmhybrid.host_files'
 EPS = 'PIL.EpsImagePlugin'
 OPENCV, LIBRARY_PATH = 'cv2', 'LD_LIBRARY_PATH'
 CHECKPOINT = 'mmengine.runner.checkpoint'
@@ -50,6 +51,12 @@ STARTING = tuple(
 KEEPING = tuple(f'torch._inductor.runtime.{name}' for name in ('cache_dir_utils', 'runtime_utils'))
 COMPILED = (CACHE, 'TRITON_CACHE_DIR')
 OPEN_IMAGES = 'mmdet.datasets.openimages'
+CROWD_HUMAN, SWAV, DOWNLOADED = (
+    'mmdet.datasets.crowdhuman',
+    'mmpretrain.engine.hooks.swav_hook',
+    'mmpretrain.datasets.utils',
+)
+TRANSFORMS = 'mmcv.transforms.base'
 MATPLOTLIB, MATPLOTLIBRC = 'matplotlib', 'matplotlibrc'
 _NUMBERS = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
 _STATISTICS = ('min', 'max', 'current', 'mean')
@@ -82,6 +89,10 @@ def apply() -> None:
         (CHECKPOINT, allow_nothing_more),
         *unpickle,
         (OPEN_IMAGES, load_arrays_safely),
+        (CROWD_HUMAN, keep_sizes_in_folder),
+        (SWAV, save_queue_in_folder),
+        (DOWNLOADED, unpack_in_folder),
+        (TRANSFORMS, name_unread_images),
         *starting,
         *keeping,
     ):
@@ -476,6 +487,63 @@ def load_arrays_safely(module: ModuleType, execute: Execute | None = None) -> No
     if execute is not None:
         execute(module)
     module.np = _with(np, load=import_module(DATA_FILES).load_array)  # type: ignore[attr-defined]
+
+
+def keep_sizes_in_folder(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let MMDetection write the sizes of CrowdHuman's images beside them alone.
+
+    Cause: it writes ``id_hw_train.json`` or ``id_hw_val.json`` where there is none yet, and a link of that name that
+    leads to no file is none. What it writes are the file's own IDs.
+    Can go when MMDetection follows no link there.
+    """
+    if execute is not None:
+        execute(module)
+    module.dump = import_module(HOST_FILES).dump_own  # type: ignore[attr-defined]
+
+
+def save_queue_in_folder(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let MMPretrain write SwAV's queue in the work folder alone, whatever a link of its name leads to.
+
+    Can go when MMPretrain follows no link there.
+    """
+    if execute is not None:
+        execute(module)
+    module.torch = _with(torch, save=import_module(HOST_FILES).save_own)  # type: ignore[attr-defined]
+
+
+def unpack_in_folder(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let MMPretrain unpack CIFAR and MNIST through no link; again is harmless.
+
+    Cause: it unpacks what it downloads, and what it finds downloaded, over whatever has the names of its files.
+    Can go when MMPretrain follows no link there.
+    """
+    if execute is not None:
+        execute(module)
+    if not isinstance(unpack := module.extract_archive, partial):
+        module.extract_archive = partial(import_module(HOST_FILES).unpack_own, unpack)  # type: ignore[attr-defined]
+
+
+def name_unread_images(module: ModuleType, execute: Execute | None = None) -> None:
+    """Let an image that OpenCV or Pillow refuses be named; again is harmless.
+
+    Cause: MMCV decodes what it has read from a file, so that errors of both, such as of an image with more pixels than
+    their limits, say nothing of the file.
+    Can go when MMCV names it.
+    """
+    if execute is not None:
+        execute(module)
+    if hasattr(call := module.BaseTransform.__call__, '__wrapped__'):
+        return
+
+    @wraps(call)
+    def transform(self: Any, results: Any) -> Any:
+        try:
+            return call(self, results)
+        except Exception as error:
+            import_module('mmhybrid.utils.images').raise_named(error, self, results)
+            raise
+
+    module.BaseTransform.__call__ = transform
 
 
 def _with(module: ModuleType, **others: Any) -> ModuleType:

@@ -8,7 +8,7 @@ import cv2
 
 from mmhybrid.datasets.demo_data import make_demo_data
 from mmhybrid.utils.checks import bad_value
-from mmhybrid.utils.files import write_whole
+from mmhybrid.utils.files import drop_link_outward, open_own, write_whole
 
 SUCCESSIVE = 12  # frames that are in one part, since neighbours look alike
 HELD_OUT = 8  # of CamVid's 39 groups of successive frames
@@ -35,7 +35,7 @@ def shrunken_camvid(data: Path, folder: Path, height: int, seed: int) -> dict[st
     if len(groups) <= HELD_OUT:
         raise bad_value('camvid', f'{data} with {len(frames)} frames', f'more than {HELD_OUT * SUCCESSIVE} in img_dir')
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'lock').open('w') as lock:
+    with open_own(folder / 'lock', append=True) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for frame in frames:
             label = frame.with_suffix('.png')
@@ -46,6 +46,7 @@ def shrunken_camvid(data: Path, folder: Path, height: int, seed: int) -> dict[st
         lists = {part: folder / f'{part}_{seed}.txt' for part in parts}
         for part, file in lists.items():
             names = [frame.stem for group in parts[part] for frame in group]
+            drop_link_outward(file)
             write_whole(file, ''.join(f'{name}\n' for name in sorted(names)))
     return lists
 
@@ -60,6 +61,7 @@ def _shrink(source: Path, target: Path, height: int, interpolation: int) -> None
     done, code = cv2.imencode('.png', cv2.resize(image, (width, height), interpolation=interpolation))
     assert done
     target.parent.mkdir(exist_ok=True)
+    drop_link_outward(target)
     write_whole(target, code.tobytes())
 
 
@@ -72,7 +74,7 @@ def drawn_scenes(folder: Path, size: int, seed: int) -> Path:
         seed: Of what is on them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix('.lock').open('w') as lock:
+    with open_own(folder.with_suffix('.lock'), append=True) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         make_demo_data(folder, TRAIN_SCENES, HELD_OUT_SCENES, size, seed)
     return folder / 'coco'

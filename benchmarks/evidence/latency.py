@@ -24,7 +24,7 @@ from mmhybrid.latency.table import LatencyTable
 from mmhybrid.latency.timing import Plan, plan_rounds, run_rounds
 from mmhybrid.search.candidate import Candidate
 from mmhybrid.space import Arch
-from mmhybrid.utils.files import write_json
+from mmhybrid.utils.files import drop_link_outward, open_own, write_json
 
 TABLE, FOUND = 'latency.json', 'found.json'
 RANDOM_NETWORKS = 1000  # networks of whose costs the limits are quantiles
@@ -85,6 +85,7 @@ class WithinLatency:
             if len(chosen) == self.count:
                 break
         limits = [{'estimate': name, 'share': share, 'max': limit} for (name, share), limit in within.items()]
+        drop_link_outward(Path(cfg.work_dir, FOUND))
         write_json(Path(cfg.work_dir, FOUND), {'limits': limits, 'measured': told})
         if not chosen:
             raise ValueError(f'none of {len(told)} networks keeps {most:.3g} ms; what they take is in {FOUND}')
@@ -94,7 +95,7 @@ class WithinLatency:
 
 def measured_table(workload: Workload, file: Path, networks: int) -> LatencyTable:
     """The table in ``file``; if it is missing, the first of several processes measures it, or continues to."""
-    with file.with_suffix('.lock').open('w') as lock:
+    with open_own(file.with_suffix('.lock'), append=True) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
             device = Device.here('cpu', 'onnxruntime', 'float32', batch=1, threads=1, clock='thread')

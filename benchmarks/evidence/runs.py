@@ -32,7 +32,7 @@ from mmhybrid.models.build import build_model, on_meta
 from mmhybrid.models.checkpoints import read_checkpoint, weights_of, write_checkpoint
 from mmhybrid.utils.checks import bad_value
 from mmhybrid.utils.errors import CannotGoOnError
-from mmhybrid.utils.files import read_json, write_json
+from mmhybrid.utils.files import drop_link_outward, open_own, read_json, write_json
 
 CONFIGS = Path(__file__).resolve().parent / 'configs'
 SCORE, WEIGHTS, OUTPUT = 'score.json', 'weights.pt', 'output.txt'
@@ -174,6 +174,7 @@ class Run:
             init_default_scope(cfg.default_scope)  # judges build data sets before there is a runner
             score = self.network.judge.score(cfg, str(self.first.folder / WEIGHTS))
         seconds = round(time.monotonic() - began, 1)  # of the last process, where a run was interrupted
+        drop_link_outward(self.folder / SCORE)
         write_json(self.folder / SCORE, {'score': score, 'seconds': seconds})
         for checkpoint in self.folder.rglob('*.pth'):
             checkpoint.unlink()
@@ -256,7 +257,7 @@ def _work(run: Run, parent: int) -> None:
     torch.set_num_threads(max(num_cores() // run.place.jobs, 1))
     mmengine_device.DEVICE = run.place.device  # MMEngine has chosen one at its import
     run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / 'lock').open('w') as lock, (run.folder / OUTPUT).open('a') as output:
+    with open_own(run.folder / 'lock', append=True) as lock, open_own(run.folder / OUTPUT, append=True) as output:
         fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that a killed study has left running
         for number in (1, 2):
             os.dup2(output.fileno(), number)

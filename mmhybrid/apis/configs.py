@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,10 +120,21 @@ def hide_passwords(cfg: Config) -> None:
     mask_settings(cfg._cfg_dict)
 
 
-def drop_linked_copy(cfg: Config) -> None:
-    """Remove a link that would let MMEngine write its copy of the config outside the work folder."""
-    if cfg.filename and cfg.get('work_dir'):
+def drop_links_of_runner(cfg: Config) -> None:
+    """Remove links that would let MMEngine write its copy of the config, or its logs, outside the work folder.
+
+    The logs go into a folder that is named by the second in which they begin, and which may be there before.
+    """
+    if not cfg.get('work_dir'):
+        return
+    if cfg.filename:
         drop_link_outward(Path(cfg.work_dir, Path(cfg.filename).name))
+    now = time.strftime('%Y%m%d_%H%M%S')
+    for folder in Path(cfg.work_dir).glob('????????_??????'):
+        if folder.name >= now:
+            for path in (folder, *folder.rglob('*')):
+                if path.is_symlink():
+                    path.unlink(missing_ok=True)
 
 
 def check_option_names(options: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from mmhybrid.apis.export import WEIGHTS, Precision
 from mmhybrid.latency.devices import versions_of
 from mmhybrid.latency.quantization import METHOD
 from mmhybrid.utils.checks import bad_value, check_int, check_list
-from mmhybrid.utils.files import is_special, part_folder, write_json, write_whole
+from mmhybrid.utils.files import drop_link_outward, is_special, part_folder, write_json, write_whole
 from mmhybrid.utils.openvino_core import openvino_core
 from mmhybrid.utils.optional import require
 from mmhybrid.version import __version__
@@ -163,7 +163,9 @@ def write_metadata(path: str | Path, file_format: str, metadata: Mapping[str, st
         onnx.helper.set_model_props(model, dict(metadata))
         write_whole(path, model.SerializeToString())
     elif file_format == 'executorch':
-        write_json(path.with_suffix('.json'), metadata)
+        beside = path.with_suffix('.json')
+        drop_link_outward(beside)
+        write_json(beside, metadata)
     elif file_format == 'openvino':
         openvino = require('openvino', 'metadata of openvino')
         model = openvino_core('metadata of openvino').read_model(path)

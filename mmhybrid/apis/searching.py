@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmhybrid.apis.annotation_files import SEARCH, check_annotation_files
-from mmhybrid.apis.configs import drop_linked_copy, hide_passwords
+from mmhybrid.apis.configs import drop_links_of_runner, hide_passwords
 from mmhybrid.apis.weights import load_weights
 from mmhybrid.engine.ranks import UntrainedRunner, join_ranks
 from mmhybrid.engine.search_loop import SearchLoop
@@ -29,7 +29,7 @@ def build_search(cfg: Config, checkpoint: str) -> Runner:
     cfg.load_from, cfg.resume = None, False
     join_ranks(cfg)
     check_annotation_files(cfg, SEARCH)
-    drop_linked_copy(cfg)
+    drop_links_of_runner(cfg)
     runner = UntrainedRunner.from_cfg(cfg)
     load_weights(runner.model, read_checkpoint(checkpoint), checkpoint)
     return runner

@@ -6,7 +6,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 
 from mmhybrid.apis.annotation_files import TEST, check_annotation_files
-from mmhybrid.apis.configs import drop_linked_copy
+from mmhybrid.apis.configs import drop_links_of_runner
 from mmhybrid.apis.runtimes import ExportedNetwork
 from mmhybrid.apis.scoring import check_fits, put_into
 from mmhybrid.apis.weights import load_weights
@@ -40,7 +40,7 @@ def evaluate(
     join_ranks(cfg)
     check_annotation_files(cfg, TEST)
     cfg.resume = False  # a config may resume its training, but is only evaluated here
-    drop_linked_copy(cfg)
+    drop_links_of_runner(cfg)
     runner = UntrainedRunner.from_cfg(cfg)
     if network is None:
         load_weights(runner.model, read_checkpoint(cfg.load_from), cfg.load_from)

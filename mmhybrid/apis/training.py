@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmhybrid.apis.annotation_files import TRAINING, check_annotation_files
-from mmhybrid.apis.configs import drop_linked_copy
+from mmhybrid.apis.configs import drop_links_of_runner
 from mmhybrid.apis.same_images import train_on_same_images
 from mmhybrid.apis.weights import check_resumable
 from mmhybrid.engine.checkpoint import FitCheck, ResumeCheck
@@ -67,7 +67,7 @@ def train(cfg: Config, same_images: bool = False, phase: Phase | None = None) ->
     cfg.default_hooks = hooks
     if same_images:
         train_on_same_images(cfg, get_world_size())
-    drop_linked_copy(cfg)
+    drop_links_of_runner(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     built = isinstance(runner.model, nn.Module)  # the strategy of a FlexibleRunner builds it later
     if runner._resume:

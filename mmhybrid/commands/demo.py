@@ -15,7 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmhybrid.commands.shared.mistakes import ending_on_mistakes
 from mmhybrid.commands.shared.quiet import QuietCommands, candidates, iterations
+from mmhybrid.utils.files import check_stays_within, drop_link_outward
 
 SUPERNET, SEARCH = 'mmhybrid::demo/autovit_supernet.py', 'mmhybrid::demo/autovit_search.py'
 DETECTOR = 'mmhybrid::demo/autovit_retinanet.py'
@@ -120,6 +122,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f'--epochs: got {args.epochs}, allowed: an integer of at least 2, the first of which warms up')
     to = args.work_dir
 
+    with ending_on_mistakes():
+        for folder in ('logs', 'supernet', 'search', 'export', 'finetuned', 'detector'):
+            check_stays_within(Path(to, folder), to)
+        for file in ('latency.json', 'report.html'):
+            drop_link_outward(Path(to, file))
     began = time.monotonic()
     commands = QuietCommands(Path(to, 'logs'), STEPS, IMPORTED)
     supernet = trained_supernet(commands, to, args.epochs)

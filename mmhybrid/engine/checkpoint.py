@@ -137,9 +137,8 @@ class AtomicCheckpointHook(CheckpointHook):
             if folder.is_dir():
                 remove_parts(folder, rf'last_checkpoint|.+{ending}')
                 for draft in folder.glob(f'.*{DRAFT}'):
-                    if draft.is_symlink() or not re.fullmatch(rf'.+{ending}', draft.name.removesuffix(DRAFT)):
-                        continue
-                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+                    if re.fullmatch(rf'.+{ending}', draft.name.removesuffix(DRAFT)):
+                        _remove(draft)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         if isinstance(runner.optim_wrapper, OptimWrapper) and not runner.optim_wrapper.should_update():
@@ -153,6 +152,8 @@ class AtomicCheckpointHook(CheckpointHook):
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         # A FlexibleRunner writes the files itself, or a folder with a file for each process.
         drafted = isinstance(runner, FlexibleRunner) and isinstance(self.file_backend, AtomicBackend)
+        if drafted:
+            self._remove_first([Path(self.out_dir, f'.{filename}{DRAFT}')])
         runner.save_checkpoint(
             self.out_dir,
             f'.{filename}{DRAFT}' if drafted else filename,
@@ -179,8 +180,15 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             path = Path(self.out_dir, filename)
             if path.is_dir():
-                shutil.rmtree(path)
+                _remove(path)
             os.replace(path.with_name(f'.{filename}{DRAFT}'), path)
+        barrier()
+
+    def _remove_first(self, paths: Iterable[Path]) -> None:
+        """Remove what has these names before processes write there, which would follow links of others."""
+        if is_main_process():
+            for path in paths:
+                _remove(path)
         barrier()
 
     def _make_room(self, runner: Runner, step: int) -> str | None:
@@ -197,10 +205,20 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         if isinstance(self.file_backend, AtomicBackend):
+            if isinstance(runner, FlexibleRunner):  # it writes the file itself
+                self._remove_first(path for path in Path(self.out_dir).glob('best_*') if path.is_symlink())
             with self.file_backend.removing_last():
                 super()._save_best_checkpoint(runner, metrics)
         else:
             super()._save_best_checkpoint(runner, metrics)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link without what it leads to, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class FitCheck(Hook):

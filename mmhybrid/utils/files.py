@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 # A value in a message has at most this many characters.
 LONGEST = 200
@@ -124,6 +124,20 @@ def drop_link_outward(path: str | Path) -> None:
     """
     if leads_outward(path):
         Path(path).unlink(missing_ok=True)  # several processes may remove it at once
+
+
+def open_own(path: str | Path, append: bool = False) -> TextIO:
+    """Open a text file for writing, under a name that is the program's own and not the user's.
+
+    A link of that name is removed, wherever it leads. Without ``append`` an older file is replaced instead of emptied,
+    since it may have another name elsewhere.
+    """
+    place = Path(path)
+    if not append or place.is_symlink():
+        place.unlink(missing_ok=True)
+    flags = os.O_APPEND if append else os.O_EXCL  # neither follows a link that appears in between
+    number = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flags, 0o666)
+    return os.fdopen(number, 'a' if append else 'w')
 
 
 def leads_outward(path: str | Path) -> bool:

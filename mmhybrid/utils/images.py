@@ -1,9 +1,11 @@
 """A check of the size of an image before it is decoded."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmhybrid.utils.checks import bad_value
+from mmhybrid.utils.errors import first_line
 
 # This many pixels take 400 megabytes in three channels, and a file of two megabytes may hold an image of three
 # gigabytes.
@@ -14,6 +16,10 @@ HIGH_RANGE = b'#?R'
 
 # OpenCV reads its limit, else 2**30 pixels, from this variable when it is imported.
 OPENCV_LIMIT = 'OPENCV_IO_MAX_IMAGE_PIXELS'
+
+
+class UnreadImageError(ValueError):
+    """Raised for an image of a data set that cannot be read; the last line of the message names it."""
 
 
 def limit_opencv() -> None:
@@ -46,3 +52,34 @@ def check_image(path: str | Path) -> None:
         return
     if pixels > MOST_PIXELS:
         raise bad_value('image', str(path), f'at most {MOST_PIXELS} pixels')
+
+
+def raise_named(error: Exception, transform: object, results: object) -> None:
+    """Raise an error of OpenCV or Pillow again with the name of the file, if that is known.
+
+    Args:
+        error: What was raised.
+        transform: The step of a data pipeline that has raised it.
+        results: What the step was given: a dict with ``img_path``, and where there is a label map ``seg_map_path``.
+
+    Raises:
+        OSError: If the error was one without a number, as Pillow raises for a damaged file.
+        UnreadImageError: If it was any other error of the two.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = '' if frame is None else frame.tb_frame.f_globals.get('__name__', '')
+    if not {'cv2', 'PIL'} & {name.partition('.')[0] for name in (type(error).__module__, module)}:
+        return
+    if not isinstance(results, Mapping) or getattr(error, 'errno', None) is not None:
+        return
+    names = ('seg_map_path', 'img_path') if 'Annotation' in type(transform).__name__ else ('img_path',)
+    path = next((results[name] for name in names if results.get(name)), None)
+    if path is None:
+        return
+    if 'MAX_IMAGE_PIXELS' in str(error) or 'exceeds limit' in str(error):
+        allowed = f'at most {os.environ.get(OPENCV_LIMIT, MOST_PIXELS)} pixels'
+        raise UnreadImageError(f'{bad_value("image", str(path), allowed)}') from error
+    kind = OSError if isinstance(error, OSError) else UnreadImageError
+    raise kind(f'image {path} cannot be read: {first_line(error)}') from error

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import FlexibleRunner
 
 from mmhybrid.engine.checkpoint import AtomicBackend, AtomicCheckpointHook
 
@@ -32,6 +33,17 @@ class FakeRunner:
     def step(self, hook):
         hook.after_train_iter(self, self.iter)
         self.iter += 1
+
+
+class FakeFlexibleRunner(FakeRunner, FlexibleRunner):
+    """Writes its files itself."""
+
+    # attributes in the place of properties
+    work_dir = message_hub = logger = optim_wrapper = epoch = iter = train_loop = max_iters = None
+
+    def save_checkpoint(self, out_dir, filename, *arguments, **settings):
+        with open(os.path.join(out_dir, filename), 'wb') as file:
+            file.write(b'weights %d' % self.iter)
 
 
 def read_latest(work_dir):
@@ -127,3 +139,28 @@ def test_the_best_checkpoint_stays_until_a_better_one_is_written(tmp_path, monke
     with pytest.raises(Killed):
         hook.after_val_epoch(runner, {'score': 3.0})
     assert (tmp_path / 'best_score_iter_2.pth').exists()
+
+
+@pytest.mark.parametrize('planted', ['before', 'meanwhile'])
+def test_a_flexible_runner_writes_through_no_link(planted, tmp_path):
+    """Neither its drafts nor its best checkpoints."""
+    outside, folder = tmp_path / 'outside', tmp_path / 'work'
+    folder.mkdir()
+    runner = FakeFlexibleRunner(folder)
+    hook = AtomicCheckpointHook(interval=1, by_epoch=False, save_best='score', rule='greater')
+    names = ('.iter_1.pth.draft', 'best_score_iter_1.pth', 'iter_1.pth')
+
+    def plant():
+        for name in names:
+            (folder / name).symlink_to(outside)
+
+    if planted == 'before':
+        plant()
+    hook.before_train(runner)
+    if planted == 'meanwhile':
+        plant()
+    runner.step(hook)
+    hook.after_val_epoch(runner, {'score': 1.0})
+    assert not outside.exists()
+    assert {path.name for path in folder.iterdir()} == {*names[1:], 'last_checkpoint'}
+    assert not any(path.is_symlink() for path in folder.iterdir())

@@ -112,8 +112,12 @@ def test_places_in_logs(progress: Callable[[str], Any], line: str, place: tuple[
 def test_the_demo_shows_less_than_60_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """With commands that write nothing but the files that later ones read."""
-    monkeypatch.chdir(tmp_path)
+    """With commands that write nothing but the files that later ones read; and nothing through links of others."""
+    logs = tmp_path / 'here/work_dirs/demo/logs'
+    logs.mkdir(parents=True)
+    for link in ('imports.log', '1_make-demo-data.log', '../latency.json', '../report.html'):
+        (logs / link).symlink_to(tmp_path / 'outside')
+    monkeypatch.chdir(tmp_path / 'here')
     ran: list[str] = []
 
     def work(command: list[str], log: int) -> None:
@@ -152,6 +156,7 @@ def test_the_demo_shows_less_than_60_lines(
     for number, name in enumerate(ran, 1):
         assert f'[{number}/{demo.STEPS}] ' in shown
         assert f'log: work_dirs/demo/logs/{number}_{name}.log' in shown
+    assert not (tmp_path / 'outside').exists()
     assert '32/32' in shown
     assert 'best_arch.json: the best network found within that, with 71.5 % of the held-out images right' in shown
 

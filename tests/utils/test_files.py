@@ -13,7 +13,7 @@ import pytest
 
 import mmhybrid
 from mmhybrid.space import Arch
-from mmhybrid.utils.files import drop_link_outward, part_folder, read_json, remove_parts, write_whole
+from mmhybrid.utils.files import drop_link_outward, open_own, part_folder, read_json, remove_parts, write_whole
 
 
 def test_replaces_what_was_there(tmp_path):
@@ -170,6 +170,27 @@ def test_json_that_python_would_read_in_silence_or_not_at_all(tmp_path, text):
         read_json(path)
     with pytest.raises(ValueError, match=r"the key 'a' is there twice|nested too deeply"):
         Arch.from_json(text)
+
+
+@pytest.mark.parametrize('append', [False, True])
+def test_a_log_is_written_through_no_link(tmp_path, append):
+    """Nor into a file that has another name elsewhere, unless it is to be continued."""
+    other, log = tmp_path / 'other', tmp_path / 'work/log'
+    log.parent.mkdir()
+    for target in ('../other', '../new', 'log'):
+        other.write_text('as it was')
+        log.symlink_to(target)
+        with open_own(log, append) as file:
+            file.write('a')
+        with open_own(log, append) as file:
+            file.write('b')
+        assert log.read_text() == ('ab' if append else 'b')
+        assert other.read_text() == 'as it was'
+        assert not (tmp_path / 'new').exists()
+        log.unlink()
+    log.hardlink_to(other)
+    open_own(log).close()
+    assert other.read_text() == 'as it was'
 
 
 def test_a_folder_of_others_has_no_file_elsewhere_replaced(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmhybrid.engine.phase import Phase
 from mmhybrid.utils.addresses import without_passwords
 from mmhybrid.utils.errors import CannotGoOnError, printable, shortened
+from mmhybrid.utils.images import UnreadImageError
 from mmhybrid.utils.optional import told
 
 EXIT_CODE = 2  # argparse's exit code for a wrong command line
@@ -26,9 +27,9 @@ def ending_on_mistakes() -> Iterator[Phase]:
     """End the program with one sentence on stderr and exit code 2 for a user's mistake; for programs only.
 
     Work that cannot continue (a search) ends with its reason and exit code 1, at any time. Errors of a full or
-    read-only disk are told in one sentence at any time too. Other errors, and any error while a runner is at work, keep
-    their traceback. Errors that other packages raise in the first iterations or the first validation are the exception,
-    since parts of a config that do not fit together cause them.
+    read-only disk, and of images that cannot be read, are told in one sentence at any time too. Other errors, and any
+    error while a runner is at work, keep their traceback. Errors that other packages raise in the first iterations or
+    the first validation are the exception, since parts of a config that do not fit together cause them.
 
     Yields:
         The phase, which tells whether a runner is at work.
@@ -42,6 +43,9 @@ def ending_on_mistakes() -> Iterator[Phase]:
         sentence = _misfit(error) if phase.trying else None if phase.at_work else _mistake(error)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             sentence = ' '.join(str(error).split())
+        if isinstance(error, UnreadImageError):  # the message of a data loader's process begins with its traceback
+            last = f'{error}'.strip().splitlines()[-1]
+            sentence = last.removeprefix(f'{UnreadImageError.__module__}.{UnreadImageError.__qualname__}: ')
         if sentence is None:
             raise
         print(_told(sentence), file=sys.stderr)

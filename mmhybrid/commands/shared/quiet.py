@@ -19,6 +19,7 @@ from rich.console import Console
 
 from mmhybrid.latency.steps import Steps
 from mmhybrid.utils.errors import printable
+from mmhybrid.utils.files import open_own
 
 # Works as python -m does, except for the current folder: modules are imported from where this process finds them.
 PROGRAM = 'import sys; sys.path[:] = {!r}; from mmhybrid.__main__ import main; main()'
@@ -91,7 +92,7 @@ class QuietCommands:
         log = self._logs / f'{self._number}_{command[0]}.log'
         self._console.print(f'[{self._number}/{self._total}] {purpose}', markup=False)
         began = time.monotonic()
-        with log.open('w') as file:
+        with open_own(log) as file:
             running = _start(command, file)
         try:
             self._import()
@@ -109,7 +110,7 @@ class QuietCommands:
             self._fail(code, command, log)
 
     def _import(self) -> None:
-        with (self._logs / 'imports.log').open('w') as log, _output_into(log):
+        with open_own(self._logs / 'imports.log') as log, _output_into(log):
             for name in self._imported:
                 with suppress(ImportError):  # the command that needs it will report it
                     import_module(name)
