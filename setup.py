@@ -86,6 +86,8 @@ if __name__ == '__main__':
         ],
         python_requires='>=3.10',
         packages=find_packages(include=['mmhybrid', 'mmhybrid.*']),
+        # by a path: else `import mmhybrid` in the folder that has the clone finds the clone's folder, and no package
+        options={'editable_wheel': {'mode': 'compat'}},
         py_modules=['mmhybrid_autoload'],
         cmdclass={'build_py': BuildWithMim},
         entry_points={

@@ -214,3 +214,23 @@ def test_an_installation_trains_in_any_folder(how: str, sdist: Path, wheel: Path
     run('-m', 'mmhybrid', 'train', 'mmhybrid::demo/glnet_cls.py', '--cfg-options', *options, *loaders)
     assert (tmp_path / 'work_dirs/glnet_cls/epoch_1.pth').is_file()
     assert not list(Path(prefix, 'mmhybrid').rglob('work_dirs'))
+
+
+def test_an_editable_installation_is_found_in_the_folder_of_its_clone(tmp_path: Path) -> None:
+    """There ``mmhybrid`` is the clone's folder too, which Python takes for a package if nothing else is on the path."""
+    clone, built, site = tmp_path / 'above/mmhybrid', tmp_path / 'built', tmp_path / 'site'
+    clone.mkdir(parents=True)
+    for name in (*FOLDERS, *(path.name for path in ROOT.iterdir() if path.is_file())):
+        (clone / name).symlink_to(ROOT / name)
+    (clone / 'mmhybrid').mkdir()
+    for path in ('__init__.py', 'version.py'):
+        (clone / 'mmhybrid' / path).symlink_to(ROOT / 'mmhybrid' / path)
+    command = [sys.executable, 'setup.py', '-q', 'editable_wheel', '--dist-dir', str(built)]
+    subprocess.run(command, cwd=clone, check=True, capture_output=True)
+    (wheel,) = built.glob('*.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    look = "from importlib.util import find_spec; print(find_spec('mmhybrid').origin)"
+    code = f'import site; site.addsitedir({str(site)!r}); {look}'
+    found = subprocess.run([sys.executable, '-S', '-E', '-c', code], cwd=clone.parent, check=True, capture_output=True)
+    assert found.stdout.decode().strip() == str(clone / 'mmhybrid/__init__.py')

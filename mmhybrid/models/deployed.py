@@ -3,7 +3,6 @@
 from torch import nn
 
 from mmhybrid.models.backbones.base import HybridBackbone
-from mmhybrid.models.supernets import Supernet
 
 
 def switch_to_deploy(model: nn.Module) -> None:
@@ -14,7 +13,7 @@ def switch_to_deploy(model: nn.Module) -> None:
     Raises:
         ValueError: If the model has no such backbone, or has a supernet, whose networks share what would be folded.
     """
-    if any(isinstance(module, Supernet) for module in model.modules()):
+    if not all(getattr(module, 'has_deployed_form', True) for module in model.modules()):
         raise ValueError(
             f'{type(model).__name__} has a supernet, which has no deployed form; export one of its networks first, '
             'with tools/export_subnet.py'

@@ -28,7 +28,7 @@ AVERAGED = 'EPOCH_300.pth'  # what an EMA hook saved
 FOLDERS = ('benchmarks', 'configs', 'docs', 'examples', 'tools')
 # Commands that are not run, by how they begin, and why. Every other command is.
 NOT_RUN = {
-    r'make (demo|test|test-slow|docs|docs-check)$': 'runs the whole chain, or the tests, or builds the site',
+    r'make (env|demo|test|test-slow|docs|docs-check)$': 'installs, runs the chain or the tests, or builds the site',
     r'make gpu-check\b': 'needs a GPU',
     r'make evidence$': 'trains for hours',
     r'make ops$': 'compiles for ten minutes',

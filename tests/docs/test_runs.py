@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.docs, pytest.mark.slow, pytest.mark.dense]
 
 # Those of the README: the paths a reader goes that a test does not.
 NOT_RUN_OF_README = [
+    'make env',
     'make demo',
     'make test',
     'make ops',

@@ -47,6 +47,8 @@ class Supernet(BaseModule):
 
     init_cfg: Any
 
+    has_deployed_form = False  # folding would change the weights that its networks share
+
     def __init__(
         self,
         space: Mapping[str, Any],
