@@ -31,12 +31,7 @@ LEFT_OUT = {
     'docs/detector.md': ['searched = Config.fromfile(', 'widths_of('],
     'docs/latency.md': ['table = LatencyTable.load(', 'table.check_fits(', 'estimate = Estimator(', 'estimate(']
     + ['config = load_config(', 'profile('],
-    'docs/use_it.md': [
-        'classify = ImageClassificationInferencer(',
-        '[found] = classify(',
-        'print(found[',
-        'for ',  # Python 3.10 writes its names in brackets
-    ]
+    'docs/use_it.md': ['[found] = classify(', 'print(found[', 'classify = ImageClassificationInferencer(']
     + ['config = Config.fromfile(', 'detect = DetInferencer(', 'detect('],
     'docs/search.md': ['result = Searcher(', 'result.write('],
 }
