@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evidence.judges import Judge
-from evidence.verdicts import Ordering, SameRanks
+from evidence.verdicts import Bystander, Claim
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Arm:
         judge: What scores the trained network; None for its top-1 as it was trained. Arms that differ only in their
             judge share a training.
         config: Config file that replaces the row's.
-        start: Arm that is trained first, alone and with the same seed; this arm's supernet begins with its weights.
+        start: Arm that is trained first, alone and with the same seed; this arm's supernet, or its backbone,
+            begins with its weights.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -38,9 +39,9 @@ class Row:
         source: Paper and table or section of the claim.
         config: Config file in ``configs`` beside this module.
         arms: Arms by name.
-        orderings: Orderings of the arms' scores that are claimed.
+        orderings: Orderings of the arms' scores that are claimed, and bystanders.
         note: How the row differs from the paper, apart from its scale.
-        one_size: Whether the numbers of parameters of all arms have to be within 3 % of each other.
+        one_size: Whether the numbers of parameters of all arms but bystanders have to be within 3 % of each other.
         seeds: Number of seeds of the study; None for a number that a pilot decides.
     """
 
@@ -49,10 +50,16 @@ class Row:
     source: str
     config: str
     arms: Mapping[str, Arm]
-    orderings: tuple[Ordering | SameRanks, ...]
+    orderings: tuple[Claim, ...]
     note: str = ''
     one_size: bool = True
     seeds: int | None = None
+
+    @property
+    def compared(self) -> list[str]:
+        """The arms of which something is claimed."""
+        beside = {one.arm for one in self.orderings if isinstance(one, Bystander)}
+        return [name for name in self.arms if name not in beside]
 
 
 @dataclass(frozen=True)

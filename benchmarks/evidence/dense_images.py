@@ -33,7 +33,7 @@ def shrunken_camvid(data: Path, folder: Path, height: int, seed: int) -> dict[st
     frames = sorted(path.relative_to(data / 'img_dir') for path in data.glob('img_dir/*/*.jpg'))
     groups = [frames[begin : begin + SUCCESSIVE] for begin in range(0, len(frames), SUCCESSIVE)]
     if len(groups) <= HELD_OUT:
-        raise bad_value('camvid', f'{data} with {len(frames)} frames', f'more than {HELD_OUT * SUCCESSIVE} in img_dir')
+        raise bad_value(f'frames in {data}/img_dir', len(frames), f'more than {HELD_OUT * SUCCESSIVE}')
     folder.mkdir(parents=True, exist_ok=True)
     with open_own(folder / 'lock', append=True) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -30,7 +30,7 @@ _LITE0 = {
 _LITE0_CHANNELS = [24, 40, 112, 320]
 _BESIDE = 'EfficientNet-Lite0'
 _STAND_BY = (
-    'EfficientNet-Lite0, which has its ImageNet weights and five to seven times as many parameters, shows what such '
+    'EfficientNet-Lite0, which has its ImageNet weights and five to seven times as many parameters, shows what these '
     'weights are worth.'
 )
 _EQUAL = (
@@ -86,7 +86,8 @@ DENSE_ROWS = (
         'mask-rcnn_autovit_128px.py',
         {'AutoViT': _AUTOVIT_ARM, 'ResNet-18': _RESNET_ARM, _BESIDE: _LITE0_ARM},
         (Ordering('AutoViT', 'ResNet-18', 3.6), Bystander(_BESIDE)),
-        'Box AP on generated scenes. The backbones have ... of parameters. ' + _STAND_BY,
+        'Box AP on generated scenes. Both backbones begin with the weights of their own classifiers, trained for 20 '
+        f'epochs on Imagenette at 64 px, and have .4 M parameters. {_STAND_BY}',
         seeds=_SEEDS,
     ),
 )

@@ -21,6 +21,8 @@ from mmhybrid.models.checkpoints import read_checkpoint
 from mmhybrid.space import Arch, SearchSpace
 
 METRIC = 'accuracy/top1'
+# The metric by which the networks of a host are scored, and the factor that makes it percent.
+METRICS = {'mmpretrain': (METRIC, 1), 'mmseg': ('mIoU', 1), 'mmdet': ('coco/bbox_mAP', 100)}
 CALIBRATION = 512  # number of training images for batch-norm statistics
 
 
@@ -44,7 +46,7 @@ class OtherSettings:
     def score(self, cfg: Config, weights: str) -> float:
         """See :class:`Judge`."""
         cfg.merge_from_dict(dict(self.options))
-        return top1(cfg, weights)
+        return score_of(cfg, weights)
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,22 @@ def calibration_of(cfg: Config) -> dict[str, Any]:
     return {'dataset': dataset, 'num_images': min(CALIBRATION, len(DATASETS.build(dict(dataset))))}
 
 
-def image_size(cfg: Config) -> int:
-    """The side of the images that networks are judged on, in pixels."""
-    size: int = cfg.test_dataloader.dataset.pipeline[-2].crop_size
-    return size
+def image_size(cfg: Config) -> tuple[int, int]:
+    """Height and width of the images that networks are judged on, in pixels."""
+    if 'image_size' in cfg:
+        height, width = cfg.image_size
+        return height, width
+    side: int = cfg.test_dataloader.dataset.pipeline[-2].crop_size
+    return side, side
 
 
-def top1(cfg: Config, weights: str) -> float:
-    """Top-1 on the held-out images, in percent."""
+def metric_of(cfg: Config) -> tuple[str, int]:
+    """The metric by which the networks of a config are scored, and the factor that makes it percent."""
+    return METRICS[cfg.default_scope]
+
+
+def score_of(cfg: Config, weights: str) -> float:
+    """The score on the held-out images, in percent."""
     cfg.load_from = weights
-    return evaluate(cfg)[METRIC]
+    name, percent = metric_of(cfg)
+    return percent * float(evaluate(cfg)[name])

@@ -58,7 +58,7 @@ class WithinLatency:
     def score(self, cfg: Config, weights: str) -> float:
         """See :class:`Judge`."""
         images = hold_out_of_search(cfg)
-        workload = Workload.of_model(cfg.model, image_size(cfg), cfg.default_scope)
+        workload = Workload.of_model(cfg.model, image_size(cfg)[0], cfg.default_scope)
         file = Path(weights).parents[1] / TABLE  # beside the seeds of the training, which the arms share
         table = measured_table(workload, file, self.networks)
         estimate = Estimator(workload, table)

@@ -6,7 +6,7 @@ from typing import Any
 
 from evidence.claims import Elsewhere, Row
 from evidence.picture import differences
-from evidence.verdicts import MOST_SEEDS, UNDECIDED, Ordering, SameRanks
+from evidence.verdicts import MOST_SEEDS, NO_CLAIM, UNDECIDED, Bystander, Claim, Ordering, SameRanks
 from mmhybrid.utils.files import read_json, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +15,7 @@ PAGE = ROOT / 'docs/results.md'
 PICTURE = 'differences.svg'
 BEGIN, END = '<!-- written by benchmarks/evidence/run.py -->', '<!-- end -->'
 HEAD = ('claim', 'source', 'ordering', 'published', 'here (top-1, %)', 'difference', 'seeds', 'verdict')
+UNITS = {'mIoU': ' mIoU', 'coco/bbox_mAP': ' AP'}  # of what is no top-1
 
 
 def render(rows: Sequence[Row], studies: Mapping[str, Mapping[str, Any]], elsewhere: Sequence[Elsewhere] = ()) -> str:
@@ -52,7 +53,7 @@ def write_page(rows: Sequence[Row], results: Path, page: Path, elsewhere: Sequen
     write_whole(page, f'{before}{BEGIN}\n\n{render(rows, studies, elsewhere)}\n{END}{after}')
 
 
-def _found(ordering: Ordering | SameRanks, study: Mapping[str, Any] | None, number: int) -> list[str]:
+def _found(ordering: Claim, study: Mapping[str, Any] | None, number: int) -> list[str]:
     if study is None:
         return ['', '', '', 'not run yet']
     arms, found = study['findings']['arms'], study['findings']['orderings'][number]
@@ -60,7 +61,10 @@ def _found(ordering: Ordering | SameRanks, study: Mapping[str, Any] | None, numb
         here = ', '.join(f'{low:.1f} to {high:.1f}' for low, high in found['ranges'])
         tau = f'tau {found["mean"]:.2f} ({found["low"]:.2f} to {found["high"]:.2f})'
         return [here, tau, str(found['count']), _told(found)]
-    here = ', '.join(f'{arms[name]["mean"]:.1f} {_within(arms[name])}' for name in (ordering.first, ordering.second))
+    unit = UNITS.get(study.get('about', {}).get('metric'), '')
+    here = ', '.join(f'{arms[name]["mean"]:.1f} {_within(arms[name])}' for name in ordering.arms) + unit
+    if isinstance(ordering, Bystander):
+        return [here, '', str(found['count']), NO_CLAIM]
     difference = f'{found["mean"]:+.1f} {_within(found, "+")}'
     return [here, difference, str(found['count']), _told(found)]
 

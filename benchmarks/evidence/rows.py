@@ -7,6 +7,7 @@ claims that other programs try.
 from typing import Any
 
 from evidence.claims import Arm, Elsewhere, Row
+from evidence.dense_rows import DENSE_ROWS
 from evidence.judges import OtherSettings
 from evidence.supernet_rows import SUPERNET_ROWS
 from evidence.verdicts import NOT_REPRODUCED, REPRODUCED, Ordering
@@ -207,6 +208,7 @@ ROWS = (
         one_size=False,
     ),
     *SUPERNET_ROWS,
+    *DENSE_ROWS,
 )
 
 ELSEWHERE = (

@@ -8,7 +8,7 @@ other seeds than the pilot. A seed determines the initial weights, the order of 
 out. All networks of a row use the same seeds, so that differences are paired. After a kill, the same command continues
 where it was, also inside a training. OUT has the runs and a JSON file for each row; ``--record`` writes finished
 studies to docs/evidence and their table to docs/results.md. ``--rerun SEED`` trains each network with one seed and
-prints its score beside the recorded one.
+prints its score beside the recorded one. Rows on segmentation also need CamVid (``--camvid``).
 """
 
 import sys
@@ -41,6 +41,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--seeds', type=positive, default=12, metavar='N', help='maximum number of seeds; default: 12')
     parser.add_argument('--pilot', type=positive, default=3, metavar='N', help='number of pilot seeds; default: 3')
     parser.add_argument('--data', type=Path, default=Path('data/imagenette'), help='images; default: data/imagenette')
+    parser.add_argument('--camvid', type=Path, default=Path('data/camvid'), help='frames; default: data/camvid')
     parser.add_argument(
         '--dir',
         type=Path,
@@ -75,7 +76,7 @@ def place_of(args: Namespace) -> Place:
     """Where and on which device the runs take place."""
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     jobs = args.jobs or (num_cores() if device == 'cpu' else 4)
-    return Place(args.data.resolve(), args.dir.resolve(), device, jobs, args.cfg_options)
+    return Place(args.data.resolve(), args.dir.resolve(), args.camvid.resolve(), device, jobs, args.cfg_options)
 
 
 def compare(study: Study, seed: int) -> None:

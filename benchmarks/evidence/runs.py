@@ -22,8 +22,9 @@ from mmpretrain.utils import register_all_modules
 from torch import nn
 
 from evidence.claims import Arm, Row
+from evidence.dense_images import drawn_scenes, shrunken_camvid
 from evidence.images import decoded
-from evidence.judges import Judge, image_size, top1
+from evidence.judges import Judge, image_size, score_of
 from evidence.teacher import teacher
 from mmhybrid.apis.configs import load_config
 from mmhybrid.apis.training import latest_checkpoint, train
@@ -47,6 +48,7 @@ class Place:
     Args:
         data: Folder of the images.
         folder: Folder of the runs.
+        camvid: Folder of CamVid.
         device: ``cpu`` or ``cuda``.
         jobs: Number of simultaneous runs.
         options: Settings that replace those of all configs, for trials.
@@ -54,6 +56,7 @@ class Place:
 
     data: Path
     folder: Path
+    camvid: Path = Path('data/camvid')
     device: str = 'cpu'
     jobs: int = 1
     options: Mapping[str, Any] | None = None
@@ -109,8 +112,7 @@ class Network:
     def told(self) -> dict[str, Any]:
         """What the file of the study says of the network, with its MACs for one image."""
         cfg = load_config(str(CONFIGS / self.config), self.options)
-        size = image_size(cfg)
-        macs = count_complexity(_on_meta(cfg), (3, size, size)).macs
+        macs = count_complexity(_on_meta(cfg), (3, *image_size(cfg))).macs
         told: dict[str, Any] = {
             'params': self.params,
             'macs': macs,
@@ -159,8 +161,7 @@ class Run:
         """The config of the network, with the images of the seed."""
         cfg = load_config(str(CONFIGS / self.network.config), self.network.options, str(self.folder))
         cfg.randomness.seed = self.seed
-        for loader in (cfg.train_dataloader, cfg.test_dataloader):
-            loader.dataset.update(data_root=str(self.place.data), split=self.seed)
+        put_images(cfg, self.place, self.seed)
         return cfg
 
     def work(self) -> None:
@@ -185,12 +186,13 @@ class Run:
             cfg.model.teacher = teacher(self.place.folder / 'teacher.pth')
             cfg.model.distillation = dict(self.network.distillation)
         if self.first is not None:
-            begun = self.first.config()
-            cfg.model.architecture.backbone.init_cfg = {
-                'type': 'mmhybrid.FromNetwork',
-                'arch': begun.model.backbone.arch,
-                'checkpoint': str(self.first.folder / WEIGHTS),
-            }
+            weights = str(self.first.folder / WEIGHTS)
+            if 'architecture' in cfg.model:
+                network = self.first.config().model.backbone.arch
+                begin = {'type': 'mmhybrid.FromNetwork', 'arch': network, 'checkpoint': weights}
+                cfg.model.architecture.backbone.init_cfg = begin
+            else:
+                cfg.model.backbone.init_cfg = {'type': 'Pretrained', 'checkpoint': weights, 'prefix': 'backbone.'}
         if 'mutator' in cfg.model:
             cfg.model.mutator.seed = self.seed
         cfg.resume = True
@@ -199,7 +201,26 @@ class Run:
         assert last is not None
         if self.keeps:
             write_checkpoint(self.folder / WEIGHTS, {'state_dict': weights_of(read_checkpoint(last))})
-        return top1(cfg, last)
+        return score_of(cfg, last)
+
+
+def put_images(cfg: Config, place: Place, seed: int) -> None:
+    """Set a config to the images of a seed, after making those of dense tasks that are missing."""
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    if cfg.default_scope == 'mmseg':
+        height, _ = cfg.image_size
+        folder = place.folder / f'camvid_{height}'
+        lists = shrunken_camvid(place.camvid, folder, height, seed)
+        train.update(data_root=str(folder), ann_file=str(lists['train']))
+        test.update(data_root=str(folder), ann_file=str(lists['held_out']))
+    elif cfg.default_scope == 'mmdet':
+        size, _ = cfg.image_size
+        coco = str(drawn_scenes(place.folder / 'scenes' / f'{size}px_{seed}', size, seed))
+        train.data_root = test.data_root = coco
+        cfg.test_evaluator.ann_file = f'{coco}/{test.ann_file}'
+    else:
+        for images in (train, test):
+            images.update(data_root=str(place.data), split=seed)
 
 
 def perform(runs: Sequence[Run]) -> Iterator[Run]:
@@ -240,10 +261,11 @@ def perform(runs: Sequence[Run]) -> Iterator[Run]:
 
 def _start(run: Run) -> BaseProcess:
     """Start the process of a run: on a CPU a fork, which has all modules and images; a forked one cannot use CUDA."""
+    dataset = run.config().train_dataloader.dataset  # makes the images of dense tasks, or says what is missing
     if run.place.device == 'cpu':
-        dataset = load_config(str(CONFIGS / run.network.config), run.network.options).train_dataloader.dataset
-        folders = tuple(dataset.get('folders', ('train', 'val')))
-        decoded(str(run.place.data), folders, dataset.short_side)
+        if dataset.type == 'SplitImages':
+            folders = tuple(dataset.get('folders', ('train', 'val')))
+            decoded(str(run.place.data), folders, dataset.short_side)
         register_all_modules(init_default_scope=False)
     context = multiprocessing.get_context('fork' if run.place.device == 'cpu' else 'spawn')
     process = context.Process(target=_work, args=(run, os.getpid()))

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from evidence.judges import METRIC, calibration_of, image_size, subnet_evaluator, top1
+from evidence.judges import METRIC, calibration_of, image_size, score_of, subnet_evaluator
 from mmhybrid.apis.searching import search
 from mmhybrid.apis.training import latest_checkpoint, train
 from mmhybrid.archs.base import plain_arch
@@ -70,7 +70,7 @@ class Retrained:
             own = trained(network)
             choosing = copy.deepcopy(network)
             choosing.test_dataloader = images
-            scores.append((top1(choosing, own), top1(network, own)))
+            scores.append((score_of(choosing, own), score_of(network, own)))
         return max(scores, key=itemgetter(0))[1]
 
 
@@ -130,7 +130,7 @@ def searched(
         'objectives': [{'name': METRIC}],
         'calibration': calibration_of(cfg),
         'seed': cfg.randomness.seed,
-        'input_size': image_size(cfg),
+        'input_size': image_size(cfg)[0],
         'latency_table': latency_table,
     }
     return search(cfg, weights, resume=True)

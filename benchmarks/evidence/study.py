@@ -8,16 +8,10 @@ from typing import Any
 from _common import describe_machine
 
 from evidence.claims import Row
-from evidence.judges import METRIC
-from evidence.runs import Network, Place, Run, check_sizes, perform
-from evidence.verdicts import (
-    POINT,
-    POWER,
-    Ordering,
-    SameRanks,
-    interval_of,
-    seeds_needed,
-)
+from evidence.judges import metric_of
+from evidence.runs import CONFIGS, Network, Place, Run, check_sizes, perform
+from evidence.verdicts import POINT, POWER, Claim, Ordering, interval_of, seeds_needed
+from mmhybrid.apis.configs import load_config
 from mmhybrid.utils.files import first_difference, plain, read_json, write_json
 
 FIRST_PILOT_SEED = 1000  # those of the study begin at 0
@@ -44,13 +38,13 @@ class Study:
         self.place = place
         self.networks = [Network.of(row, name, place) for name in row.arms]
         if row.one_size:
-            check_sizes(self.networks)
+            check_sizes([network for network in self.networks if network.name in row.compared])
         self.file = place.folder / f'{row.name}.json'
         about = {
             'row': row.name,
             'claim': row.claim,
             'source': row.source,
-            'metric': METRIC,
+            'metric': metric_of(load_config(str(CONFIGS / row.config)))[0],
             'arms': {network.name: network.told() for network in self.networks},
             'orderings': [asdict(ordering) for ordering in row.orderings],
             'trial_options': plain(dict(place.options or {})),
@@ -119,7 +113,7 @@ def plan(pilot: Mapping[str, Sequence[float]], orderings: Sequence[Ordering], at
     return {'power': POWER, 'points': POINT, 'sd_of_differences': spreads, 'wanted': largest, 'seeds': seeds}
 
 
-def findings(scores: Mapping[str, Sequence[float]], orderings: Sequence[Ordering | SameRanks]) -> dict[str, Any]:
+def findings(scores: Mapping[str, Sequence[float]], orderings: Sequence[Claim]) -> dict[str, Any]:
     """The mean and interval of each arm, and the finding of each ordering (see :meth:`Ordering.finding`)."""
     found = [one.finding(scores) for one in orderings]
     return {'arms': {name: asdict(interval_of(values)) for name, values in scores.items()}, 'orderings': found}

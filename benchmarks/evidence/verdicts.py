@@ -24,7 +24,7 @@ POINT = 1.0  # the difference that a study is planned to detect, and the bound o
 TAU_VARIANCE = 0.437
 CERTAIN = 40  # half widths of an interval; at this distance from a bound no sample reaches it
 MOST_SEEDS = 10_000  # larger numbers of seeds or networks are not told
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = 'reproduced', 'not reproduced', 'undecided'
+REPRODUCED, NOT_REPRODUCED, UNDECIDED, NO_CLAIM = 'reproduced', 'not reproduced', 'undecided', 'no claim'
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,32 @@ class SameRanks:
         found = {'ordering': str(self), 'mean': tau, 'low': low, 'high': high, 'count': seeds, 'ranges': ranges}
         needed = networks_needed(tau) if said == UNDECIDED else None
         return {**found, 'verdict': said, 'networks_needed': needed}
+
+
+@dataclass(frozen=True)
+class Bystander:
+    """An arm of which nothing is claimed. It shows what a network of another size or other weights scores.
+
+    Args:
+        arm: The arm.
+    """
+
+    arm: str
+
+    def __str__(self) -> str:
+        return f'{self.arm}, beside'
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The one arm."""
+        return (self.arm,)
+
+    def finding(self, scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+        """The mean and its interval, without a verdict."""
+        return {'ordering': str(self), **asdict(interval_of(scores[self.arm])), 'verdict': NO_CLAIM}
+
+
+Claim = Ordering | SameRanks | Bystander
 
 
 def tau_interval(tau: float, count: int) -> tuple[float, float]:
